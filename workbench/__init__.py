@@ -1,0 +1,36 @@
+"""Compare generators of synthetic tabular data, always evaluated on real rows.
+
+    import workbench as wb
+    data = wb.load("loans")
+    synthetic = wb.generate("ctgan", data, seed=0)
+    wb.evaluate(data, synthetic)
+
+Names are imported when first used, so `import workbench` itself costs a few milliseconds.
+"""
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "InputError": "workbench.schema",
+    "Column": "workbench.schema",
+    "Schema": "workbench.schema",
+    "Dataset": "workbench.datasets",
+    "load": "workbench.datasets",
+    "generate": "workbench.generators",
+    "Trial": "workbench.metrics",
+    "Row": "workbench.metrics",
+    "evaluate": "workbench.evaluate",
+}
+__all__ = list(_EXPORTS)
+
+
+def __getattr__(name: str):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_EXPORTS])

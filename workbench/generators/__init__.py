@@ -1,0 +1,128 @@
+"""The generator contract and the table of all generators.
+
+A generator is a dataclass whose fields are its hyper-parameters, with three methods:
+
+    supports(schema)                      None, or one sentence that says why it cannot take such a table
+    fit(table, schema, rng)               learn from a table cast to the schema; returns itself; never changes the table
+    sample(n, rng, where=None)            exactly n rows with the same columns, order and dtypes
+
+The same two random generators give the same table, byte for byte, on the same machine and library versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+from workbench.schema import InputError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from workbench.datasets import Dataset
+    from workbench.schema import Schema
+
+
+class Generator(Protocol):
+    def supports(self, schema: Schema) -> str | None: ...
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator: ...
+
+    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered generator: where its class lives, its family, and the paper it follows."""
+
+    where: str  # "module:Class"
+    family: str  # statistical, bayesian network, adversarial, control
+    title: str
+    source: str
+    fits_on: str = "train"  # the holdout control alone is given half of test, and is scored on the other half
+
+    def load(self) -> type:
+        module, name = self.where.split(":")
+        return getattr(import_module(module), name)
+
+
+GENERATORS: dict[str, Entry] = {
+    "independent": Entry("workbench.generators.independent:Independent", "statistical", "Independent marginals", "baseline"),
+    "gaussian-copula": Entry(
+        "workbench.generators.gaussian_copula:GaussianCopula", "statistical", "Gaussian copula", "Sklar 1959; Nelsen 2006"
+    ),
+    "cart": Entry(
+        "workbench.generators.cart:Cart", "statistical", "CART, column by column", "Reiter 2005; Nowok, Raab and Dibben 2016"
+    ),
+    "bayes-tree": Entry(
+        "workbench.generators.bayesian_network:ChowLiuTree", "bayesian network", "Chow-Liu tree", "Chow and Liu 1968"
+    ),
+    "bayes-hillclimb": Entry(
+        "workbench.generators.bayesian_network:HillClimb",
+        "bayesian network",
+        "Bayesian network by hill climbing",
+        "Heckerman, Geiger and Chickering 1995",
+    ),
+    "ctgan": Entry(
+        "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
+    ),
+    "holdout": Entry(
+        "workbench.generators.controls:Holdout", "control", "Real holdout", "reference: real rows nobody trained on", "holdout"
+    ),
+    "copy": Entry("workbench.generators.controls:Copy", "control", "Raw copy of train", "reference: no privacy at all"),
+    "permuted": Entry("workbench.generators.controls:Permuted", "control", "Permuted columns", "reference: no joint structure"),
+    "smote": Entry("workbench.generators.controls:Smote", "control", "SMOTE interpolation", "Chawla et al. 2002"),
+}
+
+
+def make(name: str, params: Mapping | None = None) -> Generator:
+    """An unfitted generator by its registered name. Raises InputError for an unknown name or parameter."""
+    if name not in GENERATORS:
+        raise InputError(f"unknown generator {name!r}; {nearest(name, GENERATORS)}")
+    generator_class = GENERATORS[name].load()
+    known = [field.name for field in fields(generator_class) if field.init]
+    for key in params or {}:
+        if key not in known:
+            ending = nearest(key, known) if known else "it has no parameters."
+            raise InputError(f"generator {name!r} has no parameter {key!r}; {ending}")
+    return generator_class(**(params or {}))
+
+
+def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
+    """The table generator `name` may learn from, and the dataset its rows are scored on: train, and data itself.
+
+    The holdout control learns from a random half of test, so its dataset keeps only the other half as test.
+    """
+    import numpy as np
+
+    if GENERATORS[name].fits_on == "train":
+        return data.train, data
+    order = np.random.default_rng([seed, 2]).permutation(len(data.test))
+    half = len(order) // 2
+    parts = [data.test.iloc[np.sort(order[rows])].reset_index(drop=True) for rows in (slice(half), slice(half, None))]
+    return parts[0], replace(data, test=parts[1])
+
+
+def generate(
+    name: str, data: Dataset, rows: int | None = None, seed: int = 0, where: Mapping | None = None, **params
+) -> pd.DataFrame:
+    """Fit generator `name` on data.train and sample `rows` rows (as many as it was fitted on by default).
+
+    Raises InputError for an unknown generator or parameter, and where the generator cannot take such a table.
+    """
+    import numpy as np
+
+    generator = make(name, params)
+    reason = generator.supports(data.schema)
+    if reason:
+        raise InputError(f"generator {name!r} cannot take this table: {reason}")
+    table, _ = views(name, data, seed)
+    rows = len(table) if rows is None else rows
+    if rows < 1:
+        raise InputError(f"rows is {rows}; ask for at least one row.")
+    # Two streams of one seed: what fitting draws never shifts what sampling draws.
+    fit_rng, sample_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
+    return generator.fit(table, data.schema, fit_rng).sample(rows, sample_rng, where=where)

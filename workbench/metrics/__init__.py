@@ -1,0 +1,77 @@
+"""The metric contract: a metric is a function of a Trial that yields Rows.
+
+METRICS maps a metric's name to "module:function". The function's docstring gives formula, source, range, direction and
+known failure; `evaluate` runs it on the synthetic table and on the two reference tables that become ceiling and floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+
+from workbench.schema import InputError, Schema, nearest
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a metric reads: real train and test rows, the synthetic table, and a seed for whatever it draws."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+    synthetic: pd.DataFrame
+    schema: Schema
+    seed: int = 0
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose, so that one metric's draws never move another's."""
+        return np.random.default_rng([self.seed, *purpose.encode()])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number, with its 95% interval where it has one.
+
+    column and group name what the number is about ("" for the whole table); note says in words why a value is missing.
+    """
+
+    metric: str
+    value: float
+    low: float = np.nan
+    high: float = np.nan
+    column: str = ""
+    group: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: where its function lives and how to read its values.
+
+    Several metrics may share one function, which `evaluate` runs once. `reads` names the real table that the synthetic
+    one is held against; the ceiling is the other real table in its place, a fresh real sample. `floor` names the table
+    that has lost what the metric measures: train with each column permuted, uniform columns, or a raw copy of train.
+    """
+
+    function: str  # "module:function"
+    family: str  # fidelity, utility, bias, privacy
+    direction: str  # "up" is better, "down" is better, or "zero": distance from zero is worse
+    title: str
+    reads: str = "test"  # test or train
+    floor: str = "permuted"  # permuted, uniform or copy
+
+    def load(self) -> Callable[[Trial], Iterator[Row]]:
+        module, name = self.function.split(":")
+        return getattr(import_module(module), name)
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def get(name: str) -> Metric:
+    if name not in METRICS:
+        raise InputError(f"unknown metric {name!r}; {nearest(name, METRICS)}")
+    return METRICS[name]

@@ -1,0 +1,310 @@
+"""What a table means: each column's kind and role, and the one canonical dtype that follows from its kind.
+
+Everything else reads tables through this file, so a generator or a metric never guesses what a column is.
+A cast table has these dtypes and no others; missing values stay missing:
+
+    numeric      float64          integer   Int64        boolean   boolean
+    categorical  object of str    datetime  datetime64[ns], without a time zone
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+
+KINDS = {
+    "numeric": "float64",
+    "integer": "Int64",
+    "categorical": "object",
+    "boolean": "boolean",
+    "datetime": "datetime64[ns]",
+}
+ROLES = ("feature", "target", "sensitive")
+
+_BOOLEAN_TEXT = {"true": True, "false": False}
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
+
+
+class InputError(ValueError):
+    """One sentence for the person who gave the input: it names the column, key or file, and the way out."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error sentence: the known names nearest to `name`, or all of them.
+
+    >>> nearest("ctgn", ["ctgan", "cart"])
+    'did you mean ctgan?'
+    """
+    known = list(known)
+    close = get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}."
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    >>> Column("age", "integer").is_discrete
+    False
+    """
+
+    name: str
+    kind: str
+    role: str = "feature"
+    description: str = ""
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise InputError(f"column {self.name!r}: unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}")
+        if self.role not in ROLES:
+            raise InputError(f"column {self.name!r}: unknown role {self.role!r}; {nearest(self.role, ROLES)}")
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether values are labels (categorical, boolean) rather than points on a line."""
+        return self.kind in ("categorical", "boolean")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in order. At most one is the target; any number are sensitive.
+
+    `positive` is the target's label that counts as the event in a binary or one-against-rest score (as text);
+    for a boolean target it is "True", otherwise the rarest label of the table the schema was inferred from.
+    """
+
+    columns: tuple[Column, ...]
+    positive: str | None = None
+
+    def __getitem__(self, name: str) -> Column:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise InputError(f"no column {name!r}; {nearest(name, self.names)}")
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+    @property
+    def target(self) -> Column | None:
+        return next((column for column in self.columns if column.role == "target"), None)
+
+    @property
+    def sensitive(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.role == "sensitive")
+
+    @property
+    def task(self) -> str | None:
+        """What a learner does with the target: "classification", "regression", or None without a target."""
+        if self.target is None:
+            return None
+        return "classification" if self.target.is_discrete else "regression"
+
+    @classmethod
+    def infer(
+        cls,
+        table: pd.DataFrame,
+        target: str | None = None,
+        sensitive: Iterable[str] = (),
+        kinds: Mapping[str, str] | None = None,
+    ) -> Schema:
+        """Read a schema off a raw table; `kinds` overrides what is inferred.
+
+        Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other text is categorical.
+        A target with two distinct values, and a sensitive column with at most ten distinct whole numbers, are labels.
+        Raises InputError for duplicate names, infinite values, text among numbers, and roles that name no column.
+        """
+        _check_names(table)
+        names = list(table.columns)
+        kinds, sensitive = dict(kinds or {}), list(sensitive)
+        for role, asked in (("target", [target] if target is not None else []), ("sensitive", sensitive), ("kinds", kinds)):
+            for name in asked:
+                if name not in names:
+                    raise InputError(f"{role} column {name!r} is not in the table; {nearest(str(name), names)}")
+        if target in sensitive:
+            raise InputError(f"column {target!r} cannot be both the target and sensitive; name it once.")
+
+        columns = []
+        for name in names:
+            role = "target" if name == target else "sensitive" if name in sensitive else "feature"
+            kind = kinds.get(name) or _infer_kind(table[name])
+            if name not in kinds and kind in ("numeric", "integer"):
+                distinct = table[name].nunique()
+                if (role == "target" and distinct <= 2) or (role == "sensitive" and kind == "integer" and distinct <= 10):
+                    kind = "categorical"
+            columns.append(Column(name, kind, role))
+        return cls(tuple(columns)).with_positive(table)
+
+    def with_positive(self, table: pd.DataFrame) -> Schema:
+        """The same schema with `positive` read off `table` where the target has labels."""
+        if self.task != "classification":
+            return replace(self, positive=None)
+        if self.target.kind == "boolean":
+            return replace(self, positive="True")
+        counts = _cast_column(table[self.target.name].reset_index(drop=True), self.target).value_counts()
+        # Ties go to the label that sorts last, so the choice does not depend on the row order.
+        rarest = sorted(counts.index[counts == counts.min()])[-1] if len(counts) else None
+        return replace(self, positive=rarest)
+
+    def with_roles(self, target: str | None = None, sensitive: Iterable[str] = ()) -> Schema:
+        """The same columns with other roles (and no `positive` yet)."""
+        sensitive = list(sensitive)
+        for name in [*([target] if target is not None else []), *sensitive]:
+            self[name]
+        role = dict.fromkeys(sensitive, "sensitive") | ({target: "target"} if target is not None else {})
+        return Schema(tuple(replace(column, role=role.get(column.name, "feature")) for column in self.columns))
+
+    def cast(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A copy of `table` with exactly this schema's columns, order and dtypes.
+
+        Raises InputError naming the first column that is missing, surplus, or holds a value its kind cannot take.
+        """
+        _check_names(table)
+        for name in self.names:
+            if name not in table.columns:
+                raise InputError(f"column {name!r} is missing from the table; {nearest(name, map(str, table.columns))}")
+        for name in table.columns:
+            if name not in self.names:
+                raise InputError(f"column {name!r} is not in the schema; drop it or infer the schema again.")
+        table = table.reset_index(drop=True)
+        columns = {column.name: _cast_column(table[column.name], column) for column in self.columns}
+        return pd.DataFrame(columns, columns=self.names)
+
+    def check(self, table: pd.DataFrame) -> list[str]:
+        """What keeps `table` from this schema, one sentence a problem; empty when it conforms."""
+        problems = [f"column {name!r} is missing." for name in self.names if name not in table.columns]
+        problems += [f"column {name!r} is not in the schema." for name in table.columns if name not in self.names]
+        for column in self.columns:
+            if column.name in table.columns and str(table[column.name].dtype) != KINDS[column.kind]:
+                problems.append(
+                    f"column {column.name!r} has dtype {table[column.name].dtype}, {column.kind} wants {KINDS[column.kind]}."
+                )
+        return problems
+
+    def to_json(self) -> str:
+        """The schema as JSON text; `Schema.from_json` reads it back equal."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Schema:
+        try:
+            data = json.loads(text)
+            return cls(tuple(Column(**column) for column in data["columns"]), data.get("positive"))
+        except InputError:
+            raise
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise InputError(f"this is not a schema in JSON ({error}); write one with Schema.to_json().") from None
+
+    def _repr_html_(self) -> str:
+        return pd.DataFrame([asdict(column) for column in self.columns]).to_html(index=False, escape=True)
+
+
+def _check_names(table: pd.DataFrame) -> None:
+    for name in table.columns:
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"column name {name!r} is not text; give every column a name in the header row.")
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise InputError(f"column name {repeated[0]!r} occurs more than once; rename one of them.")
+
+
+def _infer_kind(values: pd.Series) -> str:
+    present = values.dropna()
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return "boolean"
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return "datetime"
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return _infer_number_kind(present)
+    if not len(present):
+        return "categorical"
+    if set(map(type, present)) == {bool} or set(present.astype(str).str.lower()) <= set(_BOOLEAN_TEXT):
+        return "boolean"
+    number = pd.to_numeric(present.astype(str), errors="coerce")
+    if number.notna().all():
+        return _infer_number_kind(number)
+    if number.notna().mean() >= 0.9:
+        row = number.index[number.isna()][0]
+        raise InputError(
+            f"column {values.name!r} mixes numbers with text (row {row} holds {present[row]!r}); "
+            "clean it, or declare it categorical."
+        )
+    if present.astype(str).str.match(_ISO_DATE).all():
+        return "datetime"
+    return "categorical"
+
+
+def _infer_number_kind(present: pd.Series) -> str:
+    array = present.to_numpy(dtype=float)
+    _refuse_infinite(present.name, array)
+    if len(array) and set(np.unique(array)) == {0.0, 1.0}:
+        return "boolean"
+    return "integer" if len(array) and np.all(array == np.round(array)) and np.abs(array).max() < 2**53 else "numeric"
+
+
+def _refuse_infinite(name: str, array: np.ndarray) -> None:
+    if np.isinf(array).any():
+        raise InputError(
+            f"column {name!r} holds infinite values ({int(np.isinf(array).sum())}); make them missing or cap them."
+        )
+
+
+def _cast_column(values: pd.Series, column: Column) -> pd.Series:
+    try:
+        return _CASTS[column.kind](values)
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"column {column.name!r} cannot be read as {column.kind} ({error}); declare another kind.") from None
+
+
+def _cast_numeric(values: pd.Series) -> pd.Series:
+    cast = pd.to_numeric(values).astype("Float64").astype("float64")
+    _refuse_infinite(values.name, cast.to_numpy())
+    return cast
+
+
+def _cast_integer(values: pd.Series) -> pd.Series:
+    return pd.to_numeric(values).astype("Int64")
+
+
+def _cast_boolean(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
+        return values.astype("boolean")
+    text = values.dropna().astype(str).str.lower().replace({"1": "true", "0": "false", "1.0": "true", "0.0": "false"})
+    strange = text[~text.isin(_BOOLEAN_TEXT)]
+    if len(strange):
+        raise ValueError(f"it holds {strange.iloc[0]!r}")
+    return text.map(_BOOLEAN_TEXT).astype("boolean").reindex(values.index)
+
+
+def _cast_categorical(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() == values.dropna().round()).all():
+        values = values.astype("Int64")  # 3.0 beside a missing value is the label "3"
+    present = values.dropna()
+    text = pd.Series(np.nan, index=values.index, dtype=object, name=values.name)
+    text[present.index] = present.astype(str).astype(object)
+    return text
+
+
+def _cast_datetime(values: pd.Series) -> pd.Series:
+    cast = pd.to_datetime(values, format=None if pd.api.types.is_datetime64_any_dtype(values.dtype) else "ISO8601")
+    if cast.dt.tz is not None:
+        cast = cast.dt.tz_convert("UTC").dt.tz_localize(None)
+    return cast.astype("datetime64[ns]")
+
+
+_CASTS = {
+    "numeric": _cast_numeric,
+    "integer": _cast_integer,
+    "categorical": _cast_categorical,
+    "boolean": _cast_boolean,
+    "datetime": _cast_datetime,
+}
