@@ -1,0 +1,147 @@
+"""The project's own promises: imports run one way, environments agree, import is cheap, notebooks are stripped."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import nbformat
+import pytest
+import rattler
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODULES = sorted((ROOT / "workbench").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# A module imports only from layers above its own in this list (or from its own layer, where that is a package's inside).
+LAYERS = [
+    ["schema"],
+    ["encode"],
+    ["conditions", "datasets"],
+    ["generators", "metrics"],
+    ["results"],
+    ["evaluate"],
+    ["plots"],
+    ["grid"],
+    ["supervise", "kernels"],
+    ["backends"],
+    ["runner"],
+    ["verify"],
+    ["report"],
+    ["cli"],
+    ["__main__", "__init__"],
+]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+IMPORT_NAMES = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "yaml": "pyyaml", "rattler": "py-rattler"}
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Every module that is imported anywhere in the tree, inside functions too."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    own = path.relative_to(ROOT / "workbench").parts[0].removesuffix(".py")
+    for imported in imports(ast.parse(path.read_text())):
+        parts = imported.split(".")
+        if parts[0] == "workbench" and len(parts) > 1 and parts[1] != own and parts[1] != "__version__":
+            assert layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
+
+
+def declared() -> dict[str, Requirement]:
+    extras = PROJECT["optional-dependencies"]
+    return {r.name: r for r in map(Requirement, [*PROJECT["dependencies"], *extras["cluster"], *extras["test"]])}
+
+
+def conda_specs() -> dict[str, SpecifierSet]:
+    """environment.yml by PyPI name; rattler's strict parser refuses what conda would not read."""
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    specs = {}
+    for line in listed:
+        if isinstance(line, str):
+            name = rattler.MatchSpec(line, strict=True).name.normalized
+            specs[CONDA_NAMES.get(name, name)] = SpecifierSet(re.sub(r"^[A-Za-z0-9_-]+", "", line))
+        else:
+            specs |= {r.name: r.specifier for r in map(Requirement, (item for item in line["pip"] if not item.startswith("-")))}
+    return specs
+
+
+def test_environment_yml_equals_pyproject():
+    conda = conda_specs()
+    assert conda.pop("python") == SpecifierSet(PROJECT["requires-python"])
+    conda.pop("pip")
+    assert conda == {name: requirement.specifier for name, requirement in declared().items()}
+
+
+def test_installed_and_pinned_versions_satisfy_pyproject():
+    pinned = {r.name.lower().replace("_", "-"): r for r in map(Requirement, requirement_lines())}
+    for name, requirement in declared().items():
+        assert requirement.specifier.contains(version(name)), name
+        (pin,) = pinned[name].specifier
+        assert pin.operator == "==" and requirement.specifier.contains(pin.version), name
+
+
+def requirement_lines() -> list[str]:
+    return [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+
+
+def test_every_import_is_declared():
+    names = set(declared())
+    sources = [path.read_text() for path in [*MODULES, *(ROOT / "tests").glob("*.py")]]
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        sources += [re.sub(r"(?m)^[%!].*$", "", cell.source) for cell in cells if cell.cell_type == "code"]
+    distributions = packages_distributions()
+    for top in {name.split(".")[0] for source in sources for name in imports(ast.parse(source))}:
+        if top in sys.stdlib_module_names or top in ("workbench", "conftest"):
+            continue
+        owners = {IMPORT_NAMES.get(top, top).lower()} | {owner.lower() for owner in distributions.get(top, [])}
+        assert owners & names, f"{top} is imported but not declared"
+
+
+def test_the_package_stays_small():
+    lines = sum(len(path.read_text().splitlines()) for path in MODULES)
+    assert lines < 5000, f"the helper package has {lines} lines: look for what to delete"
+
+
+def test_import_is_cheap():
+    """No heavy package is imported by `import workbench`, and it takes less than 0.3 s."""
+    code = (
+        "import sys, time; start = time.perf_counter(); import workbench; seconds = time.perf_counter() - start; "
+        "heavy = [name for name in ('pandas', 'torch', 'pgmpy', 'copulas', 'seaborn', 'sklearn') if name in sys.modules]; "
+        "print(seconds, heavy)"
+    )
+    seconds, heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(
+        " ", 1
+    )
+    assert heavy.strip() == "[]"
+    assert float(seconds) < 0.3
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_stripped_and_have_one_import_cell(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs for cell in code if "NBVAL_CHECK_OUTPUT" not in cell.source)
+    parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert len(parameters) == 1
+    assert sum(bool(imports(ast.parse(re.sub(r"(?m)^[%!].*$", "", cell.source)))) for cell in code) == 1
+    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")

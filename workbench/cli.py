@@ -1,0 +1,210 @@
+"""The command line: a thin pass-through to the functions a notebook would call.
+
+Every known mistake of the input ends in one sentence on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from workbench.schema import InputError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except InputError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `workbench list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("workbench: stopped; finished cells are kept, run the same command to go on.", file=sys.stderr)
+        return 130
+
+
+def _list(options) -> None:
+    entries = {"generators": _generators, "datasets": _datasets, "metrics": _metrics}[options.what]()
+    if options.json:
+        print(json.dumps(entries, indent=1, ensure_ascii=False))
+        return
+    lines = [list(entries[0]), *([str(value) for value in entry.values()] for entry in entries)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _generators() -> list[dict]:
+    from workbench.generators import GENERATORS
+
+    return [
+        {"name": name, "family": entry.family, "title": entry.title, "source": entry.source}
+        for name, entry in GENERATORS.items()
+    ]
+
+
+def _datasets() -> list[dict]:
+    from workbench.datasets import DATASETS
+
+    return [
+        {
+            "name": name,
+            "target": entry.target or "",
+            "sensitive": ", ".join(entry.sensitive),
+            "title": entry.title,
+            "source": entry.source,
+        }
+        for name, entry in DATASETS.items()
+    ]
+
+
+def _metrics() -> list[dict]:
+    from workbench.metrics import METRICS
+
+    better = {"up": "more is better", "down": "less is better", "zero": "0 is best"}
+    return [
+        {"name": name, "family": metric.family, "direction": better[metric.direction], "title": metric.title}
+        for name, metric in METRICS.items()
+    ]
+
+
+def _run(options) -> int:
+    from workbench import report, runner
+
+    summary = runner.run(options.report, workers=options.workers)
+    page = report.report(options.report)
+    print(f"{summary}\n{page}")
+    return 0
+
+
+def _status(options) -> None:
+    from workbench import runner
+
+    status = runner.status(options.report)
+    print(json.dumps(status, indent=1) if options.json else "\n".join(f"{key:>10} {value}" for key, value in status.items()))
+
+
+def _compare(options) -> int:
+    from workbench import datasets, grid
+
+    sensitive = _names(options.sensitive)
+    # Reading the table first puts a mistake in it before anything is written.
+    datasets.load(options.table, target=options.target, sensitive=sensitive)
+    folder = Path(options.out)
+    text = grid.make(
+        title=f"Generators compared on {Path(options.table).name}",
+        table=options.table,
+        target=options.target,
+        sensitive=sensitive,
+        generators=_names(options.generators),
+        seeds=options.seeds,
+    )
+    _write_grid(folder, text)
+    return _run(argparse.Namespace(report=folder, workers=options.workers))
+
+
+def _write_grid(folder: Path, text: str) -> None:
+    path = folder / "grid.toml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise InputError(f"{path} exists and asks for something else; name another --out folder, or delete that file.")
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {folder} cannot be written ({error.strerror}); name another folder.") from None
+
+
+def _generate(options) -> None:
+    from tqdm.auto import tqdm
+
+    from workbench import datasets, generators
+
+    out = Path(options.out)
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--out {out} ends in neither .csv nor .parquet; choose one of them.")
+    params = dict(_parameter(text) for text in options.param)
+    with tqdm(total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False) as bar:
+        data = datasets.load(options.table, target=options.target, sensitive=_names(options.sensitive))
+        bar.set_description_str(options.generator)
+        bar.update()
+        synthetic = generators.generate(options.generator, data, rows=options.rows, seed=options.seed, **params)
+        bar.set_description_str("write")
+        bar.update()
+        try:
+            synthetic.to_csv(out, index=False) if out.suffix == ".csv" else synthetic.to_parquet(out, index=False)
+        except OSError as error:
+            raise InputError(f"--out {out} cannot be written ({error.strerror}); name another file.") from None
+        bar.update()
+    print(f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}")
+
+
+def _names(text: str | None) -> list[str] | None:
+    """A comma-separated list; None where the option was not given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value read as JSON where it is JSON and as text where it is not."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--param {text!r} is not NAME=VALUE; write for example --param epochs=100.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workbench", description="Compare generators of synthetic tables on real data.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub
+
+    def roles(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("table", metavar="FILE_OR_NAME", help="a CSV or Parquet file, or a dataset's name")
+        sub.add_argument("--target", metavar="COL", help="the column to predict")
+        sub.add_argument("--sensitive", metavar="COL[,COL]", help="columns whose groups are compared")
+
+    sub = command("list", _list, "List what can be named in a grid.")
+    sub.add_argument("what", choices=["generators", "datasets", "metrics"])
+    sub.add_argument("--json", action="store_true", help="as JSON")
+
+    sub = command("run", _run, "Run a report's unfinished cells, then write its page.")
+    sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
+    sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
+
+    sub = command("status", _status, "Count a report's cells by their state.")
+    sub.add_argument("report", metavar="reports/NAME")
+    sub.add_argument("--json", action="store_true", help="as JSON")
+
+    sub = command("compare", _compare, "Make a grid and a report from one table.")
+    roles(sub)
+    sub.add_argument("--generators", metavar="A,B", help="default: all of them")
+    sub.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
+    sub.add_argument("--out", required=True, metavar="DIR", help="the report's folder")
+    sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
+
+    sub = command("generate", _generate, "Fit one generator on the train part of a table and write synthetic rows.")
+    roles(sub)
+    sub.add_argument("--generator", required=True, metavar="G")
+    sub.add_argument("--rows", type=_count, metavar="N", help="default: as many as it was fitted on")
+    sub.add_argument("--seed", type=int, default=0, metavar="S")
+    sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter; repeatable")
+    sub.add_argument("--out", required=True, metavar="FILE", help="a .csv or .parquet file")
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
