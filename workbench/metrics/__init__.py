@@ -68,7 +68,18 @@ class Metric:
         return getattr(import_module(module), name)
 
 
-METRICS: dict[str, Metric] = {}
+METRICS: dict[str, Metric] = {
+    "marginals": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Marginals", floor="uniform"),
+    "worst_column": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Worst column", floor="uniform"),
+    "pair_trends": Metric("workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"),
+    "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart (C2ST AUC)"),
+    "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "Train synthetic, test real: ROC AUC"),
+    "average_precision": Metric("workbench.metrics.utility:utility", "utility", "up", "Average precision"),
+    "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "Brier score"),
+    "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "Train synthetic, test real: R2"),
+    "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "RMSE"),
+    "utility_ratio": Metric("workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"),
+}
 
 
 def get(name: str) -> Metric:

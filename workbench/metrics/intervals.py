@@ -1,0 +1,77 @@
+"""95% intervals, one place for all metrics: proportions, bootstraps, and averages of influence values.
+
+An estimate that is a smooth function of averages moves by the mean of its influence values when rows are drawn again,
+so its standard error is the standard deviation of those values over sqrt(n) (Hampel 1974); averages, differences and
+ratios of estimates on the same rows are then averages, differences and ratios of influence values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Z = 1.959963984540054  # the normal quantile of a two-sided 95% interval
+LEVELS = (0.025, 0.975)
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's interval (1927) for k successes in n trials; (0, 1) without trials.
+
+    >>> [round(end, 3) for end in wilson(0, 10)]
+    [0.0, 0.278]
+    """
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = k / n, Z * Z / n
+    middle, half = (p + z2 / 2) / (1 + z2), Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
+    return float(max(middle - half, 0)), float(min(middle + half, 1))
+
+
+def clopper_pearson(k: int, n: int) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson 1934) for k successes in n trials; (0, 1) without trials."""
+    from scipy.stats import beta
+
+    low = 0.0 if k == 0 else float(beta.ppf(LEVELS[0], k, n - k + 1))
+    high = 1.0 if k == n else float(beta.ppf(LEVELS[1], k + 1, n - k))
+    return low, high
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float], n: int, rng: np.random.Generator, repeats: int = 200
+) -> tuple[float, float]:
+    """The percentile interval of statistic(rows) over `repeats` samples of n row numbers with replacement.
+
+    statistic takes an int array, shape (n,); readings that are not finite are left out. NaN ends where none is left.
+    """
+    if n == 0:
+        return np.nan, np.nan
+    readings = np.array([statistic(rng.integers(n, size=n)) for _ in range(repeats)], dtype=float)
+    readings = readings[np.isfinite(readings)]
+    return tuple(np.quantile(readings, LEVELS).tolist()) if len(readings) else (np.nan, np.nan)
+
+
+def from_influence(
+    value: float, *influences: np.ndarray, lowest: float = -np.inf, highest: float = np.inf
+) -> tuple[float, float]:
+    """value -+ 1.96 standard errors, cut to [lowest, highest]; one influence array for each independent sample of rows."""
+    variance = sum(np.var(influence) / len(influence) for influence in influences if len(influence))
+    half = Z * float(np.sqrt(variance))
+    return float(np.clip(value - half, lowest, highest)), float(np.clip(value + half, lowest, highest))
+
+
+def auc(positive: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
+    """The area under the ROC curve, ties counted half, and each row's influence (DeLong et al. 1988).
+
+    positive: bool, shape (n,); score: float, shape (n,). NaN and zeros where a class is absent.
+    """
+    positive = np.asarray(positive, dtype=bool)
+    n, n1 = len(positive), int(positive.sum())
+    if n1 in (0, n):
+        return np.nan, np.zeros(n)
+    # A row's placement: the share of the other class that it stands above (positives) or below (negatives).
+    ordered = [np.sort(score[~positive]), np.sort(score[positive])]
+    above = [(np.searchsorted(o, score, "left") + np.searchsorted(o, score, "right")) / (2 * len(o)) for o in ordered]
+    placement = np.where(positive, above[0], 1 - above[1])
+    value = float(placement[positive].mean())
+    return value, (placement - value) * n / np.where(positive, n1, n - n1)
