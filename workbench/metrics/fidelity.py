@@ -1,0 +1,212 @@
+"""Fidelity: how far the synthetic rows are from real rows nobody trained on, column by column, pair by pair, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from workbench.encode import Codes, Features, Marginal, from_float, to_float
+from workbench.metrics import Row, Trial
+from workbench.metrics.intervals import auc, from_influence
+from workbench.metrics.models import LEARNERS, fit, matrices
+from workbench.schema import Column, Schema
+
+BINS = 10  # a numeric column beside a label column is cut at the real table's deciles
+MAX_LEVELS = 50  # labels of a column that pair_trends tells apart; the rarest ones share one
+MAX_ROWS = 10_000  # rows a side that c2st reads; the standard error of an AUC of 0.5 is then 0.004
+FOLDS = 5
+
+
+def marginals(trial: Trial) -> Iterator[Row]:
+    """Each column's distribution against test: 1 - KS for numbers and dates, 1 - total variation for labels, and their mean.
+
+    Missing is a category of its own (for KS it lies left of every number). Range 0 to 1, up; 1 is the same distribution,
+    0 is disjoint support. Rows: the mean, one for each column, and `worst_column`, the lowest, whose note names it.
+    Known failure: blind to everything that lies between columns; a table of permuted columns scores like a real one.
+    """
+    scores, shares_synthetic, shares_real, columns = [], 0.0, 0.0, []
+    for column in trial.schema.columns:
+        distance, in_synthetic, in_real = column_distance(trial.synthetic[column.name], trial.test[column.name], column)
+        low, high = from_influence(1 - distance, in_synthetic, in_real, lowest=0, highest=1)
+        scores.append(1 - distance)
+        columns.append(Row("marginals", 1 - distance, low, high, column=column.name))
+        shares_synthetic, shares_real = shares_synthetic + in_synthetic, shares_real + in_real
+    mean, p = float(np.mean(scores)), len(scores)
+    yield Row("marginals", mean, *from_influence(mean, shares_synthetic / p, shares_real / p, lowest=0, highest=1))
+    yield from columns
+    worst = columns[int(np.argmin(scores))]
+    yield Row("worst_column", worst.value, worst.low, worst.high, note=f"column {worst.column}")
+
+
+def column_distance(synthetic: pd.Series, real: pd.Series, column: Column) -> tuple[float, np.ndarray, np.ndarray]:
+    """The largest difference in probability over half-lines (numbers: KS) or over any set of labels (total variation).
+
+    Returns the distance and, for both samples, the signed membership of each row in the set where it is reached: the
+    distance is the mean of the first minus the mean of the second, and their variances give its standard error.
+    """
+    if column.is_discrete:
+        codes, levels = pd.factorize(pd.concat([synthetic, real]).astype(object), use_na_sentinel=False)
+        codes = np.argsort(np.argsort([str(level) for level in levels], kind="stable"))[codes]  # sums in label order
+        a, b = codes[: len(synthetic)], codes[len(synthetic) :]
+        in_set = np.bincount(a, minlength=len(levels)) * len(real) > np.bincount(b, minlength=len(levels)) * len(synthetic)
+        in_a, in_b = in_set[a].astype(float), in_set[b].astype(float)
+    else:
+        a, b = (np.where(np.isnan(x), -np.inf, x) for x in (to_float(synthetic), to_float(real)))
+        points = np.unique(np.concatenate([a, b]))
+        gap = _distribution(a, points) - _distribution(b, points)
+        at = int(np.argmax(np.abs(gap)))
+        sign = 1.0 if gap[at] >= 0 else -1.0
+        in_a, in_b = sign * (a <= points[at]), sign * (b <= points[at])
+    return float(in_a.mean() - in_b.mean()), in_a, in_b
+
+
+def _distribution(sample: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.sort(sample), points, side="right") / len(sample)
+
+
+def pair_trends(trial: Trial) -> Iterator[Row]:
+    """The dependence of every two columns against test, averaged over the pairs.
+
+    Two columns of numbers or dates: 1 - |r_S - r_R| / 2 with Spearman's r on the rows that hold both (0 where a column is
+    constant). Other pairs: 1 - total variation between the two contingency tables, numbers cut at the deciles of real
+    train rows, missing and never seen values in cells of their own, labels beyond the 50 commonest in one.
+    Range 0 to 1, up; 1 is the same dependence. Known failure: a raw value means little without its floor (independent
+    columns score high wherever the real ones are nearly independent), and only two columns are looked at together.
+    """
+    schema = trial.schema
+    p = len(schema.columns)
+    pairs = p * (p - 1) // 2
+    if not pairs:
+        yield Row("pair_trends", np.nan, note="the table has one column, so no pairs.")
+        return
+    numeric = [column for column in schema.columns if not column.is_discrete]
+    distance, move_synthetic, move_real = _rank_distances(trial.synthetic, trial.test, numeric)
+
+    codes = Codes(trial.train, schema, bins=BINS, max_levels=MAX_LEVELS)
+    a, b = _codes(codes, trial.synthetic), _codes(codes, trial.test)
+    both = np.vstack([a, b])
+    count, weight = np.zeros(len(both)), np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
+    for j, first in enumerate(schema.columns):
+        for k in range(j):
+            if first.is_discrete or schema.columns[k].is_discrete:
+                width = codes.sizes[k] + 1
+                cell = both[:, j] * width + both[:, k]
+                gap = np.bincount(cell, weights=weight, minlength=(codes.sizes[j] + 1) * width)
+                inside = gap > 1e-12  # a set of cells on which the two tables differ most
+                distance += gap[inside].sum()
+                count += inside[cell]
+    score = float(np.clip(1 - distance / pairs, 0, 1))
+    moves = (count[: len(a)] + move_synthetic) / pairs, (count[len(a) :] + move_real) / pairs
+    yield Row("pair_trends", score, *from_influence(score, *moves, lowest=0, highest=1))
+
+
+def _codes(codes: Codes, table: pd.DataFrame) -> np.ndarray:
+    """The codes of a table, values that train never held moved from the missing code to one after it."""
+    encoded = codes.encode(table)
+    return encoded + ((encoded == np.array(codes.sizes) - 1) & table.notna().to_numpy())
+
+
+def _rank_distances(synthetic: pd.DataFrame, real: pd.DataFrame, columns: list[Column]) -> tuple[float, np.ndarray, np.ndarray]:
+    """The sum over pairs of |r_S - r_R| / 2, and how much each row of the two tables moves it (for the interval)."""
+    if len(columns) < 2:
+        return 0.0, np.zeros(len(synthetic)), np.zeros(len(real))
+    (r_a, z_a), (r_b, z_b) = (rank_correlation(table, columns) for table in (synthetic, real))
+    sign = np.sign(r_a - r_b) / 2
+    moves = [((z @ sign) * z - z**2 * (sign * r).sum(axis=1)).sum(axis=1) / 2 for r, z in ((r_a, z_a), (r_b, z_b))]
+    return float(np.abs(r_a - r_b)[np.tril_indices(len(columns), -1)].sum() / 2), moves[0], moves[1]
+
+
+def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.ndarray, np.ndarray]:
+    """Spearman's correlation of every two columns, shape (p, p), and the standardised ranks, shape (rows, p), missing at 0.
+
+    Each pair reads the rows that hold both values, with ranks taken among all values of a column. Undefined is 0.
+    """
+    from scipy.stats import rankdata
+
+    x = np.column_stack([to_float(table[column.name]) for column in columns])
+    held = (~np.isnan(x)).astype(float)
+    z = rankdata(x, axis=0, nan_policy="omit")
+    n = held.sum(axis=0)
+    with np.errstate(all="ignore"):
+        z = np.where(held > 0, z - (n + 1) / 2, 0.0)
+        spread = np.sqrt((z**2).sum(axis=0) / n)
+        z = np.where(spread > 0, z / spread, 0.0)
+        common, sums, squares = held.T @ held, z.T @ held, (z**2).T @ held  # [j, k]: over rows that hold both
+        variance = squares / common - (sums / common) ** 2
+        r = (z.T @ z / common - sums * sums.T / common**2) / np.sqrt(variance * variance.T)
+    r = np.where((common >= 3) & np.isfinite(r), np.clip(r, -1, 1), 0.0)
+    return r, z
+
+
+def c2st(trial: Trial) -> Iterator[Row]:
+    """Classifier two-sample test (Lopez-Paz and Oquab 2017): how well a learner tells synthetic from test rows.
+
+    The pooled out-of-fold ROC AUC, 5 stratified folds, equally many rows a side (at most 10,000). Rows: one for each learner
+    in `group`, and the larger as the value. Range about 0.5 to 1, down; 0.5 is not told apart. Numbers are first rounded to
+    the grid of the real column, for wrong decimals give rows away without any learning; where the rounding changed
+    something, the row "as delivered" holds the larger AUC before it. Above 0.6 the note names the columns that tell most.
+    Known failure: saturates near 1 for wide tables, where one bad column hides what the others do.
+    """
+    rng = trial.rng("c2st")
+    n = min(len(trial.synthetic), len(trial.test), MAX_ROWS)
+    if n < 2 * FOLDS:
+        yield Row("c2st", np.nan, note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}.")
+        return
+    sides = [table.iloc[np.sort(rng.permutation(len(table))[:n])] for table in (trial.synthetic, trial.test)]
+    rounded = [to_grid(table, trial.train, trial.schema) for table in sides]
+    seed = int(rng.integers(2**31))
+    rows = [_told_apart(*rounded, trial.schema, learner, seed) for learner in LEARNERS]
+    best = max(rows, key=lambda row: row.value)
+    yield replace(best, group="")
+    yield from rows
+    if not rounded[0].equals(sides[0].reset_index(drop=True)):
+        raw = max((_told_apart(*sides, trial.schema, learner, seed) for learner in LEARNERS), key=lambda row: row.value)
+        yield replace(raw, group="as delivered")
+
+
+def to_grid(table: pd.DataFrame, real: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The table with numbers and dates rounded to the decimals that the real column is written in."""
+    table = table.reset_index(drop=True)
+    columns = {}
+    for column in schema.columns:
+        columns[column.name] = table[column.name]
+        step = None if column.is_discrete else Marginal.fit(to_float(real[column.name])).step
+        if step is not None:
+            unbounded = Marginal(np.array([-np.inf, np.inf]), step)
+            columns[column.name] = from_float(unbounded.snap(to_float(table[column.name])), column)
+    return pd.DataFrame(columns, columns=schema.names)
+
+
+def _told_apart(synthetic: pd.DataFrame, real: pd.DataFrame, schema: Schema, learner: str, seed: int) -> Row:
+    from sklearn.model_selection import StratifiedKFold
+
+    pooled = pd.concat([synthetic, real], ignore_index=True)
+    is_synthetic = np.repeat([1, 0], [len(synthetic), len(real)])
+    features = Features(pooled, schema.columns)
+    (matrix,) = matrices(features, [pooled], learner)
+    score, telling = np.empty(len(pooled)), []
+    for inside, outside in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(matrix, is_synthetic):
+        predict = fit(matrix[inside], is_synthetic[inside], learner, features.categorical, seed, "classification")
+        score[outside] = predict(matrix[outside])[:, 1]
+        if learner == "boosting" and not telling:
+            telling = _telling_columns(predict, matrix[outside], is_synthetic[outside], schema, seed)
+    value, influence = auc(is_synthetic == 1, score)
+    note = f"told by {', '.join(telling)}" if telling and value > 0.6 else ""
+    return Row("c2st", value, *from_influence(value, influence, lowest=0, highest=1), group=learner, note=note)
+
+
+def _telling_columns(predict, matrix: np.ndarray, is_synthetic: np.ndarray, schema: Schema, seed: int) -> list[str]:
+    """The at most three columns whose permutation costs most AUC on rows left out of the fit, if it costs any."""
+    base = auc(is_synthetic == 1, predict(matrix)[:, 1])[0]
+    if base <= 0.6:
+        return []
+    order = np.random.default_rng(seed).permutation(len(matrix))
+    lost = {}
+    for j, name in enumerate(schema.names):
+        changed = matrix.copy()
+        changed[:, j] = matrix[order, j]
+        lost[name] = base - auc(is_synthetic == 1, predict(changed)[:, 1])[0]
+    return [name for name in sorted(lost, key=lost.get, reverse=True)[:3] if lost[name] > 0.01]
