@@ -1,0 +1,203 @@
+"""Mode-specific normalisation: a mixed table as offsets within modes and small integer codes, and back.
+
+A number becomes the mode of a one-dimensional Gaussian mixture it belongs to, and its offset from that mode's mean in
+units of four standard deviations; missing is a mode of its own. A label becomes its code; missing is a level.
+Xu et al. 2019, arXiv:1907.00503, section 4.2. The mixture is fitted on unique values with their counts, so its cost does
+not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import digamma, softmax
+
+from workbench.encode import Codes, Marginal, from_float, to_float
+from workbench.schema import Schema
+
+REACH = 4.0  # standard deviations from a mode's mean to the offset 1
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A fitted mixture of K one-dimensional Gaussians; every field has shape (K,).
+
+    bias is the part of a component's expected log density that does not depend on the value.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    deviations: np.ndarray
+    bias: np.ndarray
+
+    @classmethod
+    def fit(cls, values: np.ndarray, counts: np.ndarray, components: int = 10, iterations: int = 200) -> Mixture:
+        """Variational Bayes on distinct sorted `values`, shape (n,), that occur `counts` times, shape (n,).
+
+        A truncated Dirichlet process with concentration 0.001 leaves unneeded components with almost no weight. Priors
+        as in scikit-learn's BayesianGaussianMixture: Blei and Jordan 2006; Bishop 2006, equations 10.58 to 10.64.
+        """
+        components = min(components, len(values))
+        total = counts.sum()
+        prior_mean = counts @ values / total
+        prior_variance = counts @ (values - prior_mean) ** 2 / max(total - 1, 1)
+        responsibilities, mass = _nearest_centre(values, counts, components), np.zeros(components)
+        for _ in range(iterations):
+            weighted = counts[:, None] * responsibilities
+            before, mass = mass, weighted.sum(axis=0) + 1e-12
+            averages = values @ weighted / mass
+            variances = ((values[:, None] - averages) ** 2 * weighted).sum(axis=0) / mass
+            # The prior counts as one observation of the mean and one of the variance.
+            precision = freedom = 1 + mass
+            means = (prior_mean + mass * averages) / precision
+            variances = prior_variance + mass * (variances + (averages - prior_mean) ** 2 / precision)
+            deviations = np.sqrt(variances / freedom + 1e-6 * prior_variance)
+            stick, rest = 1 + mass, 0.001 + mass[::-1].cumsum()[::-1] - mass
+            log_rest = digamma(rest) - digamma(stick + rest)
+            log_weights = digamma(stick) - digamma(stick + rest) + log_rest.cumsum() - log_rest
+            spread = np.log(2) + digamma(freedom / 2) - np.log(freedom) - 1 / precision
+            left = (rest / (stick + rest)).cumprod()
+            weights = stick / (stick + rest) * np.append(1, left[:-1])
+            mixture = cls(weights / weights.sum(), means, deviations, log_weights - np.log(deviations) + spread / 2)
+            if np.abs(mass - before).max() < 1e-5 * total:
+                break
+            responsibilities = mixture.responsibilities(values)
+        return mixture
+
+    def responsibilities(self, values: np.ndarray) -> np.ndarray:
+        """Probabilities that each value comes from each component, shape (n, K)."""
+        return softmax(self.bias - ((values[:, None] - self.means) / self.deviations) ** 2 / 2, axis=1)
+
+    def heavier_than(self, weight: float) -> Mixture:
+        """The components of more than this weight (all, if none is)."""
+        keep = self.weights > min(weight, self.weights.max() / 2)
+        return Mixture(self.weights[keep], self.means[keep], self.deviations[keep], self.bias[keep])
+
+
+def _nearest_centre(values: np.ndarray, counts: np.ndarray, components: int) -> np.ndarray:
+    """One-hot memberships of a one-dimensional k-means, heaviest cluster first (a stick is broken in that order)."""
+    centres = np.quantile(values, (np.arange(components) + 0.5) / components)
+    for _ in range(50):
+        member = np.searchsorted((centres[1:] + centres[:-1]) / 2, values)
+        mass = np.bincount(member, counts, components)
+        moved = np.where(mass > 0, np.bincount(member, counts * values, components) / np.maximum(mass, 1), centres)
+        if np.array_equal(moved, centres):
+            break
+        centres = np.sort(moved)
+    return np.eye(components)[:, np.argsort(-mass, kind="stable")][member]
+
+
+class NumberModes:
+    """One column of numbers or dates as (offset, mode), fitted on its floats with NaN for missing."""
+
+    def __init__(self, values: np.ndarray, components: int, min_weight: float, points: int = 2048):
+        self.marginal = Marginal.fit(values)
+        distinct, counts = np.unique(self.marginal.values, return_counts=True)
+        self.centre, self.scale = 0.0, 1.0
+        if len(distinct):
+            self.centre, self.scale = float(self.marginal.values.mean()), float(self.marginal.values.std()) or 1.0
+        self.mixture = None
+        if len(distinct):
+            distinct = (distinct - self.centre) / self.scale
+            if len(distinct) > points:
+                # Neighbours among very many distinct values share a point at their mean.
+                starts = np.linspace(0, len(distinct), points, endpoint=False).astype(int)
+                merged = np.add.reduceat(counts, starts)
+                distinct, counts = np.add.reduceat(distinct * counts, starts) / merged, merged
+            self.mixture = Mixture.fit(distinct, counts.astype(float), components).heavier_than(min_weight)
+        self.size = (len(self.mixture.means) if self.mixture else 0) + bool(np.isnan(values).any())
+
+    def encode(self, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets in [-1, 1] and modes, each of shape (n,): the mode is drawn by its probability given the value."""
+        offsets, modes = np.zeros(len(values)), np.full(len(values), self.size - 1)
+        present = ~np.isnan(values)
+        if self.mixture is None or not present.any():
+            return offsets, modes
+        distinct, inverse = np.unique((values[present] - self.centre) / self.scale, return_inverse=True)
+        shift = (distinct[:, None] - self.mixture.means) / (REACH * self.mixture.deviations)
+        chance = self.mixture.responsibilities(distinct) * (np.abs(shift) <= 1)
+        # A value beyond the reach of every mode goes to the end of the one that comes nearest.
+        chance[np.arange(len(distinct)), np.abs(shift).argmin(axis=1)] += 1e-9
+        limits = (chance / chance.sum(axis=1, keepdims=True)).cumsum(axis=1)[:, :-1]
+        modes[present] = drawn = (rng.random(len(inverse))[:, None] > limits[inverse]).sum(axis=1)
+        offsets[present] = np.clip(shift[inverse, drawn], -1, 1)
+        return offsets, modes
+
+    def decode(self, offsets: np.ndarray, modes: np.ndarray) -> np.ndarray:
+        """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
+        if self.mixture is None:
+            return np.full(len(modes), np.nan)
+        means = np.append(self.mixture.means, np.nan)[modes]
+        standard = means + offsets * REACH * np.append(self.mixture.deviations, np.nan)[modes]
+        return self.marginal.snap(self.centre + self.scale * standard)
+
+
+class TableModes:
+    """A table as offsets, shape (rows, numbers), and codes, shape (rows, columns): `sizes` codes for each column.
+
+    Only codes that occur in the fitted table exist, so what is never missing is never drawn missing. Beyond `max_levels`
+    the rarest labels of a column share a code and are drawn by their shares.
+    """
+
+    def __init__(self, table: pd.DataFrame, schema: Schema, components: int, min_weight: float, max_levels: int):
+        self.schema = schema
+        self.labels = [column.name for column in schema.columns if column.is_discrete]
+        self._codes = Codes(table, Schema(tuple(map(schema.__getitem__, self.labels))), max_levels=max_levels)
+        self._used = [np.unique(self._codes.encode_column(table[name])) for name in self.labels]
+        self._numbers = {
+            column.name: NumberModes(to_float(table[column.name]), components, min_weight)
+            for column in schema.columns
+            if not column.is_discrete
+        }
+        used = dict(zip(self.labels, map(len, self._used), strict=True))
+        self.sizes = [used[name] if name in used else self._numbers[name].size for name in schema.names]
+
+    def encode(self, table: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets, float32, and codes, int64."""
+        codes = np.empty((len(table), len(self.sizes)), dtype=np.int64)
+        offsets = np.empty((len(table), len(self._numbers)), dtype=np.float32)
+        for j, name in enumerate(self.schema.names):
+            if name in self._numbers:
+                i = list(self._numbers).index(name)
+                offsets[:, i], codes[:, j] = self._numbers[name].encode(to_float(table[name]), rng)
+            else:
+                codes[:, j] = self.label_codes(table[name])
+        return offsets, codes
+
+    def label_codes(self, values: pd.Series) -> np.ndarray:
+        """Codes of a label column's values, shape (n,); a label that the fitted table lacks reads as another one's."""
+        used = self._used[self.labels.index(values.name)]
+        return np.searchsorted(used, self._codes.encode_column(values)).clip(max=len(used) - 1)
+
+    def label_code(self, name: str, wanted: object) -> int:
+        """The code of one label, as a condition writes it."""
+        value = wanted if wanted is None else self._as_label(name, wanted)
+        return int(self.label_codes(pd.Series([value], name=name, dtype=object))[0])
+
+    def _as_label(self, name: str, wanted: object) -> object:
+        return str(wanted) == "True" if self.schema[name].kind == "boolean" else str(wanted)
+
+    def decode(
+        self, offsets: np.ndarray, codes: np.ndarray, rng: np.random.Generator, asked: Mapping[str, object]
+    ) -> pd.DataFrame:
+        """A table; where a column is `asked` for one of the labels that share a code, all of them become that label."""
+        position = {name: j for j, name in enumerate(self.schema.names)}
+        columns = {}
+        if self.labels:
+            labels = [used[codes[:, position[name]]] for name, used in zip(self.labels, self._used, strict=True)]
+            columns.update(self._codes.decode(np.column_stack(labels), rng))
+        for name, wanted in asked.items():
+            if wanted is not None and self._is_shared(name, wanted):
+                shared = codes[:, position[name]] == self.label_code(name, wanted)
+                columns[name] = columns[name].mask(shared, self._as_label(name, wanted))
+        for i, (name, modes) in enumerate(self._numbers.items()):
+            columns[name] = from_float(modes.decode(offsets[:, i], codes[:, position[name]]), self.schema[name])
+        return pd.DataFrame(columns, columns=self.schema.names)
+
+    def _is_shared(self, name: str, wanted: object) -> bool:
+        value = pd.Series([self._as_label(name, wanted)], name=name, dtype=object)
+        shown = self._codes.labels(name)[self._codes.encode_column(value)[0]]
+        return shown == "(rare)"

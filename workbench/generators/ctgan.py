@@ -1,0 +1,349 @@
+"""CTGAN: a generator and a critic play on rows, and a condition on one label keeps rare labels in the game.
+
+Xu, Skoularidou, Cuesta-Infante and Veeramachaneni 2019, arXiv:1907.00503. Numbers are normalised within modes; every
+training row is drawn for a label chosen by log-frequency; the generator is told that label and is penalised when it
+does not return it; the critic judges `pac` rows together (Lin et al. 2018) under a gradient penalty (Gulrajani et al.
+2017). It needs many steps: small tables and short trainings give poor rows.
+
+Where this differs from the paper: missing numbers are a mode, missing labels a level, and the labels beyond `max_levels`
+share a level; a real row and its fake have the same condition, so the penalty's gradient is taken with respect to the
+rows alone; the fakes of the last critic step also train the generator; batch statistics are averaged for sampling, so
+that a row does not depend on the rows sampled beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from workbench.conditions import sample_matching
+from workbench.generators._modes import TableModes
+from workbench.schema import InputError, Schema
+
+
+class Diverged(RuntimeError):
+    """Training left the finite numbers; there is nothing to sample from."""
+
+
+def bar(epochs: range) -> Iterable[int]:
+    """The epochs with a progress bar, on a terminal or in a notebook, once they have taken two seconds."""
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        return epochs
+    from tqdm.auto import tqdm
+
+    return tqdm(epochs, desc="ctgan", unit="epoch", delay=2, leave=False)
+
+
+@dataclass
+class CTGAN:
+    progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+
+    epochs: int = 300
+    """Passes over the table; each is max(rows // batch_size, 1) steps."""
+    batch_size: int = 500
+    """Rows a step, drawn with replacement; a multiple of pac."""
+    critic_steps: int = 1
+    """Critic steps for each generator step."""
+    pac: int = 10
+    """Rows the critic judges together."""
+    noise: int = 128
+    """Normal inputs of the generator."""
+    width: int = 256
+    """Units in each of the two hidden layers of the generator, and of the critic."""
+    learning_rate: float = 2e-4
+    """Of Adam with betas (0.5, 0.9), for both networks."""
+    weight_decay: float = 1e-6
+    """Of the generator's Adam."""
+    dropout: float = 0.5
+    """Of the critic's hidden units."""
+    penalty: float = 10.0
+    """Weight of the gradient penalty."""
+    tau: float = 0.2
+    """Temperature of the Gumbel softmax."""
+    modes: int = 10
+    """Most modes of a column of numbers."""
+    min_mode_weight: float = 0.005
+    """Modes of no more weight than this are dropped."""
+    max_levels: int = 500
+    """Most levels of a label column; the rarest labels share one."""
+
+    def __post_init__(self):
+        for name in ("epochs", "critic_steps", "pac", "noise", "width", "modes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"ctgan: {name} is {getattr(self, name)}; it must be at least 1.")
+        if self.batch_size < 2 or self.batch_size % self.pac:
+            raise InputError(f"ctgan: batch_size is {self.batch_size}; it must be a multiple of pac ({self.pac}) above 1.")
+
+    def supports(self, schema: Schema) -> str | None:
+        return None
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> CTGAN:
+        """Raises Diverged where a loss is no longer finite. Weights depend on rng and on torch's number of threads."""
+        self._schema = schema
+        self._encoding = TableModes(table, schema, self.modes, self.min_mode_weight, self.max_levels)
+        self._rows = rows = Rows(*self._encoding.encode(table, rng), self._encoding)
+        self._generator = generator = GeneratorNetwork(rows, self.noise, self.width, rng)
+        critic = Critic(rows, self.pac, self.width, self.dropout, rng)
+        generator_adam = _adam(generator.parameters, self.learning_rate, self.weight_decay)
+        critic_adam = _adam(critic.parameters, self.learning_rate, 0.0)
+
+        for epoch in self.progress(range(self.epochs)):
+            losses = torch.zeros(())
+            for _ in range(max(len(table) // self.batch_size, 1)):
+                for _ in range(self.critic_steps):
+                    level = rows.levels(rows.by_log_frequency, self.batch_size, rng)
+                    logits = generator(_normal(rng, self.batch_size, self.noise), level)
+                    fake = rows.activate(logits, self.tau, rng)
+                    critic_loss = critic.loss(rows.real(level, rng), fake.detach(), level, self.penalty, rng)
+                    _descend(critic_adam, critic_loss)
+                generator_loss = rows.condition_loss(logits, level) - critic(fake, level, rng).mean()
+                _descend(generator_adam, generator_loss)
+                losses += critic_loss.detach() + generator_loss.detach()
+            if not torch.isfinite(losses):
+                raise Diverged(
+                    f"ctgan: the loss is {float(losses)} in epoch {epoch + 1} of {self.epochs}; most likely the learning "
+                    f"rate {self.learning_rate:g} or the penalty {self.penalty:g} is too large for this table."
+                )
+        self._average_statistics(rng)
+        return self
+
+    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+        """The rarest label in `where` is asked of the generator itself; rejection then makes all of `where` exact."""
+        asked = {name: wanted for name, wanted in (where or {}).items() if name in self._encoding.labels}
+        levels = [self._rows.level_of(name, self._encoding.label_code(name, wanted)) for name, wanted in asked.items()]
+        level = min(levels, key=lambda level: self._rows.counts[level], default=None)
+
+        def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
+            return self._encoding.decode(*self._generate(size, rng, level), rng, asked)
+
+        return sample_matching(draw, n, rng, self._schema, where)
+
+    @torch.no_grad()
+    def _generate(self, n: int, rng: np.random.Generator, level: int | None) -> tuple[np.ndarray, np.ndarray]:
+        parts = []
+        for size in [8192] * (n // 8192) + [n % 8192]:
+            levels = self._rows.levels(self._rows.by_frequency, size, rng) if level is None else torch.full((size,), level)
+            logits = self._generator(_normal(rng, size, self.noise), levels, momentum=None)
+            parts.append(self._rows.decide(logits, rng))
+        offsets, codes = zip(*parts, strict=True)
+        return np.concatenate(offsets), np.concatenate(codes)
+
+    @torch.no_grad()
+    def _average_statistics(self, rng: np.random.Generator, batches: int = 20) -> None:
+        """Batch normalisation's means and variances over conditions as they are sampled."""
+        for i in range(batches):
+            level = self._rows.levels(self._rows.by_frequency, self.batch_size, rng)
+            self._generator(_normal(rng, self.batch_size, self.noise), level, momentum=1 / (i + 1))
+
+
+class Rows:
+    """The encoded table as the networks see it: offsets first, then a one-hot block for every column.
+
+    A level is a code of a label column, numbered over all label columns: what a condition names. A table without label
+    columns has one level, which every row has.
+    """
+
+    def __init__(self, offsets: np.ndarray, codes: np.ndarray, encoding: TableModes):
+        sizes, numbers = np.array(encoding.sizes), offsets.shape[1]
+        # Blocks of one size lie together, so that one softmax takes them all.
+        self._order = np.argsort(sizes, kind="stable")
+        starts = np.empty_like(sizes)
+        starts[self._order] = numbers + np.cumsum(sizes[self._order]) - sizes[self._order]
+        self.size = numbers + int(sizes.sum())
+        self._groups = [(int(size), int(count)) for size, count in zip(*np.unique(sizes, return_counts=True), strict=True)]
+        self._lengths = [numbers, *(size * count for size, count in self._groups)]
+        self._offsets, self._hot = torch.from_numpy(offsets), torch.from_numpy((codes + starts).astype(np.int32))
+
+        columns = [encoding.schema.names.index(name) for name in encoding.labels]
+        blocks = sizes[columns] if columns else np.array([1])
+        first = np.cumsum(blocks) - blocks
+        self._first = dict(zip(encoding.labels, first, strict=False))
+        members = codes[:, columns].T if columns else np.zeros((1, len(codes)), dtype=int)
+        self._by_level = np.concatenate([np.argsort(member, kind="stable") for member in members])
+        self.counts = np.concatenate([np.bincount(member, minlength=b) for member, b in zip(members, blocks, strict=True)])
+        self._begin = np.cumsum(self.counts) - self.counts
+        self.by_frequency = _shares(self.counts, first)
+        self.by_log_frequency = _shares(np.log1p(self.counts), first)
+
+        column = np.repeat(np.arange(len(blocks)), blocks)
+        target = starts[columns][column] + np.arange(len(column)) - first[column] if columns else np.zeros(1, dtype=int)
+        outside = np.full((len(blocks), self.size), -np.inf, dtype=np.float32)
+        outside[column, target] = 0
+        self._column, self._target, self._outside = map(torch.from_numpy, (column, target, outside))
+
+    def levels(self, shares: np.ndarray, n: int, rng: np.random.Generator) -> torch.Tensor:
+        """Levels by their shares in a uniformly drawn label column, int64, shape (n,)."""
+        drawn = rng.integers(len(self._outside), size=n) + rng.random(n)
+        return torch.from_numpy(np.searchsorted(shares, drawn, side="right").clip(max=len(shares) - 1))
+
+    def level_of(self, name: str, code: int) -> int:
+        return int(self._first[name] + code)
+
+    def real(self, levels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """A random table row that has each level, float32, shape (n, size)."""
+        levels = levels.numpy()
+        index = self._by_level[self._begin[levels] + (rng.random(len(levels)) * self.counts[levels]).astype(int)]
+        rows = torch.zeros(len(levels), self.size)
+        rows[:, : self._lengths[0]] = self._offsets[index]
+        return rows.scatter_(1, self._hot[index].long(), 1.0)
+
+    def activate(self, logits: torch.Tensor, tau: float, rng: np.random.Generator) -> torch.Tensor:
+        """Rows from the generator's outputs: tanh of an offset, Gumbel softmax of a block."""
+        offsets, *blocks = logits.split(self._lengths, dim=1)
+        noise = _gumbel(rng, len(logits), self.size - self._lengths[0]).split(self._lengths[1:], dim=1)
+        softmaxes = [
+            ((block + gumbel) / tau).unflatten(1, (-1, size)).softmax(dim=2).flatten(1)
+            for block, gumbel, (size, _) in zip(blocks, noise, self._groups, strict=True)
+        ]
+        return torch.cat([offsets.tanh(), *softmaxes], dim=1)
+
+    def decide(self, logits: torch.Tensor, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets, shape (n, numbers), and codes, shape (n, columns): the largest entry of each Gumbel softmax."""
+        offsets, *blocks = logits.split(self._lengths, dim=1)
+        noise = _gumbel(rng, len(logits), self.size - self._lengths[0]).split(self._lengths[1:], dim=1)
+        codes = [
+            (block + gumbel).unflatten(1, (-1, size)).argmax(dim=2)
+            for block, gumbel, (size, _) in zip(blocks, noise, self._groups, strict=True)
+        ]
+        return offsets.tanh().numpy(), torch.cat(codes, dim=1)[:, np.argsort(self._order)].numpy()
+
+    def condition_loss(self, logits: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy between the wanted level and its column's block."""
+        if not self._first:
+            return torch.zeros(())
+        return F.cross_entropy(logits + self._outside[self._column[levels]], self._target[levels])
+
+
+class GeneratorNetwork:
+    """Two residual layers with batch normalisation, then a linear one.
+
+    A condition is one-hot, so its part of a layer is a row of a table: no product with zeros, however many levels.
+    """
+
+    def __init__(self, rows: Rows, noise: int, width: int, rng: np.random.Generator):
+        levels, self.parameters, self._layers = len(rows.counts), [], []
+        for i, outputs in enumerate((width, width, rows.size)):
+            inputs = noise + i * width
+            bound = (inputs + levels) ** -0.5
+            weight, table = _uniform(rng, bound, inputs, outputs), _uniform(rng, bound, levels, outputs)
+            # Batch normalisation would take a bias away again.
+            rest = (_uniform(rng, bound, outputs),) if i == 2 else (torch.ones(outputs), torch.zeros(outputs))
+            layer = weight, table, *rest
+            self.parameters += [parameter.requires_grad_() for parameter in layer]
+            self._layers.append((*layer, torch.zeros(outputs), torch.ones(outputs)))
+
+    def __call__(self, noise: torch.Tensor, levels: torch.Tensor, momentum: float | None = 0.1) -> torch.Tensor:
+        """Outputs, shape (n, size). Normalised by the batch, or by the averages of batches where momentum is None."""
+        *hidden, (weight, table, bias, *_) = self._layers
+        x = noise
+        for layer in hidden:
+            y = torch.addmm(F.embedding(levels, layer[1]), x, layer[0])
+            gain, shift, mean, variance = layer[2:]
+            y = F.batch_norm(y, mean, variance, gain, shift, training=momentum is not None, momentum=momentum or 0.0)
+            x = torch.cat([y.relu(), x], dim=1)
+        return torch.addmm(F.embedding(levels, table) + bias, x, weight)
+
+
+class Critic:
+    """Two leaky layers with dropout on `pac` rows laid side by side; one score for each such group."""
+
+    def __init__(self, rows: Rows, pac: int, width: int, dropout: float, rng: np.random.Generator):
+        self._pac, self._levels, self._dropout = pac, len(rows.counts), dropout
+        first, second = (pac * (rows.size + self._levels)) ** -0.5, width**-0.5
+        self.parameters = [
+            _uniform(rng, first, pac * rows.size, width),
+            _uniform(rng, first, pac * self._levels, width),
+            _uniform(rng, first, width),
+            _uniform(rng, second, width, width),
+            _uniform(rng, second, width),
+            _uniform(rng, second, width, 1),
+            _uniform(rng, second, 1),
+        ]
+        for parameter in self.parameters:
+            parameter.requires_grad_()
+
+    def __call__(self, rows: torch.Tensor, levels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Scores, shape (n / pac,)."""
+        return self._score(self._first_layer(rows) + self._condition(levels), rng)[0]
+
+    def loss(
+        self, real: torch.Tensor, fake: torch.Tensor, levels: torch.Tensor, penalty: float, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Wasserstein loss with gradient penalty.
+
+        A leaky unit is linear around each point, so the gradient of the score is the product of the weights and the
+        slopes there: the penalty needs no second pass through the graph.
+        """
+        condition, groups = self._condition(levels), len(real) // self._pac
+        inner = self._first_layer(torch.cat([real, fake])) + condition.repeat(2, 1)
+        scores, _, _ = self._score(inner, rng)
+        with torch.no_grad():
+            between = torch.lerp(inner[:groups], inner[groups:], _random(rng, groups, 1))
+            _, first_slopes, second_slopes = self._score(between, rng)
+        weight, _, _, second_weight, _, last_weight, _ = self.parameters
+        gradient = ((last_weight.T * second_slopes) @ second_weight.T * first_slopes) @ weight.T
+        excess = gradient.norm(dim=1) - 1
+        return scores[groups:].mean() - scores[:groups].mean() + penalty * (excess**2).mean()
+
+    def _first_layer(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.parameters[2], rows.view(len(rows) // self._pac, -1), self.parameters[0])
+
+    def _condition(self, levels: torch.Tensor) -> torch.Tensor:
+        places = levels.view(-1, self._pac) + self._levels * torch.arange(self._pac)
+        return F.embedding_bag(places, self.parameters[1], mode="sum")
+
+    def _score(self, inner: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores from the first layer's sums, and the slopes of both hidden layers with dropout in them."""
+        _, _, _, second_weight, second_bias, last_weight, last_bias = self.parameters
+        first_slopes = self._slopes(inner, rng)
+        second = torch.addmm(second_bias, inner * first_slopes, second_weight)
+        second_slopes = self._slopes(second, rng)
+        return torch.addmm(last_bias, second * second_slopes, last_weight).squeeze(1), first_slopes, second_slopes
+
+    def _slopes(self, inner: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        kept = _random(rng, *inner.shape) >= self._dropout
+        return torch.where(inner.detach() > 0, 1.0, 0.2) * kept / (1 - self._dropout)
+
+
+def _shares(weights: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Cumulative shares of levels within their column j, from j to j + 1."""
+    return np.concatenate([j + np.cumsum(part) / part.sum() for j, part in enumerate(np.split(weights, first[1:]))])
+
+
+def _adam(parameters: list[torch.Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), weight_decay=weight_decay, fused=True)
+
+
+def _descend(adam: torch.optim.Adam, loss: torch.Tensor) -> None:
+    parameters = adam.param_groups[0]["params"]
+    # Asking for these gradients alone keeps the other network out of the backward pass.
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    adam.step()
+
+
+# All noise comes from numpy's generator: it is seeded by the caller, faster than torch's, and leaves torch's state alone.
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+
+
+def _random(rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(rng.random(shape, dtype=np.float32))
+
+
+def _uniform(rng: np.random.Generator, bound: float, *shape: int) -> torch.Tensor:
+    return (2 * _random(rng, *shape) - 1) * bound
+
+
+def _gumbel(rng: np.random.Generator, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_exponential(shape, dtype=np.float32)).clamp_(min=1e-30).log_().neg_()
