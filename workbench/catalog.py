@@ -23,7 +23,7 @@ class Entry:
     rename    the source's column names -> the names used here; names the source does not have are passed over
     drop      columns left out -> the reason
     labels    column -> {the source's code: label}, for sources that number their labels
-    pin       what a download must agree with before it is used: see `sources.read_openml`
+    pin       the fingerprint a fetched table must have, see `sources.fingerprint`; made from the UCI files
     """
 
     title: str
@@ -38,12 +38,22 @@ class Entry:
     drop: Mapping[str, str] = field(default_factory=lambda: _NONE)
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: _NONE)
     descriptions: Mapping[str, str] = field(default_factory=lambda: _NONE)
-    pin: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    pin: str = ""
     package: str | None = None
 
 
 _LABELS = "categorical"
 _ALL_LABELS = {"*": _LABELS}
+_LOANS_DERIVED = "black hispan white mortno mortperf mortlat1 mortlat2 chist multi loanprc"
+_LOANS_OTHER = (
+    "msa occ suffolk emp yjob atotinc cototinc hexp other rep lines fixadj apr prop inss gift cosign bd mi old vr thick"
+)
+_BANK = "age job marital education default balance housing loan contact day month duration campaign pdays previous poutcome"
+_CREDIT_CARDS = (
+    "LIMIT_BAL SEX EDUCATION MARRIAGE AGE PAY_0 PAY_2 PAY_3 PAY_4 PAY_5 PAY_6 BILL_AMT1 BILL_AMT2 BILL_AMT3 BILL_AMT4 "
+    "BILL_AMT5 BILL_AMT6 PAY_AMT1 PAY_AMT2 PAY_AMT3 PAY_AMT4 PAY_AMT5 PAY_AMT6"
+)
+_MAGIC = "fLength fWidth fSize fConc fConc1 fAsym fM3Long fM3Trans fAlpha fDist class"
 
 DATASETS: dict[str, Entry] = {
     "loans": Entry(
@@ -62,39 +72,9 @@ DATASETS: dict[str, Entry] = {
             "typur": "who bought the loan is known only after the decision: all but 3 sold loans were approved",
             "inson": "the mortgage insurer's approval is part of the decision",
             "review": "how often the file was reviewed is known only when the decision is made",
-            "msa": "constant",
-            "black": "in race",
-            "hispan": "in race",
-            "white": "in race",
-            "mortno": "a dummy of mortg",
-            "mortperf": "a dummy of mortg",
-            "mortlat1": "a dummy of mortg",
-            "mortlat2": "a dummy of mortg",
-            "chist": "cons below 5",
-            "multi": "unit above 1",
-            "thick": "rep above 2",
-            "loanprc": "loanamt / price",
-            "occ": "97% are owner-occupied",
-            "emp": "91% are 0 and the codes are not documented",
-            "yjob": "69% are 0 and the codes are not documented",
-            "atotinc": "the monthly form of appinc, joint income included",
-            "cototinc": "part of appinc",
-            "hexp": "hrat times income",
-            "other": "98% are 0",
-            "rep": "number of credit reports: their content is in gdlin, mortg, cons and pubrec",
-            "lines": "number of credit lines: their content is in obrat",
-            "apr": "the appraisal follows price",
-            "fixadj": "a feature of the product, chosen with the lender",
-            "prop": "property type, mostly told by unit",
-            "inss": "whether insurance was sought follows from loanamt / price",
-            "gift": "down payment by gift: left out to keep the table near twenty columns",
-            "cosign": "3% have a cosigner",
-            "suffolk": "county: left out to keep the table near twenty columns",
-            "bd": "one of four tract dummies; min30 is kept",
-            "mi": "one of four tract dummies; min30 is kept",
-            "old": "age above the median of the area: left out to keep the table near twenty columns",
-            "vr": "one of four tract dummies; min30 is kept",
-        },
+        }
+        | dict.fromkeys(_LOANS_DERIVED.split(), "it follows from columns that are kept")
+        | dict.fromkeys(_LOANS_OTHER.split(), "left out to keep the table near twenty columns"),
         descriptions={
             "approve": "application approved (yes/no)",
             "race": "applicant's race: white, black or hispanic",
@@ -225,6 +205,7 @@ DATASETS: dict[str, Entry] = {
         "US census 1994: income above 50,000 dollars",
         "Becker and Kohavi 1996, UCI Adult",
         "openml:1590",
+        pin="2cdb5d7f296793d47c7b53c2ee7fa7382d0dd672902829e3d7190d6d2c7c0b49",
         rows=48842,
         columns=15,
         target="income",
@@ -235,6 +216,7 @@ DATASETS: dict[str, Entry] = {
         "German credit risk: good or bad",
         "Hofmann 1994, UCI Statlog German Credit",
         "openml:31",
+        pin="861d935dacd21a1f064c1c9df6c234f987aee72e724381b521f324794089becd",
         rows=1000,
         columns=21,
         target="class",
@@ -244,29 +226,12 @@ DATASETS: dict[str, Entry] = {
         "Portuguese bank calls: term deposit subscribed",
         "Moro, Rita and Cortez 2014, UCI Bank Marketing",
         "openml:1461",
+        pin="7a8485395cf4d61bf8dc37ebbf0620f975b3274c1ed9f04532522f6e505243b8",
         rows=45211,
         columns=16,
         target="y",
         sensitive=("age", "marital"),
-        rename={
-            "V1": "age",
-            "V2": "job",
-            "V3": "marital",
-            "V4": "education",
-            "V5": "default",
-            "V6": "balance",
-            "V7": "housing",
-            "V8": "loan",
-            "V9": "contact",
-            "V10": "day",
-            "V11": "month",
-            "V12": "duration",
-            "V13": "campaign",
-            "V14": "pdays",
-            "V15": "previous",
-            "V16": "poutcome",
-            "Class": "y",
-        },
+        rename={f"V{i}": name for i, name in enumerate(_BANK.split(), start=1)} | {"Class": "y"},
         labels={"y": {"1": "no", "2": "yes"}},
         drop={"duration": "the length of the call is known only when its outcome is"},
     ),
@@ -274,21 +239,14 @@ DATASETS: dict[str, Entry] = {
         "Taiwan credit card clients 2005: default next month",
         "Yeh and Lien 2009, UCI Default of Credit Card Clients",
         "openml:42477",
+        pin="46c28ca419e4ee0d4ccf7c9dcd894acf833a927ac7d8098f8a52110b1f73fc5e",
         rows=30000,
         columns=24,
         target="default",
         sensitive=("SEX",),
         kinds={"SEX": _LABELS, "EDUCATION": _LABELS, "MARRIAGE": _LABELS},
-        rename={"default payment next month": "default"}
-        | dict(
-            zip(
-                [*(f"x{i}" for i in range(1, 24)), "y"],
-                ["LIMIT_BAL", "SEX", "EDUCATION", "MARRIAGE", "AGE", "PAY_0", "PAY_2", "PAY_3", "PAY_4", "PAY_5", "PAY_6"]
-                + [f"{name}{i}" for name in ("BILL_AMT", "PAY_AMT") for i in range(1, 7)]
-                + ["default"],
-                strict=True,
-            )
-        ),
+        rename={f"x{i}": name for i, name in enumerate(_CREDIT_CARDS.split(), start=1)}
+        | {"y": "default", "default payment next month": "default"},
         drop={"ID": "an identifier"},
         descriptions={
             "SEX": "1 male, 2 female",
@@ -321,10 +279,13 @@ DATASETS: dict[str, Entry] = {
     "magic_gamma": Entry(
         "Cherenkov telescope: gamma or hadron",
         "Bock et al. 2004, UCI MAGIC Gamma Telescope",
-        "folder",
+        "openml:1120",
+        pin="fd596e0ad3cd3442203c48f3dd177371a76e61e16026d11bf010922a23e6b36c",
         rows=19020,
         columns=11,
         target="class",
+        rename={f"{name}:": name for name in _MAGIC.split()},
+        drop={"ID": "a row number"},
     ),
     "beijing_pm25": Entry(
         "Beijing hourly PM2.5, 2010 to 2014 (regression; rows without a reading are dropped)",

@@ -83,6 +83,8 @@ def load(
     sensitive = entry.sensitive if sensitive is None else [sensitive] if isinstance(sensitive, str) else list(sensitive)
 
     table, left_out = _prepare(raw, entry)
+    if read_from.startswith("OpenML"):
+        sources.check_pin(name, table, entry)
     every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
     kinds = every | {column: kind for column, kind in entry.kinds.items() if column in table.columns} | kinds
     table, dropped_rows = _drop_rows_without_target(table, target)

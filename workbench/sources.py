@@ -8,9 +8,13 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
+import json
 import os
 import re
+import socket
+import warnings
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -24,17 +28,21 @@ from workbench.schema import InputError, nearest
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
+    from workbench.catalog import Entry
+
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 NETWORKS = ("asia", "alarm", "child", "insurance")
+UCI_ADULT_TEST_ROWS = 16_281
 NETWORK_ROWS, NETWORK_SEED = 20_000, 0  # the table of a network is drawn once and for all, whatever the split's seed
 
 
 def read_file(path: Path, text_columns: Iterable[str] = ()) -> pd.DataFrame:
     """The raw table of a CSV, gzipped CSV or Parquet file. An empty CSV field is missing; "NA" or "None" are text.
 
-    text_columns of a CSV ("*" for all of them) are kept as they are written, and so are columns of digits with a leading
-    zero: these are codes. A CSV is UTF-8 with a header row; fields are set apart by comma, semicolon, tab or bar. Raises InputError for a file
-    that cannot be read, is not UTF-8, is empty, has no rows, repeats a column name or has a row of another length.
+    text_columns of a CSV ("*" for all of them) are kept as they are written, and so are columns of digits with a
+    leading zero: these are codes. A CSV is UTF-8 with a header row; fields are set apart by comma, semicolon, tab or bar.
+    Raises InputError for a file that cannot be read, is not UTF-8, is empty, has no rows, repeats a column name or has
+    a row of another length.
     """
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; give the path of one {', '.join(SUFFIXES)} file.")
@@ -220,6 +228,69 @@ def sample_network(model: DiscreteBayesianNetwork, n: int, rng: np.random.Genera
         codes[node] = (rng.random(n) >= below).sum(axis=0)
         table[node] = np.array(cpd.state_names[node], dtype=object)[codes[node]]
     return pd.DataFrame(table)[list(model.nodes())]
+
+
+def read_openml(name: str, entry: Entry) -> pd.DataFrame:
+    """The raw table of an "openml:ID" entry, kept in the cache folder after the first time.
+
+    scikit-learn holds the file against the MD5 that OpenML's own description of the data id states. That guards the
+    transfer, not the content, so `check_pin` then holds the table against the content recorded here.
+    """
+    from sklearn.datasets import fetch_openml
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60)  # scikit-learn's reader waits for ever on a network that swallows packets
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of every retry; the last failure is reported below
+            number = int(entry.read.removeprefix("openml:"))
+            table = fetch_openml(data_id=number, data_home=cache_folder(), as_frame=True, n_retries=1, delay=1.0).frame
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"dataset {name!r} could not be fetched from {entry.read} ({reason}); try again with a network, or put "
+            f"{name}.csv into a folder and name it in WORKBENCH_DATA."
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    table = table.astype({column: object for column in table.columns if table[column].dtype == "category"})
+    # OpenML lists adult.test before adult.data, the official split has them the other way round.
+    start = UCI_ADULT_TEST_ROWS if name == "adult" else 0
+    return pd.concat([table[start:], table[:start]], ignore_index=True)
+
+
+def check_pin(name: str, table: pd.DataFrame, entry: Entry) -> None:
+    """Raises InputError where a fetched table, renamed and without its dropped columns, is not the recorded one."""
+    found = fingerprint(table, entry.target)
+    if found != entry.pin:
+        raise InputError(
+            f"dataset {name!r} from {entry.read} is not the recorded table (fingerprint {found[:12]}, expected "
+            f"{entry.pin[:12]}); delete {str(cache_folder())!r} and fetch it again, or name your own copy in WORKBENCH_DATA."
+        )
+
+
+def fingerprint(table: pd.DataFrame, target: str | None) -> str:
+    """sha256 of what every copy of a published table agrees on: its column names, its rows of numbers, its target's counts.
+
+    Rows are sorted and numbers rounded to four decimals. Labels other than the target's are left out, since copies
+    spell them differently ("male single", "male : single").
+    """
+    numbers = {}
+    for column in sorted(table.columns):
+        values = pd.to_numeric(table[column].dropna().astype(str), errors="coerce")
+        if values.notna().all():
+            numbers[column] = values.reindex(table.index).round(4) + 0.0
+    matrix = np.column_stack([values.to_numpy(dtype=float) for values in numbers.values()])
+    matrix = matrix[np.lexsort(matrix.T)]
+    labels = sorted(table[target].astype(str).value_counts().to_dict().items()) if target else []
+    facts = json.dumps([sorted(table.columns), list(numbers), len(table), labels])
+    return hashlib.sha256(facts.encode() + np.ascontiguousarray(matrix).tobytes()).hexdigest()
+
+
+def cache_folder() -> Path:
+    """WORKBENCH_CACHE, or the platform's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(os.environ.get("WORKBENCH_CACHE") or Path(base) / "workbench")
 
 
 def data_folder() -> Path | None:
