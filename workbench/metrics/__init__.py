@@ -79,6 +79,23 @@ METRICS: dict[str, Metric] = {
     "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "Train synthetic, test real: R2"),
     "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "RMSE"),
     "utility_ratio": Metric("workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"),
+    "bias_amp": Metric("workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"),
+    "bias_amp_reverse": Metric(
+        "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"
+    ),
+    "model_bias_amp": Metric("workbench.metrics.bias:model_bias_amp", "bias", "zero", "Bias amplification of a model"),
+    "representation": Metric(
+        "workbench.metrics.bias:representation", "bias", "zero", "Representation, log-odds", reads="train"
+    ),
+    "cramers_v_shift": Metric("workbench.metrics.bias:cramers_v_shift", "bias", "zero", "Change in Cramer's V", reads="train"),
+    "demographic_parity_shift": Metric(
+        "workbench.metrics.bias:demographic_parity_shift", "bias", "zero", "Change in demographic parity"
+    ),
+    "equalized_odds_shift": Metric("workbench.metrics.bias:equalized_odds_shift", "bias", "zero", "Change in equalized odds"),
+    "excess_copies": Metric(
+        "workbench.metrics.privacy:excess_copies", "privacy", "zero", "Excess copies", reads="train", floor="copy"
+    ),
+    "dcr_share": Metric("workbench.metrics.privacy:dcr_share", "privacy", "down", "Closer to train (DCR)", "train", "copy"),
 }
 
 
