@@ -1,0 +1,371 @@
+"""Tidy rows -> a figure.
+
+    strips(rows)                                every metric on its floor-to-ceiling axis, a line of dots for each generator
+    tradeoff(rows)                              utility against closeness to the training rows
+    bias_by_group(rows)                         bias readings around zero, a panel for each sensitive column or group
+    marginals(real, synthetic, columns)         distributions side by side
+    correlation_difference(real, synthetic, schema)   where pairwise association was lost or invented
+
+Rows are `results.read_report(folder)` or any table with metric, column, group, value, low, high, floor and ceiling.
+Generators differ in colour (colour-blind safe) and in marker; controls are grey and hollow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from workbench import summary
+from workbench.metrics import METRICS
+from workbench.schema import InputError, Schema
+
+INK, MUTED, LINE, BAND = "#1b1f24", "#57606a", "#c9d1d9", "#eef2f6"
+STYLE = {
+    "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.edgecolor": LINE, "axes.labelcolor": MUTED,
+    "xtick.color": MUTED, "ytick.color": INK, "xtick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "figure.dpi": 100,
+    "svg.fonttype": "none", "svg.hashsalt": "workbench", "text.usetex": False, "text.parse_math": False,
+    "axes.unicode_minus": True, "figure.constrained_layout.use": True,
+}  # fmt: skip
+_PALETTE = sns.color_palette("colorblind").as_hex()
+COLORS = [_PALETTE[place] for place in (0, 3, 2, 1, 4, 5, 9, 6)]  # without its grey (controls) and its pale yellow
+MARKERS = "osD^vPX<>ph"
+CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
+
+
+def looks(labels: Sequence[str]) -> dict[str, dict]:
+    """Colour and marker for each label, in the order of `summary.ordered`: no two generators share the pair."""
+    out, count, controls = {}, 0, 0
+    for name in summary.ordered(labels):
+        if summary.is_control(name):
+            out[name] = {"color": "#6e7781", "marker": MARKERS[controls % len(MARKERS)], "face": "white"}
+            controls += 1
+        else:
+            color = COLORS[count % len(COLORS)]
+            out[name] = {"color": color, "marker": MARKERS[(count + count // len(COLORS)) % len(MARKERS)], "face": color}
+            count += 1
+    return out
+
+
+def prepared(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with every column that the figures read: missing facts of a cell become "", a missing label the generator's name."""
+    rows = rows.copy()
+    for name in ("dataset", "column", "group", "note"):
+        rows[name] = rows[name].fillna("") if name in rows else ""
+    rows["seed"] = rows["seed"] if "seed" in rows else 0
+    if "label" not in rows:
+        rows["label"] = rows["generator"] if "generator" in rows else "synthetic"
+    return rows[rows["metric"].fillna("") != ""]
+
+
+def strips(rows: pd.DataFrame, metrics: Sequence[str] | None = None, columns: int = 3, labels: Sequence[str] = ()) -> Figure:
+    """One panel a metric, one line a generator: seeds as small dots, their mean as the marker, its 95% interval as a bar.
+
+    The shaded band runs from the floor (what the metric measures is destroyed) to the ceiling (a fresh real sample).
+    `labels` names generators that keep a line though they have no reading.
+    """
+    rows = prepared(rows)
+    heads = summary.headlines(rows)
+    metrics = [m for m in (metrics or heads["metric"].unique()) if m in set(heads["metric"])]
+    if not metrics:
+        raise InputError("these rows hold none of the metrics asked for; leave `metrics` out to draw all of them.")
+    names = summary.ordered({*rows["label"], *labels})
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(len(metrics), columns, 0.21 * len(names) + 0.75)
+        for ax, metric in zip(axes, metrics, strict=False):
+            head = heads[heads["metric"] == metric].groupby("label", sort=False).first()
+            _lines(ax, head, _seed_values(rows, metric, head), names)
+            _reference(ax, head, METRICS.get(metric, summary.UNKNOWN).direction)
+            if len(metrics) > 1:
+                ax.set_title(METRICS[metric].title if metric in METRICS else metric)
+    return figure
+
+
+def bias_by_group(
+    rows: pd.DataFrame, metric: str = "bias_amp", columns: int = 3, keys: Sequence[tuple] | None = None
+) -> Figure:
+    """Readings around zero, a panel for each (column, group) of `metric`, on one scale; right of zero is amplified.
+
+    `keys` picks panels; by default the twelve with the largest reading in either direction.
+    """
+    rows = prepared(rows)
+    rows = rows[rows["metric"] == metric]
+    table = summary.aggregate(rows)
+    if keys is None:
+        size = table.assign(size=table["mean"].abs()).groupby(["column", "group"])["size"].max()
+        keys = list(size.sort_values(ascending=False, kind="stable").index[:12])
+    if not len(keys):
+        raise InputError(f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column.")
+    names = summary.ordered(rows["label"])
+    shown = np.abs(table[["mean", "low", "high"]].to_numpy(float))
+    limit = 1.05 * max(np.nanmax(shown, initial=0.0), 0.01)
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(len(keys), columns, 0.21 * len(names) + 0.75)
+        for ax, (column, group) in zip(axes, keys, strict=False):
+            head = table[(table["column"] == column) & (table["group"] == group)].groupby("label", sort=False).first()
+            part = rows[(rows["column"] == column) & (rows["group"] == group)]
+            _lines(ax, head, part, names)
+            _reference(ax, head, "zero", limit)
+            if len(keys) > 1:
+                ax.set_title(_short(f"{column}: {group}" if group else column, 44))
+    return figure
+
+
+def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None) -> Figure:
+    """Utility (up) against closeness to the training rows (right), a panel for each reading of closeness.
+
+    The upper left corner is where a table is useful and no closer to its training rows than fresh real rows are.
+    """
+    rows = prepared(rows)
+    heads = summary.headlines(rows)
+    known = set(heads.loc[heads["mean"].notna(), "metric"])
+    utility = utility or next((m for m in ("utility_ratio", "tstr_auc", "tstr_r2") if m in known), None)
+    closeness = closeness or [m for m in ("membership_auc", "dcr_share", "excess_copies") if m in known]
+    if utility is None or not closeness:
+        raise InputError("these rows lack a utility or a closeness reading; the trade-off needs one of each.")
+    style = looks(rows["label"])
+    up = heads[heads["metric"] == utility].set_index(["dataset", "label"])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * len(closeness) + 2.2, 4.2))
+        axes = figure.subplots(1, len(closeness), sharey=True, squeeze=False)[0]
+        for ax, metric in zip(axes, closeness, strict=True):
+            right = heads[heads["metric"] == metric].set_index(["dataset", "label"])
+            for side, table, line in ((0, right, ax.axvline), (1, up, ax.axhline)):
+                reference = table["ceiling"].mean()
+                if np.isfinite(reference):
+                    line(reference, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=0)
+                    where = (reference, 1.0) if side == 0 else (1.0, reference)
+                    ax.annotate("fresh real rows" if side == 0 else "real training rows", where,
+                                xycoords=("data", "axes fraction") if side == 0 else ("axes fraction", "data"),
+                                xytext=(3, -3) if side == 0 else (-2, 3), textcoords="offset points", fontsize=7.5, color=MUTED,
+                                rotation=90 if side == 0 else 0, va="top" if side == 0 else "bottom",
+                                ha="left" if side == 0 else "right")  # fmt: skip
+            for key in up.index.intersection(right.index):
+                x, y, look = right.loc[key], up.loc[key], style[key[1]]
+                if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
+                    xerr, yerr = _whisker(x), _whisker(y)
+                    ax.errorbar(x["mean"], y["mean"], xerr=xerr, yerr=yerr, color=look["color"], fmt="none", lw=1, alpha=0.6)
+                    ax.plot(x["mean"], y["mean"], look["marker"], ms=7, mfc=look["face"], mec=look["color"], mew=1.4, zorder=4)
+            ax.set_xlabel(f"{METRICS[metric].title if metric in METRICS else metric}  (right: closer to the training rows)")
+            ax.margins(0.08)
+            ax.grid(color=BAND, zorder=0)
+            ax.set_axisbelow(True)
+        axes[0].set_ylabel(METRICS[utility].title if utility in METRICS else utility)
+        marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=_short(n, 28))
+                 for n, k in style.items()]  # fmt: skip
+        figure.legend(handles=marks, loc="outside right upper", frameon=False, ncols=1 + len(marks) // 25)
+    return figure
+
+
+def marginals(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame | Mapping[str, pd.DataFrame],
+    columns: Sequence[str] | None = None,
+    most: int = 12,
+) -> Figure:
+    """Distributions of some columns (the first nine by default): real rows filled, each synthetic table a line of marks.
+
+    Numbers and dates are drawn as shares over bins of the real rows' range; labels as shares of the `most` most frequent
+    real ones, the rest together. The share of missing values is always the last mark.
+    """
+    tables = synthetic if isinstance(synthetic, Mapping) else {"synthetic": synthetic}
+    columns = list(columns or real.columns[:9])
+    style = looks(list(tables))
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(len(columns), 3, 2.3)
+        for ax, name in zip(axes, columns, strict=False):
+            places, shares = _shares(real[name], {key: table[name] for key, table in tables.items()}, most)
+            at = np.arange(len(places))
+            ax.bar(at, shares["real"], width=0.86, color=LINE, label="real")
+            for key in tables:
+                look = style[key]
+                ax.plot(at, shares[key], look["marker"], ls="-", lw=0.9, ms=4, color=look["color"], mfc=look["face"], label=key)
+            ax.set_title(_short(name, 40))
+            step = max(1, -(-len(places) // 8))
+            ax.set_xticks(at[::step], [_short(p, 14) for p in places[::step]], rotation=35, ha="right", rotation_mode="anchor")
+            ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, [_short(n, 30) for n in names], loc="outside upper left", ncols=4, frameon=False)
+    return figure
+
+
+def correlation_difference(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, most: int = 40) -> Figure:
+    """Association of each pair of columns, synthetic minus real (the first `most` columns): blue is lost, orange is invented.
+
+    Two numbers or dates: absolute Spearman correlation. Otherwise labels and the other column's real deciles: Cramer's V.
+    """
+    names = schema.names[:most]
+    edges = {c.name: _deciles(real[c.name]) for c in schema.columns[:most] if not c.is_discrete}
+    difference = pd.DataFrame(
+        _association(synthetic[names], edges) - _association(real[names], edges), index=names, columns=names
+    )
+    with mpl.rc_context(STYLE):
+        side = 0.32 * len(names) + 2.2
+        figure = Figure(figsize=(side + 1, side))
+        ax = figure.subplots()
+        few = len(names) <= 14
+        sns.heatmap(difference, ax=ax, cmap="PuOr_r", center=0, vmin=-1, vmax=1, square=True, linewidths=0.5, annot=few, fmt=".2f",
+                    annot_kws={"fontsize": 6.5}, cbar_kws={"label": "association, synthetic − real", "shrink": 0.6},
+                    mask=np.triu(np.ones_like(difference, bool)), xticklabels=[_short(n, 20) for n in names],
+                    yticklabels=[_short(n, 20) for n in names])  # fmt: skip
+    return figure
+
+
+def _panels(count: int, columns: int, height: float) -> tuple[Figure, list]:
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    figure = Figure(figsize=(4.0 * columns, height * lines))
+    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for ax in axes[count:]:
+        ax.remove()
+    return figure, axes[:count]
+
+
+def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str]) -> None:
+    """One line a generator on `ax`; where it has no number, the reason instead."""
+    style = looks(names)
+    for place, name in enumerate(names):
+        look, row = style[name], head.loc[name] if name in head.index else None
+        ax.axhline(place, color=BAND, lw=1, zorder=0)
+        if row is None or not np.isfinite(row["mean"]):
+            why = "no reading" if row is None else _short(row["note"] or "no reading", 46)
+            ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5, color=MUTED,
+                        style="italic", zorder=6)  # fmt: skip
+            continue
+        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+            ax.plot([row["low"], row["high"]], [place, place], color=look["color"], lw=4, alpha=0.35, solid_capstyle="butt")
+        dots = seeds.loc[seeds["label"] == name, "value"].dropna().to_numpy()
+        dots = dots[np.linspace(0, len(dots) - 1, CROWD).astype(int)] if len(dots) > CROWD else dots
+        ax.plot(dots, np.full(len(dots), place), ".", ms=4, color=look["color"], alpha=0.7, mew=0)
+        ax.plot(row["mean"], place, look["marker"], ms=6, mfc=look["face"], mec=look["color"], mew=1.3, zorder=5)
+        ax.annotate(summary.number(row["mean"]), (1.015, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
+                    color=INK)  # fmt: skip
+    ax.set_yticks(range(len(names)), [_short(name, 26) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.tick_params(length=0)
+    ax.spines["left"].set_visible(False)
+    ax.locator_params(axis="x", nbins=5)
+
+
+def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = None) -> None:
+    """The band between floor and ceiling with both ends named; for readings around zero, the two sides in words."""
+    floor, ceiling = head["floor"].mean(), head["ceiling"].mean()
+    top = {
+        "xycoords": ("data", "axes fraction"),
+        "textcoords": "offset points",
+        "fontsize": 7.5,
+        "color": MUTED,
+        "va": "bottom",
+    }
+    if limit is not None:
+        ax.set_xlim(-limit, limit)
+        ax.axvline(0, color=MUTED, lw=1, zorder=1)
+        ax.annotate("← dampened", (0, 1), xytext=(-6, 1), ha="right", **top)
+        ax.annotate("amplified →", (0, 1), xytext=(6, 1), ha="left", **top)
+        return
+    if direction == "zero":
+        ax.axvline(0, color=MUTED, lw=1, zorder=1)
+    ends = [(value, name) for value, name in ((floor, "floor"), (ceiling, "ceiling")) if np.isfinite(value)]
+    if len(ends) == 2:
+        ax.axvspan(floor, ceiling, color=BAND, zorder=0, lw=0)
+    for value, _ in ends:
+        ax.axvline(value, color=MUTED, lw=0.9, ls=(0, (2, 2)), zorder=1)
+    ax.margins(x=0.07)
+    ax.autoscale_view()
+    left, right = ax.get_xlim()
+    together = len(ends) == 2 and abs(floor - ceiling) < 0.25 * (right - left)
+    for place, (value, name) in enumerate(sorted(ends)):
+        side = "center" if not together else ("right" if place == 0 else "left")
+        side = "left" if value < left + 0.08 * (right - left) and not (together and place == 0) else side
+        side = "right" if value > right - 0.08 * (right - left) and not (together and place == 1) else side
+        ax.annotate(name, (value, 1), xytext=(0, 1), ha=side, **top)
+
+
+def _seed_values(rows: pd.DataFrame, metric: str, head: pd.DataFrame) -> pd.DataFrame:
+    """The single-seed values behind a headline: its own column and group, or every row where columns differ by seed."""
+    part = rows[rows["metric"] == metric]
+    whole = part[(part["column"] == "") & (part["group"] == "")]
+    if len(whole):
+        return whole
+    if not part.duplicated(["dataset", "label", "seed"]).any():
+        return part
+    wanted = part["label"].map(head["column"]), part["label"].map(head["group"])
+    return part[(part["column"] == wanted[0]) & (part["group"] == wanted[1])]
+
+
+def _whisker(row) -> list | None:
+    ends = [[max(row["mean"] - row["low"], 0)], [max(row["high"] - row["mean"], 0)]]
+    return ends if np.isfinite(ends).all() else None
+
+
+def _shares(real: pd.Series, others: dict[str, pd.Series], most: int) -> tuple[list[str], dict[str, np.ndarray]]:
+    numbers = pd.api.types.is_numeric_dtype(real) and not pd.api.types.is_bool_dtype(real)
+    dates = pd.api.types.is_datetime64_any_dtype(real)
+    if (numbers or dates) and real.notna().any():
+        floats = {key: _floats(values) for key, values in {"real": real, **others}.items()}
+        edges = np.histogram_bin_edges(floats["real"][np.isfinite(floats["real"])], bins=24)
+        middle = (edges[1:] + edges[:-1]) / 2
+        places = [str(pd.Timestamp(int(m)).date()) for m in middle] if dates else [f"{m:.4g}" for m in middle]
+        counts = {
+            key: np.histogram(np.clip(v[np.isfinite(v)], edges[0], edges[-1]), bins=edges)[0] for key, v in floats.items()
+        }
+        rest = {key: [np.isnan(v).sum()] for key, v in floats.items()}
+        shares = {key: np.append(counts[key], rest[key]) / max(len(floats[key]), 1) for key in floats}
+        return [*places, "missing"], shares
+    places = [str(value) for value in real.value_counts().index[:most]]
+    shares = {}
+    for key, values in {"real": real, **others}.items():
+        text = values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
+        inside = text.value_counts().reindex(places).fillna(0).to_numpy()
+        missing = int(values.isna().sum())
+        shares[key] = np.append(inside, [len(values) - inside.sum() - missing, missing]) / max(len(values), 1)
+    return [*places, "others", "missing"], shares
+
+
+def _floats(values: pd.Series) -> np.ndarray:
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return np.where(values.isna(), np.nan, values.astype("datetime64[ns]").astype("int64").astype(float))
+    return values.astype("Float64").astype(float).to_numpy(na_value=np.nan)
+
+
+def _deciles(values: pd.Series) -> np.ndarray:
+    floats = _floats(values)
+    floats = floats[np.isfinite(floats)]
+    return np.unique(np.quantile(floats, np.linspace(0, 1, 11)[1:-1])) if len(floats) else np.array([])
+
+
+def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarray:
+    names = list(table.columns)
+    floats = pd.DataFrame({name: _floats(table[name]) for name in edges}, index=table.index)
+    rank = floats.corr(method="spearman").abs()
+    codes = {n: np.searchsorted(edges[n], floats[n]) if n in edges else pd.factorize(table[n].astype(object))[0] for n in names}
+    out = np.zeros((len(names), len(names)))
+    for i, first in enumerate(names):
+        for j, second in enumerate(names[:i]):
+            both = first in edges and second in edges
+            out[i, j] = rank.loc[first, second] if both else _cramers_v(codes[first], codes[second])
+    return np.nan_to_num(out)
+
+
+def _cramers_v(a: np.ndarray, b: np.ndarray) -> float:
+    """Bias-corrected Cramer's V (Bergsma 2013) of two arrays of codes."""
+    from scipy.stats.contingency import crosstab
+
+    counts = crosstab(a, b).count
+    n, (r, c) = counts.sum(), counts.shape
+    if min(r, c) < 2 or n < 2:
+        return 0.0
+    expected = np.outer(counts.sum(1), counts.sum(0)) / n
+    phi2 = ((counts - expected) ** 2 / expected).sum() / n
+    least = min(r - (r - 1) ** 2 / (n - 1), c - (c - 1) ** 2 / (n - 1)) - 1
+    return float(np.sqrt(max(0.0, phi2 - (r - 1) * (c - 1) / (n - 1)) / least)) if least > 0 else 0.0
+
+
+def _short(text: str, most: int) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"

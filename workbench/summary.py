@@ -1,0 +1,200 @@
+"""Tidy rows over seeds -> one number a generator and metric, with an interval -> what the generator may be used for.
+
+A 95% interval over k seeds joins two sources of doubt. Each cell's own interval gives a variance ((high - low) / 3.92)^2;
+its mean w over the seeds does not shrink with k, because every seed is scored on the same real test rows. The seeds
+differ among each other with variance s^2. So: mean +- t sqrt(w + s^2 / k), where t has the Welch-Satterthwaite degrees
+of freedom (k - 1) (1 + w k / s^2)^2: 1.96 where w rules, Student's t of k - 1 degrees where the seeds do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from workbench.generators import GENERATORS
+from workbench.metrics import METRICS, Metric
+
+FAMILIES = ("fidelity", "utility", "bias", "privacy")
+UNKNOWN = Metric("", "fidelity", "up", "")
+
+
+def aggregate(rows: pd.DataFrame, by: Iterable[str] = ("dataset", "label", "metric", "column", "group")) -> pd.DataFrame:
+    """One row for each combination of `by`: mean, low, high (the interval above), floor, ceiling, seeds, note.
+
+    Missing values are left out of the mean; `seeds` counts the values in it. With one seed the interval is the cell's own.
+    `note` is the most frequent reason that a row carries, "" if none does.
+    """
+    by = list(by)
+    frame = rows.assign(w=((rows["high"] - rows["low"]) / 3.92) ** 2)
+    grouped = frame.groupby(by, sort=False, observed=True, dropna=False)
+    out = grouped.agg(
+        mean=("value", "mean"), seeds=("value", "count"), s2=("value", "var"), w=("w", "mean"),
+        low=("low", "mean"), high=("high", "mean"), floor=("floor", "mean"), ceiling=("ceiling", "mean"),
+    )  # fmt: skip
+    several = out["seeds"] > 1
+    half = half_width(out["w"].fillna(0.0), out["s2"].fillna(0.0), out["seeds"])
+    out["low"] = np.where(several, out["mean"] - half, out["low"])
+    out["high"] = np.where(several, out["mean"] + half, out["high"])
+    noted = frame[frame["note"].fillna("") != ""]
+    notes = noted.groupby([*by, "note"], sort=True, observed=True, dropna=False).size().sort_values(kind="stable")
+    notes = notes.reset_index("note")["note"]
+    out["note"] = notes[~notes.index.duplicated(keep="last")].reindex(out.index).fillna("") if len(notes) else ""
+    return out.drop(columns=["s2", "w"]).reset_index()
+
+
+def half_width(w, s2, k):
+    """Half of the 95% interval from within-cell variance w, between-seed variance s2 and k seeds (arrays alike)."""
+    from scipy.stats import t
+
+    w, between, k = np.asarray(w, float), np.asarray(s2, float) / np.maximum(k, 1), np.asarray(k, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.where(between > 0, np.maximum(k - 1, 1) * (1 + w / between) ** 2, np.inf)
+    return t.ppf(0.975, freedom) * np.sqrt(w + between)
+
+
+def headlines(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each dataset, label and metric, as `aggregate` gives them; `column` names what the number is about.
+
+    It is the row about the whole table where a metric has one. A metric that names another column each time (the worst
+    one) is averaged over seeds as it is. A metric with a row for each column is represented by the worst of them.
+    """
+    rows = rows.assign(column=rows["column"].fillna(""), group=rows["group"].fillna(""))
+    rank = (rows["column"] != "").astype(int) + 2 * (rows["group"] != "").astype(int)
+    parts = []
+    for metric, part in rows.assign(rank=rank).groupby("metric", sort=False):
+        part = part[part["rank"] == part.groupby("dataset")["rank"].transform("min")]
+        once = not part.duplicated(["dataset", "label", "seed"]).any()
+        if once:
+            names = part.groupby(["dataset", "label"], sort=False)["column"].agg(lambda n: ", ".join(sorted(set(n) - {""})))
+            summary = aggregate(part, ["dataset", "label", "metric"])
+            summary["column"] = names.reindex(pd.MultiIndex.from_frame(summary[["dataset", "label"]])).to_numpy()
+            summary["group"] = ""
+        else:
+            summary = aggregate(part)
+            bad = badness(summary["mean"], METRICS.get(metric, UNKNOWN).direction).fillna(-np.inf)
+            summary = summary.loc[bad.groupby([summary["dataset"], summary["label"]], sort=False).idxmax()]
+        parts.append(summary)
+    empty = ["dataset", "label", "metric", "column", "group", "mean", "seeds", "low", "high", "floor", "ceiling", "note"]
+    out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=empty)
+    order = {name: place for place, name in enumerate(METRICS)}
+    return out.sort_values("metric", key=lambda m: m.map(lambda name: order.get(name, 99)), kind="stable", ignore_index=True)
+
+
+def badness(values: pd.Series, direction: str) -> pd.Series:
+    """Values turned so that more is worse; direction as in METRICS."""
+    return {"up": -values, "down": values, "zero": values.abs()}[direction]
+
+
+def ordered(labels: Iterable[str]) -> list[str]:
+    """Labels in the order of GENERATORS, unknown ones after them, controls last."""
+    place = {name: count for count, name in enumerate(GENERATORS)}
+    return sorted(set(labels), key=lambda text: (is_control(text), place.get(_generator(text), len(place)), text))
+
+
+def is_control(label: str) -> bool:
+    entry = GENERATORS.get(_generator(label))
+    return entry is not None and entry.family == "control"
+
+
+def _generator(label: str) -> str:
+    """A label is a registered name, followed by parameters where it ran with several."""
+    return re.split(r"[ (,]", label, maxsplit=1)[0]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A tolerance on one metric's headline: "at least", "at most" or "within" (plus or minus) `limit`."""
+
+    metric: str
+    test: str
+    limit: float
+    title: str
+
+    def read(self, row: pd.Series | None) -> tuple[str, str]:
+        """A state (meets, fails, undecided, not measured) and the words for it; the interval decides where there is one."""
+        if row is None:
+            return "not measured", f"{self.title} is not measured"
+        if not np.isfinite(row["mean"]):
+            return "not measured", f"{self.title}: {row['note'] or 'no value'}"
+        low = row["low"] if np.isfinite(row["low"]) else row["mean"]
+        high = row["high"] if np.isfinite(row["high"]) else row["mean"]
+        limit = self.limit
+        inside, outside = {
+            "at least": (low >= limit, high < limit),
+            "at most": (high <= limit, low > limit),
+            "within": (-limit <= low and high <= limit, low > limit or high < -limit),
+        }[self.test]
+        told = f"{self.title} {interval(row)}, {self.test} {'±' if self.test == 'within' else ''}{limit:g} asked"
+        return ("meets" if inside else "fails" if outside else "undecided"), told
+
+
+# Fixed beforehand. DCR share is no gate: tables that pass distance checks have been shown to leak their members.
+USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
+    "share": (
+        "Share the table with others",
+        (
+            Gate("excess_copies", "at most", 0.005, "excess copies"),
+            Gate("membership_auc", "at most", 0.55, "membership inference"),
+        ),
+    ),
+    "train": (
+        "Train a model in place of the real rows",
+        (
+            Gate("utility_ratio", "at least", 0.9, "utility ratio"),
+            Gate("bias_amp", "within", 0.05, "bias amplification"),
+            Gate("equalized_odds_shift", "at most", 0.05, "equalized odds shift"),
+        ),
+    ),
+    "augment": ("Add rows to the real ones", (Gate("augmentation_gain", "at least", 0.0, "augmentation gain"),)),
+}
+
+
+def verdicts(heads: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """One row for each row of `labels` (dataset, label) and use: state and reason.
+
+    A use fails with its first failing gate, is undecided where an interval straddles a limit, and counts as not measured
+    while any of its gates is. Gates on bias are left out for datasets without any reading of bias (no sensitive column).
+    """
+    known = {key: row for key, row in zip(zip(heads["dataset"], heads["label"], heads["metric"], strict=True),
+                                          heads.to_dict("records"), strict=True)}  # fmt: skip
+    families = heads["metric"].map(lambda name: METRICS.get(name, UNKNOWN).family)
+    biased = set(heads.loc[families == "bias", "dataset"])
+    records = []
+    for dataset, name in labels[["dataset", "label"]].itertuples(index=False):
+        for use, (_, gates) in USES.items():
+            asked = [g for g in gates if dataset in biased or METRICS.get(g.metric, UNKNOWN).family != "bias"]
+            read = [gate.read(known.get((dataset, name, gate.metric))) for gate in asked]
+            for state in ("fails", "undecided", "not measured", "meets"):
+                reasons = [words for got, words in read if got == state]
+                if reasons:
+                    records.append((dataset, name, use, state, "; ".join(reasons)))
+                    break
+    return pd.DataFrame(records, columns=["dataset", "label", "use", "state", "reason"])
+
+
+def number(value: float) -> str:
+    """Three decimals, or two significant digits where three decimals would hide them; a true minus sign.
+
+    >>> number(0.91234), number(-0.0004), number(12345.6)
+    ('0.912', '−0.0004', '12,346')
+    """
+    if value is None or not np.isfinite(value):
+        return "–"
+    if abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    elif 0 < abs(value) < 0.001:
+        text = f"{value:.1g}" if abs(value) < 1e-4 else f"{value:.4f}"
+    else:
+        text = f"{value:.3f}"
+    return text.replace("-", "−")
+
+
+def interval(row) -> str:
+    """ "0.912 [0.900, 0.924]", or the number alone where there is no interval."""
+    told = number(row["mean"])
+    bounded = np.isfinite(row["low"]) and np.isfinite(row["high"])
+    return f"{told} [{number(row['low'])}, {number(row['high'])}]" if bounded else told
