@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from sys import modules
 from typing import TYPE_CHECKING, Protocol
 
 from workbench.schema import InputError, nearest
@@ -45,8 +48,8 @@ class Entry:
     fits_on: str = "train"  # the holdout control alone is given half of test, and is scored on the other half
 
     def load(self) -> type:
-        module, name = self.where.split(":")
-        return getattr(import_module(module), name)
+        module, _, name = self.where.rpartition(":")
+        return getattr(_import_file(module) if module.endswith(".py") else import_module(module), name)
 
 
 GENERATORS: dict[str, Entry] = {
@@ -78,17 +81,43 @@ GENERATORS: dict[str, Entry] = {
 }
 
 
+def find(name: str) -> Entry:
+    """The entry of a registered name, or of a plug-in "path/to/file.py:Class", a file of the user's with such a class."""
+    if name in GENERATORS:
+        return GENERATORS[name]
+    file, _, class_name = name.rpartition(":")
+    if file.endswith(".py"):
+        return Entry(name, "plug-in", class_name, file)
+    raise InputError(f"unknown generator {name!r}; {nearest(name, GENERATORS)}")
+
+
+def _import_file(path: str):
+    """The module of a Python file outside any package."""
+    if not Path(path).is_file():
+        raise InputError(f"no plug-in file {path!r}; give its path, for example ./my_generator.py:MyGenerator.")
+    spec = spec_from_file_location(f"plugin_{Path(path).stem}", path)
+    module = modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
 def make(name: str, params: Mapping | None = None) -> Generator:
-    """An unfitted generator by its registered name. Raises InputError for an unknown name or parameter."""
-    if name not in GENERATORS:
-        raise InputError(f"unknown generator {name!r}; {nearest(name, GENERATORS)}")
-    generator_class = GENERATORS[name].load()
+    """An unfitted generator by its name (see `find`). Raises InputError for an unknown name or parameter."""
+    generator_class = find(name).load()
     known = [field.name for field in fields(generator_class) if field.init]
     for key in params or {}:
         if key not in known:
             ending = nearest(key, known) if known else "it has no parameters."
             raise InputError(f"generator {name!r} has no parameter {key!r}; {ending}")
     return generator_class(**(params or {}))
+
+
+def check_least(generator: Generator, **least: float) -> None:
+    """Raises InputError where a parameter of the generator is below its least value, or no number."""
+    for name, bound in least.items():
+        value = getattr(generator, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= bound:
+            raise InputError(f"{type(generator).__name__}: {name} is {value!r}; give a number of at least {bound}.")
 
 
 def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
@@ -98,7 +127,7 @@ def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
     """
     import numpy as np
 
-    if GENERATORS[name].fits_on == "train":
+    if find(name).fits_on == "train":
         return data.train, data
     order = np.random.default_rng([seed, 2]).permutation(len(data.test))
     half = len(order) // 2

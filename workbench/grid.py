@@ -1,0 +1,345 @@
+"""grid.toml -> cells, each with the key of everything its numbers depend on.
+
+    title = "Loans"
+    seeds = [0, 1, 2]
+    rows = 1000                    # synthetic rows a cell; as many as the generator was fitted on where left out
+    threads = 1                    # threads a cell; more cells at a time beat more threads a cell
+
+    [[datasets]]
+    name = "loans"                 # a name, or path = "mine.csv" (seen from this file), target = "y", sensitive = ["sex"]
+
+    [[generators]]
+    name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from this file)
+    params = { epochs = 300 }
+    label = "ctgan, long"          # what reports call it
+    kernel = "peer-env"            # the Jupyter kernel that fits and samples it, where its dependencies conflict with ours
+
+    [limits]                       # of each cell, all its processes together
+    seconds = 600
+    memory_mb = 2000
+    retries = 0                    # further attempts after an error, a timeout or too much memory
+
+`datasets = ["loans"]` and `generators = ["cart", "copy"]` are short for tables with a name only.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workbench import provenance
+from workbench.catalog import DATASETS
+from workbench.generators import GENERATORS
+from workbench.generators import make as make_generator
+from workbench.schema import InputError, nearest
+
+NOTEBOOK = provenance.PACKAGE.parent / "notebooks" / "cell.ipynb"
+FORMAT = 1  # of a key's document; raised when what a cell does changes in a way its sources do not show
+
+TOP = {"title": str, "seeds": list, "rows": int, "threads": int, "datasets": list, "generators": list, "limits": dict}
+DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict}
+GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
+LIMITS = {"seconds": float, "memory_mb": float, "retries": int}
+TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one cell. seconds: wall clock. memory_mb: MB (1e6 bytes) over all its processes. retries: further attempts."""
+
+    seconds: float = 3600
+    memory_mb: float = 8000
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One notebook run. kernel is "" for this environment; rows None for as many as the generator was fitted on."""
+
+    dataset: str
+    generator: str
+    label: str
+    params: Mapping
+    seed: int
+    rows: int | None
+    threads: int
+    kernel: str
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A checked grid.toml. datasets and generators are its tables as written, names filled in."""
+
+    folder: Path
+    title: str
+    datasets: tuple[dict, ...]
+    generators: tuple[dict, ...]
+    seeds: tuple[int, ...]
+    rows: int | None
+    threads: int
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid's cells with what they run on. data: dataset name -> Dataset. inputs: (dataset, label) -> what keys hash."""
+
+    grid: Grid
+    cells: list[Cell]
+    data: dict = field(repr=False)
+    inputs: dict = field(repr=False)
+    imports: list[str] = field(repr=False)
+
+
+def plan(grid: Grid) -> Plan:
+    """Load each dataset once, and give every cell the sha256 of all it depends on, in the order dataset, generator, seed."""
+    from workbench.datasets import load, table_hash
+
+    code = notebook_code()
+    cells, loaded, inputs, imports = [], {}, {}, set()
+    used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
+    for row in grid.datasets:
+        place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
+        data = loaded[row["name"]] = load(place, row.get("target"), row.get("sensitive"), row.get("kinds"))
+        facts = {"train": table_hash(data.train), "test": table_hash(data.test), "schema": json.loads(data.schema.to_json())}
+        for generator in grid.generators:
+            about, modules = used[generator["label"]]
+            imports |= set(modules)
+            document = {"format": FORMAT, "data": facts, "rows": grid.rows, "threads": grid.threads, **about}
+            inputs[row["name"], generator["label"]] = document
+            # The part that all seeds share is hashed once: a plan of 10,000 cells takes a second.
+            shared = provenance.digest(canonical(document))
+            cells += [
+                Cell(
+                    row["name"], generator["name"], generator["label"], generator["params"], seed, grid.rows, grid.threads,
+                    generator["kernel"], provenance.digest(f"{shared} {seed}")[:32],
+                )
+                for seed in grid.seeds
+            ]  # fmt: skip
+    return Plan(grid, cells, loaded, inputs, sorted(imports))
+
+
+def read(folder: Path | str) -> Grid:
+    """The checked grid of a report folder. Raises InputError naming the line, the key and the way out."""
+    path = Path(folder) / "grid.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        source = tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give a folder that holds a grid.toml.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}; texts need quotes, tables [brackets].") from None
+    where = _Lines(path, text)
+    _check(source, TOP, where, "")
+    for key in ("datasets", "generators"):
+        if not source.get(key):
+            raise where.error("", 0, key, f"{key} is missing; name at least one, for example {key} = [...].")
+    limits = source.get("limits", {})
+    _check(limits, LIMITS, where, "limits")
+    for key, least in {"seconds": 1, "memory_mb": 50, "retries": 0}.items():
+        if limits.get(key, least) < least:
+            raise where.error("limits", 0, key, f"{key} is {limits[key]}; give at least {least}.")
+    for key in ("rows", "threads"):
+        if source.get(key, 1) < 1:
+            raise where.error("", 0, key, f"{key} is {source[key]}; give at least 1.")
+    seeds = source.get("seeds", [0])
+    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise where.error("", 0, "seeds", f"seeds is {seeds}; give different whole numbers from 0 on.")
+    datasets = [_dataset(row, where, i) for i, row in enumerate(source["datasets"])]
+    names = [row["name"] for row in datasets]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise where.error("datasets", index, "name", f"dataset {name!r} occurs twice; give one another name.")
+    return Grid(
+        path.parent,
+        source.get("title", path.absolute().parent.name),
+        tuple(datasets),
+        _labelled([_generator(row, where, i) for i, row in enumerate(source["generators"])], where),
+        tuple(seeds),
+        source.get("rows"),
+        source.get("threads", 1),
+        Limits(**limits),
+    )
+
+
+def make(
+    title: str,
+    table: str,
+    target: str | None = None,
+    sensitive: Iterable[str] | None = None,
+    generators: Iterable[str] | None = None,
+    seeds: int = 3,
+) -> str:
+    """The text of a grid.toml that compares generators (all by default) on one dataset's name or one file."""
+    names = list(generators or GENERATORS)
+    dataset = f"name = {_toml(table)}" if table in DATASETS else f"path = {_toml(str(Path(table).absolute()))}"
+    if target is not None:
+        dataset += f"\ntarget = {_toml(target)}"
+    if sensitive is not None:
+        dataset += f"\nsensitive = {_toml(list(sensitive))}"
+    head = f"title = {_toml(title)}\nseeds = {list(range(seeds))}\ngenerators = {_toml(names)}"
+    return f"{head}\n\n[[datasets]]\n{dataset}\n"
+
+
+def canonical(value) -> str:
+    """JSON with one spelling for equal values. Raises ValueError for what is not JSON, NaN included."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def notebook_code() -> list[str]:
+    """The code cells of notebooks/cell.ipynb, in order."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def plugin(folder: Path, name: str) -> tuple[Path, str] | None:
+    """The file and class of a plug-in's name "./file.py:Class", None for any other name."""
+    file, _, class_name = name.rpartition(":")
+    return (Path(folder, file), class_name) if file.endswith(".py") else None
+
+
+def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, list[str]]:
+    """What the keys of one generator's cells hash besides the data, and the modules it imports from other packages."""
+    about = {
+        "generator": row["name"],
+        "params": row["params"],
+        "kernel": row["kernel"],
+        "notebook": provenance.digest(canonical(code)),
+    }
+    place = plugin(grid.folder, row["name"])
+    if place:
+        text = place[0].read_text(encoding="utf-8")
+        about["plugin"] = provenance.digest(text)
+        sources, modules = provenance.uses([*code, text])
+    else:
+        entry = GENERATORS[row["name"]]
+        about["entry"] = [entry.where, entry.fits_on]
+        sources, modules = provenance.uses(code, [entry.where.split(":")[0]])
+    if row["kernel"]:
+        from workbench.peers import kernel_spec
+
+        about["kernel_spec"] = kernel_spec(row["kernel"])
+    return about | {"sources": sources, "versions": provenance.versions(modules)}, modules
+
+
+def _dataset(row: dict | str, where: _Lines, index: int) -> dict:
+    row = {"name": row} if isinstance(row, str) else row
+    _check(row, DATASET, where, "datasets", index)
+    if "path" not in row and "name" not in row:
+        raise where.error("datasets", index, "", "a dataset needs a name or a path.")
+    if "path" in row and not Path(where.path.parent, row["path"]).is_file():
+        raise where.error("datasets", index, "path", f"no file {row['path']!r}; paths start from the folder of grid.toml.")
+    for name in row.get("sensitive", []):
+        if not isinstance(name, str):
+            raise where.error("datasets", index, "sensitive", f"sensitive holds {name!r}; give column names as text.")
+    if "path" in row:
+        return {"name": re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", Path(row["path"]).name), **row}
+    from workbench.sources import local_file
+
+    if row["name"] not in DATASETS and not local_file(row["name"]):
+        raise where.error("datasets", index, "name", f"unknown dataset {row['name']!r}; {nearest(row['name'], DATASETS)}")
+    return row
+
+
+def _generator(row: dict | str, where: _Lines, index: int) -> dict:
+    row = {"name": row} if isinstance(row, str) else row
+    _check(row, GENERATOR, where, "generators", index)
+    if "name" not in row:
+        raise where.error("generators", index, "", "a generator needs a name.")
+    row = {"params": {}, "kernel": "", **row}
+    try:
+        canonical(row["params"])
+    except (TypeError, ValueError):
+        raise where.error(
+            "generators", index, "params", "params holds a date, a NaN or an infinite number; give JSON values."
+        ) from None
+    place = plugin(where.path.parent, row["name"])
+    try:
+        if place:
+            _check_plugin(*place)
+        elif row["name"] not in GENERATORS or (row["params"] and not row["kernel"]):
+            make_generator(row["name"], row["params"])  # checking parameters costs an import: only where there are any
+    except InputError as error:
+        raise where.error("generators", index, "params" if row["name"] in GENERATORS else "name", str(error)) from None
+    return row
+
+
+def _check_plugin(path: Path, class_name: str) -> None:
+    """Read, never imported: planning must not run, or need the dependencies of, somebody's generator."""
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except OSError as error:
+        raise InputError(f"plug-in {path.name} cannot be read ({error.strerror}); paths start from grid.toml.") from None
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InputError(f"plug-in {path.name} is not Python: {error}.") from None
+    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    if class_name not in classes:
+        raise InputError(f"plug-in {path.name} has no class {class_name!r}; {nearest(class_name, classes)}")
+
+
+def _labelled(rows: list[dict], where: _Lines) -> tuple[dict, ...]:
+    """Each row with a label of its own: the name, with its parameters or kernel where a name occurs more than once."""
+    names = [row["name"] for row in rows]
+    for row in rows:
+        if "label" not in row:
+            extra = [f"{key}={value}" for key, value in row["params"].items()] + ([row["kernel"]] if row["kernel"] else [])
+            base = row["name"].rpartition(":")[2]
+            row["label"] = f"{base} ({', '.join(extra)})" if extra and names.count(row["name"]) > 1 else base
+    for index, row in enumerate(rows):
+        for other in rows[:index]:
+            if row["label"] == other["label"] or all(row[key] == other[key] for key in ("name", "params", "kernel")):
+                sentence = f"generator {row['label']!r} occurs twice; give it other parameters, and labels that differ."
+                raise where.error("generators", index, "name", sentence)
+    return tuple(rows)
+
+
+def _check(table: dict, known: Mapping[str, type], where: _Lines, header: str, index: int = 0) -> None:
+    if not isinstance(table, dict):
+        raise where.error(header, index, "", f"{header} holds {table!r}; give a name as text or a table.")
+    for key, value in table.items():
+        if key not in known:
+            raise where.error(header, index, key, f"unknown key {key!r}; {nearest(key, known)}")
+        wanted = (int, float) if known[key] is float else known[key]
+        if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+            raise where.error(header, index, key, f"{key} is {value!r}; give {TYPE_NAMES[known[key]]}.")
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Finds the line that holds a key, because tomllib does not keep lines."""
+
+    path: Path
+    text: str
+
+    def error(self, header: str, index: int, key: str, sentence: str) -> InputError:
+        line = self.find(header, index, key)
+        return InputError(f"{self.path}{f', line {line}' if line else ''}: {sentence}")
+
+    def find(self, header: str, index: int, key: str) -> int | None:
+        """The line of `key` in the index-th table `header`; of that table's header where the key has no line; or None."""
+        current, seen, best = "", {}, None
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if match := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+                current = match[1].strip("\"'")
+                seen[current] = seen.get(current, -1) + 1
+            here = current == header and seen.get(current, 0) == index
+            if here and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+                return number
+            # `params = {...}`, `[generators.params]`, `datasets = [...]`: the nearest thing that has a line.
+            if best is None and ((here and match) or (not current and header and re.match(rf"\s*{header}\s*=", line))):
+                best = number
+        return best
+
+
+def _toml(value) -> str:
+    """TOML of a text or list of texts: JSON's escapes are TOML's."""
+    return json.dumps(value, ensure_ascii=False)
