@@ -15,6 +15,9 @@ import pandas as pd
 
 from workbench.schema import KINDS, Column, Schema
 
+_LAST_SECOND = 9_223_372_035.0  # datetime64[ns] ends in the year 2262
+_LAST_WHOLE = float(2**63 - 1024)  # the largest float below 2**63
+
 
 def to_float(values: pd.Series) -> np.ndarray:
     """A numeric, integer, boolean or datetime column as float64; missing is NaN; datetimes are seconds since 1970."""
@@ -25,17 +28,23 @@ def to_float(values: pd.Series) -> np.ndarray:
 
 
 def from_float(values: np.ndarray, column: Column) -> pd.Series:
-    """Floats back to the column's dtype; NaN becomes missing. Integers and booleans are rounded."""
-    values = np.asarray(values, dtype=float)
+    """Floats back to the column's dtype; NaN becomes missing. Integers are rounded, a boolean is true from 0.5 up.
+
+    Exact for whole numbers below 2**53 and for datetimes between 1900 and 2100 on whole microseconds; what lies outside
+    the dtype's range becomes its nearest end.
+    """
+    values = np.array(values, dtype=float)
     if column.kind == "numeric":
         return pd.Series(values, name=column.name)
     missing = np.isnan(values)
-    if column.kind == "datetime":
-        stamps = np.round(np.where(missing, 0, values) * 1e9).astype("int64").astype("datetime64[ns]")
-        return pd.Series(np.where(missing, np.datetime64("NaT", "ns"), stamps), name=column.name)
-    whole = np.round(np.where(missing, 0, values)).astype("int64")
+    values = np.where(missing, 0, values)
     if column.kind == "boolean":
-        return pd.Series(pd.array(np.where(missing, None, whole != 0), dtype="boolean"), name=column.name)
+        return pd.Series(pd.arrays.BooleanArray(values >= 0.5, missing), name=column.name)
+    if column.kind == "datetime":
+        # Seconds as a float hold microseconds and no more; the rest is noise.
+        stamps = np.round(np.clip(values, -_LAST_SECOND, _LAST_SECOND) * 1e6).astype("int64") * 1000
+        return pd.Series(np.where(missing, np.datetime64("NaT", "ns"), stamps.view("datetime64[ns]")), name=column.name)
+    whole = np.round(np.clip(values, -_LAST_WHOLE, _LAST_WHOLE)).astype("int64")
     return pd.Series(pd.arrays.IntegerArray(whole, missing), name=column.name)
 
 
@@ -86,7 +95,7 @@ def _grid_step(present: np.ndarray) -> float | None:
     distinct = np.unique(present)
     if np.all(distinct == np.round(distinct)):
         for step in (86400.0, 3600.0, 60.0):  # datetimes on whole days, hours, minutes; also keeps large round numbers
-            if distinct[-1] >= 1e8 and np.all(distinct % step == 0):
+            if np.abs(distinct).max() >= 1e6 and np.all(distinct % step == 0):
                 return step
         return 1.0
     for decimals in range(1, 7):
@@ -134,12 +143,12 @@ class Codes:
         self.sizes.append(len(edges) + 2)
 
     def _fit_labels(self, values: pd.Series, max_levels: int | None) -> None:
-        counts = values.value_counts()
-        levels = sorted(counts.index)
+        counts = values.value_counts().to_dict()
+        levels = sorted(counts)
         if max_levels is not None and len(levels) > max_levels:
             ranked = sorted(levels, key=lambda level: (-counts[level], level))
             levels, rare = sorted(ranked[: max_levels - 1]), sorted(ranked[max_levels - 1 :])
-            share = counts[rare].to_numpy(dtype=float)
+            share = np.array([counts[level] for level in rare], dtype=float)
             self._rare[values.name] = (np.array(rare, dtype=object), share / share.sum())
         self._levels[values.name] = pd.Index(levels, dtype=object)
         self.sizes.append(len(levels) + (values.name in self._rare) + 1)
@@ -168,13 +177,18 @@ class Codes:
     def labels(self, name: str) -> list[str]:
         """A readable name for each code of a column, the last one "missing"."""
         if name in self._edges:
-            ends = [(m.values[0], m.values[-1]) if len(m.values) else (np.nan, np.nan) for m in self._marginals[name]]
-            kind = self.schema[name].kind
-            if kind == "datetime":
-                ends = [tuple(pd.Timestamp(e, unit="s").date() for e in pair) for pair in ends if not np.isnan(pair[0])]
-            show = (lambda e: str(e)) if kind == "datetime" else (lambda e: f"{e:,.6g}")
-            return [show(low) if low == high else f"{show(low)} to {show(high)}" for low, high in ends] + ["missing"]
+            return [self._bin_label(name, marginal.values) for marginal in self._marginals[name]] + ["missing"]
         return [str(level) for level in self._levels[name]] + (["(rare)"] if name in self._rare else []) + ["missing"]
+
+    def _bin_label(self, name: str, values: np.ndarray) -> str:
+        if not len(values):
+            return "none"  # the one bin of a column without values
+        column, ends = self.schema[name], values[[0, -1]]
+        if column.kind == "datetime":
+            low, high = (str(stamp).removesuffix(" 00:00:00") for stamp in from_float(ends, column))
+        else:
+            low, high = (f"{end:,.6g}" for end in ends)
+        return low if low == high else f"{low} to {high}"
 
     def decode(self, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
         """A table from codes, shape (rows, columns): labels as they are, numbers drawn within their bin."""
@@ -234,14 +248,18 @@ class Features:
         for column in self.columns:
             values = table[column.name]
             if column.is_discrete:
-                counts = values.value_counts()
-                ranked = sorted(counts.index, key=lambda level: (-counts[level], str(level)))
+                counts = values.value_counts().to_dict()
+                ranked = sorted(counts, key=lambda level: (-counts[level], str(level)))
                 self._levels[column.name] = pd.Index(ranked[:254], dtype=object)
             else:
                 numbers = to_float(values)
                 present = numbers[~np.isnan(numbers)]
                 center = float(np.median(present)) if len(present) else 0.0
-                mean, spread = (float(present.mean()), float(present.std())) if len(present) else (0.0, 0.0)
+                # Divided first, so that squares of values near 1e300 stay finite.
+                scale = float(np.abs(present).max(initial=0)) or 1.0
+                mean, spread = (
+                    ((present / scale).mean() * scale, (present / scale).std() * scale) if len(present) else (0.0, 0.0)
+                )
                 self._scale[column.name] = (center, mean, spread or 1.0, len(present) < len(numbers))
 
     @property
@@ -257,7 +275,7 @@ class Features:
                 matrix[:, j] = np.where(codes < 0, np.nan, codes)
             else:
                 # Centred before the cast: float32 would round datetimes in seconds to two minutes.
-                matrix[:, j] = to_float(table[column.name]) - self._scale[column.name][0]
+                matrix[:, j] = _float32(to_float(table[column.name]) - self._scale[column.name][0])
         return matrix
 
     def one_hot(self, table: pd.DataFrame) -> np.ndarray:
@@ -272,8 +290,13 @@ class Features:
                 center, mean, spread, has_missing = self._scale[column.name]
                 numbers = to_float(table[column.name])
                 missing = np.isnan(numbers)
-                block = ((np.where(missing, center, numbers) - mean) / spread)[:, None].astype(np.float32)
+                block = _float32((np.where(missing, center, numbers) - mean) / spread)[:, None]
                 if has_missing:
                     block = np.column_stack([block, missing.astype(np.float32)])
             blocks.append(block)
         return np.hstack(blocks) if blocks else np.empty((len(table), 0), dtype=np.float32)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """Rounded to float32; what is beyond its range becomes its largest number, since learners refuse infinity."""
+    return np.clip(values, np.finfo(np.float32).min, np.finfo(np.float32).max).astype(np.float32)

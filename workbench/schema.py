@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
@@ -27,7 +28,9 @@ KINDS = {
 }
 ROLES = ("feature", "target", "sensitive")
 
-_BOOLEAN_TEXT = {"true": True, "false": False}
+_BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+_MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
+_ZERO_LED = re.compile(r"0\d+$")  # 01234 is a code, such as a postal code: its zero is lost in a number
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
 
 
@@ -60,6 +63,8 @@ class Column:
     description: str = ""
 
     def __post_init__(self):
+        if not isinstance(self.name, str):
+            raise InputError(f"column name {self.name!r} is not text; give every column a name.")
         if self.kind not in KINDS:
             raise InputError(f"column {self.name!r}: unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}")
         if self.role not in ROLES:
@@ -81,6 +86,14 @@ class Schema:
 
     columns: tuple[Column, ...]
     positive: str | None = None
+
+    def __post_init__(self):
+        for name, count in Counter(self.names).items():
+            if count > 1:
+                raise InputError(f"column name {name!r} occurs more than once in the schema; name each column once.")
+        targets = [column.name for column in self.columns if column.role == "target"]
+        if len(targets) > 1:
+            raise InputError(f"columns {', '.join(map(repr, targets))} are all targets; a schema has one at most.")
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
@@ -117,9 +130,11 @@ class Schema:
     ) -> Schema:
         """Read a schema off a raw table; `kinds` overrides what is inferred.
 
-        Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other text is categorical.
+        Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other text is categorical, and
+        so are text columns of digits with a leading zero (codes).
         A target with two distinct values, and a sensitive column with at most ten distinct whole numbers, are labels.
-        Raises InputError for duplicate names, infinite values, text among numbers, and roles that name no column.
+        Raises InputError for duplicate names, infinite values, up to a tenth of text (or any "NA" or "?") among numbers,
+        and roles that name no column.
         """
         _check_names(table)
         names = list(table.columns)
@@ -167,11 +182,12 @@ class Schema:
         Raises InputError naming the first column that is missing, surplus, or holds a value its kind cannot take.
         """
         _check_names(table)
+        names = set(self.names)
         for name in self.names:
             if name not in table.columns:
                 raise InputError(f"column {name!r} is missing from the table; {nearest(name, map(str, table.columns))}")
         for name in table.columns:
-            if name not in self.names:
+            if name not in names:
                 raise InputError(f"column {name!r} is not in the schema; drop it or infer the schema again.")
         table = table.reset_index(drop=True)
         columns = {column.name: _cast_column(table[column.name], column) for column in self.columns}
@@ -216,29 +232,42 @@ def _check_names(table: pd.DataFrame) -> None:
 
 
 def _infer_kind(values: pd.Series) -> str:
-    present = values.dropna()
     if pd.api.types.is_bool_dtype(values.dtype):
         return "boolean"
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return "datetime"
+    present = values.dropna()
     if pd.api.types.is_numeric_dtype(values.dtype):
         return _infer_number_kind(present)
     if not len(present):
         return "categorical"
-    if set(map(type, present)) == {bool} or set(present.astype(str).str.lower()) <= set(_BOOLEAN_TEXT):
+    written = present.astype(object).astype(str)
+    text = pd.Series(written.unique(), dtype=object, name=values.name)  # each spelling is looked at once
+    if set(text.str.lower()) <= {"true", "false"}:
         return "boolean"
-    number = pd.to_numeric(present.astype(str), errors="coerce")
+    number = pd.to_numeric(text, errors="coerce")
     if number.notna().all():
-        return _infer_number_kind(number)
-    if number.notna().mean() >= 0.9:
-        row = number.index[number.isna()][0]
+        return "categorical" if text.str.match(_ZERO_LED).any() else _infer_number_kind(number)
+    _refuse_mixed(written, text[number.isna()])
+    return "datetime" if text.str.match(_ISO_DATE).all() else "categorical"
+
+
+def _refuse_mixed(written: pd.Series, strange: pd.Series) -> None:
+    """Raises InputError where a column of numbers holds some text, which would make each number a label of its own."""
+    if len(strange) == written.nunique():
+        return
+    is_strange = written.isin(strange)
+    if set(strange.str.lower()) <= _MISSING_MARKS:
         raise InputError(
-            f"column {values.name!r} mixes numbers with text (row {row} holds {present[row]!r}); "
+            f"column {written.name!r} marks missing numbers with {strange.iloc[0]!r}; leave these fields empty, or declare the "
+            "column categorical."
+        )
+    if is_strange.mean() <= 0.1:
+        row = written.index[is_strange][0]
+        raise InputError(
+            f"column {written.name!r} mixes numbers with text (row {row} holds {written[row]!r}); "
             "clean it, or declare it categorical."
         )
-    if present.astype(str).str.match(_ISO_DATE).all():
-        return "datetime"
-    return "categorical"
 
 
 def _infer_number_kind(present: pd.Series) -> str:
@@ -257,12 +286,15 @@ def _refuse_infinite(name: str, array: np.ndarray) -> None:
 
 
 def _cast_column(values: pd.Series, column: Column) -> pd.Series:
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
     try:
         return _CASTS[column.kind](values)
     except InputError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"column {column.name!r} cannot be read as {column.kind} ({error}); declare another kind.") from None
+        reason = str(error).splitlines()[0]
+        raise InputError(f"column {column.name!r} cannot be read as {column.kind} ({reason}); declare another kind.") from None
 
 
 def _cast_numeric(values: pd.Series) -> pd.Series:
@@ -278,7 +310,7 @@ def _cast_integer(values: pd.Series) -> pd.Series:
 def _cast_boolean(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return values.astype("boolean")
-    text = values.dropna().astype(str).str.lower().replace({"1": "true", "0": "false", "1.0": "true", "0.0": "false"})
+    text = values.dropna().astype(str).str.lower()
     strange = text[~text.isin(_BOOLEAN_TEXT)]
     if len(strange):
         raise ValueError(f"it holds {strange.iloc[0]!r}")
@@ -288,17 +320,20 @@ def _cast_boolean(values: pd.Series) -> pd.Series:
 def _cast_categorical(values: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() == values.dropna().round()).all():
         values = values.astype("Int64")  # 3.0 beside a missing value is the label "3"
-    present = values.dropna()
-    text = pd.Series(np.nan, index=values.index, dtype=object, name=values.name)
-    text[present.index] = present.astype(str).astype(object)
-    return text
+    missing = values.isna().to_numpy(dtype=bool)
+    text = values.astype(object).astype(str).to_numpy(dtype=object, copy=True)
+    text[missing] = np.nan
+    return pd.Series(text, index=values.index, dtype=object, name=values.name)
 
 
 def _cast_datetime(values: pd.Series) -> pd.Series:
-    cast = pd.to_datetime(values, format=None if pd.api.types.is_datetime64_any_dtype(values.dtype) else "ISO8601")
-    if cast.dt.tz is not None:
-        cast = cast.dt.tz_convert("UTC").dt.tz_localize(None)
-    return cast.astype("datetime64[ns]")
+    if pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any():
+        raise ValueError("it holds numbers, and nothing says whether they count seconds, days or years")
+    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+        values = pd.to_datetime(values, format="ISO8601", utc=True)  # one zone for all rows, whatever each row is written in
+    if values.dt.tz is not None:
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    return values.astype("datetime64[ns]")
 
 
 _CASTS = {
