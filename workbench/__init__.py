@@ -19,7 +19,7 @@ _EXPORTS = {
     "generate": "workbench.generators",
     "Trial": "workbench.metrics",
     "Row": "workbench.metrics",
-    "evaluate": "workbench.evaluate",
+    "evaluate": "workbench.evaluation",
 }
 __all__ = list(_EXPORTS)
 

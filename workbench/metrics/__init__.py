@@ -72,12 +72,12 @@ METRICS: dict[str, Metric] = {
     "marginals": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Marginals", floor="uniform"),
     "worst_column": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Worst column", floor="uniform"),
     "pair_trends": Metric("workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"),
-    "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart (C2ST AUC)"),
-    "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "Train synthetic, test real: ROC AUC"),
-    "average_precision": Metric("workbench.metrics.utility:utility", "utility", "up", "Average precision"),
-    "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "Brier score"),
-    "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "Train synthetic, test real: R2"),
-    "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "RMSE"),
+    "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
+    "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR ROC AUC"),
+    "average_precision": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR average precision"),
+    "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR Brier score"),
+    "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR R2"),
+    "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR RMSE"),
     "utility_ratio": Metric("workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"),
     "bias_amp": Metric("workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"),
     "bias_amp_reverse": Metric(
@@ -85,7 +85,7 @@ METRICS: dict[str, Metric] = {
     ),
     "model_bias_amp": Metric("workbench.metrics.bias:model_bias_amp", "bias", "zero", "Bias amplification of a model"),
     "representation": Metric(
-        "workbench.metrics.bias:representation", "bias", "zero", "Representation, log-odds", reads="train"
+        "workbench.metrics.bias:representation", "bias", "zero", "Representation, log-odds", "train", "uniform"
     ),
     "cramers_v_shift": Metric("workbench.metrics.bias:cramers_v_shift", "bias", "zero", "Change in Cramer's V", reads="train"),
     "demographic_parity_shift": Metric(
@@ -93,7 +93,7 @@ METRICS: dict[str, Metric] = {
     ),
     "equalized_odds_shift": Metric("workbench.metrics.bias:equalized_odds_shift", "bias", "zero", "Change in equalized odds"),
     "excess_copies": Metric(
-        "workbench.metrics.privacy:excess_copies", "privacy", "zero", "Excess copies", reads="train", floor="copy"
+        "workbench.metrics.privacy:excess_copies", "privacy", "down", "Excess copies", reads="train", floor="copy"
     ),
     "dcr_share": Metric("workbench.metrics.privacy:dcr_share", "privacy", "down", "Closer to train (DCR)", "train", "copy"),
 }

@@ -17,6 +17,7 @@ from workbench.schema import Column, Schema
 BINS = 10  # a numeric column beside a label column is cut at the real table's deciles
 MAX_LEVELS = 50  # labels of a column that pair_trends tells apart; the rarest ones share one
 MAX_ROWS = 10_000  # rows a side that c2st reads; the standard error of an AUC of 0.5 is then 0.004
+MAX_CELLS = 400_000  # of a wide table c2st reads fewer rows, at least 1,000 a side
 FOLDS = 5
 
 
@@ -24,7 +25,7 @@ def marginals(trial: Trial) -> Iterator[Row]:
     """Each column's distribution against test: 1 - KS for numbers and dates, 1 - total variation for labels, and their mean.
 
     Missing is a category of its own (for KS it lies left of every number). Range 0 to 1, up; 1 is the same distribution,
-    0 is disjoint support. Rows: the mean, one for each column, and `worst_column`, the lowest, whose note names it.
+    0 is disjoint support. Rows: the mean, one for each column, and `worst_column`, the lowest of them.
     Known failure: blind to everything that lies between columns; a table of permuted columns scores like a real one.
     """
     scores, shares_synthetic, shares_real, columns = [], 0.0, 0.0, []
@@ -38,7 +39,7 @@ def marginals(trial: Trial) -> Iterator[Row]:
     yield Row("marginals", mean, *from_influence(mean, shares_synthetic / p, shares_real / p, lowest=0, highest=1))
     yield from columns
     worst = columns[int(np.argmin(scores))]
-    yield Row("worst_column", worst.value, worst.low, worst.high, note=f"column {worst.column}")
+    yield replace(worst, metric="worst_column")
 
 
 def column_distance(synthetic: pd.Series, real: pd.Series, column: Column) -> tuple[float, np.ndarray, np.ndarray]:
@@ -144,14 +145,16 @@ def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.nda
 def c2st(trial: Trial) -> Iterator[Row]:
     """Classifier two-sample test (Lopez-Paz and Oquab 2017): how well a learner tells synthetic from test rows.
 
-    The pooled out-of-fold ROC AUC, 5 stratified folds, equally many rows a side (at most 10,000). Rows: one for each learner
-    in `group`, and the larger as the value. Range about 0.5 to 1, down; 0.5 is not told apart. Numbers are first rounded to
-    the grid of the real column, for wrong decimals give rows away without any learning; where the rounding changed
-    something, the row "as delivered" holds the larger AUC before it. Above 0.6 the note names the columns that tell most.
+    The pooled out-of-fold ROC AUC, 5 stratified folds, equally many rows a side (MAX_ROWS, MAX_CELLS). Rows: the larger
+    of the learners' values, and one for each learner in `group`. Range about 0.5 to 1, down; 0.5 is not told apart.
+    Numbers are first rounded to the grid of the real column, for wrong decimals give rows away without any learning; where
+    that changed something, the row "as delivered" holds the larger AUC before it. Above 0.6 the note names the columns
+    that tell most.
     Known failure: saturates near 1 for wide tables, where one bad column hides what the others do.
     """
     rng = trial.rng("c2st")
-    n = min(len(trial.synthetic), len(trial.test), MAX_ROWS)
+    bound = min(MAX_ROWS, max(MAX_CELLS // len(trial.schema.columns), 1000))
+    n = min(len(trial.synthetic), len(trial.test), bound)
     if n < 2 * FOLDS:
         yield Row("c2st", np.nan, note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}.")
         return

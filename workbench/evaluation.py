@@ -1,0 +1,207 @@
+"""Every registered metric of one synthetic table, beside what the same metric says of a real and of a spoilt table.
+
+    ceiling   the other real table in the synthetic one's place: a fresh real sample (train where a metric reads test)
+    floor     train that has lost what the metric measures: each column permuted, uniform columns, or a raw copy
+
+Both have as many rows as the synthetic table where they can. Fits and sums run on one thread: the same tables and the same
+seed give the same numbers however many cores there are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from workbench.card import Card
+from workbench.datasets import Dataset
+from workbench.encode import Marginal, from_float, to_float
+from workbench.metrics import METRICS, Metric, Row, Trial, get
+from workbench.results import to_table
+from workbench.schema import KINDS, Column, InputError, Schema, nearest
+
+# Learners trained on noise rank real rows in a random direction, so one permutation is a coarse floor for utility.
+FLOOR_DRAWS = {"utility": 3}
+
+
+def evaluate(
+    data: Dataset,
+    synthetic: pd.DataFrame,
+    seed: int = 0,
+    metrics: Iterable[str] | None = None,
+    progress: Callable[[list], Iterable] | None = None,
+) -> Card:
+    """Score `synthetic` against the real rows of `data`: a Card whose `.rows` has ROW_COLUMNS, one measured number a row.
+
+    metrics names a choice of METRICS (default: all). progress wraps the list of steps as tqdm does, e.g. `progress=tqdm`.
+    A metric that cannot be computed is a row with a missing value whose note says why. Values that a column's kind cannot
+    hold are made missing, and the card's notes count them. Raises InputError for missing or surplus columns and for
+    unknown metrics.
+    """
+    from threadpoolctl import threadpool_limits
+
+    chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
+    table, notes = read_table(synthetic, data.schema)
+    trial = Trial(data.train, data.test, table, data.schema, seed)
+    functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
+    frames = []
+    with threadpool_limits(1):
+        for function in progress(functions) if progress else functions:
+            group = {name: metric for name, metric in chosen.items() if metric.function == function}
+            frames.append(_with_references(group, trial))
+    rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
+    order = {name: place for place, name in enumerate(chosen)}
+    rows = rows.sort_values("metric", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return Card(rows, data.name, len(data.train), len(data.test), len(table), notes)
+
+
+def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
+    """The rows of metrics that share one function, run on the synthetic table and on each reference they name."""
+    references: dict[tuple, list[dict]] = {}
+
+    def reference(kind: str, draws: int) -> list[dict]:
+        if (kind, draws) not in references:
+            tables = [reference_table(kind, trial, draw) for draw in range(draws)]
+            references[kind, draws] = [_by_subject(_run(group, replace(trial, synthetic=table))) for table in tables]
+        return references[kind, draws]
+
+    rows, floors, ceilings = [], [], []
+    for row in _run(group, trial):
+        metric, sides = group[row.metric], [[], []]
+        if not row.note.startswith("not applicable"):
+            draws = FLOOR_DRAWS.get(metric.family, 1) if metric.floor != "copy" else 1
+            both = reference(metric.floor, draws), reference("train" if metric.reads == "test" else "test", 1)
+            sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
+            reason = _not_informative(*sides)
+            if reason and np.isfinite(row.value) and not row.note.startswith("not informative"):
+                row = replace(row, note="; ".join(filter(None, [reason, row.note])))
+        rows.append(row)
+        floors.append(_mean(sides[0]))
+        ceilings.append(_mean(sides[1]))
+    return to_table(rows).assign(floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float))
+
+
+def _by_subject(rows: list[Row]) -> dict[tuple, Row]:
+    """Rows by metric, column and group; a metric with a single row (the worst column) also by its name alone."""
+    count = Counter(row.metric for row in rows)
+    alone = {(row.metric,): row for row in rows if count[row.metric] == 1}
+    return alone | {(row.metric, row.column, row.group): row for row in rows}
+
+
+def _answering(row: Row, index: dict[tuple, Row]) -> Row | None:
+    return index.get((row.metric, row.column, row.group)) or index.get((row.metric,))
+
+
+def _mean(rows: list[Row]) -> float:
+    return float(np.mean([row.value for row in rows])) if rows else np.nan
+
+
+def _not_informative(floor: list[Row], ceiling: list[Row]) -> str:
+    """Why the distance between floor and ceiling says nothing, or an empty text.
+
+    The noise of each is its 95% half-width joined with the spread among its draws; without any interval only equality counts.
+    """
+    distance = abs(_mean(ceiling) - _mean(floor))
+    if not np.isfinite(distance):
+        return ""
+    half = [np.mean([np.nan_to_num((row.high - row.low) / 2) for row in side]) for side in (floor, ceiling)]
+    spread = [
+        1.96 * np.std([row.value for row in side], ddof=1) / np.sqrt(len(side)) for side in (floor, ceiling) if len(side) > 1
+    ]
+    noise = float(np.sqrt(np.sum(np.square([*half, *spread]))))
+    if distance > noise + 1e-9:
+        return ""
+    return f"not informative: floor and ceiling are {distance:.3g} apart, within resampling noise ({noise:.3g})"
+
+
+def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
+    """The rows of the group's metrics; an error becomes a row for each of them, so that nothing vanishes."""
+    if not len(trial.synthetic):
+        return [Row(name, np.nan, note="the synthetic table has no rows.") for name in group]
+    function = next(iter(group.values())).load()
+    try:
+        rows = [row for row in function(trial) if row.metric in group]
+    except Exception as error:
+        told = str(error).strip().splitlines()
+        return [Row(name, np.nan, note=f"error: {type(error).__name__}: {told[-1] if told else ''}") for name in group]
+    seen = {row.metric for row in rows}
+    return rows + [Row(name, np.nan, note="the metric gave no reading.") for name in group if name not in seen]
+
+
+def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
+    """A table to hold the synthetic one against, of as many rows where it can: a name of Metric.floor, "train" or "test".
+
+    permuted   train, each column shuffled on its own          uniform   each column uniform over train's range or labels
+    copy       train itself                                    train, test   the real table, fewer rows without replacement
+    """
+    rng = trial.rng(f"{kind} {draw}")
+    n = len(trial.synthetic) or len(trial.train)
+    if kind == "permuted":
+        columns = {name: trial.train[name].iloc[rng.permutation(len(trial.train))].array for name in trial.schema.names}
+        table = pd.DataFrame(columns, columns=trial.schema.names)
+    elif kind == "uniform":
+        columns = {column.name: _uniform(trial.train[column.name], column, n, rng) for column in trial.schema.columns}
+        table = pd.DataFrame(columns, columns=trial.schema.names)
+    else:
+        table = {"copy": trial.train, "train": trial.train, "test": trial.test}[kind]
+    if len(table) > n:
+        table = table.iloc[np.sort(rng.permutation(len(table))[:n])].reset_index(drop=True)
+    return table
+
+
+def _uniform(values: pd.Series, column: Column, n: int, rng: np.random.Generator) -> pd.Series:
+    present = values.dropna()
+    if present.empty:
+        return pd.Series(values.array[:0].take([-1] * n, allow_fill=True), name=column.name)
+    if column.is_discrete:
+        levels = sorted(present.unique())
+        return pd.Series([levels[i] for i in rng.integers(len(levels), size=n)], name=column.name).astype(KINDS[column.kind])
+    marginal = Marginal.fit(to_float(values))
+    low, high = marginal.values[[0, -1]]
+    return from_float(marginal.snap(low + rng.random(n) * (high - low)), column)
+
+
+def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[str]]:
+    """A table nobody has checked, cast to the schema, and a note for each column where values had to be made missing.
+
+    Raises InputError for what is no table, and for missing, surplus and repeated columns.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise InputError(f"the synthetic table is a {type(table).__name__}; give a pandas DataFrame.")
+    for name in [name for name in schema.names if name not in table.columns]:
+        raise InputError(f"column {name!r} is missing from the synthetic table; {nearest(name, map(str, table.columns))}")
+    for name in [name for name in table.columns if name not in schema.names or (table.columns == name).sum() > 1]:
+        raise InputError(f"column {name!r} of the synthetic table is surplus; the real table has: {', '.join(schema.names)}.")
+    columns, notes = {}, []
+    for column in schema.columns:
+        alone = Schema((column,))
+        values = table[[column.name]].reset_index(drop=True)
+        try:
+            columns[column.name] = alone.cast(values)[column.name]
+        except InputError:
+            columns[column.name] = alone.cast(_coerced(values, column))[column.name]
+            lost = int((values[column.name].notna() & columns[column.name].isna()).sum())
+            told = (
+                f"{lost:,} values are no {column.kind} and count as missing"
+                if lost
+                else f"values were rounded to {column.kind}"
+            )
+            notes.append(f"column {column.name!r}: {told}.")
+    return pd.DataFrame(columns, columns=schema.names), notes
+
+
+def _coerced(values: pd.DataFrame, column: Column) -> pd.DataFrame:
+    """Values that the kind can hold: numbers from text where it is a number, whole where they must be, the rest missing."""
+    series = values[column.name]
+    if column.kind == "datetime":
+        series = pd.to_datetime(series.astype(str), errors="coerce", format="ISO8601", utc=True)
+    elif column.kind == "boolean":
+        words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+        series = series.astype(str).str.lower().map(words)
+    else:
+        series = pd.to_numeric(series.astype(str), errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+        series = series.where(series.abs() < 2**62).round() if column.kind == "integer" else series
+    return series.to_frame(column.name)
