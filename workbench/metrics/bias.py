@@ -31,6 +31,7 @@ from workbench.schema import Schema
 MIN_ROWS = 30  # the usual least count for a normal approximation to a share
 MAX_LEVELS = 20
 DRAWS = 500
+ARMS = ("trained on train", "trained on synthetic")
 
 
 def bias_amp(trial: Trial) -> Iterator[Row]:
@@ -81,7 +82,8 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
     A model's BiasAmp is the mean of s_at (P(predicted t|a) - P(t|a)) over test, s_at from train (Wang and Russakovsky 2021,
     eq. 1); the difference is in [-2, 2], 0 none, above 0 the synthetic table makes its models more biased. Gradient
     boosting; each model predicts its likeliest label (a regression is cut at the train median). The interval draws test
-    rows again, paired; it leaves out what another training run would change. Known failure: see bias_amp.
+    rows again, paired; it leaves out what another training run would change. Known failure: likeliest labels jump where a
+    probability passes a half, so a group near it reads a large change after a small one; and see bias_amp.
     """
     metric = "model_bias_amp"
     if problem := _lacks(trial.schema, target=True):
@@ -99,12 +101,12 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
             test.table(*view, column, sizes=sizes) for column in (truth, truth + 1, truth + 2)
         )
         signs, names = association_signs(real), [groups.names(view), groups.names((truth,))]
-        arms = ("trained on train", "trained on synthetic")
-        mean, rows = _amplified(metric, groups.title(view), signs, real.any(axis=0), train_model, synthetic_model, names, arms)
+        seen = real.any(axis=0) & (np.arange(sizes[truth]) < sizes[truth] - 1)  # a model never predicts a missing label
+        mean, rows = _amplified(metric, groups.title(view), signs, seen, train_model, synthetic_model, names, ARMS)
         if mean is not None:
-            keep = np.ix_(actual[0].sum(axis=1) >= MIN_ROWS, real.any(axis=0))
+            keep = np.ix_(actual[0].sum(axis=1) >= MIN_ROWS, seen)
             levels = [amplification(actual[0], model[0], signs)[keep].mean() for model in (train_model, synthetic_model)]
-            rows[0] = replace(rows[0], note="; ".join(filter(None, [_levels(arms, levels), rows[0].note])))
+            rows[0] = replace(rows[0], note="; ".join(filter(None, [_levels(ARMS, levels), rows[0].note])))
         readings.append((mean, rows))
     yield from _with_mean(metric, readings, len(groups.sensitive))
 
@@ -119,10 +121,8 @@ def _amplified(metric, column, signs, seen, before, after, names, words) -> tupl
     rows = []
     for a in np.flatnonzero(n_before):
         if not enough[a]:
-            counts = f"{n_before[a]:.0f} rows before and {n_after[a]:.0f} after"
-            rows.append(
-                Row(metric, np.nan, column=column, group=names[0][a], note=f"insufficient: {counts}, {MIN_ROWS} needed")
-            )
+            note = f"insufficient: {min(n_before[a], n_after[a]):.0f} rows, {MIN_ROWS} needed"
+            rows.append(Row(metric, np.nan, column=column, group=names[0][a], note=note))
             continue
         rows.append(_row(metric, terms[:, a, seen].mean(axis=1), column, names[0][a]))
         for t in np.flatnonzero(seen):
@@ -258,7 +258,7 @@ def equalized_odds_shift(trial: Trial) -> Iterator[Row]:
 def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row]:
     problem = _lacks(trial.schema, target=True)
     if not problem and trial.schema.task == "regression":
-        problem = "not defined for a regression target"
+        problem = "not applicable: not defined for a regression target"
     if problem:
         yield Row(metric, np.nan, note=problem)
         return
@@ -270,7 +270,8 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
     groups, (truth, *models) = Groups(trial), [np.asarray(text == trial.schema.positive)[known].astype(int) for text in texts]
     sensitive = groups.encode(trial.test)[known][:, : groups.target]
     test = Resamples(np.column_stack([sensitive, truth, *models]), trial.rng(metric))
-    sizes, words = [*groups.sizes[: groups.target], 2, 2, 2], ("trained on train", "trained on synthetic")
+    sizes = [*groups.sizes[: groups.target], 2, 2, 2]
+    constant = "".join(f"; the model {arm} predicts one label" for arm, m in zip(ARMS, models, strict=True) if not np.ptp(m))
     needed = f"{MIN_ROWS} positives and {MIN_ROWS} negatives" if len(rates) == 2 else f"{MIN_ROWS} test rows"
     totals, details = [], []
     for (j,) in groups.views(pairs=False):
@@ -287,7 +288,7 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
                 )
                 continue
             for r, rate in enumerate(rates):
-                note = _levels(words, (share[0][0, g, r], share[1][0, g, r]))
+                note = _levels(ARMS, (share[0][0, g, r], share[1][0, g, r]))
                 details.append(_row(metric, share[1][:, g, r] - share[0][:, g, r], groups.columns[j], f"{name}, {rate}", note))
         if enough.sum() < 2:
             note = f"insufficient: fewer than two groups with {needed}"
@@ -296,7 +297,7 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
         keep = enough[sensitive[:, j]]
         before, after = (difference(truth[keep], m[keep], sensitive_features=sensitive[keep, j]) for m in models)
         spread = [np.ptp(s[:, enough], axis=1).max(axis=-1) for s in share]
-        row = _row(metric, spread[1] - spread[0], groups.columns[j], note=_levels(words, (before, after)))
+        row = _row(metric, spread[1] - spread[0], groups.columns[j], note=_levels(ARMS, (before, after)) + constant)
         totals.append(replace(row, value=after - before))
     yield _worst(metric, totals)
     yield from totals + details
@@ -368,8 +369,8 @@ def _predicted(trial: Trial, table: pd.DataFrame) -> np.ndarray:
 def _lacks(schema: Schema, target: bool = False) -> str:
     """Why a metric has nothing to measure, or ""."""
     if not schema.sensitive:
-        return "no sensitive column declared"
-    return "no target column declared" if target and schema.target is None else ""
+        return "not applicable: no sensitive column declared"
+    return "not applicable: no target column declared" if target and schema.target is None else ""
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

@@ -1,0 +1,363 @@
+"""Bias metrics against known truths: a simulator with dialled bias, hand calculations, scipy, statsmodels and fairlearn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats.contingency import association
+from statsmodels.stats.contingency_tables import Table2x2
+
+from workbench.metrics import METRICS, Trial, bias
+from workbench.metrics.models import predictions
+from workbench.schema import Column, Schema
+
+FUNCTIONS = [
+    bias.bias_amp,
+    bias.representation,
+    bias.cramers_v_shift,
+    bias.model_bias_amp,
+    bias.demographic_parity_shift,
+    bias.equalized_odds_shift,
+]
+SCHEMA = Schema((Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True")
+
+
+def read(function, trial):
+    """The rows of one metric function by (metric, column, group)."""
+    rows = list(function(trial))
+    found = {(row.metric, row.column, row.group): row for row in rows}
+    assert len(found) == len(rows), "two rows have one name"
+    return found
+
+
+def population(n, rng, rates, shares=(0.6, 0.3, 0.1)):
+    """n rows of groups a, b, c with P(y | group) as given."""
+    group = rng.choice(len(shares), n, p=shares)
+    y = rng.random(n) < np.array(rates)[group]
+    return SCHEMA.cast(pd.DataFrame({"group": np.array(list("abc"))[group], "y": y}))
+
+
+def from_counts(counts, schema=SCHEMA, names="abc", labels=(False, True)):
+    """A table with counts[i][j] rows of group names[i] and label labels[j]."""
+    cells = [(names[i], labels[j]) for i, row in enumerate(counts) for j, k in enumerate(row) for _ in range(k)]
+    return schema.cast(pd.DataFrame(cells, columns=["group", "y"]))
+
+
+def trial(train, synthetic, test=None, schema=SCHEMA, seed=0):
+    return Trial(train, train if test is None else test, synthetic, schema, seed)
+
+
+# The generator's own amplification
+
+
+def test_bias_amp_of_a_two_by_two_table_by_hand():
+    # Train: P(y|a) = 0.2, P(y|b) = 0.6, so y goes with b. Synthetic: 0.1 and 0.7, both 0.1 further apart.
+    train, synthetic = from_counts([[80, 20], [40, 60]]), from_counts([[90, 10], [60, 140]])
+    rows = read(bias.bias_amp, trial(train, synthetic))
+    for key in [("", ""), ("group", ""), ("group", "group=a"), ("group", "group=a, y=True"), ("group", "group=b, y=False")]:
+        assert rows["bias_amp", *key].value == pytest.approx(0.1)
+    assert rows["bias_amp", "group", "group=a, y=True"].note == "train 0.2000, synthetic 0.1000"
+    # T -> A: P(a|False) 80/120 -> 90/150, P(a|True) 20/80 -> 10/150; a goes with False.
+    given_false, given_true = 90 / 150 - 80 / 120, -(10 / 150 - 20 / 80)
+    assert rows["bias_amp_reverse", "group", "y=False"].value == pytest.approx(given_false)
+    assert rows["bias_amp_reverse", "", ""].value == pytest.approx((given_false + given_true) / 2)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.2])
+@pytest.mark.parametrize("gain", [-1.5, 0.0, 0.7])
+@pytest.mark.parametrize("smallest", [0.03, 0.2])
+def test_dialled_bias_is_read_within_a_hundredth(strength, gain, smallest):
+    """Train rates are 0.4 +- strength; synthetic ones 0.4 +- (1 + gain) strength: the amplification is gain * strength."""
+    rng, direction = np.random.default_rng(5), np.array([1, -1, -1])
+    shares = (0.5, 0.5 - smallest, smallest)
+    tables = [population(150_000, rng, 0.4 + direction * strength * g, shares) for g in (1, 1 + gain)]
+    row = read(bias.bias_amp, trial(*tables))["bias_amp", "", ""]
+    assert abs(row.value - gain * strength) < 0.01
+    assert row.low < row.value < row.high < row.low + 0.02
+
+
+def test_interval_of_the_amplification_covers_the_truth():
+    rng, hits, runs = np.random.default_rng(11), 0, 150
+    real, generated = (0.5, 0.3, 0.35), (0.6, 0.2, 0.3)
+    truth = np.mean([0.1, 0.1, 0.05])
+    for _ in range(runs):
+        row = next(bias.bias_amp(trial(population(1500, rng, real), population(1500, rng, generated))))
+        hits += row.low <= truth <= row.high
+    assert 0.90 <= hits / runs <= 0.99
+
+
+def test_interval_of_the_change_in_v_covers_the_truth():
+    rng, hits, runs = np.random.default_rng(12), 0, 150
+    real, generated, shares = np.array((0.5, 0.3, 0.35)), np.array((0.7, 0.2, 0.3)), np.array((0.6, 0.3, 0.1))
+
+    def v(rates):  # of the population itself: phi squared, with two labels
+        p = shares @ rates
+        return np.sqrt(shares @ (rates - p) ** 2 / (p * (1 - p)))
+
+    for _ in range(runs):
+        row = next(bias.cramers_v_shift(trial(population(1500, rng, real), population(1500, rng, generated))))
+        hits += row.low <= v(generated) - v(real) <= row.high
+    assert 0.90 <= hits / runs <= 0.99
+
+
+def test_a_fresh_real_sample_reads_about_zero_and_train_itself_reads_zero():
+    rng = np.random.default_rng(3)
+    train, fresh = (population(20_000, rng, (0.8, 0.3, 0.2)) for _ in range(2))
+    for function in FUNCTIONS:
+        for row in function(trial(train, fresh, fresh)):
+            assert abs(row.value) < (0.1 if row.metric == "representation" else 0.05), row
+        for row in function(trial(train, train, fresh)):
+            assert row.value == pytest.approx(0, abs=1e-12), row
+
+
+def test_without_association_in_synthetic_the_whole_bias_is_taken_back():
+    train, synthetic = from_counts([[80, 20], [40, 60]]), from_counts([[60, 40], [60, 40]])
+    rows = read(bias.bias_amp, trial(train, synthetic))
+    assert rows["bias_amp", "", ""].value == pytest.approx(-0.2)
+
+
+def test_multiclass_targets_average_over_all_labels():
+    schema = Schema((Column("group", "categorical", "sensitive"), Column("y", "categorical", "target")), positive="z")
+    train = from_counts([[50, 30, 20], [20, 30, 50]], schema, labels="xyz")
+    synthetic = from_counts([[60, 30, 10], [20, 50, 30]], schema, labels="xyz")
+    rows = read(bias.bias_amp, trial(train, synthetic, schema=schema))
+    # y is independent of the group in train, so its sign, and its part, are 0.
+    assert rows["bias_amp", "group", "group=a"].value == pytest.approx((0.1 + 0 + 0.1) / 3)
+    assert rows["bias_amp", "group", "group=b"].value == pytest.approx((0 + 0 - 0.2) / 3)
+    assert rows["bias_amp", "group", "group=b, y=y"].value == 0
+
+
+def test_numbers_are_cut_at_train_quantiles():
+    schema = Schema((Column("group", "numeric", "sensitive"), Column("y", "numeric", "target")))
+    rng = np.random.default_rng(0)
+    age = rng.uniform(20, 60, 4000)
+    train = pd.DataFrame({"group": age, "y": age + rng.normal(0, 20, 4000)})
+    rows = read(bias.bias_amp, trial(train, train.assign(y=age), schema=schema))
+    groups = {group for metric, _, group in rows if metric == "bias_amp" and group and "y=" not in group}
+    assert len(groups) == 4
+    cut = train["y"].quantile(0.5, interpolation="lower")
+    quarter = np.searchsorted(age[np.argsort(age)][[1000, 2000, 3000]], age, side="right")
+    by_hand = [(age[quarter == q] >= cut).mean() - (train["y"][quarter == q] >= cut).mean() for q in range(4)]
+    assert rows["bias_amp", "", ""].value == pytest.approx(np.mean(np.array([-1, -1, 1, 1]) * by_hand), abs=0.003)
+    silent = next(bias.equalized_odds_shift(trial(train, train, schema=schema)))
+    assert silent.note == "not applicable: not defined for a regression target" and np.isnan(silent.value)
+
+
+def test_missing_values_are_a_group_of_their_own():
+    train, synthetic = from_counts([[80, 20], [40, 60], [50, 50]]), from_counts([[80, 20], [40, 60], [90, 10]])
+    for table in (train, synthetic):
+        table.loc[table["group"] == "c", "group"] = np.nan
+    rows = read(bias.bias_amp, trial(train, synthetic))
+    assert rows["bias_amp", "group", "group=missing, y=True"].value == pytest.approx(-0.4)
+    assert ("representation", "group", "group=missing") in read(bias.representation, trial(train, synthetic))
+
+
+def test_small_groups_are_named_and_left_out():
+    train, synthetic = from_counts([[80, 20], [40, 60], [10, 5]]), from_counts([[90, 10], [60, 140], [0, 40]])
+    rows = read(bias.bias_amp, trial(train, synthetic))
+    assert np.isnan(rows["bias_amp", "group", "group=c"].value)
+    assert rows["bias_amp", "group", "group=c"].note == "insufficient: 15 rows, 30 needed"
+    assert rows["bias_amp", "group", ""].note == "without 1 small groups"
+    # y still goes with b and a with not y, so the reading is that of the two groups left.
+    assert rows["bias_amp", "", ""].value == pytest.approx(0.1)
+    alone = read(bias.bias_amp, trial(train, synthetic.iloc[:20].reset_index(drop=True)))
+    assert np.isnan(alone["bias_amp", "", ""].value) and "insufficient" in alone["bias_amp", "", ""].note
+
+
+def test_intersections_see_what_single_columns_do_not():
+    schema = Schema((*(Column(name, "boolean", "sensitive") for name in "ab"), Column("y", "boolean", "target")), "True")
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 8000)) < 0.5
+    same = a == b
+    train = schema.cast(pd.DataFrame({"a": a, "b": b, "y": rng.random(8000) < np.where(same, 0.6, 0.4)}))
+    synthetic = schema.cast(pd.DataFrame({"a": a, "b": b, "y": rng.random(8000) < np.where(same, 0.9, 0.1)}))
+    rows = read(bias.bias_amp, trial(train, synthetic, schema=schema))
+    assert abs(rows["bias_amp", "", ""].value) < 0.03
+    assert rows["bias_amp", "a x b", ""].value == pytest.approx(0.3, abs=0.03)
+    assert rows["bias_amp", "a x b", "a=True, b=False"].value == pytest.approx(0.3, abs=0.05)
+    mean = np.mean([rows["bias_amp", name, ""].value for name in "ab"])
+    assert rows["bias_amp", "", ""].value == pytest.approx(mean)
+
+
+def test_a_column_of_ten_thousand_labels_stays_readable():
+    schema = Schema((Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True")
+    rng = np.random.default_rng(0)
+    names = np.where(rng.random(20_000) < 0.5, "common", rng.integers(0, 10_000, 20_000).astype(str))
+    table = schema.cast(pd.DataFrame({"group": names, "y": rng.random(20_000) < 0.5}))
+    rows = read(bias.bias_amp, trial(table, table))
+    assert len(rows) < 200 and ("bias_amp", "group", "group=(rare)") in rows
+
+
+# Representation and association
+
+
+def test_representation_is_the_odds_ratio_of_statsmodels():
+    train, synthetic = from_counts([[80, 20], [40, 60], [50, 50]]), from_counts([[20, 10], [60, 140], [30, 40]])
+    rows = read(bias.representation, trial(train, synthetic))
+    table = Table2x2(np.array([[30, 270], [100, 200]]) + 0.5)
+    row = rows["representation", "group", "group=a"]
+    assert row.value == pytest.approx(table.log_oddsratio)
+    assert (row.low, row.high) == pytest.approx(table.log_oddsratio_confint())
+    head = rows["representation", "", ""]
+    assert head.value == row.value < 0 and head.note == "group=a"
+    assert head.low < row.low and head.high > row.high, "the pick of three groups needs a wider interval"
+
+
+def test_a_vanished_group_is_named_with_its_worst_reading():
+    train, synthetic = from_counts([[500, 420], [40, 30], [5, 5]]), from_counts([[500, 500]])
+    rows = read(bias.representation, trial(train, synthetic))
+    head, gone = rows["representation", "", ""], rows["representation", "group", "group=b"]
+    assert gone.note == "vanished: 70 train rows, none synthetic"
+    assert gone.value == pytest.approx(np.log(0.5 / 1000.5) - np.log(70.5 / 930.5))
+    assert abs(head.value) == max(abs(gone.value), abs(rows["representation", "group", "group=a"].value))
+    assert head.note.endswith("vanished: group=b, group=c")
+
+
+def test_representation_needs_no_target():
+    schema = Schema((Column("group", "categorical", "sensitive"), Column("x", "numeric")))
+    train = pd.DataFrame({"group": ["a"] * 50 + ["b"] * 50, "x": 0.0})
+    assert read(bias.representation, trial(train, train, schema=schema))["representation", "", ""].value == 0
+    for function in FUNCTIONS:
+        if function is not bias.representation:
+            notes = {row.note for row in function(trial(train, train, schema=schema))}
+            assert notes == {"not applicable: no target column declared"}
+
+
+def test_cramers_v_is_scipys_with_bergsmas_correction():
+    rng = np.random.default_rng(1)
+    tables = rng.integers(1, 60, (20, 4, 3))
+    for table in tables:
+        n, phi2 = table.sum(), association(table, method="cramer") ** 2 * 2
+        phi2 = max(0, phi2 - 3 * 2 / (n - 1))
+        assert bias.cramers_v(table) == pytest.approx(np.sqrt(phi2 / (3 - 2**2 / (n - 1) - 1)))
+    assert bias.cramers_v(tables) == pytest.approx(np.array([bias.cramers_v(table) for table in tables]))
+    # Without the correction, independent columns of 200 rows would read 0.12 on average.
+    independent = rng.multinomial(200, np.full(12, 1 / 12), size=500).reshape(-1, 4, 3)
+    assert bias.cramers_v(independent).mean() < 0.05
+    assert bias.cramers_v(np.diag([30, 40, 50])) == pytest.approx(1)
+    assert bias.cramers_v(np.array([[10, 20, 0], [0, 0, 0]])) == 0, "one level says nothing about another column"
+
+
+def test_change_in_v_names_the_worst_column():
+    train, synthetic = from_counts([[80, 20], [40, 60]]), from_counts([[60, 40], [60, 40]])
+    rows = read(bias.cramers_v_shift, trial(train, synthetic))
+    before = bias.cramers_v(np.array([[80, 20], [40, 60]]))
+    assert rows["cramers_v_shift", "", ""].value == pytest.approx(-before)
+    assert rows["cramers_v_shift", "", ""].note == f"group: train {before:.4f}, synthetic 0.0000"
+
+
+# Models
+
+
+@pytest.fixture(scope="module")
+def lending():
+    """Train, test and a synthetic table that ties approval to the group twice as closely."""
+    schema = Schema(
+        (Column("income", "numeric"), Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), "True"
+    )
+
+    def draw(n, rng, gap):
+        group = rng.choice(list("ab"), n, p=[0.7, 0.3])
+        income = rng.normal(0, 1, n)
+        y = rng.random(n) < 1 / (1 + np.exp(-income - gap * np.where(group == "a", 1, -1)))
+        return schema.cast(pd.DataFrame({"income": income, "group": group, "y": y}))
+
+    rng = np.random.default_rng(0)
+    return Trial(draw(2000, rng, 0.5), draw(1000, rng, 0.5), draw(2000, rng, 1.5), schema)
+
+
+@pytest.fixture(scope="module")
+def arms(lending):
+    """Predictions on test of the models trained on train and on synthetic, bool."""
+    tables = (lending.train, lending.synthetic)
+    return [predictions(t, lending.test, lending.schema, "boosting").idxmax(axis=1).to_numpy() == "True" for t in tables]
+
+
+def test_model_bias_amp_by_hand(lending, arms):
+    rows = read(bias.model_bias_amp, lending)
+    is_a = (lending.test["group"] == "a").to_numpy()
+    gap = [arm[is_a].mean() - arm[~is_a].mean() for arm in arms]
+    head = rows["model_bias_amp", "", ""]
+    # With two groups and two labels, the mean of the signed changes is half the change of the gap.
+    assert head.value == pytest.approx((gap[1] - gap[0]) / 2)
+    assert 0 < head.low < head.value < head.high
+    y = lending.test["y"].to_numpy(dtype=bool)
+    real_gap = y[is_a].mean() - y[~is_a].mean()
+    levels = [(g - real_gap) / 2 for g in gap]
+    assert rows["model_bias_amp", "group", ""].note == "trained on train {:.4f}, trained on synthetic {:.4f}".format(*levels)
+
+
+def test_demographic_parity_by_hand(lending, arms):
+    rows = read(bias.demographic_parity_shift, lending)
+    is_a = (lending.test["group"] == "a").to_numpy()
+    gap = [abs(arm[is_a].mean() - arm[~is_a].mean()) for arm in arms]
+    row = rows["demographic_parity_shift", "group", ""]
+    assert row.value == pytest.approx(gap[1] - gap[0]) and 0 < row.low < row.value < row.high
+    assert row.note == f"trained on train {gap[0]:.4f}, trained on synthetic {gap[1]:.4f}"
+    change = arms[1][is_a].mean() - arms[0][is_a].mean()
+    assert rows["demographic_parity_shift", "group", "group=a, positive rate"].value == pytest.approx(change)
+
+
+def test_equalized_odds_by_hand(lending, arms):
+    rows = read(bias.equalized_odds_shift, lending)
+    is_a, y = (lending.test["group"] == "a").to_numpy(), lending.test["y"].to_numpy(dtype=bool)
+    rate = [[[arm[g & (y == t)].mean() for t in (False, True)] for g in (is_a, ~is_a)] for arm in arms]
+    odds = [max(abs(r[0][t] - r[1][t]) for t in (0, 1)) for r in rate]
+    row = rows["equalized_odds_shift", "group", ""]
+    assert row.value == pytest.approx(odds[1] - odds[0]) and row.low < row.value < row.high
+    for name, t in (("false", 0), ("true", 1)):
+        reading = rows["equalized_odds_shift", "group", f"group=b, {name} positive rate"]
+        assert reading.value == pytest.approx(rate[1][1][t] - rate[0][1][t])
+
+
+def test_resampled_rates_start_from_fairlearns(lending, arms):
+    """The interval's own arithmetic and fairlearn's agree on the observed table."""
+    from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
+
+    y, group = lending.test["y"].to_numpy(dtype=int), (lending.test["group"] == "b").to_numpy(dtype=int)
+    for arm in arms:
+        counts = bias.Resamples(np.column_stack([group, y, arm.astype(int)]))
+        for columns, rates, fairlearn in (
+            ((0, 2), 1, demographic_parity_difference),
+            ((0, 1, 2), 2, equalized_odds_difference),
+        ):
+            table = counts.table(*columns, sizes=[2, 2, 2])[0].reshape(2, rates, 2)
+            share = table[..., 1] / table.sum(axis=-1)
+            assert np.ptp(share, axis=0).max() == pytest.approx(fairlearn(y, arm, sensitive_features=group))
+
+
+def test_groups_with_too_few_cases_are_not_judged(lending):
+    few = lending.test.copy()
+    few.loc[few.index[few["group"] == "b"][40:], "group"] = "a"
+    small = Trial(lending.train, few, lending.synthetic, lending.schema)
+    assert np.isfinite(next(bias.demographic_parity_shift(small)).value)
+    rows = read(bias.equalized_odds_shift, small)
+    head = rows["equalized_odds_shift", "", ""]
+    assert np.isnan(head.value) and "fewer than two groups with 30 positives and 30 negatives" in head.note
+    assert rows["equalized_odds_shift", "group", "group=b"].note.startswith("insufficient")
+
+
+# Properties of all
+
+
+def test_every_metric_is_registered_and_says_why_it_is_silent():
+    schema = SCHEMA.with_roles(target="y").with_positive(from_counts([[5, 5]]))
+    table = from_counts([[40, 40], [40, 40]])
+    names = [name for name, metric in METRICS.items() if metric.family == "bias"]
+    rows = [row for function in FUNCTIONS for row in function(trial(table, table, schema=schema))]
+    assert [row.metric for row in rows] == sorted(names, key=[row.metric for row in rows].index)
+    assert {row.note for row in rows} == {"not applicable: no sensitive column declared"}
+    assert np.isnan([row.value for row in rows]).all()
+    for name in names:
+        assert METRICS[name].load() in FUNCTIONS
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_readings_are_reproducible_and_blind_to_row_order(function, lending):
+    once, again = list(function(lending)), list(function(lending))
+    assert once == again
+    state = np.random.get_state()[1].copy()
+    order = np.random.default_rng(1).permutation(len(lending.synthetic))
+    shuffled = Trial(lending.train, lending.test, lending.synthetic.iloc[order].reset_index(drop=True), lending.schema)
+    if function in (bias.bias_amp, bias.representation, bias.cramers_v_shift):  # boosting sums in row order
+        assert list(function(shuffled)) == once
+    assert (np.random.get_state()[1] == state).all()
