@@ -1,7 +1,7 @@
 """Conditions on rows, `where={"column": value or range}`, and sampling until enough rows meet them.
 
-A value is a label, a number, a truth value or None for missing; a range is a pair (low, high), both ends included, for a
-column on a line (numbers, or dates as text). All conditions must hold.
+A value is a label, a number, a date, a truth value, or None for missing; a range is a pair (low, high), both ends included,
+for a column of numbers or dates (dates as ISO text or as timestamps). All conditions must hold.
 """
 
 from __future__ import annotations
@@ -12,39 +12,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.encode import to_float
-from workbench.schema import InputError, Schema
+from workbench.schema import Column, InputError, Schema
 
 MAX_DRAWS = 100  # tables of the wanted size drawn before giving up
-
-
-def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
-    """Which rows meet every condition, bool, shape (rows,). Raises InputError for an unknown column or a bad range."""
-    keep = np.ones(len(table), dtype=bool)
-    for name, wanted in where.items():
-        column = schema[name]
-        values = table[name]
-        if wanted is None:
-            keep &= values.isna().to_numpy()
-        elif isinstance(wanted, (list, tuple)):
-            if column.is_discrete or len(wanted) != 2:
-                raise InputError(f"condition on {name!r}: a range is a pair (low, high) on a column of numbers or dates.")
-            low, high = (_point(column, end) for end in wanted)
-            if low > high:
-                raise InputError(f"condition on {name!r}: the range {wanted[0]} to {wanted[1]} is empty.")
-            numbers = to_float(values)
-            keep &= (numbers >= low) & (numbers <= high)
-        elif column.is_discrete:
-            keep &= (values.astype(object).astype(str) == str(wanted)).to_numpy(dtype=bool) & values.notna().to_numpy()
-        else:
-            keep &= to_float(values) == _point(column, wanted)
-    return keep
-
-
-def _point(column, value) -> float:
-    try:
-        return float(to_float(pd.to_datetime(pd.Series([value])))[0]) if column.kind == "datetime" else float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"condition on {column.name!r}: {value!r} is not a value of a {column.kind} column.") from None
 
 
 def sample_matching(
@@ -56,21 +26,96 @@ def sample_matching(
 ) -> pd.DataFrame:
     """Exactly n rows of `draw(n, rng)` that meet `where`, by bounded rejection.
 
-    Raises InputError with the acceptance rate when MAX_DRAWS tables do not hold n such rows.
+    Raises InputError with the acceptance rate when MAX_DRAWS tables do not hold n such rows, or after a tenth of them when
+    the rest cannot be expected to.
     """
     if not where:
         return draw(n, rng)
-    kept, found, drawn = [], 0, 0
-    for _ in range(MAX_DRAWS):
-        # Rare conditions are drawn in larger tables: at least 1,000 rows, so that 10 wanted rows do not cost 100 small calls.
-        size = max(n, 1000)
+    # Rare conditions are drawn in larger tables: at least 1,000 rows, so that 10 wanted rows do not cost 100 small calls.
+    kept, found, drawn, size = [], 0, 0, max(n, 1000)
+    for draws in range(1, MAX_DRAWS + 1):
         table = draw(size, rng)
         accepted = table[matches(table, schema, where)]
-        kept.append(accepted)
         found, drawn = found + len(accepted), drawn + size
+        if len(accepted) or not kept:
+            kept.append(accepted)
         if found >= n:
             return pd.concat(kept, ignore_index=True).iloc[:n]
-    raise InputError(
-        f"only {found} of {drawn} sampled rows meet {dict(where)!r} (acceptance {found / drawn:.2g}), {n} were asked for; "
-        "loosen the condition or ask for fewer rows."
+        if draws >= MAX_DRAWS // 10 and found * MAX_DRAWS < 0.1 * n * draws:
+            break
+    raise _too_few(found, drawn, n, where)
+
+
+def matching_rows(table: pd.DataFrame, schema: Schema, where: Mapping | None, n: int) -> np.ndarray:
+    """Numbers of the rows that meet `where`, at least one, for a generator that repeats rows. Raises InputError for none."""
+    rows = np.flatnonzero(matches(table, schema, where or {}))
+    if not len(rows):
+        raise _too_few(0, len(table), n, where)
+    return rows
+
+
+def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
+    """Which rows of a cast table meet every condition, bool, shape (rows,).
+
+    Raises InputError for an unknown column, a value that the column's kind cannot take, and an empty range.
+    """
+    keep = np.ones(len(table), dtype=bool)
+    for name, wanted in where.items():
+        column, values = schema[name], table[name]
+        if isinstance(wanted, (list, tuple)):
+            low, high = _range(column, wanted)
+            numbers = to_float(values)
+            keep &= (numbers >= low) & (numbers <= high)
+        elif pd.api.types.is_scalar(wanted) and pd.isna(wanted):
+            keep &= values.isna().to_numpy()
+        elif column.is_discrete:
+            keep &= (values == _label(column, wanted)).fillna(False).to_numpy(dtype=bool)
+        else:
+            keep &= to_float(values) == _point(column, wanted)
+    return keep
+
+
+def _range(column: Column, wanted: list | tuple) -> tuple[float, float]:
+    if column.is_discrete or len(wanted) != 2:
+        raise InputError(f"condition on {column.name!r}: a range is a pair (low, high) on a column of numbers or dates.")
+    low, high = (_point(column, end) for end in wanted)
+    if not low <= high:
+        raise InputError(f"condition on {column.name!r}: the range {wanted[0]} to {wanted[1]} is empty.")
+    return low, high
+
+
+def _point(column: Column, value) -> float:
+    try:
+        if column.kind == "datetime":
+            if not isinstance(value, str) and not hasattr(value, "year") and not isinstance(value, np.datetime64):
+                raise ValueError
+            stamp = pd.Timestamp(value)
+            stamp = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
+            return float(to_float(pd.Series([stamp]))[0])
+        return float(value)
+    except (TypeError, ValueError):
+        raise _no_value(column, value) from None
+
+
+def _label(column: Column, value) -> str | bool:
+    """The value as the column holds it: true and false in any spelling the schema reads, 3.0 as the label "3"."""
+    if not pd.api.types.is_scalar(value):
+        raise _no_value(column, value)
+    if column.kind == "boolean":
+        known = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+        if str(value).lower() not in known:
+            raise _no_value(column, value)
+        return known[str(value).lower()]
+    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _no_value(column: Column, value) -> InputError:
+    return InputError(f"condition on {column.name!r}: {value!r} is not a value of a {column.kind} column.")
+
+
+def _too_few(found: int, drawn: int, n: int, where: Mapping) -> InputError:
+    return InputError(
+        f"only {found} of {drawn} sampled rows meet {dict(where)!r} (acceptance {found / max(drawn, 1):.2g}), {n} were asked "
+        "for; loosen the condition or ask for fewer rows."
     )

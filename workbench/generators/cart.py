@@ -16,7 +16,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from workbench.conditions import sample_matching
 from workbench.encode import Marginal, from_float, to_float
-from workbench.schema import Column, InputError, Schema, nearest
+from workbench.generators import check_least
+from workbench.schema import InputError, Schema, nearest
 
 
 @dataclass
@@ -32,6 +33,9 @@ class Cart:
     order: Sequence[str] = ()
     """Columns to draw first, by name; the others follow in the table's order."""
 
+    def __post_init__(self):
+        check_least(self, min_samples_leaf=1, max_levels=1)
+
     def supports(self, schema: Schema) -> str | None:
         return None
 
@@ -42,7 +46,7 @@ class Cart:
         self._schema = schema
         self._table = table.copy()
         self._order = list(dict.fromkeys([*self.order, *schema.names]))
-        self._columns = {name: _Coded(table[name], schema[name], self.max_levels) for name in self._order}
+        self._columns = {name: _Coded(table[name], schema[name].is_discrete, self.max_levels) for name in self._order}
         self._steps = {}
         for position, name in enumerate(self._order):
             before = {other: self._columns[other] for other in self._order[:position]}
@@ -53,44 +57,48 @@ class Cart:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
-        seen: dict[str, np.ndarray] = {}  # what later trees see of the columns drawn so far, shape (n,)
-        finished = {}
+        seen: dict[str, np.ndarray] = {}  # codes of the columns drawn so far, shape (n,): what later trees look at
+        drawn = {}
         for name in self._order:
             step, coded = self._steps[name], self._columns[name]
             low, high, share = step.donors(seen, n, rng)
             if self.smooth and not coded.is_label:
-                seen[name] = coded.between(low, high, share)
-                finished[name] = from_float(seen[name], self._schema[name])
+                numbers = coded.between(low, high, share)
+                seen[name], drawn[name] = coded.place(numbers), from_float(numbers, self._schema[name])
             else:
                 donors = np.where(share < 0.5, low, high)
-                seen[name] = coded.values[donors]
-                finished[name] = self._table[name].take(donors).reset_index(drop=True)
-        return pd.DataFrame(finished, columns=self._schema.names)
+                seen[name], drawn[name] = coded.codes[donors], self._table[name].take(donors).reset_index(drop=True)
+        return pd.DataFrame(drawn, columns=self._schema.names)
 
 
 class _Coded:
-    """A train column as the trees see it, `values` of shape (rows,): numbers with NaN, or codes of labels.
+    """A train column as the trees see it: `codes`, shape (rows,).
 
-    Codes run from the commonest label; missing is a label of its own, and labels past max_levels share the last code.
+    A number's code is its place among the distinct train values (trees only compare, and places fit the float32 they read),
+    NaN where missing. A label's code counts from the commonest; missing is a label, labels past max_levels share a code.
     """
 
-    def __init__(self, column: pd.Series, meaning: Column, max_levels: int):
-        self.is_label = meaning.is_discrete
-        if self.is_label:
+    def __init__(self, column: pd.Series, is_label: bool, max_levels: int):
+        self.is_label = is_label
+        if is_label:
             codes, levels = pd.factorize(column.astype(object), use_na_sentinel=False)
             counts = np.bincount(codes, minlength=len(levels))
-            names = np.where(pd.isna(levels), "", levels.astype(str))
             rank = np.empty(len(levels), dtype=int)
-            rank[np.lexsort([names, -counts])] = np.arange(len(levels))
-            self.values = np.minimum(rank[codes], max_levels)
+            rank[np.lexsort([levels.astype(str), -counts])] = np.arange(len(levels))
+            self.codes = np.minimum(rank[codes], max_levels)
             self.size = min(len(levels), max_levels + 1)
         else:
-            self.values = to_float(column)
-            self.marginal = Marginal.fit(self.values)
+            self.numbers = to_float(column)
+            self.marginal = Marginal.fit(self.numbers)
+            self._distinct = np.unique(self.marginal.values)
+            self.codes = self.place(self.numbers)
+
+    def place(self, numbers: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(numbers), np.nan, np.searchsorted(self._distinct, numbers))
 
     def between(self, low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Numbers a share of the way from train row low to train row high, on the grid; the nearer one if high is missing."""
-        start, end = self.values[low], self.values[high]
+        start, end = self.numbers[low], self.numbers[high]
         mixed = self.marginal.snap((1 - share) * start + share * end)
         return np.where(np.isnan(end) & (share < 0.5), start, mixed)
 
@@ -99,17 +107,17 @@ class _Step:
     """The tree that draws one column from those before it, and the train rows of each of its leaves."""
 
     def __init__(self, before: dict[str, _Coded], response: _Coded, min_samples_leaf: int, seed: int):
-        rows = len(response.values)
-        outcome = _outcome(response)
-        self._before = before
+        rows, outcome = len(response.codes), _outcome(response)
+        train = {name: coded.codes for name, coded in before.items()}
+        self._before = list(before)
         self._orderings = {name: _level_order(coded, response) for name, coded in before.items() if coded.is_label}
         self._tree = None
-        if before and len(np.unique(outcome, axis=0)) > 1:
+        if before and (outcome != outcome[0]).any():
             tree_class = DecisionTreeClassifier if response.is_label else DecisionTreeRegressor
             self._tree = tree_class(min_samples_leaf=min_samples_leaf, random_state=seed)
-            self._tree.fit(self._matrix({name: coded.values for name, coded in before.items()}, rows), outcome)
-        leaves = self._leaves({name: coded.values for name, coded in before.items()}, rows)
-        self._rows = np.lexsort([response.values, leaves])  # by leaf, and by value inside a leaf with missing ones last
+            self._tree.fit(self._matrix(train, rows), outcome)
+        leaves = self._leaves(train, rows)
+        self._rows = np.lexsort([response.codes, leaves])  # by leaf, and by value inside a leaf with missing ones last
         self._counts = np.bincount(leaves)
         self._starts = np.cumsum(self._counts) - self._counts
 
@@ -126,18 +134,12 @@ class _Step:
         return self._rows[self._starts[leaves] + low], self._rows[self._starts[leaves] + high], place - low
 
     def _leaves(self, seen: dict[str, np.ndarray], n: int) -> np.ndarray:
-        if self._tree is None:
-            return np.zeros(n, dtype=int)
-        return self._tree.apply(self._matrix(seen, n))
+        return np.zeros(n, dtype=int) if self._tree is None else self._tree.apply(self._matrix(seen, n))
 
     def _matrix(self, seen: dict[str, np.ndarray], n: int) -> np.ndarray:
         matrix = np.empty((n, len(self._before)), dtype=np.float32)
-        for j, (name, coded) in enumerate(self._before.items()):
-            if coded.is_label:
-                matrix[:, j] = self._orderings[name][seen[name]]
-            else:
-                # Trees read float32: centred first, because a datetime in seconds would be rounded to two minutes.
-                matrix[:, j] = seen[name] - (np.median(coded.marginal.values) if len(coded.marginal.values) else 0)
+        for j, name in enumerate(self._before):
+            matrix[:, j] = self._orderings[name][seen[name]] if name in self._orderings else seen[name]
         return matrix
 
 
@@ -147,25 +149,23 @@ def _outcome(response: _Coded) -> np.ndarray:
     Ranks keep a few extreme values from taking all the splits.
     """
     if response.is_label:
-        return response.values
-    missing = np.isnan(response.values)
-    middle = (
-        np.searchsorted(response.marginal.values, response.values, side="left")
-        + np.searchsorted(response.marginal.values, response.values, side="right")
-    ) / (2 * max(len(response.marginal.values), 1))
-    return np.column_stack([np.where(missing, 0.5, middle), missing])
+        return response.codes
+    values = response.marginal.values
+    rank = np.searchsorted(values, response.numbers, "left") + np.searchsorted(values, response.numbers, "right")
+    missing = np.isnan(response.numbers)
+    return np.column_stack([np.where(missing, 0.5, rank / (2 * max(len(values), 1))), missing])
 
 
 def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
     """A number for each code of a label, shape (size,), that puts like levels side by side, so that one cut parts them.
 
-    The mean outcome of the level, which holds the best cut for a number or two classes (Breiman et al. 1984, theorem 4.5);
+    The mean outcome of the level, which holds the best cut for a number or two classes (Breiman et al. 1984);
     for more classes the first principal component of the levels' class shares (Coppersmith, Hong and Hosking 1999).
     """
-    counts = np.bincount(predictor.values, minlength=predictor.size)
+    counts = np.bincount(predictor.codes, minlength=predictor.size)
     if not response.is_label:
-        return np.bincount(predictor.values, weights=_outcome(response)[:, 0], minlength=predictor.size) / counts
-    cells = np.bincount(predictor.values * response.size + response.values, minlength=predictor.size * response.size)
+        return np.bincount(predictor.codes, weights=_outcome(response)[:, 0], minlength=predictor.size) / counts
+    cells = np.bincount(predictor.codes * response.size + response.codes, minlength=predictor.size * response.size)
     shares = cells.reshape(predictor.size, response.size) / counts[:, None]
     centred = shares - np.average(shares, axis=0, weights=counts)
     _, vectors = np.linalg.eigh((centred * counts[:, None]).T @ centred)
