@@ -22,8 +22,9 @@ _LAST_WHOLE = float(2**63 - 1024)  # the largest float below 2**63
 def to_float(values: pd.Series) -> np.ndarray:
     """A numeric, integer, boolean or datetime column as float64; missing is NaN; datetimes are seconds since 1970."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        seconds = values.to_numpy("datetime64[ns]").astype("int64") / 1e9
-        return np.where(values.isna(), np.nan, seconds)
+        # Nanoseconds since 1970 have no exact float; whole seconds do.
+        seconds, nanoseconds = np.divmod(values.to_numpy("datetime64[ns]").astype("int64"), 1_000_000_000)
+        return np.where(values.isna(), np.nan, seconds + nanoseconds / 1e9)
     return values.to_numpy(dtype=float, na_value=np.nan)
 
 
@@ -257,9 +258,8 @@ class Features:
                 center = float(np.median(present)) if len(present) else 0.0
                 # Divided first, so that squares of values near 1e300 stay finite.
                 scale = float(np.abs(present).max(initial=0)) or 1.0
-                mean, spread = (
-                    ((present / scale).mean() * scale, (present / scale).std() * scale) if len(present) else (0.0, 0.0)
-                )
+                unit = present / scale if len(present) else np.zeros(1)
+                mean, spread = float(unit.mean() * scale), float(unit.std() * scale)
                 self._scale[column.name] = (center, mean, spread or 1.0, len(present) < len(numbers))
 
     @property

@@ -195,8 +195,9 @@ class Schema:
 
     def check(self, table: pd.DataFrame) -> list[str]:
         """What keeps `table` from this schema, one sentence a problem; empty when it conforms."""
-        problems = [f"column {name!r} is missing." for name in self.names if name not in table.columns]
-        problems += [f"column {name!r} is not in the schema." for name in table.columns if name not in self.names]
+        names = self.names
+        problems = [f"column {name!r} is missing." for name in names if name not in table.columns]
+        problems += [f"column {name!r} is not in the schema." for name in table.columns.difference(names, sort=False)]
         for column in self.columns:
             if column.name in table.columns and str(table[column.name].dtype) != KINDS[column.kind]:
                 problems.append(
