@@ -89,13 +89,20 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid's cells with what they run on. data: dataset name -> Dataset. inputs: (dataset, label) -> what keys hash."""
+    """A grid's cells with what they run on. data: dataset name -> Dataset. inputs: (dataset, label) -> what keys hash.
+    modules: label -> what its cells import from other packages.
+    """
 
     grid: Grid
     cells: list[Cell]
     data: dict = field(repr=False)
     inputs: dict = field(repr=False)
-    imports: list[str] = field(repr=False)
+    modules: dict = field(repr=False)
+
+    @property
+    def imports(self) -> list[str]:
+        """All modules of other packages that any cell imports."""
+        return sorted({name for names in self.modules.values() for name in names})
 
 
 def plan(grid: Grid) -> Plan:
@@ -103,15 +110,14 @@ def plan(grid: Grid) -> Plan:
     from workbench.datasets import load, table_hash
 
     code = notebook_code()
-    cells, loaded, inputs, imports = [], {}, {}, set()
+    cells, loaded, inputs = [], {}, {}
     used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
     for row in grid.datasets:
         place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
         data = loaded[row["name"]] = load(place, row.get("target"), row.get("sensitive"), row.get("kinds"))
         facts = {"train": table_hash(data.train), "test": table_hash(data.test), "schema": json.loads(data.schema.to_json())}
         for generator in grid.generators:
-            about, modules = used[generator["label"]]
-            imports |= set(modules)
+            about, _ = used[generator["label"]]
             document = {"format": FORMAT, "data": facts, "rows": grid.rows, "threads": grid.threads, **about}
             inputs[row["name"], generator["label"]] = document
             # The part that all seeds share is hashed once: a plan of 10,000 cells takes a second.
@@ -123,7 +129,7 @@ def plan(grid: Grid) -> Plan:
                 )
                 for seed in grid.seeds
             ]  # fmt: skip
-    return Plan(grid, cells, loaded, inputs, sorted(imports))
+    return Plan(grid, cells, loaded, inputs, {label: modules for label, (_, modules) in used.items()})
 
 
 def read(folder: Path | str) -> Grid:

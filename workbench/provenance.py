@@ -22,9 +22,10 @@ import workbench
 PACKAGE = Path(workbench.__file__).parent
 # Every cell computes with these and writes Parquet by pyarrow, whatever its own imports are.
 ALWAYS = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
-# Drawing and progress change no number. A cell's data and schema are in its key as bytes, so how they were read is not.
+# Drawing and progress change no number. A cell's data and schema are in its key by their values, so how they were read is
+# not; how rows are named and written is in `grid.FORMAT`.
 NO_NUMBERS = {"matplotlib", "seaborn", "tqdm", "IPython"}
-NOT_FOLLOWED = {"workbench", "workbench.datasets"}
+NOT_FOLLOWED = {"workbench", "workbench.datasets", "workbench.results", "workbench.provenance"}
 # Registries: an entry added for one generator does not touch another's cells.
 TABLES = {"workbench.generators": "GENERATORS"}
 
@@ -54,9 +55,19 @@ def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, st
     return dict(sorted(found.items())), sorted(outside)
 
 
+def source_hash(name: str) -> str:
+    """sha256 of one of the package's modules as `uses` gives it, "" where there is no such module."""
+    path = _path(name)
+    return _read_module(name, path)[0] if path else ""
+
+
 def versions(modules: Iterable[str]) -> dict[str, str]:
     """Versions of Python and of the distributions that the dotted names come from; drawing libraries left out."""
-    tops = {name.split(".")[0] for name in [*ALWAYS, *modules]} - NO_NUMBERS
+    return dict(_versions(frozenset(name.split(".")[0] for name in [*ALWAYS, *modules]) - NO_NUMBERS))
+
+
+@cache
+def _versions(tops: frozenset[str]) -> dict[str, str]:
     names = {distribution for top in tops for distribution in _distributions().get(top, [])}
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in sorted(names)}
 

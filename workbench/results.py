@@ -11,14 +11,18 @@ and is read through two tables, `read_report` (the numbers) and `cells` (how eac
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workbench.metrics import Row
+from workbench.schema import InputError
 
 # What a score row holds, in this order, in every rows.parquet.
 ROW_COLUMNS = {
@@ -40,7 +44,7 @@ CELL_COLUMNS = {
     "label": "object",  # what to print: the generator, with its parameters where one generator occurs with several
     "params": "object",  # canonical JSON text, "{}" for none
     "seed": "int64",
-    "key": "object",  # sha256 in hexadecimal
+    "key": "object",  # 32 hexadecimal digits of a sha256 of all that the cell depends on
     "status": "object",  # ok, skipped, error, timeout, out-of-memory; in `cells` also pending
 }
 
@@ -86,28 +90,96 @@ def read(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path, engine="pyarrow")
 
 
+def check_rows(table: pd.DataFrame) -> None:
+    """Raises InputError unless `table` has ROW_COLUMNS, in order, with their dtypes, and at least one row."""
+    found = {name: str(dtype) for name, dtype in table.dtypes.items()}
+    if found != ROW_COLUMNS or list(found) != list(ROW_COLUMNS):
+        raise InputError(f"its rows have the columns {found}, not {ROW_COLUMNS}.")
+    if not len(table):
+        raise InputError("it has no rows; at least one number must be measured.")
+
+
 def read_report(folder: Path | str) -> pd.DataFrame:
     """Every number of a report folder: columns CELL_COLUMNS then ROW_COLUMNS, in the plan's order.
 
     A cell that ended otherwise than ok is one row with metric "" whose note is the reason; pending cells have none.
     """
-    raise NotImplementedError
+    table = cells(folder)
+    table = table[table["status"] != "pending"]
+    parts, lengths = [], []
+    for cell in table.itertuples():
+        path = Path(folder, "runs", cell.key, "rows.parquet")
+        parts.append(pq.read_table(path, memory_map=False) if cell.status == "ok" else _reason_row(cell.reason))
+        lengths.append(len(parts[-1]))
+    if not parts:
+        return pd.DataFrame(columns=[*CELL_COLUMNS, *ROW_COLUMNS]).astype(CELL_COLUMNS | ROW_COLUMNS)
+    rows = pa.concat_tables([part.replace_schema_metadata() for part in parts]).to_pandas().astype(ROW_COLUMNS)
+    about = table[list(CELL_COLUMNS)].loc[table.index.repeat(lengths)].reset_index(drop=True)
+    return pd.concat([about, rows], axis=1)
 
 
 def cells(folder: Path | str) -> pd.DataFrame:
     """One row per planned cell, in the plan's order: columns CELL_COLUMNS then FACT_COLUMNS."""
-    raise NotImplementedError
+    planned = plan(folder)["cells"]
+    attempts = _attempts(folder)
+    records = [_facts(folder, cell, attempts.get(cell["key"])) for cell in planned]
+    columns = CELL_COLUMNS | FACT_COLUMNS
+    return pd.DataFrame(records, columns=list(columns)).astype(columns)
 
 
 def plan(folder: Path | str) -> dict:
-    """plan.json: {"title": str, "folder name": ..., "limits": {...}, "cells": [{dataset, generator, label, params, seed, key, ...}]}."""
-    raise NotImplementedError
+    """plan.json: title, threads, limits, and cells, each with dataset, generator, label, params, seed, rows, kernel, key."""
+    path = Path(folder, "plan.json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{folder} has no plan.json; run it first: workbench run {folder}") from None
 
 
 def manifest(folder: Path | str, key: str) -> dict:
-    """The record of one cell: key, cell, inputs (what the key hashes), status, phase, reason, traceback, phases (seconds),
-    seconds, peak_mb, attempts, threads, versions, fingerprint, host, cpu, python, started, hashes.
+    """The record of one cell: key, cell, inputs (what the key hashes), limits, status, phase, reason, traceback, phases
+    (seconds), seconds, peak_mb, attempts, versions, fingerprint, host, cpu, cores, python, started, hashes, rows.
 
-    Raises InputError where no attempt at the cell is recorded.
+    `key` may be the beginning of one. Raises InputError where no attempt at such a cell is recorded.
     """
-    raise NotImplementedError
+    return json.loads((place(folder, key) / "manifest.json").read_text(encoding="utf-8"))
+
+
+def place(folder: Path | str, key: str) -> Path:
+    """The folder of a finished cell, or of the last attempt at one that did not finish. `key` may be the beginning of one."""
+    finished = sorted(Path(folder, "runs").glob(f"{key}*/DONE")) if key.isalnum() else []
+    failed = {start: path for start, path in _attempts(folder).items() if key.isalnum() and start.startswith(key)}
+    found = {path.parent.name: path.parent for path in finished}
+    found = failed | found
+    if len(found) == 1:
+        return found.popitem()[1]
+    several = f"{len(found)} cells begin with" if found else "no cell that ran begins with"
+    raise InputError(f"{several} {key!r} in {folder}; `workbench status {folder}` names the keys.")
+
+
+def _attempts(folder: Path | str) -> dict[str, Path]:
+    """key -> the folder of the last attempt that did not finish."""
+    last: dict[str, tuple[int, Path]] = {}
+    for path in Path(folder, "failed").glob("*-*/manifest.json"):
+        key, _, number = path.parent.name.rpartition("-")
+        last[key] = max(last.get(key, (0, path.parent)), (int(number), path.parent))
+    return {key: path for key, (_, path) in last.items()}
+
+
+def _facts(folder: Path | str, cell: dict, failed: Path | None) -> dict:
+    about = {name: cell[name] for name in ("dataset", "generator", "label", "seed", "key", "kernel")}
+    about["params"] = json.dumps(cell["params"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    run = Path(folder, "runs", cell["key"])
+    home = run if (run / "DONE").exists() else failed
+    if home is None:
+        return about | {"status": "pending", "phase": "", "reason": ""}
+    record = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
+    about |= {name: record[name] for name in FACT_COLUMNS if name in record and name != "attempts"}
+    about |= {f"{name}_seconds": seconds for name, seconds in record["phases"].items() if name in PHASES}
+    about |= {f"{name}_hash": value for name, value in record.get("hashes", {}).items()}
+    return about | {"status": record["status"], "attempts": len(record["attempts"])}
+
+
+def _reason_row(reason: str) -> pa.Table:
+    empty = dict.fromkeys(ROW_COLUMNS, "") | {name: np.nan for name, kind in ROW_COLUMNS.items() if kind == "float64"}
+    return pa.Table.from_pandas(pd.DataFrame([empty | {"note": reason}]).astype(ROW_COLUMNS), preserve_index=False)

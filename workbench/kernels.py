@@ -1,0 +1,209 @@
+"""The warm process: it imports once, then forks for every cell a supervisor, and the supervisor a kernel and papermill.
+
+    runner --socket--> warm process --fork--> supervisor --fork--> kernel     (runs the notebook's code)
+                                                         --fork--> notebook   (papermill, which talks to the kernel)
+
+Forking skips the seconds that importing torch, pandas and seaborn costs each kernel. It is safe because the warm process
+has imported and nothing else: no thread pool, no event loop, no ZeroMQ context, no random draw. The supervisor and the
+warm process are subreapers, so whatever a cell starts stays below them, and each child dies with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+
+# What every cell's kernel and papermill need, besides what the cells themselves import.
+ALWAYS = (
+    "papermill.execute", "nbclient", "jupyter_client.asynchronous", "jupyter_client.manager", "ipykernel.kernelapp",
+    "ipykernel.ipkernel", "ipykernel.datapub", "IPython.core.completer", "ipykernel.comm.manager",
+    "matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet",
+    "workbench.results", "workbench.supervise",
+)  # fmt: skip
+SUBREAPER, DEATH_SIGNAL = 36, 1  # prctl(2): PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
+GRACE = 5  # seconds that supervisors get to end their cells
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork a supervisor for each connection until standard input closes, which it does when the runner is gone."""
+    from workbench.supervise import supervise
+
+    adopt_orphans()
+    supervisors = set()
+    while True:
+        ready, _, _ = select.select([listener, 0], [], [], 0.5)
+        if 0 in ready and not os.read(0, 1):
+            break
+        if listener in ready:
+            connection, _ = listener.accept()
+            supervisors.add(fork(supervise, connection, on_death=signal.SIGTERM, close=[listener]))
+            connection.close()
+        if gone := reap() & supervisors:
+            supervisors -= gone
+            # A supervisor that was killed leaves its cell's processes to us.
+            kill([child for child in psutil.Process().children() if child.pid not in supervisors])
+    for pid in supervisors:
+        os.kill(pid, signal.SIGTERM)
+    psutil.wait_procs(psutil.Process().children(), timeout=GRACE)
+    kill_descendants()
+
+
+def fork(function, *arguments, on_death=signal.SIGKILL, close=()) -> int:
+    """Run `function` in a forked child that gets the signal `on_death` when this process dies; returns its pid."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sign, signal.SIG_DFL)
+        _prctl(DEATH_SIGNAL, on_death)
+        if os.getppid() != parent:  # it died before prctl
+            os._exit(1)
+        for thing in close:
+            thing.close()
+        function(*arguments)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # no atexit handlers of the warm process
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies."""
+    _prctl(SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, int(value), 0, 0, 0)
+
+
+def reap() -> set[int]:
+    """Collect children that have ended; returns their pids."""
+    return set(reap_status())
+
+
+def reap_status() -> dict[int, int]:
+    """Collect children that have ended: pid -> exit code, minus the signal's number for a killed one."""
+    ended = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if not pid:
+            return ended
+        ended[pid] = os.waitstatus_to_exitcode(status)
+
+
+def kill_descendants() -> None:
+    """SIGKILL everything below this process, again until nothing is left: a dying process may have forked."""
+    while children := psutil.Process().children(recursive=True):
+        kill(children)
+        reap()
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            for child in [*process.children(recursive=True), process]:
+                child.kill()
+        except psutil.NoSuchProcess:
+            pass
+    psutil.wait_procs(processes, timeout=1)
+
+
+def run_kernel(connection_file: str, memory: int) -> None:
+    """Be an IPython kernel. memory: bytes of new data that this process may hold before it gets a MemoryError."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    _limit_memory(memory)
+    sys.argv = ["ipykernel_launcher", "-f", connection_file]
+    app = IPKernelApp.instance(connection_file=connection_file)
+    app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
+    app.start()
+
+
+def _limit_memory(memory: int) -> None:
+    """A hard stop for one process that allocates faster than the supervisor looks; private pages, touched or not."""
+    try:
+        import resource
+
+        now = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+        ceiling = int(now.split()[1]) * 1024 + memory
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
+    except (OSError, ImportError, StopIteration, ValueError):
+        pass  # the supervisor's own look remains
+
+
+def run_notebook(connection_file: str, kernel_pid: int, parameters: dict) -> None:
+    """Execute source.ipynb here into cell.ipynb on the running kernel; error.json says what went wrong."""
+    import papermill
+    from nbformat import read
+
+    try:
+        papermill.execute_notebook(
+            read("source.ipynb", as_version=4),
+            "cell.ipynb",
+            parameters=parameters,
+            kernel_name="python3",
+            km=_manager(connection_file, kernel_pid),
+            progress_bar=False,
+        )
+    except BaseException as error:
+        about = {"ename": type(error).__name__, "evalue": str(error), "traceback": traceback.format_exc()}
+        if isinstance(error, papermill.PapermillExecutionError):
+            about = {"ename": error.ename, "evalue": error.evalue, "traceback": "\n".join(error.traceback)}
+        Path("error.json").write_text(json.dumps(about), encoding="utf-8")
+        raise SystemExit(1) from None
+
+
+def _manager(connection_file: str, kernel_pid: int):
+    from jupyter_client.manager import AsyncKernelManager
+
+    class RunningKernel(AsyncKernelManager):
+        """A kernel that somebody else started and ends; nbclient asks only whether it lives."""
+
+        has_kernel = True
+
+        async def _async_is_alive(self) -> bool:
+            return psutil.pid_exists(kernel_pid)
+
+        is_alive = _async_is_alive
+
+    manager = RunningKernel(connection_file=connection_file)
+    manager.load_connection_file()
+    return manager
+
+
+def _preload(names: list[str]) -> None:
+    for name in [*ALWAYS, *names]:
+        try:
+            import_module(name)
+        except Exception:  # the cell that needs it says so
+            continue
+    gc.collect()
+    gc.freeze()  # a collection in a child must not copy every page it looks at
+
+
+if __name__ == "__main__":
+    _preload(json.loads(Path(sys.argv[2]).read_text()))
+    serve(socket.socket(fileno=int(sys.argv[1])))
