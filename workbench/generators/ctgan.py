@@ -92,8 +92,8 @@ class CTGAN:
         self._rows = rows = Rows(*self._encoding.encode(table, rng), self._encoding)
         self._generator = generator = GeneratorNetwork(rows, self.noise, self.width, rng)
         critic = Critic(rows, self.pac, self.width, self.dropout, rng)
-        generator_adam = _adam(generator.parameters, self.learning_rate, self.weight_decay)
-        critic_adam = _adam(critic.parameters, self.learning_rate, 0.0)
+        generator_adam = Adam(generator.parameters, self.learning_rate, self.weight_decay)
+        critic_adam = Adam(critic.parameters, self.learning_rate)
 
         for epoch in self.progress(range(self.epochs)):
             losses = torch.zeros(())
@@ -102,11 +102,12 @@ class CTGAN:
                     level = rows.levels(rows.by_log_frequency, self.batch_size, rng)
                     logits = generator(_normal(rng, self.batch_size, self.noise), level)
                     fake = rows.activate(logits, self.tau, rng)
-                    critic_loss = critic.loss(rows.real(level, rng), fake.detach(), level, self.penalty, rng)
-                    _descend(critic_adam, critic_loss)
-                generator_loss = rows.condition_loss(logits, level) - critic(fake, level, rng).mean()
-                _descend(generator_adam, generator_loss)
-                losses += critic_loss.detach() + generator_loss.detach()
+                    critic_loss, gradients = critic.loss(rows.real(level, rng), fake.detach(), level, self.penalty, rng)
+                    critic_adam.step(gradients)
+                score, gradient = critic.judge(fake.detach(), level, rng)
+                condition_loss = rows.condition_loss(logits, level)
+                generator_adam.step(torch.autograd.grad((condition_loss, fake), generator.parameters, (None, -gradient)))
+                losses += critic_loss + condition_loss.detach() - score
             if not torch.isfinite(losses):
                 raise Diverged(
                     f"ctgan: the loss is {float(losses)} in epoch {epoch + 1} of {self.epochs}; most likely the learning "
@@ -218,42 +219,55 @@ class Rows:
     def condition_loss(self, logits: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy between the wanted level and its column's block."""
         if not self._first:
-            return torch.zeros(())
+            return 0 * logits.sum()
         return F.cross_entropy(logits + self._outside[self._column[levels]], self._target[levels])
 
 
 class GeneratorNetwork:
-    """Two residual layers with batch normalisation, then a linear one.
+    """Two residual layers with batch normalisation, then a linear one, all of which see the noise and the condition.
 
-    A condition is one-hot, so its part of a layer is a row of a table: no product with zeros, however many levels.
+    What those two add to every layer is found at once. A condition is one-hot, so its part is a row of a table: there
+    is no product with zeros, however many levels there are.
     """
 
     def __init__(self, rows: Rows, noise: int, width: int, rng: np.random.Generator):
-        levels, self.parameters, self._layers = len(rows.counts), [], []
-        for i, outputs in enumerate((width, width, rows.size)):
-            inputs = noise + i * width
-            bound = (inputs + levels) ** -0.5
-            weight, table = _uniform(rng, bound, inputs, outputs), _uniform(rng, bound, levels, outputs)
-            # Batch normalisation would take a bias away again.
-            rest = (_uniform(rng, bound, outputs),) if i == 2 else (torch.ones(outputs), torch.zeros(outputs))
-            layer = weight, table, *rest
-            self.parameters += [parameter.requires_grad_() for parameter in layer]
-            self._layers.append((*layer, torch.zeros(outputs), torch.ones(outputs)))
+        self._sizes = [width, width, rows.size]
+        # Uniform between plus and minus one over the root of all inputs of the layer, as in torch.nn.Linear.
+        bounds = [(noise + len(rows.counts) + i * width) ** -0.5 for i in range(3)]
+        bound = torch.repeat_interleave(torch.tensor(bounds), torch.tensor(self._sizes))
+        self.parameters = [
+            _uniform(rng, bound, noise, sum(self._sizes)),
+            _uniform(rng, bound, len(rows.counts), sum(self._sizes)),
+            _uniform(rng, bounds[1], width, width),
+            _uniform(rng, bounds[2], 2 * width, rows.size),
+            _uniform(rng, bounds[2], rows.size),
+            *(torch.ones(width), torch.zeros(width), torch.ones(width), torch.zeros(width)),
+        ]
+        for parameter in self.parameters:
+            parameter.requires_grad_()
+        self._statistics = [(torch.zeros(width), torch.ones(width)) for _ in range(2)]
 
     def __call__(self, noise: torch.Tensor, levels: torch.Tensor, momentum: float | None = 0.1) -> torch.Tensor:
         """Outputs, shape (n, size). Normalised by the batch, or by the averages of batches where momentum is None."""
-        *hidden, (weight, table, bias, *_) = self._layers
-        x = noise
-        for layer in hidden:
-            y = torch.addmm(F.embedding(levels, layer[1]), x, layer[0])
-            gain, shift, mean, variance = layer[2:]
-            y = F.batch_norm(y, mean, variance, gain, shift, training=momentum is not None, momentum=momentum or 0.0)
-            x = torch.cat([y.relu(), x], dim=1)
-        return torch.addmm(F.embedding(levels, table) + bias, x, weight)
+        weight, table, second_weight, last_weight, bias, *affine = self.parameters
+        first, second, last = torch.addmm(F.embedding(levels, table), noise, weight).split(self._sizes, dim=1)
+
+        def normalise(x: torch.Tensor, layer: int) -> torch.Tensor:
+            gain, shift = affine[2 * layer : 2 * layer + 2]
+            training = momentum is not None
+            return F.batch_norm(x, *self._statistics[layer], gain, shift, training, momentum or 0.0).relu()
+
+        hidden = normalise(first, 0)
+        both = torch.cat([normalise(torch.addmm(second, hidden, second_weight), 1), hidden], dim=1)
+        return torch.addmm(last + bias, both, last_weight)
 
 
 class Critic:
-    """Two leaky layers with dropout on `pac` rows laid side by side; one score for each such group."""
+    """Two leaky layers with dropout on `pac` rows laid side by side, and one score for each such group.
+
+    Between its kinks the critic is linear, so the gradient of a score is a product of weights and slopes, and so is the
+    derivative of the gradient penalty: everything here is written out, and nothing needs a second pass through a graph.
+    """
 
     def __init__(self, rows: Rows, pac: int, width: int, dropout: float, rng: np.random.Generator):
         self._pac, self._levels, self._dropout = pac, len(rows.counts), dropout
@@ -264,70 +278,106 @@ class Critic:
             _uniform(rng, first, width),
             _uniform(rng, second, width, width),
             _uniform(rng, second, width),
-            _uniform(rng, second, width, 1),
-            _uniform(rng, second, 1),
+            _uniform(rng, second, width, 1),  # without a bias: it would cancel in every loss
         ]
-        for parameter in self.parameters:
-            parameter.requires_grad_()
 
-    def __call__(self, rows: torch.Tensor, levels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """Scores, shape (n / pac,)."""
-        return self._score(self._first_layer(rows) + self._condition(levels), rng)[0]
+    @torch.no_grad()
+    def judge(self, rows: torch.Tensor, levels: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean score, and its gradient with respect to `rows`, shape (n, size)."""
+        inner = self._inner(rows) + self._condition(levels)
+        scores, *slopes, _, _ = self._scores(inner, rng)
+        return scores.mean(), (self._gradient(*slopes)[-1] / len(scores)).view(rows.shape)
 
+    @torch.no_grad()
     def loss(
         self, real: torch.Tensor, fake: torch.Tensor, levels: torch.Tensor, penalty: float, rng: np.random.Generator
-    ) -> torch.Tensor:
-        """Wasserstein loss with gradient penalty.
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Wasserstein loss with gradient penalty, and its gradient for each parameter."""
+        weight, table, _, second_weight, _, last_weight = self.parameters
+        rows, condition, groups = torch.cat([real, fake]), self._condition(levels), len(real) // self._pac
+        inner = self._inner(rows) + condition.repeat(2, 1)
+        scores, slope, second_slope, hidden, second_hidden = self._scores(inner, rng)
+        share = torch.full((2 * groups, 1), 1 / groups)
+        share[:groups] *= -1
+        second_delta = share @ last_weight.T * second_slope
+        delta = second_delta @ second_weight.T * slope
 
-        A leaky unit is linear around each point, so the gradient of the score is the product of the weights and the
-        slopes there: the penalty needs no second pass through the graph.
-        """
-        condition, groups = self._condition(levels), len(real) // self._pac
-        inner = self._first_layer(torch.cat([real, fake])) + condition.repeat(2, 1)
-        scores, _, _ = self._score(inner, rng)
-        with torch.no_grad():
-            between = torch.lerp(inner[:groups], inner[groups:], _random(rng, groups, 1))
-            _, first_slopes, second_slopes = self._score(between, rng)
-        weight, _, _, second_weight, _, last_weight, _ = self.parameters
-        gradient = ((last_weight.T * second_slopes) @ second_weight.T * first_slopes) @ weight.T
-        excess = gradient.norm(dim=1) - 1
-        return scores[groups:].mean() - scores[:groups].mean() + penalty * (excess**2).mean()
+        between = torch.lerp(inner[:groups], inner[groups:], _random(rng, groups, 1))
+        _, slope, second_slope, _, _ = self._scores(between, rng)
+        outer, middle, gradient = self._gradient(slope, second_slope)
+        norm = gradient.norm(dim=1, keepdim=True)
+        pull = gradient * (2 * penalty / groups * (norm - 1) / norm.clamp(min=1e-12))
+        middle_pull = pull @ weight * slope
+        outer_pull = middle_pull @ second_weight * second_slope
 
-    def _first_layer(self, rows: torch.Tensor) -> torch.Tensor:
+        gradients = [
+            torch.cat([rows.view(2 * groups, -1), pull]).T @ torch.cat([delta, middle]),
+            torch.zeros_like(table).index_add_(
+                0, self._places(levels).flatten(), (delta[:groups] + delta[groups:]).repeat_interleave(self._pac, dim=0)
+            ),
+            delta.sum(dim=0),
+            torch.cat([hidden, middle_pull]).T @ torch.cat([second_delta, outer]),
+            second_delta.sum(dim=0),
+            second_hidden.T @ share + outer_pull.sum(dim=0)[:, None],
+        ]
+        return (scores * share).sum() + penalty * ((norm - 1) ** 2).mean(), gradients
+
+    def _inner(self, rows: torch.Tensor) -> torch.Tensor:
+        """The first layer's sums without their part of the condition, shape (n / pac, width)."""
         return torch.addmm(self.parameters[2], rows.view(len(rows) // self._pac, -1), self.parameters[0])
 
     def _condition(self, levels: torch.Tensor) -> torch.Tensor:
-        places = levels.view(-1, self._pac) + self._levels * torch.arange(self._pac)
-        return F.embedding_bag(places, self.parameters[1], mode="sum")
+        return F.embedding_bag(self._places(levels), self.parameters[1], mode="sum")
 
-    def _score(self, inner: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scores from the first layer's sums, and the slopes of both hidden layers with dropout in them."""
-        _, _, _, second_weight, second_bias, last_weight, last_bias = self.parameters
-        first_slopes = self._slopes(inner, rng)
-        second = torch.addmm(second_bias, inner * first_slopes, second_weight)
-        second_slopes = self._slopes(second, rng)
-        return torch.addmm(last_bias, second * second_slopes, last_weight).squeeze(1), first_slopes, second_slopes
+    def _places(self, levels: torch.Tensor) -> torch.Tensor:
+        return levels.view(-1, self._pac) + self._levels * torch.arange(self._pac)
 
-    def _slopes(self, inner: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        kept = _random(rng, *inner.shape) >= self._dropout
-        return torch.where(inner.detach() > 0, 1.0, 0.2) * kept / (1 - self._dropout)
+    def _scores(self, inner: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+        """Scores, both hidden layers' slopes (leak times dropout), and both hidden layers, from the first layer's sums."""
+        _, _, _, second_weight, second_bias, last_weight = self.parameters
+        slope = self._slope(inner, rng)
+        hidden = inner * slope
+        second = torch.addmm(second_bias, hidden, second_weight)
+        second_slope = self._slope(second, rng)
+        second_hidden = second * second_slope
+        return second_hidden @ last_weight, slope, second_slope, hidden, second_hidden
+
+    def _slope(self, inner: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        slope = torch.where(inner > 0, 1 / (1 - self._dropout), 0.2 / (1 - self._dropout))
+        return slope.masked_fill_(_random(rng, *inner.shape) < self._dropout, 0.0) if self._dropout else slope
+
+    def _gradient(self, slope: torch.Tensor, second_slope: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The gradient of each score on its way back: at the second layer's sums, the first's, and the rows."""
+        weight, _, _, second_weight, _, last_weight = self.parameters
+        outer = last_weight.T * second_slope
+        middle = outer @ second_weight.T * slope
+        return outer, middle, middle @ weight.T
+
+
+class Adam:
+    """Kingma and Ba 2015, with betas (0.5, 0.9). Making torch's own imports its compiler, which costs over a second."""
+
+    def __init__(self, parameters: list[torch.Tensor], learning_rate: float, weight_decay: float = 0.0):
+        self._parameters, self._rate, self._decay, self._steps = parameters, learning_rate, weight_decay, 0
+        self._means = [torch.zeros_like(parameter) for parameter in parameters]
+        self._squares = [torch.zeros_like(parameter) for parameter in parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: Iterable[torch.Tensor]) -> None:
+        self._steps += 1
+        spread = (1 - 0.9**self._steps) ** 0.5
+        rate = self._rate * spread / (1 - 0.5**self._steps)
+        for parameter, gradient, mean, square in zip(self._parameters, gradients, self._means, self._squares, strict=True):
+            if self._decay:
+                gradient = gradient.add(parameter, alpha=self._decay)
+            mean.lerp_(gradient, 0.5)
+            square.mul_(0.9).addcmul_(gradient, gradient, value=0.1)
+            parameter.addcdiv_(mean, square.sqrt().add_(1e-8 * spread), value=-rate)
 
 
 def _shares(weights: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Cumulative shares of levels within their column j, from j to j + 1."""
     return np.concatenate([j + np.cumsum(part) / part.sum() for j, part in enumerate(np.split(weights, first[1:]))])
-
-
-def _adam(parameters: list[torch.Tensor], learning_rate: float, weight_decay: float) -> torch.optim.Adam:
-    return torch.optim.Adam(parameters, learning_rate, betas=(0.5, 0.9), weight_decay=weight_decay, fused=True)
-
-
-def _descend(adam: torch.optim.Adam, loss: torch.Tensor) -> None:
-    parameters = adam.param_groups[0]["params"]
-    # Asking for these gradients alone keeps the other network out of the backward pass.
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient
-    adam.step()
 
 
 # All noise comes from numpy's generator: it is seeded by the caller, faster than torch's, and leaves torch's state alone.
@@ -341,7 +391,7 @@ def _random(rng: np.random.Generator, *shape: int) -> torch.Tensor:
     return torch.from_numpy(rng.random(shape, dtype=np.float32))
 
 
-def _uniform(rng: np.random.Generator, bound: float, *shape: int) -> torch.Tensor:
+def _uniform(rng: np.random.Generator, bound: float | torch.Tensor, *shape: int) -> torch.Tensor:
     return (2 * _random(rng, *shape) - 1) * bound
 
 
