@@ -13,20 +13,26 @@ from workbench.summary import FAMILIES, number
 
 MAX_DETAILS = 200  # rows about single columns, groups and learners that the card lists for each family
 
+EXPLANATION = (
+    "The bar runs from the floor (left tick: a table that has lost what is measured) to the ceiling (right tick: a fresh "
+    "sample of real rows). The score is 0 at the one and 1 at the other."
+)
+
 STYLE = """
 .wb-card{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:60rem;overflow-x:auto;
   color:var(--jp-content-font-color1,inherit)}
 .wb-card h3{font-size:15px;margin:0 0 2px}
 .wb-card p{margin:2px 0 10px;opacity:.75}
-.wb-card table{border-collapse:collapse;width:100%;margin:0 0 4px;font-variant-numeric:tabular-nums}
+.wb-card table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:50rem;margin:0 0 4px;font:inherit;
+  color:inherit;font-variant-numeric:tabular-nums}
 .wb-card caption{text-align:left;font-weight:600;text-transform:capitalize;padding:8px 0 2px}
 .wb-card th,.wb-card td{text-align:right;padding:3px 8px;border:0;border-bottom:1px solid rgba(128,128,128,.25);
   white-space:nowrap;background:none;vertical-align:middle}
 .wb-card thead th{font-weight:500;font-size:12px;opacity:.75}
-.wb-card th:first-child{text-align:left;font-weight:400;white-space:normal;padding-left:0}
+.wb-card th:first-child{text-align:left;font-weight:400;white-space:normal;overflow-wrap:anywhere;padding-left:0}
 .wb-card .wb-bar{text-align:center}
 .wb-card small{opacity:.75}
-.wb-card .wb-note{display:block;white-space:normal;text-align:left;max-width:22rem}
+.wb-card .wb-note{display:block}
 .wb-card details{margin:0 0 6px}
 .wb-card summary{cursor:pointer;font-size:12px;opacity:.8}
 .wb-card svg{display:inline-block;vertical-align:middle}
@@ -65,10 +71,10 @@ class Card:
     def __repr__(self) -> str:
         heads, lines = self.headlines, [self._title()]
         for family, part in self._families(heads):
-            lines.append(f"\n{family:<30}{'value':>9}  {'95% interval':<16}{'floor':>9}{'ceiling':>9}{'score':>7}")
+            lines.append(f"\n{family:<38}{'value':>9}  {'95% interval':<18}{'floor':>9}{'ceiling':>9}{'score':>7}")
             for row in part.itertuples():
                 numbers = f"{number(row.floor):>9}{number(row.ceiling):>9}{_score(row.score):>7}"
-                line = f"  {_title(row):<28}{number(row.value):>9}  {_interval(row):<16}{numbers}"
+                line = f"  {_title(row):<36}{number(row.value):>9}  {_interval(row):<18}{numbers}"
                 lines.append(f"{line}  {row.note}".rstrip())
         left_out = self._not_applicable(heads)
         lines += ["", *([f"not applicable here: {left_out}"] if left_out else []), *self.notes]
@@ -78,8 +84,7 @@ class Card:
         heads = self.headlines
         details = self.rows.drop(heads.index).assign(score=self.score)
         parts = [f'<div class="wb-card"><style>{STYLE}</style><h3>{escape(self._title())}</h3>']
-        parts.append("<p>The bar runs from the floor (left tick: what is measured is destroyed) to the ceiling (right tick: a")
-        parts.append("fresh real sample); the score is 0 at the one and 1 at the other.</p>")
+        parts.append(f"<p>{EXPLANATION}</p>")
         for family, part in self._families(heads):
             parts.append(_table(part, family))
             more = details[details["metric"].isin(part["metric"])]
@@ -106,10 +111,12 @@ class Card:
 
 def _table(rows: pd.DataFrame, caption: str) -> str:
     arrow = {"up": "higher is better", "down": "lower is better", "zero": "zero is best"}
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("value", "95% interval", "floor"))
-    lines = [f"<table><caption>{escape(caption)}</caption><thead><tr><th scope='col'>metric</th>{heads}"]
-    lines.append('<th scope="col" class="wb-bar">floor to ceiling</th><th scope="col">ceiling</th><th scope="col">score</th>')
-    lines.append("</tr></thead><tbody>")
+    heads = {"metric": 35, "value": 9, "95% interval": 18, "floor": 9, "floor to ceiling": 13, "ceiling": 9, "score": 7}
+    columns = "".join(
+        f'<th scope="col" style="width:{width}%"{" class=wb-bar" if head == "floor to ceiling" else ""}>{head}</th>'
+        for head, width in heads.items()
+    )
+    lines = [f"<table><caption>{escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>"]
     for row in rows.itertuples():
         note = f'<small class="wb-note">{escape(row.note)}</small>' if row.note else ""
         about = f"{escape(_title(row))} <small>({arrow[METRICS[row.metric].direction]})</small>{note}"

@@ -1,13 +1,15 @@
 """The learners that metrics train on one table and ask about another, fitted once however many metrics ask.
 
 LEARNERS are scikit-learn's defaults: "logistic" (ridge for a regression target) on one-hot, standardised columns, and
-"boosting" (histogram gradient boosting) on ordinal ones. Fits run on one thread, so the bits never depend on the machine's load.
+"boosting" (histogram gradient boosting) on ordinal ones. Fits run on one thread, so the bits do not depend on the cores.
 """
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -55,15 +57,11 @@ def labels(values: pd.Series) -> np.ndarray:
     return text
 
 
-def fit_predict_scores(
-    train: np.ndarray, y: np.ndarray, test: np.ndarray, learner: str, categorical: list[bool], seed: int, task: str
-) -> np.ndarray:
-    """The learner itself, on matrices: probabilities (rows, classes sorted), or predicted values (rows, 1)."""
-    return fit(train, y, learner, categorical, seed, task)(test)
-
-
-def fit(train: np.ndarray, y: np.ndarray, learner: str, categorical: list[bool], seed: int, task: str):
-    """A fitted learner as a function of a matrix; see fit_predict_scores."""
+def fit(
+    train: np.ndarray, y: np.ndarray, learner: str, categorical: list[bool], seed: int, task: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A learner fitted on a matrix of `matrices`, as a function of another: probabilities, shape (rows, classes in sorted
+    order), for the task "classification", predicted values, shape (rows, 1), for "regression"."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
     from threadpoolctl import threadpool_limits
@@ -93,7 +91,9 @@ def matrices(features: Features, tables: list[pd.DataFrame], learner: str) -> li
         return [features.ordinal(table).clip(-1e30, 1e30) for table in tables]
 
 
-def _fit_and_predict(train_table, test_table, schema: Schema, learner: str, seed: int) -> pd.DataFrame:
+def _fit_and_predict(
+    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, learner: str, seed: int
+) -> pd.DataFrame:
     target = schema.target
     inputs = [column for column in schema.columns if column.name != target.name]
     train_table = train_table[train_table[target.name].notna()].reset_index(drop=True)
@@ -101,15 +101,12 @@ def _fit_and_predict(train_table, test_table, schema: Schema, learner: str, seed
     train, test = matrices(features, [train_table, test_table], learner)
     if schema.task == "regression":
         y = to_float(train_table[target.name])
+        y = y.clip(-1e100, 1e100)  # so that squares stay finite
         if len(np.unique(y)) < 2 or not inputs:
             return pd.DataFrame({"prediction": np.full(len(test_table), y.mean() if len(y) else 0.0)})
-        with np.errstate(all="ignore"):
-            center, spread = y.mean(), y.std()
-            if not np.isfinite(spread):  # values near the end of floating point
-                y = y.clip(-1e100, 1e100)
-                center, spread = y.mean(), y.std()
-        scores = fit_predict_scores(train, (y - center) / spread, test, learner, features.categorical, seed, schema.task)
-        return pd.DataFrame({"prediction": scores[:, 0] * spread + center})
+        center, spread = y.mean(), y.std()
+        predict = fit(train, (y - center) / spread, learner, features.categorical, seed, schema.task)
+        return pd.DataFrame({"prediction": predict(test)[:, 0] * spread + center})
 
     y, known = labels(train_table[target.name]), labels(test_table[target.name])
     counts = pd.Series(known).value_counts()
@@ -122,15 +119,12 @@ def _fit_and_predict(train_table, test_table, schema: Schema, learner: str, seed
         share = pd.Series(y).value_counts(normalize=True) if len(y) else pd.Series(1 / len(own), index=own)
         answer[share.index] = share.to_numpy()
         return answer
-    codes = np.searchsorted(seen, y)
-    answer[seen] = fit_predict_scores(train, codes, test, learner, features.categorical, seed, schema.task)
+    answer[seen] = fit(train, np.searchsorted(seen, y), learner, features.categorical, seed, schema.task)(test)
     return answer
 
 
 def _fingerprint(table: pd.DataFrame) -> bytes:
     """Equal for tables of equal names and values in the same order."""
-    import hashlib
-
     digest = hashlib.sha256(repr(list(table.columns)).encode())
     digest.update(pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy().tobytes())
     return digest.digest()
