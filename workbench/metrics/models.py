@@ -70,6 +70,7 @@ def fit(
     if learner == "logistic":
         model = LogisticRegression(max_iter=300) if is_label else Ridge()
     else:
+        train = np.where(np.isnan(train).all(axis=0), 0, train)  # its binning refuses a column without any value
         boosting = HistGradientBoostingClassifier if is_label else HistGradientBoostingRegressor
         model = boosting(categorical_features=categorical if any(categorical) else None, random_state=seed)
     with threadpool_limits(1), warnings.catch_warnings():
