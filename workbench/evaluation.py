@@ -1,6 +1,7 @@
 """Every registered metric of one synthetic table, beside what the same metric says of a real and of a spoilt table.
 
-    ceiling   the other real table in the synthetic one's place: a fresh real sample (train where a metric reads test)
+    ceiling   the other real table in the synthetic one's place: a fresh real sample (train where a metric reads test;
+              where it reads both, half of test, held against train and the other half)
     floor     train that has lost what the metric measures: each column permuted, uniform columns, or a raw copy
 
 Both have as many rows as the synthetic table where they can. Fits and sums run on one thread: the same tables and the same
@@ -25,6 +26,7 @@ from workbench.schema import KINDS, Column, InputError, Schema, nearest
 
 # Learners trained on noise rank real rows in a random direction, so one permutation is a coarse floor for utility.
 FLOOR_DRAWS = {"utility": 3}
+CEILING = {"test": "train", "train": "test", "train and test": "fresh"}  # by what a metric reads
 
 
 def evaluate(
@@ -64,8 +66,8 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
 
     def reference(kind: str, draws: int) -> list[dict]:
         if (kind, draws) not in references:
-            tables = [reference_table(kind, trial, draw) for draw in range(draws)]
-            references[kind, draws] = [_by_subject(_run(group, replace(trial, synthetic=table))) for table in tables]
+            trials = [_fresh(trial) if kind == "fresh" else _in_place(kind, trial, draw) for draw in range(draws)]
+            references[kind, draws] = [_by_subject(_run(group, other)) for other in trials]
         return references[kind, draws]
 
     rows, floors, ceilings = [], [], []
@@ -73,7 +75,7 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
         metric, sides = group[row.metric], [[], []]
         if not row.note.startswith("not applicable"):
             draws = FLOOR_DRAWS.get(metric.family, 1) if metric.floor != "copy" else 1
-            both = reference(metric.floor, draws), reference("train" if metric.reads == "test" else "test", 1)
+            both = reference(metric.floor, draws), reference(CEILING[metric.reads], 1)
             sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
             reason = _not_informative(*sides)
             if reason and np.isfinite(row.value) and not row.note.startswith("not informative"):
@@ -129,6 +131,18 @@ def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
         return [Row(name, np.nan, note=f"error: {type(error).__name__}: {told[-1] if told else ''}") for name in group]
     seen = {row.metric for row in rows}
     return rows + [Row(name, np.nan, note="the metric gave no reading.") for name in group if name not in seen]
+
+
+def _in_place(kind: str, trial: Trial, draw: int) -> Trial:
+    return replace(trial, synthetic=reference_table(kind, trial, draw))
+
+
+def _fresh(trial: Trial) -> Trial:
+    """Half of test in the synthetic table's place, and only the other half as test: no row stands on two sides."""
+    order = trial.rng("fresh").permutation(len(trial.test))
+    halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+    synthetic, test = (trial.test.iloc[half].reset_index(drop=True) for half in halves)
+    return replace(trial, synthetic=synthetic, test=test)
 
 
 def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:

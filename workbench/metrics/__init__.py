@@ -52,15 +52,16 @@ class Metric:
     """A registered metric: where its function lives and how to read its values.
 
     Several metrics may share one function, which `evaluate` runs once. `reads` names the real table that the synthetic
-    one is held against; the ceiling is the other real table in its place, a fresh real sample. `floor` names the table
-    that has lost what the metric measures: train with each column permuted, uniform columns, or a raw copy of train.
+    one is held against; the ceiling is the other real table in its place, a fresh real sample (half of test for a metric
+    that reads both). `floor` names the table that has lost what the metric measures: train with each column permuted,
+    uniform columns, or a raw copy of train.
     """
 
     function: str  # "module:function"
     family: str  # fidelity, utility, bias, privacy
     direction: str  # "up" is better, "down" is better, or "zero": distance from zero is worse
     title: str
-    reads: str = "test"  # test or train
+    reads: str = "test"  # test, train, or "train and test"
     floor: str = "permuted"  # permuted, uniform or copy
 
     def load(self) -> Callable[[Trial], Iterator[Row]]:
@@ -95,7 +96,15 @@ METRICS: dict[str, Metric] = {
     "excess_copies": Metric(
         "workbench.metrics.privacy:excess_copies", "privacy", "down", "Excess copies", reads="train", floor="copy"
     ),
-    "dcr_share": Metric("workbench.metrics.privacy:dcr_share", "privacy", "down", "Closer to train (DCR)", "train", "copy"),
+    "dcr_share": Metric(
+        "workbench.metrics.privacy:dcr_share", "privacy", "down", "Closer to train (DCR)", "train and test", "copy"
+    ),
+    "membership_auc": Metric(
+        "workbench.metrics.privacy:membership", "privacy", "down", "Membership attack AUC", "train and test", "copy"
+    ),
+    "membership_tpr": Metric(
+        "workbench.metrics.privacy:membership", "privacy", "down", "Membership TPR at 1% FPR", "train and test", "copy"
+    ),
 }
 
 

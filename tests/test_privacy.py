@@ -1,0 +1,248 @@
+"""Privacy metrics against row-by-row equality, statsmodels, hand calculations and known leaks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from workbench.metrics import METRICS, Trial, privacy
+from workbench.schema import Column, Schema
+
+KINDS = ("numeric", "integer", "categorical", "boolean", "datetime")
+MIXED = Schema(tuple(Column(kind, kind) for kind in KINDS))
+
+
+def mixed(n, rng, spread=1.0):
+    """A table of every kind with missing values; a smaller spread means more equal rows."""
+    table = pd.DataFrame(
+        {
+            "numeric": rng.normal(0, spread, n).round(2),
+            "integer": rng.poisson(5 * spread, n),
+            "categorical": rng.choice(list("abcd"), n),
+            "boolean": rng.random(n) < 0.3,
+            "datetime": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 30, n), unit="D"),
+        }
+    ).astype(object)
+    return MIXED.cast(table.mask(rng.random(table.shape) < 0.1))
+
+
+def numbers(rows, schema=None):
+    return pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
+
+
+def plain(width):
+    return Schema(tuple(Column(f"x{j}", "numeric") for j in range(width)))
+
+
+def text(row):
+    """A row as something that equals itself, missing values too."""
+    return tuple(None if pd.isna(value) else value for value in row)
+
+
+# Copies
+
+cells = st.tuples(
+    st.sampled_from([0.0, -0.0, 0.1, 0.1 + 2**-56, np.nan, 1e300]),
+    st.sampled_from([0, 1, 2**53 + 1, 2**53, None]),
+    st.sampled_from(["", "a", "missing", None]),
+    st.sampled_from([True, False, None]),
+    st.sampled_from([pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-01 00:00:00.000000001"), None]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(cells, min_size=1, max_size=12), st.lists(cells, min_size=1, max_size=12))
+def test_copies_are_the_rows_that_python_calls_equal(rows, reference):
+    tables = []
+    for part in (rows, reference):
+        columns = dict(zip(KINDS, zip(*part, strict=True), strict=True))
+        frame = pd.DataFrame({kind: pd.Series(values, dtype=object) for kind, values in columns.items()})
+        tables.append(MIXED.cast(frame))
+    known = {text(row) for row in tables[1].itertuples(index=False)}
+    assert privacy.is_copy(*tables).tolist() == [text(row) in known for row in tables[0].itertuples(index=False)]
+
+
+def test_wide_tables_do_not_overflow():
+    rng = np.random.default_rng(0)
+    train = numbers(rng.normal(size=(300, 80)))
+    near = train.copy()
+    near.iloc[::2, -1] += 1e-9
+    assert privacy.is_copy(near, train).tolist() == [i % 2 == 1 for i in range(300)]
+
+
+@pytest.mark.parametrize(
+    "k1, n1, k2, n2", [(56, 70, 48, 80), (9, 10, 3, 10), (0, 20, 0, 10), (10, 10, 0, 20), (3, 4000, 1, 900)]
+)
+def test_newcombe_is_that_of_statsmodels(k1, n1, k2, n2):
+    assert privacy.newcombe(k1, n1, k2, n2) == pytest.approx(confint_proportions_2indep(k1, n1, k2, n2, method="newcomb"))
+
+
+def test_a_raw_copy_lights_up_and_test_coincidences_are_taken_off():
+    rng = np.random.default_rng(0)
+    train, test = mixed(2000, rng, 0.05), mixed(600, rng, 0.05)
+    known = {text(row) for row in train.itertuples(index=False)}
+    by_chance = np.mean([text(row) in known for row in test.itertuples(index=False)])
+    assert 0.05 < by_chance < 0.6
+    head, synthetic, chance = privacy.excess_copies(Trial(train, test, train, MIXED))
+    assert head.value == pytest.approx(1 - by_chance) and head.low < head.value < head.high <= 1
+    assert (synthetic.value, chance.value) == (1, by_chance) and chance.low < by_chance < chance.high
+
+
+def test_fresh_rows_have_no_excess_copies():
+    rng, hits, runs = np.random.default_rng(1), 0, 60
+    for _ in range(runs):
+        train, test, fresh = (mixed(n, rng, 0.05) for n in (400, 200, 300))
+        row = next(privacy.excess_copies(Trial(train, test, fresh, MIXED)))
+        hits += row.low <= 0 <= row.high
+    assert hits / runs >= 0.9
+
+
+def test_a_share_of_copies_is_read_as_that_share():
+    rng = np.random.default_rng(2)
+    train, test, fresh = (mixed(n, rng, 50) for n in (1000, 500, 1000))
+    leaky = pd.concat([train.iloc[:70], fresh.iloc[:930]], ignore_index=True)
+    row = next(privacy.excess_copies(Trial(train, test, leaky, MIXED)))
+    assert row.value == pytest.approx(0.07, abs=0.003) and row.low > 0.05
+    assert row.note.startswith("70 of 1,000 synthetic") or row.note.startswith("71 of 1,000 synthetic")
+
+
+# Distance to the closest record
+
+
+def test_closer_share_by_hand():
+    # Distinct real rows: 0 in train only, 1 in test only, 2 three times in train and once in test.
+    train, test = np.array([1, 0, 3]), np.array([0, 1, 1])
+    value, low, high = privacy.closer_share(np.array([0, 0, 1, 2]), train, test)
+    share = (1 + 1 + 0 + 0.75) / 4
+    assert value == pytest.approx(share * 2 / (share * 2 + (1 - share) * 4))
+    assert 0 <= low < value < high <= 1
+    assert privacy.closer_share(np.array([0, 0]), train, test)[0] == 1
+    assert privacy.closer_share(np.array([1]), train, test)[0] == 0
+
+
+def test_a_copy_of_train_reads_one_and_a_copy_of_test_zero():
+    rng = np.random.default_rng(0)
+    train, test = mixed(900, rng, 5), mixed(300, rng, 5)
+    (copy,), (holdout,) = (privacy.dcr_share(Trial(train, test, table, MIXED)) for table in (train, test))
+    assert copy.value > 0.99 and copy.low > 0.95
+    assert holdout.value < 0.01
+
+
+def test_nearest_rows_are_those_of_a_full_search():
+    rng = np.random.default_rng(4)
+    train, test, synthetic = (rng.normal(size=(n, 3)) for n in (200, 100, 150))
+    (row,) = privacy.dcr_share(Trial(*map(numbers, (train, test, synthetic)), plain(3)))
+    distance = [
+        (((synthetic[:, None] - real) / np.vstack([train, test]).std(axis=0)) ** 2).sum(axis=2).min(axis=1)
+        for real in (train, test)
+    ]
+    share = (distance[0] < distance[1]).mean()
+    assert row.value == pytest.approx(share * 100 / (share * 100 + (1 - share) * 200))
+
+
+@pytest.mark.parametrize("n_train, n_test", [(300, 300), (600, 150)])
+@pytest.mark.parametrize("kind", ["points", "cells"])
+def test_fresh_rows_read_a_half_and_the_interval_covers_it(n_train, n_test, kind):
+    rng, values, hits, runs = np.random.default_rng(7), [], 0, 80
+    for _ in range(runs):
+        rows = [rng.normal(size=(n, 3)) for n in (n_train, n_test, 900)]
+        tables = [numbers(np.round(part) if kind == "cells" else part) for part in rows]
+        (row,) = privacy.dcr_share(Trial(*tables, plain(3)))
+        values.append(row.value)
+        hits += row.low <= 0.5 <= row.high
+    assert np.mean(values) == pytest.approx(0.5, abs=4 * np.std(values) / np.sqrt(runs))
+    assert 0.88 <= hits / runs <= 1
+
+
+def test_leaks_raise_the_share_step_by_step():
+    rng = np.random.default_rng(5)
+    train, test, fresh = (rng.normal(size=(n, 4)) for n in (1000, 500, 1000))
+    values = []
+    for leaked in (0, 200, 500, 1000):
+        rows = np.vstack([train[:leaked] + rng.normal(0, 0.01, (leaked, 4)), fresh[leaked:]])
+        values += [row.value for row in privacy.dcr_share(Trial(*map(numbers, (train, test, rows)), plain(4)))]
+    assert values == sorted(values) and values[-1] > 0.98 and values[1] > values[0] + 0.05
+
+
+def test_large_tables_are_subsampled_and_say_so(monkeypatch):
+    monkeypatch.setattr(privacy, "MAX_SYNTHETIC", 100)
+    monkeypatch.setattr(privacy, "MAX_CELLS", 1500)  # five columns of features: 300 real rows
+    rng = np.random.default_rng(5)
+    tables = [numbers(rng.normal(size=(n, 5))) for n in (400, 200, 500)]
+    (row,) = privacy.dcr_share(Trial(*tables, plain(5)))
+    assert row.note.startswith("100 of 500 synthetic rows") and row.low < 0.5 < row.high
+    counts = [int(word) for word in row.note.split() if word.isdigit()][2:]
+    assert sum(counts) == 300
+
+
+# Membership
+
+
+def test_an_attack_on_a_raw_copy_finds_every_member():
+    rng = np.random.default_rng(0)
+    train, test = mixed(900, rng, 5), mixed(600, rng, 5)
+    area, found = privacy.membership(Trial(train, test, train, MIXED))
+    assert area.value > 0.99 and found.value > 0.95 and area.note.startswith("300 members, 300 non-members, 300 reference")
+
+
+@pytest.mark.parametrize("kind", ["points", "cells"])
+def test_an_attack_on_fresh_rows_is_a_coin_toss(kind):
+    rng, areas, found, hits, runs = np.random.default_rng(3), [], [], 0, 80
+    for _ in range(runs):
+        rows = [rng.normal(size=(n, 3)) for n in (300, 400, 500)]
+        tables = [numbers(np.round(part, 1) if kind == "cells" else part) for part in rows]
+        area, rate = privacy.membership(Trial(*tables, plain(3)))
+        areas.append(area.value)
+        found.append(rate.value)
+        hits += area.low <= 0.5 <= area.high
+    assert np.mean(areas) == pytest.approx(0.5, abs=4 * np.std(areas) / np.sqrt(runs))
+    assert 0.88 <= hits / runs <= 1 and np.mean(found) < 0.02
+
+
+def test_an_attack_gains_with_each_leak_and_needs_enough_rows():
+    rng = np.random.default_rng(5)
+    train, test, fresh = (rng.normal(size=(n, 4)) for n in (600, 600, 600))
+    values = []
+    for leaked in (0, 150, 400, 600):
+        rows = np.vstack([train[:leaked] + rng.normal(0, 0.05, (leaked, 4)), fresh[leaked:]])
+        values.append(next(privacy.membership(Trial(*map(numbers, (train, test, rows)), plain(4)))).value)
+    assert values == sorted(values) and values[-1] > 0.9 and values[1] > values[0] + 0.05
+    few = Trial(*map(numbers, (train, test[:40], fresh)), plain(4))
+    assert all(row.note.startswith("insufficient: 20") and np.isnan(row.value) for row in privacy.membership(few))
+
+
+# Properties of all
+
+
+FUNCTIONS = [privacy.excess_copies, privacy.dcr_share, privacy.membership]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+def test_readings_are_reproducible_and_blind_to_row_order(function):
+    rng = np.random.default_rng(6)
+    tables = [mixed(n, rng) for n in (300, 200, 250)]
+    before = [table.copy() for table in tables]
+    once = list(function(Trial(*tables, MIXED)))
+    assert once == list(function(Trial(*tables, MIXED)))
+    for table, copy in zip(tables, before, strict=True):
+        pd.testing.assert_frame_equal(table, copy)
+    shuffled = [table.iloc[rng.permutation(len(table))].reset_index(drop=True) for table in tables]
+    if function is not privacy.membership:  # whose members are drawn
+        for row, again in zip(once, function(Trial(*shuffled, MIXED)), strict=True):
+            assert (row.value, row.low) == pytest.approx((again.value, again.low), abs=0.01)
+
+
+def test_empty_synthetic_tables_give_a_missing_value():
+    rng = np.random.default_rng(6)
+    train, test = mixed(90, rng), mixed(80, rng)
+    for function in FUNCTIONS:
+        assert np.isnan(next(function(Trial(train, test, train.iloc[:0], MIXED))).value)
+
+
+def test_every_metric_is_registered():
+    rng = np.random.default_rng(6)
+    named = {row.metric for function in FUNCTIONS for row in function(Trial(*(mixed(99, rng) for _ in range(3)), MIXED))}
+    assert named == {name for name, metric in METRICS.items() if metric.family == "privacy"}
+    assert all(METRICS[name].load() in FUNCTIONS and METRICS[name].floor == "copy" for name in named)
