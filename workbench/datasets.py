@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -141,7 +142,7 @@ def _read(name_or_path: str | Path, kinds: Mapping[str, str]) -> tuple[str, Entr
     if entry:
         return name, entry, *_read_entry(name, entry)
     path = Path(name_or_path).expanduser()
-    if is_name and not path.exists():
+    if is_name and not os.path.exists(path):
         raise InputError(f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its ending.")
     stem = path.name
     for suffix in sources.SUFFIXES:

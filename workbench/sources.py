@@ -44,7 +44,7 @@ def read_file(path: Path, text_columns: Iterable[str] = ()) -> pd.DataFrame:
     Raises InputError for a file that cannot be read, is not UTF-8, is empty, has no rows, repeats a column name or has
     a row of another length.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"{str(path)!r} is a folder; give the path of one {', '.join(SUFFIXES)} file.")
     if not path.name.lower().endswith(SUFFIXES):
         raise InputError(f"file {path.name!r} has an unknown ending; known: {', '.join(SUFFIXES)}.")
@@ -54,6 +54,8 @@ def read_file(path: Path, text_columns: Iterable[str] = ()) -> pd.DataFrame:
         raise InputError(f"file {str(path)!r} does not exist; check the path.") from None
     except PermissionError:
         raise InputError(f"file {str(path)!r} may not be read; give yourself the read permission (chmod u+r).") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"file {str(path)!r} cannot be read ({error}); check the path.") from None
     if not raw:
         raise InputError(f"file {path.name!r} is empty; it needs a header row and rows.")
     table = _read_parquet(raw, path.name) if path.suffix.lower() == ".parquet" else _read_csv(raw, path.name, text_columns)
@@ -129,7 +131,7 @@ def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
             raise InputError(f"file {name!r}: column {header.index('') + 1} has no name; name it in the header row.")
         if header.count(column) > 1:
             raise InputError(f"file {name!r}: column name {column!r} occurs more than once; rename one of them.")
-    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    rows = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     try:
         for row in rows:
             if len(row) != len(header) and row:
@@ -277,10 +279,11 @@ def fingerprint(table: pd.DataFrame, target: str | None) -> str:
     """
     numbers = {}
     for column in sorted(table.columns):
-        values = pd.to_numeric(table[column].dropna().astype(str), errors="coerce")
-        if values.notna().all():
-            numbers[column] = values.reindex(table.index).round(4) + 0.0
-    matrix = np.column_stack([values.to_numpy(dtype=float) for values in numbers.values()])
+        present = table[column].dropna()
+        spelled = pd.to_numeric(pd.Series(present.unique()).astype(str), errors="coerce")
+        if spelled.notna().all():
+            numbers[column] = pd.to_numeric(table[column]).to_numpy(dtype=float, na_value=np.nan).round(4) + 0.0
+    matrix = np.column_stack(list(numbers.values()))
     matrix = matrix[np.lexsort(matrix.T)]
     labels = sorted(table[target].astype(str).value_counts().to_dict().items()) if target else []
     facts = json.dumps([sorted(table.columns), list(numbers), len(table), labels])
