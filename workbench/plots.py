@@ -12,6 +12,8 @@ Generators differ in colour (colour-blind safe) and in marker; controls are grey
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
@@ -57,29 +59,31 @@ def prepared(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.copy()
     for name in ("dataset", "column", "group", "note"):
         rows[name] = rows[name].fillna("") if name in rows else ""
-    rows["seed"] = rows["seed"] if "seed" in rows else 0
+    rows["seed"] = rows.get("seed", 0)
     if "label" not in rows:
-        rows["label"] = rows["generator"] if "generator" in rows else "synthetic"
+        rows["label"] = rows.get("generator", "synthetic")
     return rows[rows["metric"].fillna("") != ""]
 
 
-def strips(rows: pd.DataFrame, metrics: Sequence[str] | None = None, columns: int = 3, labels: Sequence[str] = ()) -> Figure:
+def strips(
+    rows: pd.DataFrame, metrics: Sequence[str] | None = None, columns: int = 3, absent: Mapping[str, str] | None = None
+) -> Figure:
     """One panel a metric, one line a generator: seeds as small dots, their mean as the marker, its 95% interval as a bar.
 
     The shaded band runs from the floor (what the metric measures is destroyed) to the ceiling (a fresh real sample).
-    `labels` names generators that keep a line though they have no reading.
+    `absent` names generators that keep a line though they have no reading, and says why.
     """
     rows = prepared(rows)
     heads = summary.headlines(rows)
     metrics = [m for m in (metrics or heads["metric"].unique()) if m in set(heads["metric"])]
     if not metrics:
         raise InputError("these rows hold none of the metrics asked for; leave `metrics` out to draw all of them.")
-    names = summary.ordered({*rows["label"], *labels})
+    names = summary.ordered({*rows["label"], *(absent or {})})
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(metrics), columns, 0.21 * len(names) + 0.75)
         for ax, metric in zip(axes, metrics, strict=False):
             head = heads[heads["metric"] == metric].groupby("label", sort=False).first()
-            _lines(ax, head, _seed_values(rows, metric, head), names)
+            _lines(ax, head, _seed_values(rows, metric, head), names, absent or {})
             _reference(ax, head, METRICS.get(metric, summary.UNKNOWN).direction)
             if len(metrics) > 1:
                 ax.set_title(METRICS[metric].title if metric in METRICS else metric)
@@ -87,79 +91,101 @@ def strips(rows: pd.DataFrame, metrics: Sequence[str] | None = None, columns: in
 
 
 def bias_by_group(
-    rows: pd.DataFrame, metric: str = "bias_amp", columns: int = 3, keys: Sequence[tuple] | None = None
+    rows: pd.DataFrame,
+    metric: str = "bias_amp",
+    columns: int = 3,
+    keys: Sequence[tuple[str, str]] | None = None,
+    limit: float | None = None,
 ) -> Figure:
     """Readings around zero, a panel for each (column, group) of `metric`, on one scale; right of zero is amplified.
 
-    `keys` picks panels; by default the twelve with the largest reading in either direction.
+    `keys` picks panels; by default the twelve with the largest reading in either direction. `limit` is the scale's end.
     """
     rows = prepared(rows)
-    rows = rows[rows["metric"] == metric]
+    rows = rows[(rows["metric"] == metric) & (rows["column"] != "")]
     table = summary.aggregate(rows)
     if keys is None:
         size = table.assign(size=table["mean"].abs()).groupby(["column", "group"])["size"].max()
         keys = list(size.sort_values(ascending=False, kind="stable").index[:12])
     if not len(keys):
         raise InputError(f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column.")
-    names = summary.ordered(rows["label"])
-    shown = np.abs(table[["mean", "low", "high"]].to_numpy(float))
-    limit = 1.05 * max(np.nanmax(shown, initial=0.0), 0.01)
+    names, limit = summary.ordered(rows["label"]), limit or reach(rows, keys)
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(keys), columns, 0.21 * len(names) + 0.75)
         for ax, (column, group) in zip(axes, keys, strict=False):
-            head = table[(table["column"] == column) & (table["group"] == group)].groupby("label", sort=False).first()
-            part = rows[(rows["column"] == column) & (rows["group"] == group)]
-            _lines(ax, head, part, names)
+            head, part = (t[(t["column"] == column) & (t["group"] == group)] for t in (table, rows))
+            head = head.groupby("label", sort=False).first()
+            _lines(ax, head, part, names, {})
             _reference(ax, head, "zero", limit)
             if len(keys) > 1:
-                ax.set_title(_short(f"{column}: {group}" if group else column, 44))
+                ax.set_title(_short(group or column, 44))
     return figure
+
+
+def reach(rows: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> float:
+    """The end of one scale around zero that holds every mean of `keys`, and all but the widest intervals."""
+    table = summary.aggregate(rows)
+    table = table[[key in set(keys) for key in zip(table["column"], table["group"], strict=True)]]
+    means, ends = table["mean"].abs().max(), table[["low", "high"]].abs().max(axis=1).quantile(0.9)
+    return 1.08 * float(np.nanmax([means, ends, 0.01]))
+
+
+def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:
+    """The utility metric and the readings of closeness that these rows have, the preferred one first."""
+    known = set(rows.loc[rows["value"].notna(), "metric"])
+    utility = [metric for metric in ("utility_ratio", "tstr_auc", "tstr_r2") if metric in known]
+    closeness = [metric for metric in ("membership_auc", "dcr_share", "excess_copies") if metric in known]
+    if not utility or not closeness:
+        raise InputError("these rows lack a reading of utility or of closeness to the training rows; it takes one of each.")
+    return utility[0], closeness
 
 
 def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None) -> Figure:
     """Utility (up) against closeness to the training rows (right), a panel for each reading of closeness.
 
     The upper left corner is where a table is useful and no closer to its training rows than fresh real rows are.
+    Dashed lines are the two ceilings: what real rows reach.
     """
     rows = prepared(rows)
-    heads = summary.headlines(rows)
-    known = set(heads.loc[heads["mean"].notna(), "metric"])
-    utility = utility or next((m for m in ("utility_ratio", "tstr_auc", "tstr_r2") if m in known), None)
-    closeness = closeness or [m for m in ("membership_auc", "dcr_share", "excess_copies") if m in known]
-    if utility is None or not closeness:
-        raise InputError("these rows lack a utility or a closeness reading; the trade-off needs one of each.")
-    style = looks(rows["label"])
-    up = heads[heads["metric"] == utility].set_index(["dataset", "label"])
+    if utility is None or closeness is None:
+        found = tradeoff_axes(rows)
+        utility, closeness = utility or found[0], closeness or found[1]
+    heads = summary.headlines(rows[rows["metric"].isin([utility, *closeness])])
+    style, keys = looks(rows["label"]), ["dataset", "label"]
+    up = heads[heads["metric"] == utility].set_index(keys)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(closeness) + 2.2, 4.2))
+        figure = Figure(figsize=(5.0 * len(closeness), 4.2 + 0.2 * -(-len(style) // (3 * len(closeness)))))
         axes = figure.subplots(1, len(closeness), sharey=True, squeeze=False)[0]
         for ax, metric in zip(axes, closeness, strict=True):
-            right = heads[heads["metric"] == metric].set_index(["dataset", "label"])
-            for side, table, line in ((0, right, ax.axvline), (1, up, ax.axhline)):
-                reference = table["ceiling"].mean()
-                if np.isfinite(reference):
-                    line(reference, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=0)
-                    where = (reference, 1.0) if side == 0 else (1.0, reference)
-                    ax.annotate("fresh real rows" if side == 0 else "real training rows", where,
-                                xycoords=("data", "axes fraction") if side == 0 else ("axes fraction", "data"),
-                                xytext=(3, -3) if side == 0 else (-2, 3), textcoords="offset points", fontsize=7.5, color=MUTED,
-                                rotation=90 if side == 0 else 0, va="top" if side == 0 else "bottom",
-                                ha="left" if side == 0 else "right")  # fmt: skip
+            right = heads[heads["metric"] == metric].set_index(keys)
+            for name, line in ((right, ax.axvline), (up, ax.axhline)):
+                if np.isfinite(name["ceiling"].mean()):
+                    line(name["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             for key in up.index.intersection(right.index):
                 x, y, look = right.loc[key], up.loc[key], style[key[1]]
                 if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
-                    xerr, yerr = _whisker(x), _whisker(y)
-                    ax.errorbar(x["mean"], y["mean"], xerr=xerr, yerr=yerr, color=look["color"], fmt="none", lw=1, alpha=0.6)
-                    ax.plot(x["mean"], y["mean"], look["marker"], ms=7, mfc=look["face"], mec=look["color"], mew=1.4, zorder=4)
-            ax.set_xlabel(f"{METRICS[metric].title if metric in METRICS else metric}  (right: closer to the training rows)")
+                    errors = {"xerr": _whisker(x), "yerr": _whisker(y)}
+                    ax.errorbar(x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5)
+                    ax.plot(x["mean"], y["mean"], look["marker"], ms=8, mfc=look["face"], mec=look["color"], mew=1.5, zorder=4)
+            ax.set_xlabel(METRICS[metric].title if metric in METRICS else metric)
             ax.margins(0.08)
             ax.grid(color=BAND, zorder=0)
             ax.set_axisbelow(True)
         axes[0].set_ylabel(METRICS[utility].title if utility in METRICS else utility)
         marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=_short(n, 28))
                  for n, k in style.items()]  # fmt: skip
-        figure.legend(handles=marks, loc="outside right upper", frameon=False, ncols=1 + len(marks) // 25)
+        marks.append(mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)"))
+        figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=3 * len(closeness), handletextpad=0.4)
     return figure
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text: the same bytes each time, labels as text."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has other fonts
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def marginals(
@@ -209,8 +235,8 @@ def correlation_difference(real: pd.DataFrame, synthetic: pd.DataFrame, schema: 
         figure = Figure(figsize=(side + 1, side))
         ax = figure.subplots()
         few = len(names) <= 14
-        sns.heatmap(difference, ax=ax, cmap="PuOr_r", center=0, vmin=-1, vmax=1, square=True, linewidths=0.5, annot=few, fmt=".2f",
-                    annot_kws={"fontsize": 6.5}, cbar_kws={"label": "association, synthetic − real", "shrink": 0.6},
+        sns.heatmap(difference, ax=ax, cmap="PuOr_r", center=0, vmin=-1, vmax=1, square=True, linewidths=0.5, annot=few,
+                    fmt=".2f", annot_kws={"fontsize": 6.5}, cbar_kws={"label": "association, synthetic − real", "shrink": 0.6},
                     mask=np.triu(np.ones_like(difference, bool)), xticklabels=[_short(n, 20) for n in names],
                     yticklabels=[_short(n, 20) for n in names])  # fmt: skip
     return figure
@@ -219,29 +245,29 @@ def correlation_difference(real: pd.DataFrame, synthetic: pd.DataFrame, schema: 
 def _panels(count: int, columns: int, height: float) -> tuple[Figure, list]:
     columns = min(columns, count)
     lines = -(-count // columns)
-    figure = Figure(figsize=(4.0 * columns, height * lines))
+    figure = Figure(figsize=(3.5 * columns, height * lines))
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for ax in axes[count:]:
         ax.remove()
     return figure, axes[:count]
 
 
-def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str]) -> None:
+def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent: Mapping[str, str]) -> None:
     """One line a generator on `ax`; where it has no number, the reason instead."""
     style = looks(names)
+    ax.hlines(range(len(names)), 0, 1, transform=ax.get_yaxis_transform(), color=BAND, lw=1, zorder=0)
     for place, name in enumerate(names):
         look, row = style[name], head.loc[name] if name in head.index else None
-        ax.axhline(place, color=BAND, lw=1, zorder=0)
         if row is None or not np.isfinite(row["mean"]):
-            why = "no reading" if row is None else _short(row["note"] or "no reading", 46)
-            ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5, color=MUTED,
-                        style="italic", zorder=6)  # fmt: skip
+            why = _short((absent.get(name) if row is None else row["note"]) or "no reading", 40)
+            ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5,
+                        color=MUTED, style="italic", zorder=6)  # fmt: skip
             continue
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
             ax.plot([row["low"], row["high"]], [place, place], color=look["color"], lw=4, alpha=0.35, solid_capstyle="butt")
         dots = seeds.loc[seeds["label"] == name, "value"].dropna().to_numpy()
         dots = dots[np.linspace(0, len(dots) - 1, CROWD).astype(int)] if len(dots) > CROWD else dots
-        ax.plot(dots, np.full(len(dots), place), ".", ms=4, color=look["color"], alpha=0.7, mew=0)
+        ax.plot(dots, np.full(len(dots), place), ".", ms=5, color=look["color"], alpha=0.9, mew=0)
         ax.plot(row["mean"], place, look["marker"], ms=6, mfc=look["face"], mec=look["color"], mew=1.3, zorder=5)
         ax.annotate(summary.number(row["mean"]), (1.015, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
                     color=INK)  # fmt: skip
@@ -340,6 +366,10 @@ def _deciles(values: pd.Series) -> np.ndarray:
 
 
 def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarray:
+    from scipy.stats.contingency import crosstab
+
+    from workbench.metrics.bias import cramers_v
+
     names = list(table.columns)
     floats = pd.DataFrame({name: _floats(table[name]) for name in edges}, index=table.index)
     rank = floats.corr(method="spearman").abs()
@@ -348,22 +378,8 @@ def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarra
     for i, first in enumerate(names):
         for j, second in enumerate(names[:i]):
             both = first in edges and second in edges
-            out[i, j] = rank.loc[first, second] if both else _cramers_v(codes[first], codes[second])
+            out[i, j] = rank.loc[first, second] if both else cramers_v(crosstab(codes[first], codes[second]).count)
     return np.nan_to_num(out)
-
-
-def _cramers_v(a: np.ndarray, b: np.ndarray) -> float:
-    """Bias-corrected Cramer's V (Bergsma 2013) of two arrays of codes."""
-    from scipy.stats.contingency import crosstab
-
-    counts = crosstab(a, b).count
-    n, (r, c) = counts.sum(), counts.shape
-    if min(r, c) < 2 or n < 2:
-        return 0.0
-    expected = np.outer(counts.sum(1), counts.sum(0)) / n
-    phi2 = ((counts - expected) ** 2 / expected).sum() / n
-    least = min(r - (r - 1) ** 2 / (n - 1), c - (c - 1) ** 2 / (n - 1)) - 1
-    return float(np.sqrt(max(0.0, phi2 - (r - 1) * (c - 1) / (n - 1)) / least)) if least > 0 else 0.0
 
 
 def _short(text: str, most: int) -> str:

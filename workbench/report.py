@@ -7,12 +7,12 @@ anything but the batch's rows and cells.
 
 from __future__ import annotations
 
+import ast
 import base64
-import io
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,9 @@ from workbench.schema import InputError
 from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "report.ipynb"
-SHOWN_DATASETS, SHOWN_LABELS, SHOWN_GROUPS, SHOWN_FAILURES, SHOWN_HASHES = 4, 24, 12, 50, 100
+# What one page holds at most, so that 10,000 cells still make a page that opens.
+DATASETS, LABELS, PANELS, COLUMNS, FAILURES, HASHES = 4, 24, 8, 12, 50, 100
 STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
-DIRECTION = {"up": "higher is better", "down": "lower is better", "zero": "zero is best"}
-BETTER = {"up": "↑", "down": "↓", "zero": "→ 0"}
 
 
 def report(folder: str | Path) -> Path:
@@ -67,7 +66,7 @@ def to_html(notebook: Path, title: str, language: str = "en") -> str:
     from nbconvert import HTMLExporter
 
     template = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
-    exporter = HTMLExporter(raw_template=template, mathjax_url="", require_js_url="", exclude_input=True)
+    exporter = HTMLExporter(raw_template=template, mathjax_url="", require_js_url="", exclude_anchor_links=True)
     text, _ = exporter.from_filename(str(notebook), resources={"page": {"title": title, "language": language}})
     return text
 
@@ -99,19 +98,44 @@ class Batch:
     def datasets(self) -> list[str]:
         return list(dict.fromkeys(self.cells["dataset"]))
 
-    @property
-    def shown(self) -> list[str]:
-        return self.datasets[:SHOWN_DATASETS]
+    def each(self) -> Iterator[Part]:
+        """The datasets that are shown one by one."""
+        for name in self.datasets[:DATASETS]:
+            cells = self.cells[self.cells["dataset"] == name]
+            labels = summary.ordered(cells["label"])[:LABELS]
+            tables = (t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads))
+            title = Markup("<h3>{}</h3>").format(name) if len(self.datasets) > 1 else Markup("")
+            rows, heads = tables
+            idle = heads["note"].str.startswith("not applicable").groupby(heads["metric"]).transform("all").astype(bool)
+            status = {label: _status(cells[cells["label"] == label]) for label in labels}
+            yield Part(name, title, status, cells, rows, heads[~idle], heads[idle].drop_duplicates("metric"))
 
-    def labels(self, dataset: str) -> list[str]:
-        """The dataset's generators in page order; beyond SHOWN_LABELS the rest is left to the notebook."""
-        return summary.ordered(self.cells.loc[self.cells["dataset"] == dataset, "label"])[:SHOWN_LABELS]
 
-    def status(self, dataset: str, label: str) -> str:
-        """ "" where every cell is ok, otherwise words like "2 of 3 failed (timeout)"."""
-        cells = self.cells[(self.cells["dataset"] == dataset) & (self.cells["label"] == label)]
-        bad = cells.loc[cells["status"] != "ok", "status"]
-        return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
+@dataclass
+class Part:
+    """One dataset of a batch; `labels` maps each generator, in page order, to words on its unfinished cells or "".
+
+    `idle` holds a row for each metric that does not apply to the dataset.
+    """
+
+    name: str
+    title: Markup
+    labels: dict[str, str]
+    cells: pd.DataFrame
+    rows: pd.DataFrame
+    heads: pd.DataFrame
+    idle: pd.DataFrame
+
+    def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: str, signed: bool = False) -> Markup:
+        """Generators by (column, group) of one metric's rows; with `signed`, each interval around zero also in words."""
+        keyed = {(r["label"], r["column"], r["group"]): r for r in summary.aggregate(rows).to_dict("records")}
+        lines = []
+        for label, status in self.labels.items():
+            found = [keyed.get((label, *key)) for key in keys]
+            words = [f"<small>{_sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else "" for r in found]
+            cells = [_score(r, False, status) + Markup(word) for r, word in zip(found, words, strict=True)]
+            lines.append((_name(label), *cells))
+        return _table(["Generator", *(_short(group or column, 60) for column, group in keys)], lines, caption, "scores")
 
 
 class Piece(Markup):
@@ -124,486 +148,422 @@ class Piece(Markup):
         return f"<{len(self)} characters of HTML>"
 
 
-def head(batch: Batch) -> Piece:
-    """One line of run facts, and what the page leaves out."""
-    count = batch.cells["status"].value_counts()
+def facts_line(batch: Batch) -> Piece:
+    """What ran and how much of it finished, and what the page leaves out."""
+    counts, labels = batch.cells["status"].value_counts(), batch.cells["label"].unique()
     seeds = batch.cells.groupby(["dataset", "label"])["seed"].nunique()
-    ran = batch.cells["label"].unique()
-    controls = sum(map(summary.is_control, ran))
-    span = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    controls = sum(map(summary.is_control, labels))
     told = [
         _plural(len(batch.datasets), "dataset"),
-        _plural(len(ran) - controls, "generator") + (f" and {_plural(controls, 'control')}" if controls else ""),
-        f"{span} seed{'' if span == '1' else 's'} each",
-        f"{count.get('ok', 0)} of {_plural(len(batch.cells), 'cell')} finished"
-        + "".join(f", {n} {status}" for status, n in count.items() if status != "ok"),
-    ]
+        _plural(len(labels) - controls, "generator") + (f" and {_plural(controls, 'control')}" if controls else ""),
+        f"{_range(seeds)} seed{'' if seeds.max() == 1 else 's'} each",
+        ", ".join([f"{counts.get('ok', 0):,} of {_plural(len(batch.cells), 'cell')} finished"]
+                  + [f"{count:,} {status}" for status, count in counts.items() if status != "ok"]),
+    ]  # fmt: skip
+    most = batch.cells.groupby("dataset")["label"].nunique().max()
     out = Markup('<p class="facts"><strong>{}</strong>: {}.</p>').format(batch.title, " · ".join(told))
-    if len(batch.datasets) > SHOWN_DATASETS:
-        out += Markup('<p class="note">Figures and tables by dataset are shown for the first {} of {} datasets.</p>').format(
-            SHOWN_DATASETS, len(batch.datasets)
-        )
-    if max((batch.cells[batch.cells["dataset"] == d]["label"].nunique() for d in batch.shown), default=0) > SHOWN_LABELS:
-        out += Markup('<p class="note">For each dataset the first {} generators are shown.</p>').format(SHOWN_LABELS)
+    for many, shown, what in ((len(batch.datasets), DATASETS, "datasets"), (most, LABELS, "generators of a dataset")):
+        if many > shown:
+            out += Markup('<p class="note">Shown in full: the first {} of {} {}.</p>').format(shown, many, what)
     return Piece(out)
 
 
-def verdict_section(batch: Batch) -> Piece:
-    """One sentence a use, then a table of generators and uses that names the failing gate."""
-    pairs = batch.cells[["dataset", "label"]].drop_duplicates()
-    table = summary.verdicts(batch.heads, pairs)
-    parts = []
+def verdicts(batch: Batch) -> Piece:
+    """One sentence a use, then a table of generators and uses that names the deciding gate."""
+    table = summary.verdicts(batch.heads, batch.cells[["dataset", "label"]].drop_duplicates())
+    header, out = ["Generator", *(title for title, _ in USES.values())], Markup("")
     if len(batch.datasets) > 1:
-        counts = table.groupby(["label", "use"])["state"].value_counts().unstack(fill_value=0)
-        rows = []
-        for name in summary.ordered(table["label"])[:SHOWN_LABELS]:
-            cells = []
-            for use in USES:
-                got = counts.loc[(name, use)]
-                cells.append(", ".join(f"{STATES[state]} {state} on {got[state]}" for state in STATES if got.get(state, 0)))
-            rows.append((_name(name), *cells))
-        parts.append(_table(["Generator", *(USES[use][0] for use in USES)], rows, f"Uses over {len(batch.datasets)} datasets"))
-    for dataset in batch.shown:
-        part = table[(table["dataset"] == dataset) & table["label"].isin(batch.labels(dataset))]
-        sentences = [_sentence(use, part[(part["use"] == use) & ~part["label"].map(summary.is_control)]) for use in USES]
-        own = part[~part["label"].map(summary.is_control)]
-        fails = own.groupby("label")["state"].agg(lambda states: "fails" in set(states) and "meets" not in set(states))
-        useless = [name for name in batch.labels(dataset) if fails.get(name, False)]
-        told = (
-            f"{_listed(useless)}: at least one gate fails and no use is supported." if useless else "no generator is ruled out."
-        )
-        sentences.append(Markup("<li><strong>None of these.</strong> {}</li>").format(told[:1].upper() + told[1:]))
-        rows = []
-        for name in batch.labels(dataset):
-            states = part[part["label"] == name].set_index("use")
-            rows.append((_name(name), *(_state(states.loc[use]) for use in USES)))
-        body = Markup('<ul class="verdicts">{}</ul>').format(Markup("").join(sentences))
-        caption = f"What each table of {dataset} may be used for, and the gate that decides"
-        parts.append(
-            _dataset(batch, dataset) + body + _table(["Generator", *(USES[u][0] for u in USES)], rows, caption, "wide text")
-        )
-    return Piece(Markup("").join(parts))
+        count = table.groupby(["label", "use", "state"]).size()
+        lines = []
+        for label in summary.ordered(table["label"])[:LABELS]:
+            told = [
+                [f"{STATES[s]} {s} on {count[label, use, s]}" for s in STATES if (label, use, s) in count.index] for use in USES
+            ]
+            lines.append((_name(label), *map(", ".join, told)))
+        out += _table(header, lines, f"On how many of {len(batch.datasets)} datasets each use is supported", "text")
+    for part in batch.each():
+        own = table[(table["dataset"] == part.name) & table["label"].isin(list(part.labels))]
+        lines = []
+        for label in part.labels:
+            states = own[own["label"] == label].to_dict("records")
+            lines.append((_name(label), *(Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
+                s["state"].replace(" ", "-"), STATES[s["state"]], s["state"], s["reason"]) for s in states)))  # fmt: skip
+        out += part.title + _sentences(own[~own["label"].map(summary.is_control)])
+        out += _table(header, lines, f"What synthetic rows of {part.name} may be used for, and the gates that decide", "text")
+    return Piece(out)
 
 
-def _sentence(use: str, part: pd.DataFrame) -> Markup:
-    title, gates = USES[use]
-    names = {state: summary.ordered(part.loc[part["state"] == state, "label"]) for state in STATES}
-    told = []
-    if names["meets"]:
-        told.append(f"{_listed(names['meets'])} {_verb(names['meets'], 'meets', 'meet')} every gate")
-    if names["fails"]:
-        gate = [g.title for g in gates if part.loc[part["state"] == "fails", "reason"].str.contains(g.title, regex=False).any()]
-        told.append(f"{_listed(names['fails'])} {_verb(names['fails'], 'fails', 'fail')} on {_listed(gate)}")
-    if names["undecided"]:
-        told.append(
-            f"{_listed(names['undecided'])} {_verb(names['undecided'], 'is', 'are')} undecided: an interval straddles a limit"
-        )
-    if names["not measured"]:
-        missing = sorted({reason for reason in part.loc[part["state"] == "not measured", "reason"]})
-        who = "no generator is cleared" if len(names["not measured"]) == len(part) else _listed(names["not measured"])
-        told.append(
-            f"not measured for {who}: {missing[0]}" if who != "no generator is cleared" else f"not measured: {missing[0]}"
-        )
-    told = told or ["no generator was run"]
-    text = "; ".join(told)
-    return Markup("<li><strong>{}.</strong> {}.</li>").format(title, text[:1].upper() + text[1:])
+def _sentences(own: pd.DataFrame) -> Markup:
+    """One sentence a use, over all generators that are no controls; the failing gates are named."""
+    said = {}
+    for use, (title, gates) in USES.items():
+        part = own[own["use"] == use]
+        who = {state: summary.ordered(part.loc[part["state"] == state, "label"]) for state in STATES}
+        deciding = {state: set(part.loc[part["state"] == state, "gates"].explode()) for state in STATES}
+        named = {state: _listed([g.title for g in gates if g.title in deciding[state]]) for state in STATES}
+        people = {
+            s: f"all {len(names)} generators" if 2 < len(names) == len(part) else _listed(names) for s, names in who.items()
+        }
+        told = [words.format(people[state], "s" if len(who[state]) == 1 else "", named[state]) for state, words in {
+            "meets": "{0} meet{1} every gate", "fails": "{0} fail{1} on {2}",
+            "undecided": "undecided for {0}, where an interval straddles the limit of {2}",
+            "not measured": "not measured for {0}, for lack of {2}"}.items() if who[state]]  # fmt: skip
+        said[title] = "; ".join(told) or "no generator has run"
+    fails = own.groupby("label")["state"].agg(lambda states: "fails" in set(states) and "meets" not in set(states))
+    none = summary.ordered(fails.index[fails])
+    said["None of these"] = f"{_listed(none)}: a gate fails and no use is supported" if none else "no generator is ruled out"
+    items = [
+        Markup("<li><strong>{}.</strong> {}.</li>").format(title, told[:1].upper() + told[1:]) for title, told in said.items()
+    ]
+    return Markup('<ul class="verdicts">{}</ul>').format(Markup("").join(items))
 
 
-def strip_section(batch: Batch) -> Piece:
+def score_strips(batch: Batch) -> Piece:
     """Every headline metric as a small figure, by family."""
     from workbench import plots
 
-    parts = []
-    for dataset in batch.shown:
-        labels = batch.labels(dataset)
-        rows = batch.rows[(batch.rows["dataset"] == dataset) & batch.rows["label"].isin(labels)]
-        heads = batch.heads[(batch.heads["dataset"] == dataset) & batch.heads["label"].isin(labels)]
-        parts.append(_dataset(batch, dataset))
+    out = Markup("")
+    for part in batch.each():
+        out += part.title
         for family in FAMILIES:
             cards = []
-            for metric in [m for m in heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family]:
-                figure = plots.strips(rows[rows["metric"] == metric], [metric], labels=labels)
-                entry = METRICS.get(metric, UNKNOWN)
-                caption = Markup("<strong>{}</strong> <span>{}</span>").format(
-                    entry.title or metric, DIRECTION[entry.direction]
-                )
-                cards.append(_figure(figure, _spoken(heads[heads["metric"] == metric], metric, dataset), caption))
+            for metric in [m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family]:
+                figure = plots.strips(part.rows[part.rows["metric"] == metric], [metric], absent=part.labels)
+                caption = Markup("<strong>{}</strong> <span>{}</span>").format(_title(metric), _direction(metric))
+                cards.append(_figure(figure, _spoken(part, metric), caption))
             if cards:
-                parts.append(Markup('<h4>{}</h4><div class="cards">{}</div>').format(family.title(), Markup("").join(cards)))
-    return Piece(Markup("").join(parts))
-
-
-def tradeoff_section(batch: Batch) -> Piece:
-    from workbench import plots
-
-    parts = []
-    for dataset in batch.shown:
-        rows = batch.rows[(batch.rows["dataset"] == dataset) & batch.rows["label"].isin(batch.labels(dataset))]
-        try:
-            figure = plots.tradeoff(rows)
-        except InputError as error:
-            parts.append(_dataset(batch, dataset) + Markup('<p class="note">Not drawn: {}</p>').format(str(error)))
-            continue
-        heads = batch.heads[batch.heads["dataset"] == dataset]
-        alt = "Utility against closeness to the training rows. " + " ".join(
-            _spoken(heads[heads["metric"] == metric], metric, dataset)
-            for metric in ("utility_ratio", "dcr_share", "excess_copies") if metric in set(heads["metric"])
-        )  # fmt: skip
-        caption = "Up: more useful to a learner. Right: closer to the training rows. Hollow grey marks are controls."
-        parts.append(_dataset(batch, dataset) + _figure(figure, alt, caption, "wide"))
-    return Piece(Markup("").join(parts))
-
-
-def score_section(batch: Batch) -> Piece:
-    """The table of generators and metrics: mean over seeds, interval, floor, ceiling; the best in each column is marked."""
-    parts = [_across(batch)] if len(batch.datasets) > 1 else []
-    for dataset in batch.shown:
-        heads = batch.heads[batch.heads["dataset"] == dataset]
-        metrics, notes = list(heads["metric"].unique()), []
-        keyed = {(row["label"], row["metric"]): row for row in heads.to_dict("records")}
-        best = {metric: _best(heads[heads["metric"] == metric], metric) for metric in metrics}
-        rows = []
-        for name in batch.labels(dataset):
-            status, cells = batch.status(dataset, name), []
-            for metric in metrics:
-                cells.append(_score(keyed.get((name, metric)), name in best[metric], status, notes))
-            rows.append((_name(name, status), *cells))
-        for end, told in (("ceiling", "Ceiling: a fresh real sample"), ("floor", "Floor: what the metric sees is destroyed")):
-            means = heads.groupby("metric")[end].mean()
-            rows.append((Markup("<em>{}</em>").format(told), *(number(means[metric]) for metric in metrics)))
-        header = [_metric_head(metric) for metric in metrics]
-        out = _table(["Generator", *header], rows, f"Scores on {dataset}: mean over seeds, 95% interval below", "wide scores")
-        listed = Markup("").join(Markup("<li value={}>{}</li>").format(place, note) for place, note in enumerate(notes, 1))
-        notes_html = Markup('<ol class="notes">{}</ol>').format(listed) if notes else Markup("")
-        parts.append(_dataset(batch, dataset) + out + notes_html)
-    return Piece(Markup("").join(parts))
-
-
-def _across(batch: Batch) -> Markup:
-    """Mean normalised score over datasets, (value - floor) / (ceiling - floor), where floor and ceiling differ."""
-    heads = batch.heads
-    gap = heads["ceiling"] - heads["floor"]
-    usable = heads.assign(score=(heads["mean"] - heads["floor"]) / gap.where(gap.abs() > 1e-9))
-    usable = usable[~usable["note"].map(_uninformative)]
-    mean = usable.groupby(["label", "metric"])["score"].agg(["mean", "count"])
-    metrics = [m for m in heads["metric"].unique() if METRICS.get(m, UNKNOWN).direction != "zero"]
-    ran = batch.cells.groupby("label")["dataset"].nunique()
-    finished = batch.cells[batch.cells["status"] == "ok"].groupby("label")["dataset"].nunique()
-    rows = []
-    for name in summary.ordered(batch.cells["label"].unique())[:SHOWN_LABELS]:
-        cells = []
-        for metric in metrics:
-            got = mean.loc[(name, metric)] if (name, metric) in mean.index else None
-            told = (
-                Markup("{}<small>{} datasets</small>").format(number(got["mean"]), int(got["count"]))
-                if got is not None
-                else "–"
-            )
-            cells.append(told)
-        rows.append((_name(name), f"{finished.get(name, 0)} of {ran[name]}", *cells))
-    note = Markup(
-        '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling − floor): '
-        "1 is a fresh real sample, 0 is the floor. Complete cases; the second column shows how many there are.</p>"
-    )
-    header = ["Generator", "Datasets finished", *(METRICS[m].title if m in METRICS else m for m in metrics)]
-    return note + _table(header, rows, f"Normalised scores over {len(batch.datasets)} datasets", "wide scores")
-
-
-def bias_section(batch: Batch) -> Piece:
-    """Amplification by sensitive column and group, representation by group, change in association, fairness shifts."""
-    from workbench import plots
-
-    parts = []
-    for dataset in batch.shown:
-        labels = batch.labels(dataset)
-        rows = batch.rows[(batch.rows["dataset"] == dataset) & batch.rows["label"].isin(labels)]
-        rows = rows[rows["metric"].map(lambda name: METRICS.get(name, UNKNOWN).family == "bias")]
-        parts.append(_dataset(batch, dataset))
-        if not rows["value"].notna().any():
-            why = sorted(set(rows["note"]) - {""}) or ["no sensitive column is declared for this dataset"]
-            parts.append(Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip(".")))
-            continue
-        table = summary.aggregate(rows)
-        cards = []
-        for metric in ("bias_amp", "model_bias_amp"):
-            part = rows[(rows["metric"] == metric) & rows["value"].notna()]
-            for key in _bias_keys(part, rows):
-                chosen = part[(part["column"] == key[0]) & (part["group"] == key[1])]
-                readings = table[(table["metric"] == metric) & (table["column"] == key[0]) & (table["group"] == key[1])]
-                title = METRICS[metric].title if metric in METRICS else metric
-                about = key[1] or key[0] or "all sensitive columns"
-                caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, title)
-                figure = plots.bias_by_group(pd.concat([chosen, part[part["column"] == ""]]), metric, keys=[key])
-                cards.append(_figure(figure, _signed(readings, f"{title}, {about}, {dataset}"), caption))
-        parts.append(Markup('<div class="cards">{}</div>').format(Markup("").join(cards)))
-        sentences = _amplifiers(batch.heads[(batch.heads["dataset"] == dataset) & batch.heads["label"].isin(labels)])
-        parts.append(Markup("<p>{}</p>").format(sentences) if sentences else Markup(""))
-        for metric in [m for m in table["metric"].unique() if m not in ("bias_amp", "model_bias_amp", "bias_amp_reverse")]:
-            part = table[(table["metric"] == metric) & (table["column"] != "")]
-            keys = part.assign(size=part["mean"].abs()).groupby(["column", "group"], sort=False)["size"].max()
-            keys = list(keys.sort_values(ascending=False, kind="stable").index[:SHOWN_GROUPS])
-            if keys:
-                keyed = {(r["label"], r["column"], r["group"]): r for r in part.to_dict("records")}
-                body = [
-                    (_name(n), *(_score(keyed.get((n, *k)), False, batch.status(dataset, n), None) for k in keys))
-                    for n in labels
-                ]
-                title = METRICS[metric].title if metric in METRICS else metric
-                headers = [_short(group or column, 60) for column, group in keys]
-                parts.append(
-                    _table(["Generator", *headers], body, f"{title} on {dataset}, largest readings first", "wide scores")
-                )
-    return Piece(Markup("").join(parts))
-
-
-def _bias_keys(part: pd.DataFrame, rows: pd.DataFrame) -> list[tuple[str, str]]:
-    """(column, group) of the panels: each sensitive column and intersection, then the groups that read largest.
-
-    A group is what `representation` lists; cells of a group and a target label are left to the rows.
-    """
-    groups = set(map(tuple, rows.loc[rows["metric"] == "representation", ["column", "group"]].to_numpy()))
-    size = part.assign(size=part["value"].abs()).groupby(["column", "group"], sort=False)["size"].max()
-    keys = [key for key in size.index if key[0] and (not key[1] or not groups or key in groups)]
-    return sorted(keys, key=lambda key: (key[1] != "", -size[key], key))[:SHOWN_GROUPS]
-
-
-def column_section(batch: Batch, worst: int = 8) -> Piece:
-    """The columns whose marginals are kept worst, over all generators that are no controls."""
-    parts = []
-    for dataset in batch.shown:
-        rows = batch.rows[
-            (batch.rows["dataset"] == dataset) & (batch.rows["metric"] == "marginals") & (batch.rows["column"] != "")
-        ]
-        rows = rows[rows["label"].isin(batch.labels(dataset))]
-        parts.append(_dataset(batch, dataset))
-        if not len(rows):
-            parts.append(Markup('<p class="note">No finished cell has readings by column.</p>'))
-            continue
-        table = summary.aggregate(rows)
-        own = table[~table["label"].map(summary.is_control)]
-        order = (own if len(own) else table).groupby("column", sort=False)["mean"].mean().sort_values(kind="stable")
-        columns = list(order.index[:worst])
-        keyed = {(row["label"], row["column"]): row for row in table.to_dict("records")}
-        body = [
-            (_name(n), *(_score(keyed.get((n, c)), False, batch.status(dataset, n), None) for c in columns))
-            for n in batch.labels(dataset)
-        ]  # fmt: skip
-        told = f"Marginals of {dataset} by column, the worst {len(columns)} of {len(order)} first (1 is identical)"
-        parts.append(_table(["Generator", *(_short(c, 60) for c in columns)], body, told, "wide scores"))
-    return Piece(Markup("").join(parts))
-
-
-def facts_section(batch: Batch) -> Piece:
-    """What ran, how long it took and how much memory it needed; versions, machine and hashes."""
-    rows = []
-    for dataset in batch.shown:
-        for name in batch.labels(dataset):
-            part = batch.cells[(batch.cells["dataset"] == dataset) & (batch.cells["label"] == name)]
-            ok = f"{(part['status'] == 'ok').sum()} of {len(part)}"
-            took = [_plain(part[f"{phase}_seconds"].mean(), 2) for phase in ("fit", "sample", "evaluate")]
-            size = [_range(part[column]) for column in ("rows", "train_rows", "test_rows")]
-            rows.append((_name(name), dataset, ok, *size, *took, _plain(part["peak_mb"].max(), 0)))
-    header = ["Generator", "Dataset", "Cells finished", "Synthetic rows", "Train rows", "Test rows"]
-    header += ["Fit, s", "Sample, s", "Evaluate, s", "Peak memory, MB"]
-    out = _table(header, rows, "Mean seconds over cells, and the largest peak memory of any", "wide scores")
-    cells = batch.cells[batch.cells["status"] != "pending"]
-    facts = [(words, _several(cells[name])) for name, words in
-             (("cpu", "Processor"), ("threads", "Threads a cell"), ("python", "Python"), ("host", "Host"))]  # fmt: skip
-    facts.append(
-        ("First and last start (UTC)", " to ".join(sorted({str(cells["started"].min()), str(cells["started"].max())})))
-    )
-    facts += [(f"Version of {name}", told) for name, told in batch.versions.items()]
-    hashes = [
-        (f"{r['label']}, seed {r['seed']}, {r['dataset']}", Markup("<code>{}</code>").format(r["key"][:16]),
-         *(Markup("<code>{}</code>").format(str(r[name])[:16]) for name in ("synthetic_hash", "rows_hash")))
-        for r in cells[(cells["status"] == "ok") & cells["dataset"].isin(batch.shown)].head(SHOWN_HASHES).to_dict("records")
-    ]  # fmt: skip
-    out += _table(["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text")
-    out += Markup(
-        "<details><summary>Hashes of the synthetic tables and of their rows (first 16 digits of sha256)</summary>{}</details>"
-    ).format(_table(["Cell", "Key", "Synthetic table", "Rows"], hashes, "Equal hashes mean equal bytes", "text"))
+                out += Markup('<h4>{}</h4><div class="cards">{}</div>').format(family.title(), Markup("").join(cards))
     return Piece(out)
 
 
-def failure_section(batch: Batch) -> Piece:
+def tradeoff(batch: Batch) -> Piece:
+    """Utility against each reading of closeness to the training rows."""
+    from workbench import plots
+
+    out = Markup("")
+    for part in batch.each():
+        try:
+            utility, closeness = plots.tradeoff_axes(part.rows)
+        except InputError as error:
+            out += part.title + Markup('<p class="note">Not drawn: {}</p>').format(error)
+            continue
+        cards = [
+            _figure(plots.tradeoff(part.rows, utility, [metric]), f"{_spoken(part, utility)} {_spoken(part, metric)}",
+                    Markup("<strong>{}</strong> <span>up: more useful · right: closer to training rows</span>").format(
+                        _title(metric)))
+            for metric in closeness
+        ]  # fmt: skip
+        out += part.title + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
+    return Piece(out)
+
+
+def score_table(batch: Batch) -> Piece:
+    """Generators by metrics: mean over seeds, interval, ceiling and floor; the best of each column is starred."""
+    out = _across(batch) if len(batch.datasets) > 1 else Markup("")
+    for part in batch.each():
+        metrics, notes = list(part.heads["metric"].unique()), []
+        keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
+        best = {metric: _best(part.heads[part.heads["metric"] == metric], metric) for metric in metrics}
+        lines = [
+            (_name(label, status), *(_score(keyed.get((label, m)), label in best[m], status, notes) for m in metrics))
+            for label, status in part.labels.items()
+        ]
+        ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
+        for end, told in (("ceiling", "a fresh real sample"), ("floor", "what the metric sees is destroyed")):
+            lines.append(
+                (Markup("{}<small>{}</small>").format(end.title(), told), *(number(ends.loc[m, end]) for m in metrics))
+            )
+        header = ["Generator", *(Markup("{}<small>{}</small>").format(_title(m), _direction(m)) for m in metrics)]
+        listed = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
+        out += part.title + _table(header, lines, f"Scores on {part.name}: mean over seeds, 95% interval below", "scores")
+        out += Markup('<ol class="note">{}</ol>').format(listed) if notes else Markup("")
+        idle = part.idle.assign(note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip("."))
+        told = "; ".join(f"{_title(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
+        out += Markup('<p class="note">Not applicable here: {}.</p>').format(told) if told else Markup("")
+    return Piece(out)
+
+
+def _across(batch: Batch) -> Markup:
+    """Mean over datasets of (score - floor) / (ceiling - floor), where that is informative."""
+    heads = batch.heads[~batch.heads["note"].map(_unreadable).astype(bool)]
+    gap = (heads["ceiling"] - heads["floor"]).where(lambda g: g.abs() > 1e-9)
+    mean = (
+        heads.assign(score=(heads["mean"] - heads["floor"]) / gap).groupby(["label", "metric"])["score"].agg(["mean", "count"])
+    )
+    metrics = [m for m in heads["metric"].unique() if METRICS.get(m, UNKNOWN).direction != "zero"]
+    ran = batch.cells.groupby("label")["dataset"].nunique()
+    done = batch.cells[batch.cells["status"] == "ok"].groupby("label")["dataset"].nunique()
+    lines = []
+    for label in summary.ordered(batch.cells["label"])[:LABELS]:
+        found = [mean.loc[(label, m)] if (label, m) in mean.index else None for m in metrics]
+        told = [
+            Markup("{}<small>{:.0f} datasets</small>").format(number(f["mean"]), f["count"]) if f is not None else "–"
+            for f in found
+        ]
+        lines.append((_name(label), f"{done.get(label, 0)} of {ran[label]}", *told))
+    told = (
+        '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling − floor): 1 is a fresh real '
+        "sample, 0 is the floor. Datasets without a reading are left out of a mean; the counts say how many are in it.</p>"
+    )
+    header = ["Generator", "Datasets finished", *map(_title, metrics)]
+    return Markup(told) + _table(header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores")
+
+
+def bias(batch: Batch) -> Piece:
+    """Amplification by sensitive column, intersection and group; then every other bias metric by column and group."""
+    from workbench import plots
+
+    out = Markup("")
+    for part in batch.each():
+        out += part.title
+        rows = part.rows[part.rows["metric"].map(lambda metric: METRICS.get(metric, UNKNOWN).family == "bias")]
+        if not rows["value"].notna().any():
+            why = sorted(set(rows["note"]) - {""}) or ["no finished cell has a sensitive column"]
+            out += Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip("."))
+            continue
+        groups = set(map(tuple, rows.loc[rows["metric"] == "representation", ["column", "group"]].to_numpy()))
+        for metric in [m for m in METRICS if m in set(rows["metric"]) and m != "bias_amp_reverse"]:
+            one = rows[(rows["metric"] == metric) & (rows["column"] != "")]
+            # Cells of a group and an outcome stay in the rows: only what `representation` lists is a group.
+            one = one[[not group or not groups or (column, group) in groups
+                       for column, group in one[["column", "group"]].itertuples(index=False)]]  # fmt: skip
+            size = one.assign(size=one["value"].abs()).groupby(["column", "group"], sort=False)["size"].max()
+            keys = sorted(size.dropna().index, key=lambda key: (key[1] != "", -size[key], key))
+            if metric == "bias_amp" and keys:
+                out += _amplifiers(part.heads)
+                limit, cards = plots.reach(one, keys[:PANELS]), []
+                for key in keys[:PANELS]:
+                    figure = plots.bias_by_group(one, metric, keys=[key], limit=limit)
+                    told = summary.aggregate(one[(one["column"] == key[0]) & (one["group"] == key[1])]).to_dict("records")
+                    alt = ", ".join(f"{r['label']} {number(r['mean'])} ({_sign(r)})" for r in told if np.isfinite(r["mean"]))
+                    about = key[1] or key[0]
+                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, _title(metric))
+                    cards.append(_figure(figure, f"{_title(metric)}, {about}: {alt}.", caption))
+                out += Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
+            if keys:
+                more = f", {COLUMNS} of {len(keys)}" if len(keys) > COLUMNS else ""
+                caption = f"{_title(metric)} on {part.name} by sensitive column and group, largest first{more}"
+                out += part.table(one, keys[:COLUMNS], caption, signed=metric.endswith("bias_amp"))
+    return Piece(out)
+
+
+def worst_columns(batch: Batch) -> Piece:
+    """The columns whose marginals are kept worst, on average over all generators that are no controls."""
+    out = Markup("")
+    for part in batch.each():
+        rows = part.rows[(part.rows["metric"] == "marginals") & (part.rows["column"] != "")]
+        own = rows[~rows["label"].map(summary.is_control)]
+        order = (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
+        caption = (
+            f"Marginals of {part.name} by column, the worst {min(COLUMNS, len(order))} of {len(order)} first (1: identical)"
+        )
+        table = part.table(rows, [(column, "") for column in order.index[:COLUMNS]], caption) if len(order) else Markup(
+            '<p class="note">No finished cell has readings by column.</p>')  # fmt: skip
+        out += part.title + table
+    return Piece(out)
+
+
+def run_facts(batch: Batch) -> Piece:
+    """What ran, how long it took and how much memory it needed; versions, machine and hashes."""
+    lines, hashes = [], []
+    for part in batch.each():
+        for label in part.labels:
+            cells = part.cells[part.cells["label"] == label]
+            took = [_plain(cells[f"{phase}_seconds"].mean(), 2) for phase in ("fit", "sample", "evaluate")]
+            size = [_range(cells[column]) for column in ("rows", "train_rows", "test_rows")]
+            ok = f"{(cells['status'] == 'ok').sum()} of {len(cells)}"
+            lines.append((_name(label), part.name, ok, *size, *took, _plain(cells["peak_mb"].max(), 0)))
+        hashes += part.cells[part.cells["status"] == "ok"].to_dict("records")
+    header = ["Generator", "Dataset", "Cells finished", "Synthetic rows", "Train rows", "Test rows"]
+    header += ["Fit, s", "Sample, s", "Evaluate, s", "Peak memory, MB"]
+    out = _table(header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores")
+    ran = batch.cells[batch.cells["status"] != "pending"]
+    names = {"cpu": "Processor", "threads": "Threads of a cell", "python": "Python", "started": "Started (UTC)"}
+    facts = [(words, _range(ran[name])) for name, words in names.items()]
+    facts += [(f"Version of {name}", version) for name, version in batch.versions.items()]
+    out += _table(["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text")
+    code = Markup("<code>{}</code>").format
+    lines = [
+        (
+            f"{r['label']}, seed {r['seed']}, {r['dataset']}",
+            *(code(str(r[n])[:16]) for n in ("key", "synthetic_hash", "rows_hash")),
+        )
+        for r in hashes[:HASHES]
+    ]
+    table = _table(
+        ["Cell", "Key", "Synthetic table", "Rows"], lines, "First 16 digits of sha256; equal hashes mean equal bytes", "text"
+    )
+    return Piece(out + Markup("<details><summary>Hashes of {} of {}</summary>{}</details>").format(
+        len(lines), _plural(len(hashes), "finished cell"), table))  # fmt: skip
+
+
+def failures(batch: Batch) -> Piece:
     """Every cell that is not ok: status, phase and last line."""
     bad = batch.cells[batch.cells["status"] != "ok"]
     if not len(bad):
         return Piece(Markup("<p>Every cell finished: no generator was skipped, stopped or failed.</p>"))
-    rows = [
+    lines = [
         (_name(r["label"]), r["dataset"], r["seed"], r["status"], r["phase"] or "–", _short(r["reason"] or "–", 300))
-        for r in bad.head(SHOWN_FAILURES).to_dict("records")
+        for r in bad.head(FAILURES).fillna({"phase": "", "reason": ""}).to_dict("records")
     ]
-    told = f"{len(bad)} of {len(batch.cells)} cells gave no score" + (
-        f"; the first {len(rows)}" if len(bad) > len(rows) else ""
+    told = f"{len(bad):,} of {_plural(len(batch.cells), 'cell')} gave no score" + (
+        f", the first {FAILURES}" * (len(bad) > FAILURES)
     )
-    return Piece(_table(["Generator", "Dataset", "Seed", "Status", "Phase", "Last line"], rows, told, "wide text"))
+    return Piece(_table(["Generator", "Dataset", "Seed", "Status", "Phase", "Last line"], lines, told, "text"))
 
 
-def reading_section(batch: Batch) -> Piece:
-    """How to read each metric on this page: from the metric's own registration and docstring."""
-    items = []
-    for metric in batch.heads["metric"].unique():
-        entry = METRICS.get(metric)
-        if entry is None:
-            continue
-        floor = {"permuted": "every column permuted on its own", "uniform": "uniform columns", "copy": "a raw copy of train"}
-        told = f"{DIRECTION[entry.direction].capitalize()}. Held against {entry.reads}; floor: {floor.get(entry.floor, entry.floor)}."
-        items.append(
-            Markup("<details><summary><strong>{}</strong> <code>{}</code> {}</summary><p>{}</p><pre>{}</pre></details>").format(
-                entry.title, metric, BETTER[entry.direction], told, _docstring(entry.function)
-            )
+def readings(batch: Batch) -> Piece:
+    """How to read each metric on this page: from its registration and its function's docstring."""
+    floors = {"permuted": "each column permuted on its own", "uniform": "uniform columns", "copy": "a raw copy of train"}
+    out = Markup("")
+    for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
+        entry = METRICS[metric]
+        told = (
+            f"{_direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
         )
-    return Piece(Markup('<div class="readings">{}</div>').format(Markup("").join(items)))
+        out += Markup("<details><summary><strong>{}</strong> <code>{}</code></summary><p>{}</p><pre>{}</pre></details>").format(
+            entry.title, metric, told, _docstring(entry.function))  # fmt: skip
+    return Piece(out)
 
 
 def _docstring(where: str) -> str:
-    """A function's docstring, read off the source so that no learner or fairness library is imported for it."""
-    import ast
-    from importlib.util import find_spec
-    from inspect import cleandoc
-
+    """A function's docstring, read off its source: importing it would import its libraries."""
     module, name = where.split(":")
-    tree = ast.parse(Path(find_spec(module).origin).read_text(encoding="utf-8"))
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    return cleandoc(ast.get_docstring(found[0]) or "") if found else ""
+    source = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return next((ast.get_docstring(f) or "" for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == name), "")
 
 
-def _score(row, best: bool, status: str, notes: list | None) -> Markup:
-    """A table cell: number and interval; a reason where there is none, listed in `notes` (or written out without)."""
+def _score(row, best: bool, status: str, notes: list[str] | None = None) -> Markup:
+    """A table cell: number and interval, or why there is none: written out, or as a number into `notes`."""
     if row is None:
         return Markup('<span class="none">{}</span>').format(status or "not measured")
-    note, mark = row["note"], Markup("")
-    told = not np.isfinite(row["mean"]) or _uninformative(note)
-    if told and notes is not None and note:
-        if note not in notes:
-            notes.append(note)
-        mark = Markup("<sup>{}</sup>").format(notes.index(note) + 1)
-    if not np.isfinite(row["mean"]):
-        word = _uninformative(note) or "no value"
-        return Markup('<span class="none">{}{}</span>').format(
-            word if notes is not None or not note else _short(note, 80), mark
-        )
-    out = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
-    if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-        out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
-    return out + (Markup('<small class="none">{}{}</small>').format(_uninformative(note), mark) if told else Markup(""))
+    out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
+    if not missing:
+        out = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
+        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+            out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
+    if missing or _unreadable(note):
+        word, mark = _unreadable(note) or (note.split(":")[0] if missing else "") or "no value", ""
+        if notes is not None and note:
+            # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
+            start = f"{_title(row['metric'])}: {word}"
+            place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
+            if place > len(notes):
+                notes.append(f"{_title(row['metric'])}: {note}")
+            mark = f" ({place})"
+        out += Markup('<small class="none">{}{}</small>').format(word if notes is not None else _short(note or word, 90), mark)
+    return out
 
 
-def _uninformative(note: str) -> str:
-    """The note's opening words where they say that a number, if any, must not be read; otherwise ""."""
-    return next((words for words in ("not informative", "uninformative", "insufficient") if str(note).startswith(words)), "")
-
-
-def _best(heads: pd.DataFrame, metric: str) -> set[str]:
-    """Labels of the best generator in a column, and of those whose number prints alike; controls do not compete."""
-    own = heads[
-        ~heads["label"].map(summary.is_control) & heads["mean"].notna() & ~heads["note"].map(_uninformative).astype(bool)
-    ]
-    if len(own) < 2:
-        return set()
-    badness = summary.badness(own["mean"], METRICS.get(metric, UNKNOWN).direction)
-    best = own.loc[badness.idxmin(), "mean"]
-    return set(own.loc[own["mean"].map(number) == number(best), "label"])
-
-
-def _spoken(heads: pd.DataFrame, metric: str, dataset: str) -> str:
-    """A figure in one or two sentences, for readers who do not see it."""
-    entry = METRICS.get(metric, UNKNOWN)
-    known = heads[heads["mean"].notna()]
-    title = f"{entry.title or metric} on {dataset}, {DIRECTION[entry.direction]}"
-    if not len(known):
-        return f"{title}: no reading."
-    order = known.loc[summary.badness(known["mean"], entry.direction).sort_values(kind="stable").index]
-    ends = [f"{name} {number(known[name].mean())}" for name in ("floor", "ceiling") if known[name].notna().any()]
-    told = ", ".join(f"{row['label']} {number(row['mean'])}" for row in order.to_dict("records"))
-    return f"{title}. Best first: {told}." + (f" {', '.join(ends)}.".capitalize() if ends else "")
-
-
-def _signed(readings: pd.DataFrame, title: str) -> str:
-    told = [f"{r['label']} {number(r['mean'])} ({_sign(r)})" for r in readings.to_dict("records") if np.isfinite(r["mean"])]
-    return f"{title}: {', '.join(told)}."
-
-
-def _sign(row) -> str:
-    """What an interval around zero says in words."""
-    if not np.isfinite(row["low"]) or not np.isfinite(row["high"]):
-        return "amplified" if row["mean"] > 0 else "dampened" if row["mean"] < 0 else "unchanged"
-    return "amplified" if row["low"] > 0 else "dampened" if row["high"] < 0 else "not told from zero"
-
-
-def _amplifiers(heads: pd.DataFrame) -> str:
-    part = heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()]
-    told = {}
-    for row in part.to_dict("records"):
-        told.setdefault(_sign(row), []).append(f"{row['label']} ({interval(row)})")
-    words = {
-        "amplified": "Amplified by",
-        "dampened": "Dampened by",
-        "not told from zero": "Not told from zero:",
-        "unchanged": "Unchanged:",
-    }
-    return " ".join(f"{start} {_listed(told[sign])}." for sign, start in words.items() if sign in told)
-
-
-def _figure(figure, alt: str, caption: str | Markup = "", kind: str = "") -> Markup:
-    """An SVG image with its alternative text; as a picture inside an img element it can run nothing."""
-    import matplotlib as mpl
-
-    from workbench.plots import STYLE
-
-    buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", buffer.getvalue())
-    width, height = (round(100 * inches) for inches in figure.get_size_inches())
-    data = base64.b64encode(svg.encode()).decode()
-    return Markup(
-        '<figure class="{}"><img width="{}" height="{}" alt="{}" src="data:image/svg+xml;base64,{}">{}</figure>'
-    ).format(kind, width, height, alt, data, Markup("<figcaption>{}</figcaption>").format(caption) if caption else "")
-
-
-def _table(header: Iterable, rows: Iterable[Iterable], caption: str, kind: str = "") -> Markup:
-    """A table in a box of its own that scrolls sideways; the first cell of a row is its header."""
-    cell, lead = Markup("<td>{}</td>"), Markup('<th scope="row">{}</th>')
-    top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
-    lines = [Markup("<tr>{}</tr>").format(Markup("").join([lead.format(r[0]), *(cell.format(v) for v in r[1:])])) for r in rows]
-    return Markup(
-        '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
-    ).format(kind, caption, caption, top, Markup("").join(lines))
-
-
-def _dataset(batch: Batch, dataset: str) -> Markup:
-    return Markup("<h3>{}</h3>").format(dataset) if len(batch.datasets) > 1 else Markup("")
-
-
-def _name(label: str, status: str = "") -> Markup:
-    kind = Markup("<small>control</small>") if summary.is_control(label) else Markup("")
-    return Markup("{}{}{}").format(label, kind, Markup('<small class="bad">{}</small>').format(status) if status else "")
-
-
-def _state(row) -> Markup:
-    return Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
-        row["state"].replace(" ", "-"), STATES[row["state"]], row["state"], row["reason"]
+def _unreadable(note: str) -> str:
+    """The words that open a note which says that a number, if any, must not be read; otherwise ""."""
+    return next(
+        (
+            words
+            for words in ("not informative", "uninformative", "insufficient", "not applicable", "error")
+            if str(note).startswith(words)
+        ),
+        "",
     )
 
 
-def _metric_head(metric: str) -> Markup:
-    entry = METRICS.get(metric, UNKNOWN)
-    return Markup("{}<small>{} {}</small>").format(entry.title or metric, BETTER[entry.direction], DIRECTION[entry.direction])
+def _best(heads: pd.DataFrame, metric: str) -> set[str]:
+    """Labels of the best generator, and of those whose number prints alike; controls do not compete."""
+    own = heads[~heads["label"].map(summary.is_control) & heads["mean"].notna() & ~heads["note"].map(_unreadable).astype(bool)]
+    if len(own) < 2:
+        return set()
+    best = own.loc[summary.badness(own["mean"], METRICS.get(metric, UNKNOWN).direction).idxmin(), "mean"]
+    return set(own.loc[own["mean"].map(number) == number(best), "label"])
+
+
+def _spoken(part: Part, metric: str) -> str:
+    """A metric's readings in two sentences, for those who do not see the figure."""
+    heads = part.heads[(part.heads["metric"] == metric) & part.heads["mean"].notna()]
+    order = summary.badness(heads["mean"], METRICS.get(metric, UNKNOWN).direction).sort_values(kind="stable").index
+    told = ", ".join(f"{row['label']} {number(row['mean'])}" for row in heads.loc[order].to_dict("records")) or "no reading"
+    ends = [f"{end} {number(heads[end].mean())}" for end in ("floor", "ceiling") if heads[end].notna().any()]
+    return f"{_title(metric)} on {part.name}, {_direction(metric)[2:]}. Best first: {told}. {', '.join(ends).capitalize()}."
+
+
+def _sign(row) -> str:
+    """What an interval around zero says, in words."""
+    low, high = (row[end] if np.isfinite(row[end]) else row["mean"] for end in ("low", "high"))
+    return "amplified" if low > 0 else "dampened" if high < 0 else "no clear change"
+
+
+def _amplifiers(heads: pd.DataFrame) -> Markup:
+    """Who amplifies and who dampens over all sensitive columns, one sentence each."""
+    told = {}
+    for row in heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()].to_dict("records"):
+        told.setdefault(_sign(row), []).append(f"{row['label']} ({interval(row)})")
+    words = {"amplified": "Amplified by", "dampened": "Dampened by", "no clear change": "No clear change by"}
+    items = [
+        Markup("<li><strong>{}</strong> {}.</li>").format(start, _listed(told[s])) for s, start in words.items() if s in told
+    ]
+    return Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
+
+
+def _figure(figure, alt: str, caption: Markup) -> Markup:
+    """An SVG image with its alternative text; inside an img element it can run nothing."""
+    from workbench.plots import svg
+
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
+    data = base64.b64encode(_slim(svg(figure)).encode()).decode()
+    return Markup(
+        '<figure><img width="{}" height="{}" alt="{}" src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
+    ).format(width, height, alt, data, caption)
+
+
+def _slim(svg: str) -> str:
+    """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of a point."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
+    svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", svg)
+    return re.sub(r">\s+<", "><", svg)
+
+
+def _table(header: Iterable, lines: Iterable[Iterable], caption: str, kind: str) -> Markup:
+    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header."""
+    top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
+    body = Markup("").join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
+        )
+        for first, *rest in lines
+    )
+    return Markup(
+        '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
+    ).format(kind, caption, caption, top, body)
+
+
+def _name(label: str, status: str = "") -> Markup:
+    out = Markup("{}<small>control</small>" if summary.is_control(label) else "{}").format(label)
+    return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
+
+
+def _status(cells: pd.DataFrame) -> str:
+    bad = cells.loc[cells["status"] != "ok", "status"]
+    return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
+
+
+def _title(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def _direction(metric: str) -> str:
+    return {"up": "↑ higher is better", "down": "↓ lower is better", "zero": "→ zero is best"}[
+        METRICS.get(metric, UNKNOWN).direction
+    ]
 
 
 def _range(values: pd.Series) -> str:
-    values = values.dropna()
-    if not len(values):
-        return "–"
-    return f"{values.min():,}" if values.min() == values.max() else f"{values.min():,} to {values.max():,}"
-
-
-def _several(values: pd.Series) -> str:
-    values = [str(value) for value in pd.unique(values.dropna())]
-    return ", ".join(_short(value, 120) for value in values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
+    """The one value, or the least and the largest."""
+    ends = [
+        f"{end:,}" if isinstance(end, int | np.integer) else str(end) for end in (values.dropna().min(), values.dropna().max())
+    ]
+    return "–" if values.isna().all() else " to ".join(dict.fromkeys(ends))
 
 
 def _plain(value: float, digits: int) -> str:
@@ -611,11 +571,7 @@ def _plain(value: float, digits: int) -> str:
 
 
 def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _verb(words: list[str], one: str, many: str) -> str:
-    return one if len(words) == 1 else many
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def _plural(count: int, word: str) -> str:

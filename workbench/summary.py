@@ -26,7 +26,7 @@ def aggregate(rows: pd.DataFrame, by: Iterable[str] = ("dataset", "label", "metr
     """One row for each combination of `by`: mean, low, high (the interval above), floor, ceiling, seeds, note.
 
     Missing values are left out of the mean; `seeds` counts the values in it. With one seed the interval is the cell's own.
-    `note` is the most frequent reason that a row carries, "" if none does.
+    `note` is one that most rows carry a like of (the most frequent), "" where half of them carry none.
     """
     by = list(by)
     frame = rows.assign(w=((rows["high"] - rows["low"]) / 3.92) ** 2)
@@ -43,6 +43,7 @@ def aggregate(rows: pd.DataFrame, by: Iterable[str] = ("dataset", "label", "metr
     notes = noted.groupby([*by, "note"], sort=True, observed=True, dropna=False).size().sort_values(kind="stable")
     notes = notes.reset_index("note")["note"]
     out["note"] = notes[~notes.index.duplicated(keep="last")].reindex(out.index).fillna("") if len(notes) else ""
+    out.loc[(frame["note"].fillna("") != "").groupby([frame[b] for b in by], sort=False).mean() <= 0.5, "note"] = ""
     return out.drop(columns=["s2", "w"]).reset_index()
 
 
@@ -128,7 +129,7 @@ class Gate:
             "at most": (high <= limit, low > limit),
             "within": (-limit <= low and high <= limit, low > limit or high < -limit),
         }[self.test]
-        told = f"{self.title} {interval(row)}, {self.test} {'±' if self.test == 'within' else ''}{limit:g} asked"
+        told = f"{self.title} {interval(row)}, asked: {self.test} {'±' if self.test == 'within' else ''}{limit:g}"
         return ("meets" if inside else "fails" if outside else "undecided"), told
 
 
@@ -154,43 +155,36 @@ USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
 
 
 def verdicts(heads: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """One row for each row of `labels` (dataset, label) and use: state and reason.
+    """One row for each row of `labels` (dataset, label) and use: its state, the gates that decide it, the reason in words.
 
     A use fails with its first failing gate, is undecided where an interval straddles a limit, and counts as not measured
-    while any of its gates is. Gates on bias are left out for datasets without any reading of bias (no sensitive column).
+    while any of its gates is. Gates that do not apply (no sensitive column, a regression target) are left out.
     """
-    known = {key: row for key, row in zip(zip(heads["dataset"], heads["label"], heads["metric"], strict=True),
-                                          heads.to_dict("records"), strict=True)}  # fmt: skip
-    families = heads["metric"].map(lambda name: METRICS.get(name, UNKNOWN).family)
-    biased = set(heads.loc[families == "bias", "dataset"])
+    known = {(row["dataset"], row["label"], row["metric"]): row for row in heads.to_dict("records")}
     records = []
-    for dataset, name in labels[["dataset", "label"]].itertuples(index=False):
+    for dataset, label in labels[["dataset", "label"]].itertuples(index=False):
         for use, (_, gates) in USES.items():
-            asked = [g for g in gates if dataset in biased or METRICS.get(g.metric, UNKNOWN).family != "bias"]
-            read = [gate.read(known.get((dataset, name, gate.metric))) for gate in asked]
-            for state in ("fails", "undecided", "not measured", "meets"):
-                reasons = [words for got, words in read if got == state]
-                if reasons:
-                    records.append((dataset, name, use, state, "; ".join(reasons)))
-                    break
-    return pd.DataFrame(records, columns=["dataset", "label", "use", "state", "reason"])
+            rows = [(gate, known.get((dataset, label, gate.metric))) for gate in gates]
+            apply = [(gate, row) for gate, row in rows if row is None or not row["note"].startswith("not applicable")]
+            read = [(gate.title, *gate.read(row)) for gate, row in apply or rows]
+            state = next(s for s in ("fails", "undecided", "not measured", "meets") if any(s == got for _, got, _ in read))
+            # Where a gate is missing, the others are told too: a use that is not measured may still be half cleared.
+            told = [words for _, got, words in read if got == state or (state == "not measured" and got == "meets")]
+            gates_named = [title for title, got, _ in read if got == state]
+            records.append((dataset, label, use, state, gates_named, "; ".join(told)))
+    return pd.DataFrame(records, columns=["dataset", "label", "use", "state", "gates", "reason"])
 
 
 def number(value: float) -> str:
-    """Three decimals, or two significant digits where three decimals would hide them; a true minus sign.
+    """Three decimals, fewer for large numbers, with a true minus sign.
 
-    >>> number(0.91234), number(-0.0004), number(12345.6)
-    ('0.912', '−0.0004', '12,346')
+    >>> number(0.91234), number(-0.0004), number(12345.6), number(float("nan"))
+    ('0.912', '0.000', '12,346', '–')
     """
-    if value is None or not np.isfinite(value):
+    if not np.isfinite(value):
         return "–"
-    if abs(value) >= 1000:
-        text = f"{value:,.0f}"
-    elif 0 < abs(value) < 0.001:
-        text = f"{value:.1g}" if abs(value) < 1e-4 else f"{value:.4f}"
-    else:
-        text = f"{value:.3f}"
-    return text.replace("-", "−")
+    digits = 3 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def interval(row) -> str:
