@@ -11,8 +11,8 @@ from workbench.encode import Features
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import auc, clopper_pearson, from_influence, wilson
 
-MAX_SYNTHETIC = 3000  # rows whose nearest neighbours are looked up
-MAX_MEMBERS = 1500
+MAX_SYNTHETIC = 2000  # rows whose nearest neighbours are looked up
+MAX_MEMBERS = 1000
 MIN_MEMBERS = 30
 ROUNDING = 1e-6  # distances in standard deviations below which float32 features are equal
 MAX_CELLS = 50_000_000  # floats in a matrix of features: 200 MB
