@@ -90,7 +90,7 @@ class Grid:
 @dataclass(frozen=True)
 class Plan:
     """A grid's cells with what they run on. data: dataset name -> Dataset. inputs: (dataset, label) -> what keys hash.
-    modules: label -> what its cells import from other packages.
+    modules: label -> what its cells import from other packages. home: where plug-ins' paths start.
     """
 
     grid: Grid
@@ -98,6 +98,7 @@ class Plan:
     data: dict = field(repr=False)
     inputs: dict = field(repr=False)
     modules: dict = field(repr=False)
+    home: Path = Path()
 
     @property
     def imports(self) -> list[str]:
@@ -129,7 +130,7 @@ def plan(grid: Grid) -> Plan:
                 )
                 for seed in grid.seeds
             ]  # fmt: skip
-    return Plan(grid, cells, loaded, inputs, {label: modules for label, (_, modules) in used.items()})
+    return Plan(grid, cells, loaded, inputs, {label: modules for label, (_, modules) in used.items()}, grid.folder)
 
 
 def read(folder: Path | str) -> Grid:

@@ -137,7 +137,7 @@ def run_kernel(connection_file: str, memory: int) -> None:
 
     _limit_memory(memory)
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
-    app = IPKernelApp.instance(connection_file=connection_file)
+    app = IPKernelApp.instance(connection_file=connection_file, parent_handle=1)  # 1: no notice, no thread that polls it
     app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
     app.start()
 

@@ -67,17 +67,29 @@ def run(
     with _lock(folder, wait), _explained(folder):
         shutil.rmtree(folder / ".tmp", ignore_errors=True)
         plan = grids.plan(grid)
-        _check_parameters()
-        _write_json(folder / "plan.json", _plan_record(plan))
         pending = pending_cells(plan, retry_failed)
         before = len(plan.cells) - len(pending)
-        if pending:
-            if backend is None:
-                backend = _backend(workers, scheduler, grid.threads)
-            with _Watch(folder, len(plan.cells), before, backend, progress) as watch:
-                _run_all(plan, pending, backend, watch)
+        run_cells(plan, pending, workers, progress, scheduler, before, backend)
         counts = Counter(status_of(folder, {cell.key for cell in plan.cells}).values())
     return Summary({status: counts[status] for status in STATUSES if counts[status]}, before, time.time() - began)
+
+
+def run_cells(
+    plan: grids.Plan,
+    cells: list[grids.Cell],
+    workers: int | None = None,
+    progress: bool = True,
+    scheduler: str | None = None,
+    before: int = 0,
+    backend=None,
+) -> None:
+    """Run `cells` of a plan and store them in its folder, which the caller holds alone."""
+    _check_parameters()
+    _write_json(plan.grid.folder / "plan.json", _plan_record(plan))
+    if cells:
+        backend = backend or _backend(workers, scheduler, plan.grid.threads)
+        with _Watch(plan.grid.folder, len(cells) + before, before, backend, progress) as watch:
+            _run_all(plan, cells, backend, watch)
 
 
 def _run_all(plan: grids.Plan, pending: list[grids.Cell], backend, watch: _Watch) -> None:
@@ -140,7 +152,7 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
         files = snapshot(plan.data[cell.dataset])
         name = provenance.digest(grids.canonical(inputs["data"]))[:16]
         snapshots[cell.dataset] = {"hash": f"d{name}", "files": files}
-    place, files, generator = grids.plugin(plan.grid.folder, cell.generator), {}, cell.generator
+    place, files, generator = grids.plugin(plan.home, cell.generator), {}, cell.generator
     if place:
         path, class_name = place
         files, generator = {path.name: path.read_text(encoding="utf-8")}, f"./{path.name}:{class_name}"
