@@ -21,6 +21,7 @@ from workbench.card import Card
 from workbench.datasets import Dataset
 from workbench.encode import Marginal, from_float, to_float
 from workbench.metrics import METRICS, Metric, Row, Trial, get
+from workbench.metrics.models import one_thread
 from workbench.results import to_table
 from workbench.schema import KINDS, Column, InputError, Schema, nearest
 
@@ -43,14 +44,12 @@ def evaluate(
     hold are made missing, and the card's notes count them. Raises InputError for missing or surplus columns and for
     unknown metrics.
     """
-    from threadpoolctl import threadpool_limits
-
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
     table, notes = read_table(synthetic, data.schema)
     trial = Trial(data.train, data.test, table, data.schema, seed)
     functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
     frames = []
-    with threadpool_limits(1):
+    with one_thread(), np.errstate(over="ignore", invalid="ignore"):  # nobody has checked how large the numbers are
         for function in progress(functions) if progress else functions:
             group = {name: metric for name, metric in chosen.items() if metric.function == function}
             frames.append(_with_references(group, trial))
@@ -194,7 +193,8 @@ def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[
         alone = Schema((column,))
         values = table[[column.name]].reset_index(drop=True)
         try:
-            columns[column.name] = alone.cast(values)[column.name]
+            with np.errstate(invalid="ignore"):
+                columns[column.name] = alone.cast(values)[column.name]
         except InputError:
             columns[column.name] = alone.cast(_coerced(values, column))[column.name]
             lost = int((values[column.name].notna() & columns[column.name].isna()).sum())

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,6 @@ def fit(
     order), for the task "classification", predicted values, shape (rows, 1), for "regression"."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
-    from threadpoolctl import threadpool_limits
 
     is_label = task == "classification"
     if learner == "logistic":
@@ -73,12 +73,12 @@ def fit(
         train = np.where(np.isnan(train).all(axis=0), 0, train)  # its binning refuses a column without any value
         boosting = HistGradientBoostingClassifier if is_label else HistGradientBoostingRegressor
         model = boosting(categorical_features=categorical if any(categorical) else None, random_state=seed)
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that stops before it has converged is a reading like any other
         model.fit(train, y)
 
     def predict(matrix: np.ndarray) -> np.ndarray:
-        with threadpool_limits(1):
+        with one_thread():
             return model.predict_proba(matrix) if is_label else model.predict(matrix)[:, None]
 
     return predict
@@ -90,6 +90,19 @@ def matrices(features: Features, tables: list[pd.DataFrame], learner: str) -> li
         if learner == "logistic":
             return [np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6) for table in tables]
         return [features.ordinal(table).clip(-1e30, 1e30) for table in tables]
+
+
+def one_thread():
+    """A context in which linear algebra and boosting run on one thread."""
+    return _thread_pools().limit(limits=1)
+
+
+@cache
+def _thread_pools():
+    import sklearn.ensemble  # noqa: F401 (the pools are looked up once, so the libraries must be there)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _fit_and_predict(
