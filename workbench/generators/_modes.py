@@ -34,7 +34,7 @@ class Mixture:
     bias: np.ndarray
 
     @classmethod
-    def fit(cls, values: np.ndarray, counts: np.ndarray, components: int = 10, iterations: int = 200) -> Mixture:
+    def fit(cls, values: np.ndarray, counts: np.ndarray, components: int = 10, iterations: int = 300) -> Mixture:
         """Variational Bayes on distinct sorted `values`, shape (n,), that occur `counts` times, shape (n,).
 
         A truncated Dirichlet process with concentration 0.001 leaves unneeded components with almost no weight. Priors
@@ -43,7 +43,7 @@ class Mixture:
         components = min(components, len(values))
         total = counts.sum()
         prior_mean = counts @ values / total
-        prior_variance = counts @ (values - prior_mean) ** 2 / max(total - 1, 1)
+        prior_variance = counts @ (values - prior_mean) ** 2 / max(total - 1, 1) or 1.0
         responsibilities, mass = _nearest_centre(values, counts, components), np.zeros(components)
         for _ in range(iterations):
             weighted = counts[:, None] * responsibilities
@@ -62,7 +62,7 @@ class Mixture:
             left = (rest / (stick + rest)).cumprod()
             weights = stick / (stick + rest) * np.append(1, left[:-1])
             mixture = cls(weights / weights.sum(), means, deviations, log_weights - np.log(deviations) + spread / 2)
-            if np.abs(mass - before).max() < 1e-5 * total:
+            if np.abs(mass - before).max() < 1e-6 * total:
                 break
             responsibilities = mixture.responsibilities(values)
         return mixture
@@ -93,7 +93,7 @@ def _nearest_centre(values: np.ndarray, counts: np.ndarray, components: int) -> 
 class NumberModes:
     """One column of numbers or dates as (offset, mode), fitted on its floats with NaN for missing."""
 
-    def __init__(self, values: np.ndarray, components: int, min_weight: float, points: int = 2048):
+    def __init__(self, values: np.ndarray, components: int, min_weight: float, points: int = 1024):
         self.marginal = Marginal.fit(values)
         distinct, counts = np.unique(self.marginal.values, return_counts=True)
         self.centre, self.scale = 0.0, 1.0
@@ -181,7 +181,7 @@ class TableModes:
         return str(wanted) == "True" if self.schema[name].kind == "boolean" else str(wanted)
 
     def decode(
-        self, offsets: np.ndarray, codes: np.ndarray, rng: np.random.Generator, asked: Mapping[str, object]
+        self, offsets: np.ndarray, codes: np.ndarray, rng: np.random.Generator, asked: Mapping[str, object] | None = None
     ) -> pd.DataFrame:
         """A table; where a column is `asked` for one of the labels that share a code, all of them become that label."""
         position = {name: j for j, name in enumerate(self.schema.names)}
@@ -189,7 +189,7 @@ class TableModes:
         if self.labels:
             labels = [used[codes[:, position[name]]] for name, used in zip(self.labels, self._used, strict=True)]
             columns.update(self._codes.decode(np.column_stack(labels), rng))
-        for name, wanted in asked.items():
+        for name, wanted in (asked or {}).items():
             if wanted is not None and self._is_shared(name, wanted):
                 shared = codes[:, position[name]] == self.label_code(name, wanted)
                 columns[name] = columns[name].mask(shared, self._as_label(name, wanted))

@@ -1,0 +1,243 @@
+"""Our CTGAN against the ctgan package on Adult: seconds for the transformation and an epoch, and quality at equal epochs.
+
+Both train with the same batch size, layers and threads in processes of their own, and take turns epoch by epoch, so that
+whatever else the machine does falls on both. SDMetrics measures both tables against train; real test rows are the ceiling.
+
+    python benchmarks/ctgan_adult.py [--epochs 30] [--threads 1] [--seed 0] [--peer-python PATH]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+PEERS = Path(__file__).parent / ".peers"
+MODELS = {"ours": "workbench", "ctgan": "ctgan package"}
+
+
+def main() -> None:
+    options = _options()
+    peer_python = options.peer_python or make_peers(PEERS)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        numbers = write_adult(folder)
+        task = {"epochs": options.epochs, "threads": options.threads, "seed": options.seed, "numbers": numbers}
+        workers = {
+            "ours": Worker(sys.executable, "ours", folder, task),
+            "ctgan": Worker(peer_python, "ctgan", folder, task),
+        }
+        # A turn is the transformation, then every epoch, then sampling.
+        for turn in range(options.epochs + 2):
+            for name in sorted(workers, reverse=turn % 2 == 1):
+                workers[name].turn()
+            if sys.stderr.isatty():
+                print(f"\repoch {min(turn, options.epochs)} of {options.epochs}", end="", file=sys.stderr)
+        facts = {name: worker.close() for name, worker in workers.items()}
+        quality = json.loads(_call(peer_python, "quality", folder, task))
+        show(options, {name: worker.turns for name, worker in workers.items()}, facts, quality)
+
+
+def show(options: argparse.Namespace, turns: dict, facts: dict, quality: dict) -> None:
+    """One line a measure: ours, the package's, and the ratio."""
+    import statistics
+
+    lines = [("transformation, CPU s", *(turns[name][0]["cpu"] for name in MODELS))]
+    for clock, label in (("cpu", "epoch, CPU s (median)"), ("wall", "epoch, wall s (median)")):
+        lines.append((label, *(statistics.median(turn[clock] for turn in turns[name][1:-1]) for name in MODELS)))
+    lines.append(("sampling and decoding, CPU s", *(turns[name][-1]["cpu"] for name in MODELS)))
+    lines += [(f"{measure} error, %", *(quality[name][measure] for name in MODELS)) for measure in quality["real test"]]
+    rows = facts["ours"]["rows"]
+    print(f"\nAdult, {rows:,} train rows; {options.epochs} epochs, batch 500, {options.threads} thread(s), seed {options.seed}")
+    print(f"{'':32}{'ours':>10}{'ctgan':>10}{'ratio':>8}{'real test':>11}")
+    for label, ours, peer in lines:
+        ceiling = quality["real test"].get(label.removesuffix(" error, %"), "")
+        print(f"{label:32}{ours:>10.3f}{peer:>10.3f}{ours / peer:>8.2f}{ceiling:>11}")
+    print(f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}")
+    print("; ".join(f"{name}: {facts[name]['versions']}" for name in MODELS) + f"; sdmetrics {quality['version']}")
+
+
+def make_peers(folder: Path) -> str:
+    """The Python of an environment with ctgan, sdmetrics and our own torch version, made where it is missing."""
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        print(f"installing ctgan and sdmetrics into {folder}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        torch = version("torch").split("+")[0]
+        subprocess.run([python, "-m", "pip", "install", "-q", "ctgan==0.12.1", "sdmetrics", f"torch=={torch}"], check=True)
+        (folder / "installed").touch()
+    return str(python)
+
+
+def write_adult(folder: Path) -> list[str]:
+    """train.csv and test.csv, where a missing label is the label "?": the package takes no missing numbers. Names of numbers."""
+    import workbench
+
+    data = workbench.load("adult")
+    for part in ("train", "test"):
+        getattr(data, part).fillna({name: "?" for name in data.schema.names if data.schema[name].is_discrete}).to_csv(
+            folder / f"{part}.csv", index=False
+        )
+    return [column.name for column in data.schema.columns if not column.is_discrete]
+
+
+class Worker:
+    """A process that works one turn for each line it reads, and answers with what the turn took."""
+
+    def __init__(self, python: str, role: str, folder: Path, task: dict):
+        command = [python, __file__, "--role", role, "--folder", folder, "--task", json.dumps(task)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.turns: list[dict] = []
+
+    def turn(self) -> None:
+        print(flush=True, file=self._process.stdin)
+        self.turns.append(json.loads(self._process.stdout.readline()))
+
+    def close(self) -> dict:
+        facts = json.loads(self._process.stdout.readline())
+        self._process.wait()
+        return facts
+
+
+def _call(python: str, role: str, folder: Path, task: dict) -> str:
+    command = [python, __file__, "--role", role, "--folder", folder, "--task", json.dumps(task)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+# What follows runs in the processes; those of ctgan and quality have no workbench.
+
+
+def work(role: str, folder: Path, task: dict) -> None:
+    import pandas as pd
+    import torch
+
+    torch.set_num_threads(task["threads"])
+    torch.set_num_interop_threads(1)
+    table = pd.read_csv(folder / "train.csv", keep_default_na=False)
+    clock = Clock()
+    train = {"ours": train_ours, "ctgan": train_ctgan}[role]
+    synthetic, versions = train(table, task, clock)
+    clock.stop()
+    synthetic.to_csv(folder / f"{role}.csv", index=False)
+    print(json.dumps({"rows": len(table), "versions": versions}), flush=True)
+
+
+class Clock:
+    """Waits for a line, then times until the next stop, over and over."""
+
+    def __init__(self):
+        self._wait()
+
+    def _wait(self) -> None:
+        sys.stdin.readline()
+        self._start = time.process_time(), time.perf_counter()
+
+    def stop(self) -> None:
+        cpu, wall = time.process_time() - self._start[0], time.perf_counter() - self._start[1]
+        print(json.dumps({"cpu": cpu, "wall": wall}), flush=True)
+
+    def epochs(self, epochs: range):
+        for epoch in epochs:
+            self.stop()
+            self._wait()
+            yield epoch
+        self.stop()
+        self._wait()
+
+
+def train_ours(table, task: dict, clock: Clock):
+    import numpy as np
+
+    import workbench
+    from workbench.generators.ctgan import CTGAN
+
+    labels = [name for name in table.columns if name not in task["numbers"]]
+    schema = workbench.Schema.infer(
+        table, kinds=dict.fromkeys(labels, "categorical") | dict.fromkeys(task["numbers"], "integer")
+    )
+    model = CTGAN(epochs=task["epochs"])
+    model.progress = clock.epochs
+    model.fit(schema.cast(table), schema, np.random.default_rng([task["seed"], 0]))
+    synthetic = model.sample(len(table), np.random.default_rng([task["seed"], 1]))
+    return synthetic, f"workbench {version('workbench')}, torch {version('torch')}"
+
+
+def train_ctgan(table, task: dict, clock: Clock):
+    import warnings
+
+    import numpy as np
+    import torch
+    from ctgan.synthesizers import ctgan as package
+
+    warnings.simplefilter("ignore")
+    np.random.seed(task["seed"])
+    torch.manual_seed(task["seed"])
+
+    class Epochs:
+        """In place of the package's progress bar, the one thing it calls between epochs."""
+
+        def __init__(self, epochs, **_):
+            self._epochs = epochs
+
+        def __iter__(self):
+            return clock.epochs(self._epochs)
+
+    package.tqdm = Epochs
+    model = package.CTGAN(epochs=task["epochs"])
+    model.fit(table, [name for name in table.columns if name not in task["numbers"]])
+    return model.sample(len(table)), f"ctgan {version('ctgan')}, torch {version('torch')}"
+
+
+def quality(folder: Path, task: dict) -> None:
+    """Errors in percent, 100 minus the scores of SDMetrics' quality report, against train."""
+    import pandas as pd
+    from sdmetrics.reports.single_table import QualityReport
+
+    train, *tables = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in ("train", *MODELS, "test"))
+    kinds = {name: {"sdtype": "numerical" if name in task["numbers"] else "categorical"} for name in train.columns}
+    errors = {"version": version("sdmetrics")}
+    for name, table in zip((*MODELS, "real test"), tables, strict=True):
+        report = QualityReport()
+        report.generate(train, table, {"columns": kinds}, verbose=False)
+        scores = report.get_properties().set_index("Property")["Score"]
+        errors[name] = {
+            "shape": round(100 - 100 * scores["Column Shapes"], 2),
+            "trend": round(100 - 100 * scores["Column Pair Trends"], 2),
+        }
+    print(json.dumps(errors))
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    models = (
+        [line.split(": ")[1] for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
+    )
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peer-python", help="a Python that has ctgan and sdmetrics; by default an environment is made")
+    for hidden in ("--role", "--folder", "--task"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    given = _options()
+    if given.role == "quality":
+        quality(Path(given.folder), json.loads(given.task))
+    elif given.role:
+        work(given.role, Path(given.folder), json.loads(given.task))
+    else:
+        main()
