@@ -259,6 +259,8 @@ def values(data: Dataset) -> pd.DataFrame:
         ("european.csv", rows().replace(",", ";").replace(".", ",").encode()),
         ("tab.csv", rows().replace(",", "\t").encode()),
         ("bar.csv", rows().replace(",", "|").encode()),
+        ("spaces.csv", rows().replace(",", ", ").encode()),
+        ("quoted.csv", re.sub(r"(?<![\w.])[\w.]+", r'"\g<0>"', rows()).encode()),
         ("packed.csv.gz", gzip.compress(rows().encode())),
         ("UPPER.CSV", rows().encode()),
     ],
@@ -324,6 +326,13 @@ def test_roles_may_be_given_and_taken_away(no_folder):
     data = load("loans", target="gdlin", sensitive=())
     assert data.schema.target.name == "gdlin" and not data.schema.sensitive
     assert [column.name for column in load("loans", sensitive="male").schema.sensitive] == ["male"]
+    assert [column.name for column in load("loans", target="male").schema.sensitive] == ["race"]
+
+
+def test_decimals_are_read_to_the_last_bit(tmp_path):
+    numbers = np.random.default_rng(0).integers(0, 10**6, 5000) / 1000
+    data = load(write(tmp_path, "x,y\n" + "".join(f"{i},{number}\n" for i, number in enumerate(numbers))))
+    np.testing.assert_array_equal(values(data)["y"], numbers)
 
 
 # Files that end in one sentence
@@ -353,6 +362,7 @@ def test_roles_may_be_given_and_taken_away(no_folder):
         (b"x,y\n1,2\n2,3\n", {"target": "why"}, ["target", "'why'", "known: x, y"]),
         (b"x,y\n1,a\n2,a\n", {"target": "y"}, ["target", "'y'", "one value only", "'a'"]),
         (b"x,y\n1,7\n2,7\n", {"target": "y"}, ["target", "'y'", "one value only", "'7'"]),
+        (b"x,y\n1,a\n2,b\n3,c\n", {"target": "y"}, ["target", "'y'", "3 labels in 3 rows"]),
         (b"x,y\n1,\n2,\n", {"target": "y"}, ["target", "'y'", "no values"]),
         (b"x,y\n1,2\n2,3\n", {"sensitive": ["race"]}, ["sensitive", "'race'"]),
         (b"x,y\n1,2\n2,3\n", {"target": "y", "sensitive": "y"}, ["'y'", "both"]),

@@ -81,7 +81,9 @@ def load(
     kinds = dict(kinds or {})
     name, entry, raw, read_from = _read(name_or_path, kinds)
     target = entry.target if target is None else target
-    sensitive = entry.sensitive if sensitive is None else [sensitive] if isinstance(sensitive, str) else list(sensitive)
+    if sensitive is None:
+        sensitive = [column for column in entry.sensitive if column != target]
+    sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)
 
     table, left_out = _prepare(raw, entry)
     if read_from.startswith("OpenML"):
@@ -188,18 +190,23 @@ def _drop_rows_without_target(table: pd.DataFrame, target: str | None) -> tuple[
 
 
 def _check_target(table: pd.DataFrame, schema: Schema) -> None:
-    if schema.target is not None and table[schema.target.name].nunique() < 2:
-        only = table[schema.target.name].iloc[0]
+    if schema.target is None:
+        return
+    name, values = schema.target.name, table[schema.target.name]
+    distinct = values.nunique()
+    if distinct < 2:
+        raise InputError(f"target column {name!r} has one value only, {str(values[0])!r}; name a target with at least two.")
+    if schema.task == "classification" and distinct > max(len(values) / 2, 2):
         raise InputError(
-            f"target column {schema.target.name!r} has one value only, {str(only)!r}; name a target with at least two."
+            f"target column {name!r} has {distinct} labels in {len(values)} rows; name a target whose labels repeat."
         )
 
 
 def _is_adult_in_uci_order(table: pd.DataFrame) -> bool:
-    """Both published files begin with a person whose fnlwgt occurs at no other place that matters."""
+    """Whether train begins with the first person of adult.data and test with that of adult.test, told by their fnlwgt."""
     if len(table) != DATASETS["adult"].rows or "fnlwgt" not in table:
         return False
-    return list(table["fnlwgt"].iloc[[0, ADULT_TRAIN_ROWS]]) == [77516, 226802]
+    return table["fnlwgt"].iloc[[0, ADULT_TRAIN_ROWS]].tolist() == [77516, 226802]
 
 
 def _stratified(table: pd.DataFrame, schema: Schema, test_size: float, rng: np.random.Generator) -> np.ndarray:

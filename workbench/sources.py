@@ -40,9 +40,9 @@ def read_file(path: Path, text_columns: Iterable[str] = ()) -> pd.DataFrame:
     """The raw table of a CSV, gzipped CSV or Parquet file. An empty CSV field is missing; "NA" or "None" are text.
 
     text_columns of a CSV ("*" for all of them) are kept as they are written, and so are columns of digits with a
-    leading zero: these are codes. A CSV is UTF-8 with a header row; fields are set apart by comma, semicolon, tab or bar.
-    Raises InputError for a file that cannot be read, is not UTF-8, is empty, has no rows, repeats a column name or has
-    a row of another length.
+    leading zero: these are codes. A CSV is UTF-8 with a header row; fields are set apart by comma, semicolon, tab or bar,
+    and spaces before a field are dropped. Raises InputError for a file that cannot be read, is not UTF-8, is empty, has
+    no rows, repeats a column name or has a row of another length.
     """
     if os.path.isdir(path):
         raise InputError(f"{str(path)!r} is a folder; give the path of one {', '.join(SUFFIXES)} file.")
@@ -79,19 +79,20 @@ def _read_csv(raw: bytes, name: str, text_columns: Iterable[str]) -> pd.DataFram
     text_columns = set(header) if "*" in text_columns else set(text_columns) | _zero_led(text, separator, header)
     # A European file has semicolons between fields and commas inside numbers.
     decimal = "," if separator == ";" and re.search(r"(^|;)-?\d+,\d+(;|$)", text, re.MULTILINE) else "."
-    table = pd.read_csv(
+    return pd.read_csv(
         io.StringIO(text),
+        header=0,
+        names=header,
         sep=separator,
+        skipinitialspace=True,
+        float_precision="round_trip",  # the default may be off by one bit, and 0.1 would not lie on a grid of tenths
         dtype=dict.fromkeys(text_columns & set(header), str),
         decimal=decimal,
         keep_default_na=False,
         na_values=[""],
         low_memory=False,  # else the kind of a column depends on where a chunk ends
         index_col=False,
-        skip_blank_lines=len(header) > 1,
     )
-    table.columns = header
-    return table
 
 
 def _decode(raw: bytes, name: str) -> str:
@@ -117,8 +118,11 @@ def _decode(raw: bytes, name: str) -> str:
 
 def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
     """The separator and the header; pandas would rename repeated columns and fill up short rows without a word."""
-    first = text.lstrip("\n")
-    headers = {separator: next(csv.reader(io.StringIO(first), delimiter=separator)) for separator in ",;\t|"}
+    first = io.StringIO(text.lstrip("\n"))
+    headers = {}
+    for mark in ",;\t|":
+        first.seek(0)
+        headers[mark] = next(csv.reader(first, delimiter=mark, skipinitialspace=True))
     separator = "," if len(headers[","]) > 1 else max(headers, key=lambda mark: len(headers[mark]))
     header = [column.strip() for column in headers[separator]]
     if len(header) < 2:
@@ -131,7 +135,7 @@ def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
             raise InputError(f"file {name!r}: column {header.index('') + 1} has no name; name it in the header row.")
         if header.count(column) > 1:
             raise InputError(f"file {name!r}: column name {column!r} occurs more than once; rename one of them.")
-    rows = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for row in rows:
             if len(row) != len(header) and row:
@@ -149,7 +153,7 @@ def _zero_led(text: str, separator: str, header: list[str]) -> set[str]:
     end = re.escape(separator)
     if not re.search(rf"(^|{end}|\")0\d+($|{end}|\")", text, re.MULTILINE):
         return set()
-    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     next(rows)
     return {header[j] for row in rows for j, value in enumerate(row) if value[:1] == "0" and value.isdigit() and len(value) > 1}
 
@@ -166,12 +170,12 @@ def loans() -> pd.DataFrame:
 
 
 def affairs() -> pd.DataFrame:
-    table = pd.read_csv(files("statsmodels") / "datasets" / "fair" / "fair.csv")
+    table = pd.read_csv(files("statsmodels") / "datasets" / "fair" / "fair.csv", float_precision="round_trip")
     return table.assign(affair=table["affairs"] > 0)
 
 
 def randhie() -> pd.DataFrame:
-    table = pd.read_csv(files("statsmodels") / "datasets" / "randhie" / "randhie.csv")
+    table = pd.read_csv(files("statsmodels") / "datasets" / "randhie" / "randhie.csv", float_precision="round_trip")
     flags = [table[name] == 1 for name in ("hlthg", "hlthf", "hlthp")]
     return table.assign(health=np.select(flags, ["good", "fair", "poor"], "excellent"))
 
