@@ -37,6 +37,7 @@ from workbench import provenance
 from workbench.catalog import DATASETS
 from workbench.generators import GENERATORS
 from workbench.generators import make as make_generator
+from workbench.peers import kernel_spec
 from workbench.schema import InputError, nearest
 
 NOTEBOOK = provenance.PACKAGE.parent / "notebooks" / "cell.ipynb"
@@ -232,8 +233,6 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
         about["entry"] = [entry.where, entry.fits_on]
         sources, modules = provenance.uses(code, [entry.where.split(":")[0]])
     if row["kernel"]:
-        from workbench.peers import kernel_spec
-
         about["kernel_spec"] = kernel_spec(row["kernel"])
     return about | {"sources": sources, "versions": provenance.versions(modules)}, modules
 
@@ -270,13 +269,17 @@ def _generator(row: dict | str, where: _Lines, index: int) -> dict:
             "generators", index, "params", "params holds a date, a NaN or an infinite number; give JSON values."
         ) from None
     place = plugin(where.path.parent, row["name"])
+    key = "kernel"
     try:
+        if row["kernel"]:
+            kernel_spec(row["kernel"])
+        key = "params" if row["name"] in GENERATORS else "name"
         if place:
             _check_plugin(*place)
         elif row["name"] not in GENERATORS or (row["params"] and not row["kernel"]):
             make_generator(row["name"], row["params"])  # checking parameters costs an import: only where there are any
     except InputError as error:
-        raise where.error("generators", index, "params" if row["name"] in GENERATORS else "name", str(error)) from None
+        raise where.error("generators", index, key, str(error)) from None
     return row
 
 

@@ -23,9 +23,12 @@ PACKAGE = Path(workbench.__file__).parent
 # Every cell computes with these and writes Parquet by pyarrow, whatever its own imports are.
 ALWAYS = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
 # Drawing and progress change no number. A cell's data and schema are in its key by their values, so how they were read is
-# not; how rows are named and written is in `grid.FORMAT`.
+# not; how rows are named and written is in `grid.FORMAT`; how they are shown changes none.
 NO_NUMBERS = {"matplotlib", "seaborn", "tqdm", "IPython"}
-NOT_FOLLOWED = {"workbench", "workbench.datasets", "workbench.results", "workbench.provenance"}
+NOT_FOLLOWED = {
+    "workbench",
+    *(f"workbench.{name}" for name in ("datasets", "results", "provenance", "card", "summary")),
+}
 # Registries: an entry added for one generator does not touch another's cells.
 TABLES = {"workbench.generators": "GENERATORS"}
 

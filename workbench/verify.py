@@ -86,11 +86,12 @@ def _tampered(run: Path) -> str:
 
 def _first_change(old: dict, new: dict) -> str:
     """The first part of the fingerprint that changed, in words."""
-    facts = [
-        {**m["fingerprint"], **m["versions"], **{f"source of {k}": v[:8] for k, v in m["inputs"]["sources"].items()},
-         "data": m["inputs"]["data"]["train"][:8] + m["inputs"]["data"]["test"][:8], "notebook": m["inputs"]["notebook"][:8], "plug-in": m["inputs"].get("plugin", "")[:8]}
-        for m in (old, new)
-    ]  # fmt: skip
+    facts = []
+    for inputs, record in ((old["inputs"], old), (new["inputs"], new)):
+        sources = {f"source of {name}": value[:8] for name, value in inputs["sources"].items()}
+        data = {f"{part} rows": inputs["data"][part][:8] for part in ("train", "test")}
+        code = {"notebook": inputs["notebook"][:8], "plug-in": inputs.get("plugin", "")[:8]}
+        facts.append(data | record["versions"] | record["fingerprint"] | sources | code)
     for name in facts[0] | facts[1]:
         before, after = (fact.get(name, "nothing") for fact in facts)
         if before != after:
