@@ -143,8 +143,8 @@ def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:
 def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None) -> Figure:
     """Utility (up) against closeness to the training rows (right), a panel for each reading of closeness.
 
-    The upper left corner is where a table is useful and no closer to its training rows than fresh real rows are.
-    Dashed lines are the two ceilings: what real rows reach.
+    The upper left corner is where a table is useful and no closer to its training rows than real rows are (the holdout).
+    The dashed line is the ceiling of utility: what real rows reach.
     """
     rows = prepared(rows)
     if utility is None or closeness is None:
@@ -158,9 +158,8 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
         axes = figure.subplots(1, len(closeness), sharey=True, squeeze=False)[0]
         for ax, metric in zip(axes, closeness, strict=True):
             right = heads[heads["metric"] == metric].set_index(keys)
-            for name, line in ((right, ax.axvline), (up, ax.axhline)):
-                if np.isfinite(name["ceiling"].mean()):
-                    line(name["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            if np.isfinite(up["ceiling"].mean()):
+                ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             for key in up.index.intersection(right.index):
                 x, y, look = right.loc[key], up.loc[key], style[key[1]]
                 if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
@@ -275,7 +274,7 @@ def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(length=0)
     ax.spines["left"].set_visible(False)
-    ax.locator_params(axis="x", nbins=5)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
 def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = None) -> None:

@@ -129,13 +129,14 @@ class Part:
     def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: str, signed: bool = False) -> Markup:
         """Generators by (column, group) of one metric's rows; with `signed`, each interval around zero also in words."""
         keyed = {(r["label"], r["column"], r["group"]): r for r in summary.aggregate(rows).to_dict("records")}
-        lines = []
+        lines, notes = [], []
         for label, status in self.labels.items():
             found = [keyed.get((label, *key)) for key in keys]
             words = [f"<small>{_sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else "" for r in found]
-            cells = [_score(r, False, status) + Markup(word) for r, word in zip(found, words, strict=True)]
+            cells = [_score(r, False, status, notes) + Markup(word) for r, word in zip(found, words, strict=True)]
             lines.append((_name(label), *cells))
-        return _table(["Generator", *(_short(group or column, 60) for column, group in keys)], lines, caption, "scores")
+        header = ["Generator", *(_short(group or column, 60) for column, group in keys)]
+        return _table(header, lines, caption, "scores") + _notes(notes)
 
 
 class Piece(Markup):
@@ -226,13 +227,18 @@ def score_strips(batch: Batch) -> Piece:
     for part in batch.each():
         out += part.title
         for family in FAMILIES:
-            cards = []
+            cards, blank = [], Markup("")
             for metric in [m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family]:
+                readings = part.heads[part.heads["metric"] == metric]
+                if not readings["mean"].notna().any():
+                    note = Markup('<p class="note">No generator has a reading of <em>{}</em>: {}.</p>')
+                    blank += note.format(_title(metric), (readings["note"].iloc[0] or "no cell finished").rstrip("."))
+                    continue
                 figure = plots.strips(part.rows[part.rows["metric"] == metric], [metric], absent=part.labels)
                 caption = Markup("<strong>{}</strong> <span>{}</span>").format(_title(metric), _direction(metric))
                 cards.append(_figure(figure, _spoken(part, metric), caption))
-            if cards:
-                out += Markup('<h4>{}</h4><div class="cards">{}</div>').format(family.title(), Markup("").join(cards))
+            if cards or blank:
+                out += Markup('<h4>{}</h4><div class="cards">{}</div>{}').format(family.title(), Markup("").join(cards), blank)
     return Piece(out)
 
 
@@ -274,9 +280,8 @@ def score_table(batch: Batch) -> Piece:
                 (Markup("{}<small>{}</small>").format(end.title(), told), *(number(ends.loc[m, end]) for m in metrics))
             )
         header = ["Generator", *(Markup("{}<small>{}</small>").format(_title(m), _direction(m)) for m in metrics)]
-        listed = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
         out += part.title + _table(header, lines, f"Scores on {part.name}: mean over seeds, 95% interval below", "scores")
-        out += Markup('<ol class="note">{}</ol>').format(listed) if notes else Markup("")
+        out += _notes(notes)
         idle = part.idle.assign(note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip("."))
         told = "; ".join(f"{_title(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
         out += Markup('<p class="note">Not applicable here: {}.</p>').format(told) if told else Markup("")
@@ -316,7 +321,7 @@ def bias(batch: Batch) -> Piece:
     out = Markup("")
     for part in batch.each():
         out += part.title
-        rows = part.rows[part.rows["metric"].map(lambda metric: METRICS.get(metric, UNKNOWN).family == "bias")]
+        rows = part.rows[part.rows["metric"].isin([name for name, metric in METRICS.items() if metric.family == "bias"])]
         if not rows["value"].notna().any():
             why = sorted(set(rows["note"]) - {""}) or ["no finished cell has a sensitive column"]
             out += Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip("."))
@@ -434,8 +439,8 @@ def _docstring(where: str) -> str:
     return next((ast.get_docstring(f) or "" for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == name), "")
 
 
-def _score(row, best: bool, status: str, notes: list[str] | None = None) -> Markup:
-    """A table cell: number and interval, or why there is none: written out, or as a number into `notes`."""
+def _score(row, best: bool, status: str, notes: list[str]) -> Markup:
+    """A table cell: number and interval, or the kind of reason for their lack, with a number into `notes`."""
     if row is None:
         return Markup('<span class="none">{}</span>').format(status or "not measured")
     out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
@@ -444,28 +449,27 @@ def _score(row, best: bool, status: str, notes: list[str] | None = None) -> Mark
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
             out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
     if missing or _unreadable(note):
-        word, mark = _unreadable(note) or (note.split(":")[0] if missing else "") or "no value", ""
-        if notes is not None and note:
+        word, mark = _unreadable(note) or "no value", ""
+        if note:
             # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
             start = f"{_title(row['metric'])}: {word}"
             place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
             if place > len(notes):
-                notes.append(f"{_title(row['metric'])}: {note}")
+                notes.append(f"{start}{note[note.find(word) + len(word) :].split(';')[0] if word in note else ': ' + note}")
             mark = f" ({place})"
-        out += Markup('<small class="none">{}{}</small>').format(word if notes is not None else _short(note or word, 90), mark)
+        out += Markup('<small class="none">{}{}</small>').format(word, mark)
     return out
 
 
 def _unreadable(note: str) -> str:
-    """The words that open a note which says that a number, if any, must not be read; otherwise ""."""
-    return next(
-        (
-            words
-            for words in ("not informative", "uninformative", "insufficient", "not applicable", "error")
-            if str(note).startswith(words)
-        ),
-        "",
-    )
+    """The words of a note which say that a number, if any, must not be read; otherwise ""."""
+    found = re.match(r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|error)\b", note)
+    return found[1] if found else ""
+
+
+def _notes(notes: list[str]) -> Markup:
+    items = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
+    return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
 
 
 def _best(heads: pd.DataFrame, metric: str) -> set[str]:
