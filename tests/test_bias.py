@@ -6,7 +6,8 @@ import pytest
 from scipy.stats.contingency import association
 from statsmodels.stats.contingency_tables import Table2x2
 
-from workbench.metrics import METRICS, Trial, bias
+from workbench.metrics import METRICS, Trial, bias, fairness
+from workbench.metrics.groups import Resamples
 from workbench.metrics.models import predictions
 from workbench.schema import Column, Schema
 
@@ -14,9 +15,9 @@ FUNCTIONS = [
     bias.bias_amp,
     bias.representation,
     bias.cramers_v_shift,
-    bias.model_bias_amp,
-    bias.demographic_parity_shift,
-    bias.equalized_odds_shift,
+    fairness.model_bias_amp,
+    fairness.demographic_parity_shift,
+    fairness.equalized_odds_shift,
 ]
 SCHEMA = Schema((Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True")
 
@@ -138,7 +139,7 @@ def test_numbers_are_cut_at_train_quantiles():
     quarter = np.searchsorted(age[np.argsort(age)][[1000, 2000, 3000]], age, side="right")
     by_hand = [(age[quarter == q] >= cut).mean() - (train["y"][quarter == q] >= cut).mean() for q in range(4)]
     assert rows["bias_amp", "", ""].value == pytest.approx(np.mean(np.array([-1, -1, 1, 1]) * by_hand), abs=0.003)
-    silent = next(bias.equalized_odds_shift(trial(train, train, schema=schema)))
+    silent = next(fairness.equalized_odds_shift(trial(train, train, schema=schema)))
     assert silent.note == "not applicable: not defined for a regression target" and np.isnan(silent.value)
 
 
@@ -161,6 +162,17 @@ def test_small_groups_are_named_and_left_out():
     assert rows["bias_amp", "", ""].value == pytest.approx(0.1)
     alone = read(bias.bias_amp, trial(train, synthetic.iloc[:20].reset_index(drop=True)))
     assert np.isnan(alone["bias_amp", "", ""].value) and "insufficient" in alone["bias_amp", "", ""].note
+
+
+@pytest.mark.parametrize("counts", [[[60, 60]], [[60, 0], [60, 0]]], ids=["one group", "one label"])
+def test_one_level_is_no_bias_to_read(counts):
+    train, few = from_counts(counts), from_counts([[30, 30]])
+    for function in FUNCTIONS:
+        head = next(function(trial(train, few, train)))
+        if len(counts) == 1 or function not in (bias.representation, fairness.demographic_parity_shift):
+            assert np.isnan(head.value) and "insufficient" in head.note, head
+        if len(counts) == 2 and function is fairness.demographic_parity_shift:
+            assert head.value == 0 and "the model trained on train predicts one label" in head.note
 
 
 def test_intersections_see_what_single_columns_do_not():
@@ -273,7 +285,7 @@ def arms(lending):
 
 
 def test_model_bias_amp_by_hand(lending, arms):
-    rows = read(bias.model_bias_amp, lending)
+    rows = read(fairness.model_bias_amp, lending)
     is_a = (lending.test["group"] == "a").to_numpy()
     gap = [arm[is_a].mean() - arm[~is_a].mean() for arm in arms]
     head = rows["model_bias_amp", "", ""]
@@ -287,7 +299,7 @@ def test_model_bias_amp_by_hand(lending, arms):
 
 
 def test_demographic_parity_by_hand(lending, arms):
-    rows = read(bias.demographic_parity_shift, lending)
+    rows = read(fairness.demographic_parity_shift, lending)
     is_a = (lending.test["group"] == "a").to_numpy()
     gap = [abs(arm[is_a].mean() - arm[~is_a].mean()) for arm in arms]
     row = rows["demographic_parity_shift", "group", ""]
@@ -298,7 +310,7 @@ def test_demographic_parity_by_hand(lending, arms):
 
 
 def test_equalized_odds_by_hand(lending, arms):
-    rows = read(bias.equalized_odds_shift, lending)
+    rows = read(fairness.equalized_odds_shift, lending)
     is_a, y = (lending.test["group"] == "a").to_numpy(), lending.test["y"].to_numpy(dtype=bool)
     rate = [[[arm[g & (y == t)].mean() for t in (False, True)] for g in (is_a, ~is_a)] for arm in arms]
     odds = [max(abs(r[0][t] - r[1][t]) for t in (0, 1)) for r in rate]
@@ -315,7 +327,7 @@ def test_resampled_rates_start_from_fairlearns(lending, arms):
 
     y, group = lending.test["y"].to_numpy(dtype=int), (lending.test["group"] == "b").to_numpy(dtype=int)
     for arm in arms:
-        counts = bias.Resamples(np.column_stack([group, y, arm.astype(int)]))
+        counts = Resamples(np.column_stack([group, y, arm.astype(int)]))
         for columns, rates, fairlearn in (
             ((0, 2), 1, demographic_parity_difference),
             ((0, 1, 2), 2, equalized_odds_difference),
@@ -329,8 +341,8 @@ def test_groups_with_too_few_cases_are_not_judged(lending):
     few = lending.test.copy()
     few.loc[few.index[few["group"] == "b"][40:], "group"] = "a"
     small = Trial(lending.train, few, lending.synthetic, lending.schema)
-    assert np.isfinite(next(bias.demographic_parity_shift(small)).value)
-    rows = read(bias.equalized_odds_shift, small)
+    assert np.isfinite(next(fairness.demographic_parity_shift(small)).value)
+    rows = read(fairness.equalized_odds_shift, small)
     head = rows["equalized_odds_shift", "", ""]
     assert np.isnan(head.value) and "fewer than two groups with 30 positives and 30 negatives" in head.note
     assert rows["equalized_odds_shift", "group", "group=b"].note.startswith("insufficient")

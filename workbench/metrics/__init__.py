@@ -84,15 +84,17 @@ METRICS: dict[str, Metric] = {
     "bias_amp_reverse": Metric(
         "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"
     ),
-    "model_bias_amp": Metric("workbench.metrics.bias:model_bias_amp", "bias", "zero", "Bias amplification of a model"),
+    "model_bias_amp": Metric("workbench.metrics.fairness:model_bias_amp", "bias", "zero", "Bias amplification of a model"),
     "representation": Metric(
         "workbench.metrics.bias:representation", "bias", "zero", "Representation, log-odds", "train", "uniform"
     ),
     "cramers_v_shift": Metric("workbench.metrics.bias:cramers_v_shift", "bias", "zero", "Change in Cramer's V", reads="train"),
     "demographic_parity_shift": Metric(
-        "workbench.metrics.bias:demographic_parity_shift", "bias", "zero", "Change in demographic parity"
+        "workbench.metrics.fairness:demographic_parity_shift", "bias", "zero", "Change in demographic parity"
     ),
-    "equalized_odds_shift": Metric("workbench.metrics.bias:equalized_odds_shift", "bias", "zero", "Change in equalized odds"),
+    "equalized_odds_shift": Metric(
+        "workbench.metrics.fairness:equalized_odds_shift", "bias", "zero", "Change in equalized odds"
+    ),
     "excess_copies": Metric(
         "workbench.metrics.privacy:excess_copies", "privacy", "down", "Excess copies", reads="train", floor="copy"
     ),
