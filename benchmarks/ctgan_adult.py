@@ -19,7 +19,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-PEERS = Path(__file__).parent / ".peers"
+PEERS = Path(__file__).parent.parent / "build" / "peers"
 MODELS = {"ours": "workbench", "ctgan": "ctgan package"}
 
 
@@ -77,7 +77,7 @@ def make_peers(folder: Path) -> str:
 
 
 def write_adult(folder: Path) -> list[str]:
-    """train.csv and test.csv, where a missing label is the label "?": the package takes no missing numbers. Names of numbers."""
+    """train.csv and test.csv, a missing label as the label "?"; returns the names of the columns of numbers."""
     import workbench
 
     data = workbench.load("adult")
@@ -158,10 +158,8 @@ def train_ours(table, task: dict, clock: Clock):
     import workbench
     from workbench.generators.ctgan import CTGAN
 
-    labels = [name for name in table.columns if name not in task["numbers"]]
-    schema = workbench.Schema.infer(
-        table, kinds=dict.fromkeys(labels, "categorical") | dict.fromkeys(task["numbers"], "integer")
-    )
+    kinds = {name: "integer" if name in task["numbers"] else "categorical" for name in table.columns}
+    schema = workbench.Schema.infer(table, kinds=kinds)
     model = CTGAN(epochs=task["epochs"])
     model.progress = clock.epochs
     model.fit(schema.cast(table), schema, np.random.default_rng([task["seed"], 0]))
@@ -216,9 +214,8 @@ def quality(folder: Path, task: dict) -> None:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    models = (
-        [line.split(": ")[1] for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    )
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
 
 

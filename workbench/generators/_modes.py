@@ -8,13 +8,14 @@ not grow with the number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.special import digamma, softmax
 
+from workbench.conditions import matches
 from workbench.encode import Codes, Marginal, from_float, to_float
 from workbench.schema import Schema
 
@@ -147,6 +148,7 @@ class TableModes:
         self.labels = [column.name for column in schema.columns if column.is_discrete]
         self._codes = Codes(table, Schema(tuple(map(schema.__getitem__, self.labels))), max_levels=max_levels)
         self._used = [np.unique(self._codes.encode_column(table[name])) for name in self.labels]
+        self._levels = {name: table[name].drop_duplicates() for name in self.labels}
         self._numbers = {
             column.name: NumberModes(to_float(table[column.name]), components, min_weight)
             for column in schema.columns
@@ -168,36 +170,27 @@ class TableModes:
         return offsets, codes
 
     def label_codes(self, values: pd.Series) -> np.ndarray:
-        """Codes of a label column's values, shape (n,); a label that the fitted table lacks reads as another one's."""
-        used = self._used[self.labels.index(values.name)]
-        return np.searchsorted(used, self._codes.encode_column(values)).clip(max=len(used) - 1)
+        """Codes of values that the fitted table has in this label column, shape (n,)."""
+        return np.searchsorted(self._used[self.labels.index(values.name)], self._codes.encode_column(values))
 
-    def label_code(self, name: str, wanted: object) -> int:
-        """The code of one label, as a condition writes it."""
-        value = wanted if wanted is None else self._as_label(name, wanted)
-        return int(self.label_codes(pd.Series([value], name=name, dtype=object))[0])
-
-    def _as_label(self, name: str, wanted: object) -> object:
-        return str(wanted) == "True" if self.schema[name].kind == "boolean" else str(wanted)
+    def asked(self, where: Mapping) -> list[pd.Series]:
+        """The values that conditions on label columns name, one row each; none for a label the fitted table lacks."""
+        levels = [self._levels[name] for name in where if name in self._levels]
+        found = [level[matches(level.to_frame(), self.schema, {level.name: where[level.name]})] for level in levels]
+        return [value for value in found if len(value)]
 
     def decode(
-        self, offsets: np.ndarray, codes: np.ndarray, rng: np.random.Generator, asked: Mapping[str, object] | None = None
+        self, offsets: np.ndarray, codes: np.ndarray, rng: np.random.Generator, asked: Iterable[pd.Series] = ()
     ) -> pd.DataFrame:
-        """A table; where a column is `asked` for one of the labels that share a code, all of them become that label."""
+        """A table. Where labels share a code, `asked` is taken for all of them."""
         position = {name: j for j, name in enumerate(self.schema.names)}
         columns = {}
         if self.labels:
             labels = [used[codes[:, position[name]]] for name, used in zip(self.labels, self._used, strict=True)]
             columns.update(self._codes.decode(np.column_stack(labels), rng))
-        for name, wanted in (asked or {}).items():
-            if wanted is not None and self._is_shared(name, wanted):
-                shared = codes[:, position[name]] == self.label_code(name, wanted)
-                columns[name] = columns[name].mask(shared, self._as_label(name, wanted))
+        for value in asked:
+            shared = codes[:, position[value.name]] == self.label_codes(value)
+            columns[value.name] = columns[value.name].mask(shared, value.iloc[0])
         for i, (name, modes) in enumerate(self._numbers.items()):
             columns[name] = from_float(modes.decode(offsets[:, i], codes[:, position[name]]), self.schema[name])
         return pd.DataFrame(columns, columns=self.schema.names)
-
-    def _is_shared(self, name: str, wanted: object) -> bool:
-        value = pd.Series([self._as_label(name, wanted)], name=name, dtype=object)
-        shown = self._codes.labels(name)[self._codes.encode_column(value)[0]]
-        return shown == "(rare)"

@@ -79,6 +79,11 @@ class CTGAN:
         for name in ("epochs", "critic_steps", "pac", "noise", "width", "modes"):
             if getattr(self, name) < 1:
                 raise InputError(f"ctgan: {name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("learning_rate", "tau"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"ctgan: {name} is {getattr(self, name)}; it must be above 0.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"ctgan: dropout is {self.dropout}; it must be at least 0 and below 1.")
         if self.batch_size < 2 or self.batch_size % self.pac:
             raise InputError(f"ctgan: batch_size is {self.batch_size}; it must be a multiple of pac ({self.pac}) above 1.")
 
@@ -118,8 +123,8 @@ class CTGAN:
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
         """The rarest label in `where` is asked of the generator itself; rejection then makes all of `where` exact."""
-        asked = {name: wanted for name, wanted in (where or {}).items() if name in self._encoding.labels}
-        levels = [self._rows.level_of(name, self._encoding.label_code(name, wanted)) for name, wanted in asked.items()]
+        asked = self._encoding.asked(where or {})
+        levels = [self._rows.level_of(value.name, *self._encoding.label_codes(value)) for value in asked]
         level = min(levels, key=lambda level: self._rows.counts[level], default=None)
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -130,7 +135,8 @@ class CTGAN:
     @torch.no_grad()
     def _generate(self, n: int, rng: np.random.Generator, level: int | None) -> tuple[np.ndarray, np.ndarray]:
         parts = []
-        for size in [8192] * (n // 8192) + [n % 8192]:
+        for start in range(0, n, 8192):
+            size = min(8192, n - start)
             levels = self._rows.levels(self._rows.by_frequency, size, rng) if level is None else torch.full((size,), level)
             logits = self._generator(_normal(rng, size, self.noise), levels, momentum=None)
             parts.append(self._rows.decide(logits, rng))
