@@ -458,6 +458,19 @@ def test_cart_repeats_train_values_unless_smooth():
     assert (smooth["rate"].round(2) == smooth["rate"]).all()
 
 
+def test_cart_looks_at_the_strongest_columns_of_many():
+    draw = rng(0)
+    table = pd.DataFrame({f"x{j}": draw.normal(size=1000) for j in range(12)})
+    table["empty"], table["label"] = np.nan, draw.choice(["a", "b", "c"], 1000)
+    table["y"] = np.where(draw.random(1000) < 0.3, np.nan, table["x7"] + (table["label"] == "b") * 2)
+    schema = Schema(tuple(Column(name, "categorical" if name == "label" else "numeric") for name in table))
+    table = schema.cast(table)
+    generator = make("cart", {"max_predictors": 2}).fit(table, schema, rng(0))
+    assert generator._steps["y"]._before == ["x7", "label"]
+    synthetic = generator.sample(1000, rng(1))
+    assert abs(synthetic["y"].corr(synthetic["x7"]) - table["y"].corr(table["x7"])) < 0.1
+
+
 def test_cart_draws_in_the_order_asked_for():
     generator = make("cart", {"order": ["default", "age"]}).fit(TABLE, SCHEMA, rng(0))
     assert generator._order[:3] == ["default", "age", "income"]

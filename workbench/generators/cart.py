@@ -28,13 +28,15 @@ class Cart:
     """Fewest train rows in a leaf: smaller fits closer, and copies more."""
     max_levels: int = 50
     """Commonest levels of a label that the trees tell apart; the rarer ones are one group to them, but still drawn."""
+    max_predictors: int = 40
+    """Columns a tree may look at; where more come before, those most correlated with the column, to bound the time."""
     smooth: bool = False
     """Draw numbers between neighbouring values of a leaf instead of repeating a train value."""
     order: Sequence[str] = ()
     """Columns to draw first, by name; the others follow in the table's order."""
 
     def __post_init__(self):
-        check_least(self, min_samples_leaf=1, max_levels=1)
+        check_least(self, min_samples_leaf=1, max_levels=1, max_predictors=1)
 
     def supports(self, schema: Schema) -> str | None:
         return None
@@ -50,7 +52,7 @@ class Cart:
         self._steps = {}
         for position, name in enumerate(self._order):
             before = {other: self._columns[other] for other in self._order[:position]}
-            self._steps[name] = _Step(before, self._columns[name], self.min_samples_leaf, int(rng.integers(2**31)))
+            self._steps[name] = _Step(before, self._columns[name], self, int(rng.integers(2**31)))
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
@@ -72,10 +74,12 @@ class Cart:
 
 
 class _Coded:
-    """A train column as the trees see it: `codes`, shape (rows,).
+    """A train column as trees read it (`codes`, shape (rows,)) and as a tree predicts it (`outcome`).
 
     A number's code is its place among the distinct train values (trees only compare, and places fit the float32 they read),
     NaN where missing. A label's code counts from the commonest; missing is a label, labels past max_levels share a code.
+    The outcome is a label's code, or a number's rank in [0, 1] and whether it is missing, shape (rows, 2): ranks keep a few
+    extreme values from taking all the splits.
     """
 
     def __init__(self, column: pd.Series, is_label: bool, max_levels: int):
@@ -85,13 +89,19 @@ class _Coded:
             counts = np.bincount(codes, minlength=len(levels))
             rank = np.empty(len(levels), dtype=int)
             rank[np.lexsort([levels.astype(str), -counts])] = np.arange(len(levels))
-            self.codes = np.minimum(rank[codes], max_levels)
+            self.codes = self.outcome = np.minimum(rank[codes], max_levels)
             self.size = min(len(levels), max_levels + 1)
         else:
             self.numbers = to_float(column)
             self.marginal = Marginal.fit(self.numbers)
             self._distinct = np.unique(self.marginal.values)
             self.codes = self.place(self.numbers)
+            self.outcome = np.column_stack([self._rank(), np.isnan(self.numbers)])
+
+    def _rank(self) -> np.ndarray:
+        values = self.marginal.values
+        both = np.searchsorted(values, self.numbers, "left") + np.searchsorted(values, self.numbers, "right")
+        return np.where(np.isnan(self.numbers), 0.5, both / (2 * max(len(values), 1)))
 
     def place(self, numbers: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(numbers), np.nan, np.searchsorted(self._distinct, numbers))
@@ -106,15 +116,18 @@ class _Coded:
 class _Step:
     """The tree that draws one column from those before it, and the train rows of each of its leaves."""
 
-    def __init__(self, before: dict[str, _Coded], response: _Coded, min_samples_leaf: int, seed: int):
-        rows, outcome = len(response.codes), _outcome(response)
+    def __init__(self, before: dict[str, _Coded], response: _Coded, settings: Cart, seed: int):
+        rows, outcome = len(response.codes), response.outcome
         train = {name: coded.codes for name, coded in before.items()}
         self._before = list(before)
         self._orderings = {name: _level_order(coded, response) for name, coded in before.items() if coded.is_label}
+        if len(before) > settings.max_predictors:
+            strength = _correlation(self._matrix(train, rows), response)
+            self._before = [self._before[j] for j in np.sort(np.argsort(-strength, kind="stable")[: settings.max_predictors])]
         self._tree = None
         if before and (outcome != outcome[0]).any():
             tree_class = DecisionTreeClassifier if response.is_label else DecisionTreeRegressor
-            self._tree = tree_class(min_samples_leaf=min_samples_leaf, random_state=seed)
+            self._tree = tree_class(min_samples_leaf=settings.min_samples_leaf, random_state=seed)
             self._tree.fit(self._matrix(train, rows), outcome)
         leaves = self._leaves(train, rows)
         self._rows = np.lexsort([response.codes, leaves])  # by leaf, and by value inside a leaf with missing ones last
@@ -143,19 +156,6 @@ class _Step:
         return matrix
 
 
-def _outcome(response: _Coded) -> np.ndarray:
-    """What a tree predicts: a label's codes, or of a number its rank in [0, 1] and whether it is missing, shape (rows, 2).
-
-    Ranks keep a few extreme values from taking all the splits.
-    """
-    if response.is_label:
-        return response.codes
-    values = response.marginal.values
-    rank = np.searchsorted(values, response.numbers, "left") + np.searchsorted(values, response.numbers, "right")
-    missing = np.isnan(response.numbers)
-    return np.column_stack([np.where(missing, 0.5, rank / (2 * max(len(values), 1))), missing])
-
-
 def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
     """A number for each code of a label, shape (size,), that puts like levels side by side, so that one cut parts them.
 
@@ -164,9 +164,22 @@ def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
     """
     counts = np.bincount(predictor.codes, minlength=predictor.size)
     if not response.is_label:
-        return np.bincount(predictor.codes, weights=_outcome(response)[:, 0], minlength=predictor.size) / counts
+        return np.bincount(predictor.codes, weights=response.outcome[:, 0], minlength=predictor.size) / counts
     cells = np.bincount(predictor.codes * response.size + response.codes, minlength=predictor.size * response.size)
     shares = cells.reshape(predictor.size, response.size) / counts[:, None]
     centred = shares - np.average(shares, axis=0, weights=counts)
     _, vectors = np.linalg.eigh((centred * counts[:, None]).T @ centred)
     return centred @ vectors[:, -1]
+
+
+def _correlation(matrix: np.ndarray, response: _Coded) -> np.ndarray:
+    """The largest absolute correlation of each predictor with a column of the outcome (an indicator a class), shape (p,)."""
+    outcome = np.eye(response.size)[response.codes] if response.is_label else response.outcome
+    present = ~np.isnan(matrix)
+    middle = matrix.sum(axis=0, where=present) / np.maximum(present.sum(axis=0), 1)
+    sides = []
+    for side in (np.where(present, matrix, middle), outcome):
+        centred = side - side.mean(axis=0)
+        length = np.linalg.norm(centred, axis=0)
+        sides.append(np.divide(centred, length, out=np.zeros_like(centred), where=length > 0))
+    return np.abs(sides[0].T @ sides[1]).max(axis=1)
