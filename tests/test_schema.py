@@ -69,6 +69,11 @@ def test_labels_are_text_and_whole_floats_lose_the_point():
     assert schema.cast(pd.DataFrame({"a": pd.Categorical([3, None, 1])}))["a"].tolist()[::2] == ["3", "1"]
 
 
+def test_there_is_one_zero():
+    cast = Schema((Column("a", "numeric"),)).cast(pd.DataFrame({"a": [-0.0, 0.0, None]}))
+    assert not np.signbit(cast["a"]).any()
+
+
 def test_roles_turn_codes_into_labels_but_not_years():
     table = pd.DataFrame({"y": [3, 7] * 10, "group": [1, 2, 3, 4] * 5, "age": range(20)})
     schema = Schema.infer(table, target="y", sensitive=["group", "age"])

@@ -34,7 +34,7 @@ def from_float(values: np.ndarray, column: Column) -> pd.Series:
     Exact for whole numbers below 2**53 and for datetimes between 1900 and 2100 on whole microseconds; what lies outside
     the dtype's range becomes its nearest end.
     """
-    values = np.array(values, dtype=float)
+    values = np.asarray(values, dtype=float) + 0.0  # a copy, in which -0.0 is 0.0
     if column.kind == "numeric":
         return pd.Series(values, name=column.name)
     missing = np.isnan(values)

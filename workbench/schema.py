@@ -299,7 +299,7 @@ def _cast_column(values: pd.Series, column: Column) -> pd.Series:
 
 
 def _cast_numeric(values: pd.Series) -> pd.Series:
-    cast = pd.to_numeric(values).astype("Float64").astype("float64")
+    cast = pd.to_numeric(values).astype("Float64").astype("float64") + 0.0  # there is one zero: -0.0 becomes 0.0
     _refuse_infinite(values.name, cast.to_numpy())
     return cast
 
