@@ -241,8 +241,32 @@ def test_empty_synthetic_tables_give_a_missing_value():
         assert np.isnan(next(function(Trial(train, test, train.iloc[:0], MIXED))).value)
 
 
+def test_values_near_the_end_of_floating_point_are_finite_readings():
+    rng = np.random.default_rng(6)
+    tables = [numbers(rng.normal(size=(100, 3))) for _ in range(3)]
+    for table in tables[::2]:
+        table.iloc[:3, 0] = [1e300, -1e300, 1e308]
+    for function in FUNCTIONS:
+        assert np.isfinite([row.value for row in function(Trial(*tables, plain(3)))]).all()
+
+
 def test_every_metric_is_registered():
     rng = np.random.default_rng(6)
     named = {row.metric for function in FUNCTIONS for row in function(Trial(*(mixed(99, rng) for _ in range(3)), MIXED))}
     assert named == {name for name, metric in METRICS.items() if metric.family == "privacy"}
     assert all(METRICS[name].load() in FUNCTIONS and METRICS[name].floor == "copy" for name in named)
+
+
+def test_floor_and_ceiling_are_a_copy_and_fresh_real_rows():
+    """A metric that reads train and test must not be handed test as its fresh sample."""
+    from workbench import Dataset, evaluate
+
+    rng = np.random.default_rng(8)
+    data = Dataset("mixed", mixed(600, rng, 5), mixed(400, rng, 5), MIXED)
+    names = [name for name, metric in METRICS.items() if metric.family == "privacy"]
+    rows = evaluate(data, mixed(500, rng, 5), metrics=names).rows
+    heads = rows[rows["group"] == ""].set_index("metric")
+    assert heads.loc["dcr_share", "ceiling"] == pytest.approx(0.5, abs=0.1)
+    assert heads.loc["membership_auc", "ceiling"] == pytest.approx(0.5, abs=0.12)
+    assert heads.loc["excess_copies", "ceiling"] == 0
+    assert (heads.loc[["dcr_share", "membership_auc", "excess_copies"], "floor"] > 0.9).all()

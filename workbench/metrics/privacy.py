@@ -10,6 +10,7 @@ import pandas as pd
 from workbench.encode import Features
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import auc, clopper_pearson, from_influence, wilson
+from workbench.metrics.models import matrices
 
 MAX_SYNTHETIC = 2000  # rows whose nearest neighbours are looked up
 MAX_MEMBERS = 1000
@@ -76,7 +77,7 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
     """
     rng, real = trial.rng("dcr_share"), pd.concat([trial.train, trial.test], ignore_index=True)
     features = Features(real, trial.schema.columns)
-    width = features.one_hot(real.iloc[:1]).shape[1]
+    width = matrices(features, [real.iloc[:1]], "logistic")[0].shape[1]
     # In random order: where two different rows are equally near, which one is taken must not depend on its table.
     drawn = rng.permutation(len(real))[: max(MAX_CELLS // max(width, 1), 1)]
     synthetic = trial.synthetic.iloc[rng.permutation(len(trial.synthetic))[:MAX_SYNTHETIC]]
@@ -86,7 +87,7 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
         return
     row = row_numbers(real)
     first = np.unique(row, return_index=True)[1]
-    nearest = _nearest(features.one_hot(synthetic), features.one_hot(real.iloc[first]))
+    nearest = _nearest(*matrices(features, [synthetic, real.iloc[first]], "logistic"))
     train, test = (np.bincount(row[part], minlength=len(first)) for part in (in_train, ~in_train))
     note = f"{len(synthetic):,} of {len(trial.synthetic):,} synthetic rows, {train.sum():,} train and {test.sum():,} test rows"
     yield Row("dcr_share", *closer_share(nearest, train, test), note=note)
@@ -115,7 +116,7 @@ def membership(trial: Trial) -> Iterator[Row]:
     membership_tpr: the share of members it finds at no more than 1% false alarms; exact interval at the threshold found.
     DOMIAS, van Breugel et al. 2023 (AISTATS): a row's score is the density of synthetic over that of reference rows, here
     from the nearest neighbour's distance in each (Loftsgaarden and Quesenberry 1965). As many non-members as members, at
-    most MAX_MEMBERS; non-members are half of test, reference rows the other half, and the distances are scaled on these.
+    most MAX_MEMBERS; non-members are half of test, reference rows the rest of it, and the distances are scaled on these.
     Known failure: a single simple attack; a reading of 0.5 does not say that a stronger one would fail.
     """
     rng = trial.rng("membership")
@@ -128,16 +129,16 @@ def membership(trial: Trial) -> Iterator[Row]:
     members, others = trial.train.iloc[rng.permutation(len(trial.train))[:n]], trial.test.iloc[order[:n]]
     reference = trial.test.iloc[order[n:]]
     features = Features(reference, trial.schema.columns)
-    rows = features.one_hot(pd.concat([members, others], ignore_index=True))
+    (rows,) = matrices(features, [pd.concat([members, others], ignore_index=True)], "logistic")
     most = max(MAX_CELLS // max(rows.shape[1], 1), 1)
     synthetic = trial.synthetic.iloc[rng.permutation(len(trial.synthetic))[:most]]
     near = []
-    for table in (features.one_hot(reference), features.one_hot(synthetic)):
+    for table in matrices(features, [reference.iloc[:most], synthetic], "logistic"):
         # Measured again directly: the search expands the square and would put an equal row at a distance just above 0.
         near.append(np.log(np.linalg.norm(rows - table[_nearest(rows, table)], axis=1) + ROUNDING))
     member, score = np.arange(2 * n) < n, near[0] - near[1]
     value, influence = auc(member, score)
-    note = f"{n:,} members, {n:,} non-members, {len(reference):,} reference rows"
+    note = f"{n:,} members, {n:,} non-members, {min(len(reference), most):,} reference rows"
     yield Row("membership_auc", value, *from_influence(value, influence, lowest=0, highest=1), note=note)
     threshold = np.sort(score[~member])[::-1][n // 100]
     found = int((score[member] > threshold).sum())
