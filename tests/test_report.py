@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from scipy import stats
 
@@ -113,9 +114,13 @@ def pieces(batch):
 def made(tmp_path_factory):
     """A page made end to end by papermill and nbconvert, from a batch with one failed cell."""
     folder = write_report(
-        tmp_path_factory.mktemp("reports") / "loans", failed={("cart", 1): ("timeout", "fit", "stopped after 60 s")}
+        tmp_path_factory.mktemp("a folder with a long name and spaces " + "x" * 120) / "loans",
+        failed={("cart", 1): ("timeout", "fit", "stopped after 60 s")},
     )
-    return report.report(folder)
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    page = report.report(folder)
+    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before, "the kernel is gone"
+    return page
 
 
 def test_page_stands_alone(made):

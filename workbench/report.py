@@ -11,6 +11,7 @@ import ast
 import base64
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "report.ipynb"
 # What one page holds at most, so that 10,000 cells still make a page that opens.
-DATASETS, LABELS, PANELS, COLUMNS, FAILURES, HASHES = 4, 24, 8, 12, 50, 100
+DATASETS, LABELS, LINES, PANELS, COLUMNS, FAILURES, HASHES = 4, 24, 48, 8, 12, 50, 100
 STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
 
 
@@ -43,15 +44,15 @@ def report(folder: str | Path) -> Path:
         raise InputError(f"{folder} is not a folder; give one that holds a grid.toml.")
     title = results.plan(folder).get("title") or folder.name
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch, tempfile.TemporaryDirectory() as sockets:
             executed, page = Path(scratch) / "report.ipynb", Path(scratch) / "index.html"
             papermill.execute_notebook(
                 str(NOTEBOOK),
                 str(executed),
                 {"folder": str(folder)},
                 kernel_name="python3",
+                kernel_manager_class=_kernel(sockets),
                 progress_bar=False,
-                log_output=False,
             )
             page.write_text(to_html(executed, title=f"{title}: synthetic tables measured"), encoding="utf-8")
             for made in (executed, page):
@@ -59,6 +60,18 @@ def report(folder: str | Path) -> Path:
     except PermissionError as error:
         raise InputError(f"{folder} is not writable ({error.strerror}); give a folder that is.") from None
     return folder / "index.html"
+
+
+def _kernel(folder: str) -> type:
+    """Kernels of this very environment that listen on sockets in `folder`: no port that others could take or hear."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Kernel(AsyncKernelManager):
+        def __init__(self, **settings):
+            super().__init__(**settings | {"transport": "ipc", "ip": str(Path(folder, "kernel"))})
+            self.kernel_spec.argv[0] = sys.executable
+
+    return Kernel
 
 
 def to_html(notebook: Path, title: str, language: str = "en") -> str:
@@ -98,9 +111,15 @@ class Batch:
     def datasets(self) -> list[str]:
         return list(dict.fromkeys(self.cells["dataset"]))
 
+    @property
+    def shown(self) -> int:
+        """How many datasets are shown one by one: fewer where each has many generators."""
+        most = min(self.cells.groupby("dataset")["label"].nunique().max(), LABELS)
+        return min(DATASETS, max(1, LINES // most), len(self.datasets))
+
     def each(self) -> Iterator[Part]:
         """The datasets that are shown one by one."""
-        for name in self.datasets[:DATASETS]:
+        for name in self.datasets[: self.shown]:
             cells = self.cells[self.cells["dataset"] == name]
             labels = summary.ordered(cells["label"])[:LABELS]
             tables = (t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads))
@@ -163,7 +182,7 @@ def facts_line(batch: Batch) -> Piece:
     ]  # fmt: skip
     most = batch.cells.groupby("dataset")["label"].nunique().max()
     out = Markup('<p class="facts"><strong>{}</strong>: {}.</p>').format(batch.title, " · ".join(told))
-    for many, shown, what in ((len(batch.datasets), DATASETS, "datasets"), (most, LABELS, "generators of a dataset")):
+    for many, shown, what in ((len(batch.datasets), batch.shown, "datasets"), (most, LABELS, "generators of a dataset")):
         if many > shown:
             out += Markup('<p class="note">Shown in full: the first {} of {} {}.</p>').format(shown, many, what)
     return Piece(out)
@@ -455,7 +474,8 @@ def _score(row, best: bool, status: str, notes: list[str]) -> Markup:
             start = f"{_title(row['metric'])}: {word}"
             place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
             if place > len(notes):
-                notes.append(f"{start}{note[note.find(word) + len(word) :].split(';')[0] if word in note else ': ' + note}")
+                reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
+                notes.append(f"{start}{', for example' if word in note else ''}: {reason}")
             mark = f" ({place})"
         out += Markup('<small class="none">{}{}</small>').format(word, mark)
     return out
@@ -521,7 +541,8 @@ def _figure(figure, alt: str, caption: Markup) -> Markup:
 
 def _slim(svg: str) -> str:
     """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of a point."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S)
+    svg = re.sub(r'(<g|<path|<text) id="[^"]*_\d+"', r"\1", svg)
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
     svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", svg)
     return re.sub(r">\s+<", "><", svg)
