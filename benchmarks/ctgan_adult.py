@@ -71,7 +71,9 @@ def make_peers(folder: Path) -> str:
         print(f"installing ctgan and sdmetrics into {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         torch = version("torch").split("+")[0]
-        subprocess.run([python, "-m", "pip", "install", "-q", "ctgan==0.12.1", "sdmetrics", f"torch=={torch}"], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", "ctgan==0.12.1", "sdmetrics==0.32.0", f"torch=={torch}"], check=True
+        )
         (folder / "installed").touch()
     return str(python)
 

@@ -64,7 +64,7 @@ def test_mixture_finds_the_modes_that_scikit_learn_finds():
     np.testing.assert_allclose(ours.deviations[order], deviations, rtol=0.02)
     grid = np.linspace(-3, 25, 200)
     expected = theirs.predict_proba(grid[:, None])[:, np.flatnonzero(keep)[reference]]
-    np.testing.assert_allclose(ours.responsibilities(grid)[:, order], expected, atol=0.02)
+    np.testing.assert_allclose(ours.responsibilities(grid)[order].T, expected, atol=0.02)
 
 
 def test_mixture_of_counts_is_the_mixture_of_repeated_values():
@@ -258,9 +258,9 @@ def test_progress_is_a_hook_and_no_parameter(mixed):
 def test_it_learns_two_modes_that_depend_on_a_label():
     rng, n = seeded(0), 2000
     label = rng.random(n) < 0.3
-    table = pd.DataFrame(
-        {"group": np.where(label, "high", "low"), "x": np.where(label, rng.normal(20, 1, n), rng.normal(0, 2, n))}
-    )
+    x = np.where(label, rng.normal(20, 1, n), rng.normal(0, 2, n))
+    x[~label & (rng.random(n) < 0.3)] = np.nan
+    table = pd.DataFrame({"group": np.where(label, "high", "low"), "x": x})
     schema = Schema.infer(table)
     table = schema.cast(table)
     model = CTGAN(epochs=60, batch_size=200, width=64, noise=16, learning_rate=1e-3)
@@ -269,5 +269,7 @@ def test_it_learns_two_modes_that_depend_on_a_label():
     assert high.mean() == pytest.approx(0.3, abs=0.1)
     # Independent columns would put 70% of the high group near 0, and 30% of the low group near 20.
     assert ((synthetic["x"] > 10) == high).mean() > 0.9
+    assert synthetic["x"].isna()[high].mean() < 0.05
+    assert synthetic["x"].isna()[~high].mean() == pytest.approx(0.3, abs=0.1)
     assert synthetic.loc[high, "x"].median() == pytest.approx(20, abs=1.5)
     assert synthetic.loc[~high, "x"].median() == pytest.approx(0, abs=1.5)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import digamma, softmax
+from scipy.special import digamma
 
 from workbench.conditions import matches
 from workbench.encode import Codes, Marginal, from_float, to_float
@@ -36,7 +36,7 @@ class Mixture:
 
     @classmethod
     def fit(cls, values: np.ndarray, counts: np.ndarray, components: int = 10, iterations: int = 300) -> Mixture:
-        """Variational Bayes on distinct sorted `values`, shape (n,), that occur `counts` times, shape (n,).
+        """Variational Bayes on standardised distinct sorted `values`, shape (n,), and how often they occur, shape (n,).
 
         A truncated Dirichlet process with concentration 0.001 leaves unneeded components with almost no weight. Priors
         as in scikit-learn's BayesianGaussianMixture: Blei and Jordan 2006; Bishop 2006, equations 10.58 to 10.64.
@@ -45,12 +45,12 @@ class Mixture:
         total = counts.sum()
         prior_mean = counts @ values / total
         prior_variance = counts @ (values - prior_mean) ** 2 / max(total - 1, 1) or 1.0
+        moments = (counts * [np.ones_like(values), values, values**2]).T
         responsibilities, mass = _nearest_centre(values, counts, components), np.zeros(components)
         for _ in range(iterations):
-            weighted = counts[:, None] * responsibilities
-            before, mass = mass, weighted.sum(axis=0) + 1e-12
-            averages = values @ weighted / mass
-            variances = ((values[:, None] - averages) ** 2 * weighted).sum(axis=0) / mass
+            before, (mass, sums, squares) = mass, (responsibilities @ moments).T + 1e-12
+            averages = sums / mass
+            variances = np.maximum(squares / mass - averages**2, 0)
             # The prior counts as one observation of the mean and one of the variance.
             precision = freedom = 1 + mass
             means = (prior_mean + mass * averages) / precision
@@ -69,8 +69,10 @@ class Mixture:
         return mixture
 
     def responsibilities(self, values: np.ndarray) -> np.ndarray:
-        """Probabilities that each value comes from each component, shape (n, K)."""
-        return softmax(self.bias - ((values[:, None] - self.means) / self.deviations) ** 2 / 2, axis=1)
+        """Probabilities that each value comes from each component, shape (K, n)."""
+        density = self.bias[:, None] - ((values - self.means[:, None]) / self.deviations[:, None]) ** 2 / 2
+        density = np.exp(density - density.max(axis=0))
+        return density / density.sum(axis=0)
 
     def heavier_than(self, weight: float) -> Mixture:
         """The components of more than this weight (all, if none is)."""
@@ -88,7 +90,7 @@ def _nearest_centre(values: np.ndarray, counts: np.ndarray, components: int) -> 
         if np.array_equal(moved, centres):
             break
         centres = np.sort(moved)
-    return np.eye(components)[:, np.argsort(-mass, kind="stable")][member]
+    return np.eye(components)[np.argsort(-mass, kind="stable")][:, member]
 
 
 class NumberModes:
@@ -97,11 +99,9 @@ class NumberModes:
     def __init__(self, values: np.ndarray, components: int, min_weight: float, points: int = 1024):
         self.marginal = Marginal.fit(values)
         distinct, counts = np.unique(self.marginal.values, return_counts=True)
-        self.centre, self.scale = 0.0, 1.0
+        self.centre, self.scale, self.mixture = 0.0, 1.0, None
         if len(distinct):
             self.centre, self.scale = float(self.marginal.values.mean()), float(self.marginal.values.std()) or 1.0
-        self.mixture = None
-        if len(distinct):
             distinct = (distinct - self.centre) / self.scale
             if len(distinct) > points:
                 # Neighbours among very many distinct values share a point at their mean.
@@ -118,13 +118,13 @@ class NumberModes:
         if self.mixture is None or not present.any():
             return offsets, modes
         distinct, inverse = np.unique((values[present] - self.centre) / self.scale, return_inverse=True)
-        shift = (distinct[:, None] - self.mixture.means) / (REACH * self.mixture.deviations)
+        shift = (distinct - self.mixture.means[:, None]) / (REACH * self.mixture.deviations[:, None])
         chance = self.mixture.responsibilities(distinct) * (np.abs(shift) <= 1)
         # A value beyond the reach of every mode goes to the end of the one that comes nearest.
-        chance[np.arange(len(distinct)), np.abs(shift).argmin(axis=1)] += 1e-9
-        limits = (chance / chance.sum(axis=1, keepdims=True)).cumsum(axis=1)[:, :-1]
-        modes[present] = drawn = (rng.random(len(inverse))[:, None] > limits[inverse]).sum(axis=1)
-        offsets[present] = np.clip(shift[inverse, drawn], -1, 1)
+        chance[np.abs(shift).argmin(axis=0), np.arange(len(distinct))] += 1e-9
+        limits = (chance / chance.sum(axis=0)).cumsum(axis=0)[:-1]
+        modes[present] = drawn = (rng.random(len(inverse)) > limits[:, inverse]).sum(axis=0)
+        offsets[present] = np.clip(shift[drawn, inverse], -1, 1)
         return offsets, modes
 
     def decode(self, offsets: np.ndarray, modes: np.ndarray) -> np.ndarray:
