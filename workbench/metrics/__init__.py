@@ -74,6 +74,10 @@ METRICS: dict[str, Metric] = {
     "worst_column": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Worst column", floor="uniform"),
     "pair_trends": Metric("workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"),
     "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
+    "shape_error": Metric(
+        "workbench.metrics.published:published_errors", "fidelity", "down", "Shape error %", "train", "uniform"
+    ),
+    "trend_error": Metric("workbench.metrics.published:published_errors", "fidelity", "down", "Trend error %", "train"),
     "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR ROC AUC"),
     "average_precision": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR average precision"),
     "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR Brier score"),

@@ -1,0 +1,85 @@
+"""Column-shape and pair-trend error as papers print them: SDMetrics' quality report against train, in percent.
+
+All pairs count, as in the SDMetrics of those papers; its later versions (0.32) leave out by default the pairs that are
+hardly associated in the real table, which needs `report.real_correlation_threshold = report.real_association_threshold = 0`.
+
+Only for comparison with published tables: a number beside labels is binned on each table's own range, so x -> 3x + 100
+costs nothing there, and gaps are left out of the shapes. `marginals` and `pair_trends` have neither flaw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from workbench.encode import to_float
+from workbench.metrics import Row, Trial
+from workbench.metrics.fidelity import column_distance
+
+BINS = 10
+
+
+def published_errors(trial: Trial) -> Iterator[Row]:
+    """`shape_error` and `trend_error`: 100 (1 - score) of SDMetrics' Column Shapes and Column Pair Trends, against train.
+
+    Shapes: the mean over columns of KS (numbers, dates) or total variation (labels) on present values.
+    Trends: the mean over pairs of |r_S - r_R| / 2 with Pearson's r (two columns of numbers, both varying in both tables),
+    or of the total variation between contingency tables, numbers in 10 equally wide bins of their own table's range and
+    missing labels a level.
+    0 to 100, down; 0 is equal. TabSyn (Zhang et al. 2024) and TabDiff (Shi et al. 2025) print these two.
+    """
+    columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
+    numbers = [column.name for column in columns if not column.is_discrete]
+    shapes = []
+    for column in columns:
+        sides = [table[column.name].dropna() for table in (synthetic, real)]
+        shapes.append(column_distance(*sides, column)[0] if all(map(len, sides)) else np.nan)
+    yield _percent("shape_error", shapes)
+
+    r_synthetic, r_real = (_pearson(table, numbers) for table in (synthetic, real))
+    codes = {c.name: _labels(c.name, real, synthetic) if c.is_discrete else _bins(c.name, real, synthetic) for c in columns}
+    trends = []
+    for a, b in combinations(trial.schema.names, 2):
+        if a in numbers and b in numbers:
+            trends.append(abs(r_synthetic.at[a, b] - r_real.at[a, b]) / 2)
+        else:
+            trends.append(_variation(codes[a], codes[b], len(real)))
+    yield _percent("trend_error", trends)
+
+
+def _percent(metric: str, distances: list[float]) -> Row:
+    if not np.isfinite(distances).any():
+        return Row(metric, np.nan, note="no column or pair that it is defined for.")
+    return Row(metric, 100 * float(np.nanmean(distances)))
+
+
+def _pearson(table: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
+    values = pd.DataFrame({name: to_float(table[name]) for name in numbers})
+    return values.loc[:, values.nunique() != 1].corr(min_periods=2).reindex(index=numbers, columns=numbers)
+
+
+def _labels(name: str, *tables: pd.DataFrame) -> np.ndarray:
+    return pd.factorize(pd.concat([table[name] for table in tables]).astype(object), use_na_sentinel=False)[0]
+
+
+def _bins(name: str, *tables: pd.DataFrame) -> np.ndarray:
+    sides = [to_float(table[name]) for table in tables]
+    return np.concatenate([np.digitize(side, _edges(side[~np.isnan(side)])) for side in sides])
+
+
+def _edges(present: np.ndarray) -> np.ndarray:
+    try:
+        return np.histogram_bin_edges(present, BINS)
+    except ValueError:  # so large that floating point has no ten steps between lowest and highest
+        return present[:1]
+
+
+def _variation(first: np.ndarray, second: np.ndarray, n_real: int) -> float:
+    cell = first.astype(np.int64) * (int(second.max()) + 1) + second
+    if cell.max() > 10 * len(cell):  # many levels: number the cells that occur
+        cell = pd.factorize(cell)[0]
+    weight = np.where(np.arange(len(cell)) < n_real, 1 / n_real, -1 / (len(cell) - n_real))
+    return float(np.abs(np.bincount(cell, weights=weight)).sum() / 2)
