@@ -407,6 +407,19 @@ def test_network_samples_agree_with_exact_inference(name):
         assert (np.abs(seen / rows - expected) < 5 * np.sqrt(expected * (1 - expected) / rows) + 1 / rows).all(), (one, other)
 
 
+def test_network_never_draws_an_impossible_state():
+    """Ten shares of 0.1 add up to less than 1 in floats; what is left over must not fall to the state behind them."""
+    from workbench.generators.bayesian_network import _draw_states
+
+    class Highest:
+        def random(self, n):
+            return np.full(n, np.nextafter(1, 0))
+
+    table = np.array([[0.1] * 10 + [0.0], [0.0] + [0.1] * 10])
+    assert np.cumsum(table[0])[-1] < 1
+    assert _draw_states(table, np.array([0, 1, 0]), Highest()).tolist() == [9, 10, 9]
+
+
 def test_network_reads_numbers_back_within_their_bins():
     synthetic = make("bayes-tree", {"bins": 5}).fit(TABLE, SCHEMA, rng(0)).sample(3000, rng(1))
     assert synthetic["income"].nunique() > 300
