@@ -10,7 +10,8 @@ import torch
 
 from workbench.encode import to_float
 from workbench.generators._modes import Mixture, NumberModes, TableModes
-from workbench.generators.ctgan import CTGAN, Adam, Critic, Diverged, Rows
+from workbench.generators._networks import Adam, Critic
+from workbench.generators.ctgan import CTGAN, Diverged, Rows
 from workbench.schema import InputError, Schema
 
 SMALL = {"epochs": 2, "batch_size": 40, "pac": 4, "noise": 8, "width": 16}
@@ -106,7 +107,7 @@ def test_loss_and_gradients_of_the_critic_are_those_of_autograd(mixed):
     encoding = TableModes(table, schema, 10, 0.005, 500)
     rows = Rows(*encoding.encode(table, seeded(0)), encoding)
     pac, groups, width, penalty = 4, 5, 16, 10.0
-    critic = Critic(rows, pac, width, 0.0, seeded(1))
+    critic = Critic(rows.size, len(rows.counts), pac, width, 0.0, seeded(1))
     level = rows.levels(rows.by_log_frequency, pac * groups, seeded(2))
     real, fake = rows.real(level, seeded(3)), torch.from_numpy(seeded(4).random((pac * groups, rows.size), dtype=np.float32))
     loss, gradients = critic.loss(real, fake, level, penalty, seeded(5))
