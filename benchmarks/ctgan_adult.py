@@ -41,7 +41,8 @@ def main() -> None:
             if sys.stderr.isatty():
                 print(f"\repoch {min(turn, options.epochs)} of {options.epochs}", end="", file=sys.stderr)
         facts = {name: worker.close() for name, worker in workers.items()}
-        quality = json.loads(_call(peer_python, "quality", folder, task))
+        command = _command(peer_python, "quality", folder, task)
+        quality = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         show(options, {name: worker.turns for name, worker in workers.items()}, facts, quality)
 
 
@@ -49,10 +50,11 @@ def show(options: argparse.Namespace, turns: dict, facts: dict, quality: dict) -
     """One line a measure: ours, the package's, and the ratio."""
     import statistics
 
-    lines = [("transformation, CPU s", *(turns[name][0]["cpu"] for name in MODELS))]
-    for clock, label in (("cpu", "epoch, CPU s (median)"), ("wall", "epoch, wall s (median)")):
-        lines.append((label, *(statistics.median(turn[clock] for turn in turns[name][1:-1]) for name in MODELS)))
-    lines.append(("sampling and decoding, CPU s", *(turns[name][-1]["cpu"] for name in MODELS)))
+    lines = [(f"transformation, {clock} s", *(turns[name][0][clock] for name in MODELS)) for clock in ("CPU", "wall")]
+    for clock in ("CPU", "wall"):
+        medians = (statistics.median(turn[clock] for turn in turns[name][1:-1]) for name in MODELS)
+        lines.append((f"epoch, {clock} s (median)", *medians))
+    lines.append(("sampling and decoding, CPU s", *(turns[name][-1]["CPU"] for name in MODELS)))
     lines += [(f"{measure} error, %", *(quality[name][measure] for name in MODELS)) for measure in quality["real test"]]
     rows = facts["ours"]["rows"]
     print(f"\nAdult, {rows:,} train rows; {options.epochs} epochs, batch 500, {options.threads} thread(s), seed {options.seed}")
@@ -70,10 +72,8 @@ def make_peers(folder: Path) -> str:
     if not (folder / "installed").exists():
         print(f"installing ctgan and sdmetrics into {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        torch = version("torch").split("+")[0]
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", "ctgan==0.12.1", "sdmetrics==0.32.0", f"torch=={torch}"], check=True
-        )
+        packages = ["ctgan==0.12.1", "sdmetrics==0.32.0", f"torch=={version('torch').split('+')[0]}"]
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         (folder / "installed").touch()
     return str(python)
 
@@ -94,23 +94,29 @@ class Worker:
     """A process that works one turn for each line it reads, and answers with what the turn took."""
 
     def __init__(self, python: str, role: str, folder: Path, task: dict):
-        command = [python, __file__, "--role", role, "--folder", folder, "--task", json.dumps(task)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.turns: list[dict] = []
+        self._role, self.turns = role, []
+        threads = {name: str(task["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        command, pipe = _command(python, role, folder, task), subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | threads)
 
     def turn(self) -> None:
         print(flush=True, file=self._process.stdin)
-        self.turns.append(json.loads(self._process.stdout.readline()))
+        self.turns.append(self._read())
 
     def close(self) -> dict:
-        facts = json.loads(self._process.stdout.readline())
+        facts = self._read()
         self._process.wait()
         return facts
 
+    def _read(self) -> dict:
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"the process of {self._role!r} ended before its work did; its error is above.")
+        return json.loads(line)
 
-def _call(python: str, role: str, folder: Path, task: dict) -> str:
-    command = [python, __file__, "--role", role, "--folder", folder, "--task", json.dumps(task)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+def _command(python: str, role: str, folder: Path, task: dict) -> list[str]:
+    return [python, __file__, "--role", role, "--folder", str(folder), "--task", json.dumps(task)]
 
 
 # What follows runs in the processes; those of ctgan and quality have no workbench.
@@ -143,7 +149,7 @@ class Clock:
 
     def stop(self) -> None:
         cpu, wall = time.process_time() - self._start[0], time.perf_counter() - self._start[1]
-        print(json.dumps({"cpu": cpu, "wall": wall}), flush=True)
+        print(json.dumps({"CPU": cpu, "wall": wall}), flush=True)
 
     def epochs(self, epochs: range):
         for epoch in epochs:
@@ -197,7 +203,11 @@ def train_ctgan(table, task: dict, clock: Clock):
 
 def quality(folder: Path, task: dict) -> None:
     """Errors in percent, 100 minus the scores of SDMetrics' quality report, against train."""
+    import warnings
+
     import pandas as pd
+
+    warnings.simplefilter("ignore")
     from sdmetrics.reports.single_table import QualityReport
 
     train, *tables = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in ("train", *MODELS, "test"))

@@ -101,7 +101,10 @@ class NumberModes:
         distinct, counts = np.unique(self.marginal.values, return_counts=True)
         self.centre, self.scale, self.mixture = 0.0, 1.0, None
         if len(distinct):
-            self.centre, self.scale = float(self.marginal.values.mean()), float(self.marginal.values.std()) or 1.0
+            # In units of the largest value, because the square of a number like 1e200 is infinite.
+            unit = np.abs(distinct).max() or 1.0
+            self.centre = float(unit * (self.marginal.values / unit).mean())
+            self.scale = float(unit * (self.marginal.values / unit).std()) or 1.0
             distinct = (distinct - self.centre) / self.scale
             if len(distinct) > points:
                 # Neighbours among very many distinct values share a point at their mean.
