@@ -201,9 +201,8 @@ def _family_counts(states: np.ndarray, sizes: list[int], node: int, parents: tup
 
 def _draw_states(table: np.ndarray, configuration: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One state a row from the table's line for its parents' configuration, by inversion, shape (rows,)."""
-    cumulated = np.cumsum(table, axis=1)
-    cumulated /= cumulated[:, -1:]  # exactly 1 from the last possible state on, so that impossible ones after it stay so
     # All lines end to end make one increasing sequence, c + P(state <= k | c), and one search serves every row.
-    sequence = (cumulated + np.arange(len(table))[:, None]).ravel()
-    level = configuration + rng.random(len(configuration)) * (1 - 1e-9)  # a level that rounds up would leave its line
+    sequence = (np.cumsum(table, axis=1) + np.arange(len(table))[:, None]).ravel()
+    # Just below 1: shares may add up to a little less, and what is left over must not fall to an impossible state.
+    level = configuration + rng.random(len(configuration)) * (1 - 1e-9)
     return np.searchsorted(sequence, level, side="right") - configuration * table.shape[1]
