@@ -27,10 +27,9 @@ out = ""
 # The same phases, files and calls as notebooks/cell.ipynb; one number instead of all metrics.
 CODE = """
 import numpy as np
-from workbench import results
+import pandas as pd
 from workbench.cell import Record, Skipped, read_data
 from workbench.generators import make, views
-from workbench.metrics import Row
 from workbench.peers import Peer
 
 record = Record(out)
@@ -45,7 +44,9 @@ with record.phase("fit"):
 with record.phase("sample"):
     synthetic = model.sample(rows or len(learnt), np.random.default_rng([seed, 1]))
 with record.phase("evaluate"):
-    table = results.to_table([Row("mean", float(synthetic.iloc[:, 0].mean()))])
+    row = {"metric": "mean", "column": "", "group": "", "value": float(synthetic.iloc[:, 0].mean()), "note": ""}
+    table = pd.DataFrame([row | dict.fromkeys(("low", "high", "floor", "ceiling"), np.nan)])
+    table = table[["metric", "column", "group", "value", "low", "high", "floor", "ceiling", "note"]]
 with record.phase("save"):
     record.save(rows=table, synthetic=synthetic)
 """

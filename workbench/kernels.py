@@ -27,12 +27,12 @@ import psutil
 # What every cell's kernel and papermill need, besides what the cells themselves import.
 ALWAYS = (
     "papermill.execute", "nbclient", "jupyter_client.asynchronous", "jupyter_client.manager", "ipykernel.kernelapp",
-    "ipykernel.ipkernel", "ipykernel.datapub", "IPython.core.completer", "ipykernel.comm.manager",
-    "matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib_inline.backend_inline", "pandas", "pyarrow.parquet",
+    "ipykernel.ipkernel", "IPython.core.completer", "ipykernel.comm.manager", "pandas", "pyarrow.parquet",
     "workbench.results", "workbench.supervise",
 )  # fmt: skip
 SUBREAPER, DEATH_SIGNAL = 36, 1  # prctl(2): PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG
 GRACE = 5  # seconds that supervisors get to end their cells
+RESERVE = 100_000_000  # bytes that a kernel out of memory gets for telling so
 
 
 def serve(listener: socket.socket) -> None:
@@ -135,23 +135,29 @@ def run_kernel(connection_file: str, memory: int) -> None:
     """Be an IPython kernel. memory: bytes of new data that this process may hold before it gets a MemoryError."""
     from ipykernel.kernelapp import IPKernelApp
 
-    _limit_memory(memory)
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
     app = IPKernelApp.instance(connection_file=connection_file, parent_handle=1)  # 1: no notice, no thread that polls it
     app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
+    _limit_memory(memory, app.shell)
     app.start()
 
 
-def _limit_memory(memory: int) -> None:
+def _limit_memory(memory: int, shell) -> None:
     """A hard stop for one process that allocates faster than the supervisor looks; private pages, touched or not."""
     try:
         import resource
 
         now = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
         ceiling = int(now.split()[1]) * 1024 + memory
-        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling + RESERVE))
     except (OSError, ImportError, StopIteration, ValueError):
-        pass  # the supervisor's own look remains
+        return  # the supervisor's own look remains
+
+    def tell(shell, kind, error, trace, tb_offset=None):
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling + RESERVE, ceiling + RESERVE))  # to write the traceback
+        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+    shell.set_custom_exc((MemoryError,), tell)
 
 
 def run_notebook(connection_file: str, kernel_pid: int, parameters: dict) -> None:
@@ -195,7 +201,8 @@ def _manager(connection_file: str, kernel_pid: int):
 
 
 def _preload(names: list[str]) -> None:
-    for name in [*ALWAYS, *names]:
+    drawing = ["matplotlib.backends.backend_agg", "matplotlib_inline.backend_inline"] if "matplotlib.pyplot" in names else []
+    for name in [*ALWAYS, *names, *drawing]:
         try:
             import_module(name)
         except Exception:  # the cell that needs it says so

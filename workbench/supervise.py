@@ -31,7 +31,7 @@ from workbench.schema import InputError
 PREFIX = "workbench-warm"
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
 THREAD_VARIABLES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS")
-DISK_FULL = re.compile(r"\[errno (28|122|27)\]", re.IGNORECASE)  # ENOSPC, EDQUOT, EFBIG
+NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
 
 
 def execute(spec: dict, on_phase: Callable[[str], None] | None = None) -> dict:
@@ -42,7 +42,8 @@ def execute(spec: dict, on_phase: Callable[[str], None] | None = None) -> dict:
     reason, traceback, phases, seconds, peak_mb, hashes, host, cpu, cores, python, fingerprint, files (name -> bytes).
     """
     if difference := _difference(spec):
-        raise InputError(f"{provenance.machine()['host']} cannot run cells of this plan: {difference}")
+        host = provenance.machine()["host"]
+        raise InputError(f"{difference} on {host} than when this run was planned; run again, with the same code everywhere.")
     warm = Warm.get(spec["threads"], spec["imports"])
     folder = warm.cell_folder(spec)
     started = time.time()
@@ -100,6 +101,7 @@ class Warm:
             "LOKY_MAX_CPU_COUNT": str(threads), "WORKBENCH_THREADS": str(threads), "WORKBENCH_WARM": str(self.folder),
             "PYTHONPATH": path, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": str(self.folder / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the one thread that an import would start
         }  # fmt: skip
 
     def cell_folder(self, spec: dict) -> Path:
@@ -198,7 +200,7 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
     limits, began = spec["limits"], time.monotonic()
     file, _ = write_connection_file("kernel.json", transport="ipc", ip=str(Path.cwd() / "k"), key=os.urandom(24).hex().encode())
     memory_limit = limits["memory_mb"] * 1e6
-    kernel = kernels.fork(kernels.run_kernel, file, int(memory_limit), close=[connection])
+    kernel = kernels.fork(kernels.run_kernel, file, int(1.1 * memory_limit), close=[connection])
     notebook = kernels.fork(kernels.run_notebook, file, kernel, spec["parameters"], close=[connection])
     meter, told, peak, ended, kernel_gone = _Meter(), "start", 0.0, {}, None
     while True:
@@ -242,7 +244,7 @@ def _verdict(ended: dict[int, int], kernel: int, notebook: int, memory_share: fl
         reason = f"{error['ename']}: {error['evalue']}".strip()
         if error["ename"] == "Skipped":
             return {"status": "skipped", "reason": error["evalue"]}
-        full = "MemoryError" in error["ename"] or "can't allocate memory" in reason
+        full = NO_MEMORY.search(f"{reason}\n{text}")
         return {"status": "out-of-memory" if full else "error", "reason": reason.splitlines()[-1], "traceback": text}
     if ended.get(notebook, 0) < 0:
         return {"status": "lost", "reason": f"papermill's process ended by {signal.Signals(-ended[notebook]).name}"}
@@ -315,6 +317,7 @@ def _difference(spec: dict) -> str:
     here = {name: provenance.source_hash(name) for name in spec["sources"]} | provenance.versions(spec["modules"])
     for name, wanted in (spec["sources"] | spec["versions"]).items():
         if here.get(name) != wanted:
-            kind = "another source of" if name in spec["sources"] else f"{here.get(name)}, not {wanted}, of"
-            return f"it has {kind} {name}."
+            if name in spec["sources"]:
+                return f"{name} has another source"
+            return f"{name} is {here.get(name)} instead of {wanted}, another version"
     return ""
