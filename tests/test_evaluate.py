@@ -147,6 +147,18 @@ def test_no_distance_between_floor_and_ceiling_is_told(data, synthetic):
     assert head["note"].startswith("not informative") and np.isnan(head["score"])
 
 
+def test_a_floor_that_reads_better_than_real_rows_is_told():
+    """SDMetrics bins each table on its own range, so one far value in train alone makes fresh rows look worst."""
+    rng = np.random.default_rng(0)
+    draw = pd.DataFrame({"x": rng.normal(size=900), "c": rng.choice(["a", "b"], 900)})
+    schema = wb.Schema.infer(draw)
+    train, test = draw[:600].reset_index(drop=True), draw[600:].reset_index(drop=True)
+    train.loc[0, "x"] = 1000.0
+    head = evaluate(wb.Dataset("far", train, test, schema), train, metrics=["trend_error"]).headlines.iloc[0]
+    assert head["ceiling"] > head["floor"] + 20
+    assert "reads worse" in head["note"] and np.isnan(head["score"])
+
+
 HOSTILE = {
     "no rows": lambda t: t.head(0),
     "one row": lambda t: t.head(1),

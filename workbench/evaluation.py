@@ -76,7 +76,7 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
             draws = FLOOR_DRAWS.get(metric.family, 1) if metric.floor != "copy" else 1
             both = reference(metric.floor, draws), reference(CEILING[metric.reads], 1)
             sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
-            reason = _not_informative(*sides)
+            reason = _not_informative(*sides, metric.direction)
             if reason and np.isfinite(row.value) and not row.note.startswith("not informative"):
                 row = replace(row, note="; ".join(filter(None, [reason, row.note])))
         rows.append(row)
@@ -100,8 +100,8 @@ def _mean(rows: list[Row]) -> float:
     return float(np.mean([row.value for row in rows])) if rows else np.nan
 
 
-def _not_informative(floor: list[Row], ceiling: list[Row]) -> str:
-    """Why the distance between floor and ceiling says nothing, or an empty text.
+def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> str:
+    """Why the way from floor to ceiling says nothing, or an empty text: it is within noise, or leads to the worse side.
 
     The noise of each is its 95% half-width joined with the spread among its draws; without any interval only equality counts.
     """
@@ -113,9 +113,12 @@ def _not_informative(floor: list[Row], ceiling: list[Row]) -> str:
         1.96 * np.std([row.value for row in side], ddof=1) / np.sqrt(len(side)) for side in (floor, ceiling) if len(side) > 1
     ]
     noise = float(np.sqrt(np.sum(np.square([*half, *spread]))))
-    if distance > noise + 1e-9:
-        return ""
-    return f"not informative: floor and ceiling are {distance:.3g} apart, within resampling noise ({noise:.3g})"
+    if distance <= noise + 1e-9:
+        return f"not informative: floor and ceiling are {distance:.3g} apart, within resampling noise ({noise:.3g})"
+    bad = {"up": np.negative, "down": np.positive, "zero": np.abs}[direction]
+    if bad(_mean(ceiling)) > bad(_mean(floor)):
+        return "not informative: a fresh real sample reads worse here than the table that has lost what is measured"
+    return ""
 
 
 def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
