@@ -25,7 +25,7 @@ STYLE = """
 .wb-card p{margin:2px 0 10px;opacity:.75}
 .wb-card table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:50rem;margin:0 0 4px;font:inherit;
   color:inherit;font-variant-numeric:tabular-nums}
-.wb-card caption{text-align:left;font-weight:600;text-transform:capitalize;padding:8px 0 2px}
+.wb-card caption{text-align:left;font-weight:600;padding:8px 0 2px}
 .wb-card th,.wb-card td{text-align:right;padding:3px 8px;border:0;border-bottom:1px solid rgba(128,128,128,.25);
   white-space:nowrap;background:none;vertical-align:middle}
 .wb-card thead th{font-weight:500;font-size:12px;opacity:.75}
@@ -116,7 +116,7 @@ def _table(rows: pd.DataFrame, caption: str) -> str:
         f'<th scope="col" style="width:{width}%"{" class=wb-bar" if head == "floor to ceiling" else ""}>{head}</th>'
         for head, width in heads.items()
     )
-    lines = [f"<table><caption>{escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>"]
+    lines = [f"<table><caption>{escape(caption.capitalize())}</caption><thead><tr>{columns}</tr></thead><tbody>"]
     for row in rows.itertuples():
         note = f'<small class="wb-note">{escape(row.note)}</small>' if row.note else ""
         about = f"{escape(_title(row))} <small>({arrow[METRICS[row.metric].direction]})</small>{note}"
