@@ -140,3 +140,8 @@ def test_correlation_difference_shows_what_is_lost(table):
     values = np.ma.filled(plots.correlation_difference(table, permuted, schema).axes[0].collections[0].get_array(), 0.0)
     lost = values.reshape(len(names), len(names))[names.index("rich"), names.index("owner")]
     assert lost < -0.9, "rich says the same as owner until it is permuted"
+
+
+def test_a_generator_looks_the_same_whoever_else_is_drawn():
+    assert plots.looks(["ctgan", "cart", "copy"])["ctgan"] == plots.looks(["ctgan"])["ctgan"]
+    assert plots.looks(["smote"])["smote"] == plots.looks(["copy", "smote"])["smote"]

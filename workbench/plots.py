@@ -23,10 +23,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from workbench import summary
+from workbench.generators import GENERATORS
 from workbench.metrics import METRICS
 from workbench.schema import InputError, Schema
 
-INK, MUTED, LINE, BAND = "#1b1f24", "#57606a", "#c9d1d9", "#eef2f6"
+INK, MUTED, GREY, LINE, BAND = "#1b1f24", "#57606a", "#6e7781", "#c9d1d9", "#eef2f6"
 STYLE = {
     "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.edgecolor": LINE, "axes.labelcolor": MUTED,
     "xtick.color": MUTED, "ytick.color": INK, "xtick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
@@ -41,16 +42,23 @@ CROWD = 40  # seeds drawn as small dots for one generator; more are thinned even
 
 
 def looks(labels: Sequence[str]) -> dict[str, dict]:
-    """Colour and marker for each label, in the order of `summary.ordered`: no two generators share the pair."""
-    out, count, controls = {}, 0, 0
+    """Colour and marker for each label, in the order of `summary.ordered`: no two generators share the pair.
+
+    A registered generator looks the same in every figure, whoever else is in it; other labels take what is left.
+    """
+    out, used = {}, {True: 0, False: 0}
+    slots = {
+        name: [n for n in GENERATORS if summary.is_control(n) == summary.is_control(name)].index(name) for name in GENERATORS
+    }
     for name in summary.ordered(labels):
-        if summary.is_control(name):
-            out[name] = {"color": "#6e7781", "marker": MARKERS[controls % len(MARKERS)], "face": "white"}
-            controls += 1
-        else:
-            color = COLORS[count % len(COLORS)]
-            out[name] = {"color": color, "marker": MARKERS[(count + count // len(COLORS)) % len(MARKERS)], "face": color}
-            count += 1
+        control = summary.is_control(name)
+        place = slots.get(name)
+        if place is None:
+            place = sum(summary.is_control(known) == control for known in GENERATORS) + used[control]
+            used[control] += 1
+        color = GREY if control else COLORS[place % len(COLORS)]
+        marker = MARKERS[(place if control else place + place // len(COLORS)) % len(MARKERS)]
+        out[name] = {"color": color, "marker": marker, "face": "white" if control else color}
     return out
 
 
@@ -143,8 +151,8 @@ def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:
 def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None) -> Figure:
     """Utility (up) against closeness to the training rows (right), a panel for each reading of closeness.
 
-    The upper left corner is where a table is useful and no closer to its training rows than real rows are (the holdout).
-    The dashed line is the ceiling of utility: what real rows reach.
+    The upper left corner is where a table is useful and no closer to its training rows than fresh real rows are.
+    Dashed lines are the two ceilings: what real rows reach.
     """
     rows = prepared(rows)
     if utility is None or closeness is None:
@@ -158,8 +166,9 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
         axes = figure.subplots(1, len(closeness), sharey=True, squeeze=False)[0]
         for ax, metric in zip(axes, closeness, strict=True):
             right = heads[heads["metric"] == metric].set_index(keys)
-            if np.isfinite(up["ceiling"].mean()):
-                ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+            for table, line in ((right, ax.axvline), (up, ax.axhline)):
+                if np.isfinite(table["ceiling"].mean()):
+                    line(table["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             for key in up.index.intersection(right.index):
                 x, y, look = right.loc[key], up.loc[key], style[key[1]]
                 if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):

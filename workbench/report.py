@@ -204,9 +204,9 @@ def verdicts(batch: Batch) -> Piece:
     for part in batch.each():
         own = table[(table["dataset"] == part.name) & table["label"].isin(list(part.labels))]
         lines = []
-        for label in part.labels:
+        for label, status in part.labels.items():
             states = own[own["label"] == label].to_dict("records")
-            lines.append((_name(label), *(Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
+            lines.append((_name(label, status), *(Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
                 s["state"].replace(" ", "-"), STATES[s["state"]], s["state"], s["reason"]) for s in states)))  # fmt: skip
         out += part.title + _sentences(own[~own["label"].map(summary.is_control)])
         out += _table(header, lines, f"What synthetic rows of {part.name} may be used for, and the gates that decide", "text")
@@ -244,7 +244,7 @@ def score_strips(batch: Batch) -> Piece:
 
     out = Markup("")
     for part in batch.each():
-        out += part.title
+        out += part.title + (Markup("") if len(part.heads) else Markup('<p class="note">No cell has finished.</p>'))
         for family in FAMILIES:
             cards, blank = [], Markup("")
             for metric in [m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family]:
