@@ -94,7 +94,7 @@ def strips(
             _lines(ax, head, _seed_values(rows, metric, head), names, absent or {})
             _reference(ax, head, METRICS.get(metric, summary.UNKNOWN).direction)
             if len(metrics) > 1:
-                ax.set_title(METRICS[metric].title if metric in METRICS else metric)
+                ax.set_title(METRICS[metric].title if metric in METRICS else metric, pad=14)
     return figure
 
 
@@ -113,7 +113,9 @@ def bias_by_group(
     rows = rows[(rows["metric"] == metric) & (rows["column"] != "")]
     table = summary.aggregate(rows)
     if keys is None:
-        size = table.assign(size=table["mean"].abs()).groupby(["column", "group"])["size"].max()
+        # One name for each column of a view is a whole group; a name more is one of its target labels, which repeats it.
+        whole = [g == "" or g.count("=") == c.count(" x ") + 1 for c, g in zip(table["column"], table["group"], strict=True)]
+        size = table[np.array(whole, dtype=bool)].assign(size=table["mean"].abs()).groupby(["column", "group"])["size"].max()
         keys = list(size.sort_values(ascending=False, kind="stable").index[:12])
     if not len(keys):
         raise InputError(f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column.")
@@ -126,7 +128,7 @@ def bias_by_group(
             _lines(ax, head, part, names, {})
             _reference(ax, head, "zero", limit)
             if len(keys) > 1:
-                ax.set_title(_short(group or column, 44))
+                ax.set_title(_short(group or column, 30), pad=14)
     return figure
 
 

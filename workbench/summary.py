@@ -129,7 +129,7 @@ class Gate:
             "at most": (high <= limit, low > limit),
             "within": (-limit <= low and high <= limit, low > limit or high < -limit),
         }[self.test]
-        if row["note"].startswith("not informative") and METRICS.get(self.metric, UNKNOWN).direction != "zero":
+        if row["note"].startswith("not informative"):
             return "undecided", f"{self.title}: {row['note']}"
         told = f"{self.title} {interval(row)}, asked: {self.test} {'±' if self.test == 'within' else ''}{limit:g}"
         return ("meets" if inside else "fails" if outside else "undecided"), told
