@@ -59,7 +59,7 @@ class Card:
     def score(self) -> pd.Series:
         """Missing where floor and ceiling are equal, or lie within resampling noise of each other."""
         span = self.rows["ceiling"] - self.rows["floor"]
-        informative = (span != 0) & ~self.rows["note"].str.startswith("not informative")
+        informative = (span != 0) & ~self.rows["note"].str.startswith(("not informative", "no score"))
         return ((self.rows["value"] - self.rows["floor"]) / span.where(informative)).rename("score")
 
     @property
