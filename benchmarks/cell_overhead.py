@@ -18,7 +18,7 @@ import papermill
 from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench import results
-from workbench.supervise import Warm, execute
+from workbench.warm import Warm, execute
 
 LIBRARIES = ["torch", "pgmpy.models", "seaborn", "pandas", "sklearn.ensemble", "sklearn.linear_model", "scipy.stats"]
 SAVE = f"""

@@ -12,7 +12,7 @@ import psutil
 from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench import grid, results
-from workbench.supervise import PREFIX, _owner_lives
+from workbench.warm import PREFIX, _owner_lives
 
 PARAMETERS = """
 dataset = "diabetes"

@@ -166,7 +166,7 @@ def test_a_cell_gets_its_threads(tmp_path):
 
 def test_the_warm_process_has_one_thread(tmp_path):
     """Forking is safe only there: every library of the real cells is imported, none has started a pool."""
-    from workbench.supervise import Warm
+    from workbench.warm import Warm
 
     report(tmp_path / "all", [f"'{name}'" for name in grid.GENERATORS])
     imports = grid.plan(grid.read(tmp_path / "all")).imports

@@ -11,7 +11,7 @@ import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from workbench.schema import InputError
-from workbench.supervise import Warm, execute
+from workbench.warm import Warm, execute
 
 
 class Processes:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -39,6 +38,7 @@ from workbench.generators import GENERATORS
 from workbench.generators import make as make_generator
 from workbench.peers import kernel_spec
 from workbench.schema import InputError, nearest
+from workbench.tomlfile import Lines, check, quote
 
 NOTEBOOK = provenance.PACKAGE.parent / "notebooks" / "cell.ipynb"
 FORMAT = 1  # of a key's document; raised when what a cell does changes in a way its sources do not show
@@ -47,7 +47,6 @@ TOP = {"title": str, "seeds": list, "rows": int, "threads": int, "datasets": lis
 DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict}
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int}
-TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
 
 
 @dataclass(frozen=True)
@@ -146,13 +145,13 @@ def read(folder: Path | str) -> Grid:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML: {error}; texts need quotes, tables [brackets].") from None
-    where = _Lines(path, text)
-    _check(source, TOP, where, "")
+    where = Lines(path, text)
+    check(source, TOP, where, "")
     for key in ("datasets", "generators"):
         if not source.get(key):
             raise where.error("", 0, key, f"{key} is missing; name at least one, for example {key} = [...].")
     limits = source.get("limits", {})
-    _check(limits, LIMITS, where, "limits")
+    check(limits, LIMITS, where, "limits")
     for key, least in {"seconds": 1, "memory_mb": 50, "retries": 0}.items():
         if limits.get(key, least) < least:
             raise where.error("limits", 0, key, f"{key} is {limits[key]}; give at least {least}.")
@@ -189,12 +188,12 @@ def make(
 ) -> str:
     """The text of a grid.toml that compares generators (all by default) on one dataset's name or one file."""
     names = list(generators or GENERATORS)
-    dataset = f"name = {_toml(table)}" if table in DATASETS else f"path = {_toml(str(Path(table).absolute()))}"
+    dataset = f"name = {quote(table)}" if table in DATASETS else f"path = {quote(str(Path(table).absolute()))}"
     if target is not None:
-        dataset += f"\ntarget = {_toml(target)}"
+        dataset += f"\ntarget = {quote(target)}"
     if sensitive is not None:
-        dataset += f"\nsensitive = {_toml(list(sensitive))}"
-    head = f"title = {_toml(title)}\nseeds = {list(range(seeds))}\ngenerators = {_toml(names)}"
+        dataset += f"\nsensitive = {quote(list(sensitive))}"
+    head = f"title = {quote(title)}\nseeds = {list(range(seeds))}\ngenerators = {quote(names)}"
     return f"{head}\n\n[[datasets]]\n{dataset}\n"
 
 
@@ -237,9 +236,9 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
     return about | {"sources": sources, "versions": provenance.versions(modules)}, modules
 
 
-def _dataset(row: dict | str, where: _Lines, index: int) -> dict:
+def _dataset(row: dict | str, where: Lines, index: int) -> dict:
     row = {"name": row} if isinstance(row, str) else row
-    _check(row, DATASET, where, "datasets", index)
+    check(row, DATASET, where, "datasets", index)
     if "path" not in row and "name" not in row:
         raise where.error("datasets", index, "", "a dataset needs a name or a path.")
     if "path" in row and not Path(where.path.parent, row["path"]).is_file():
@@ -256,9 +255,9 @@ def _dataset(row: dict | str, where: _Lines, index: int) -> dict:
     return row
 
 
-def _generator(row: dict | str, where: _Lines, index: int) -> dict:
+def _generator(row: dict | str, where: Lines, index: int) -> dict:
     row = {"name": row} if isinstance(row, str) else row
-    _check(row, GENERATOR, where, "generators", index)
+    check(row, GENERATOR, where, "generators", index)
     if "name" not in row:
         raise where.error("generators", index, "", "a generator needs a name.")
     row = {"params": {}, "kernel": "", **row}
@@ -296,7 +295,7 @@ def _check_plugin(path: Path, class_name: str) -> None:
         raise InputError(f"plug-in {path.name} has no class {class_name!r}; {nearest(class_name, classes)}")
 
 
-def _labelled(rows: list[dict], where: _Lines) -> tuple[dict, ...]:
+def _labelled(rows: list[dict], where: Lines) -> tuple[dict, ...]:
     """Each row with a label of its own: the name, with its parameters or kernel where a name occurs more than once."""
     names = [row["name"] for row in rows]
     for row in rows:
@@ -310,46 +309,3 @@ def _labelled(rows: list[dict], where: _Lines) -> tuple[dict, ...]:
                 sentence = f"generator {row['label']!r} occurs twice; give it other parameters, and labels that differ."
                 raise where.error("generators", index, "name", sentence)
     return tuple(rows)
-
-
-def _check(table: dict, known: Mapping[str, type], where: _Lines, header: str, index: int = 0) -> None:
-    if not isinstance(table, dict):
-        raise where.error(header, index, "", f"{header} holds {table!r}; give a name as text or a table.")
-    for key, value in table.items():
-        if key not in known:
-            raise where.error(header, index, key, f"unknown key {key!r}; {nearest(key, known)}")
-        wanted = (int, float) if known[key] is float else known[key]
-        if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
-            raise where.error(header, index, key, f"{key} is {value!r}; give {TYPE_NAMES[known[key]]}.")
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """Finds the line that holds a key, because tomllib does not keep lines."""
-
-    path: Path
-    text: str
-
-    def error(self, header: str, index: int, key: str, sentence: str) -> InputError:
-        line = self.find(header, index, key)
-        return InputError(f"{self.path}{f', line {line}' if line else ''}: {sentence}")
-
-    def find(self, header: str, index: int, key: str) -> int | None:
-        """The line of `key` in the index-th table `header`; of that table's header where the key has no line; or None."""
-        current, seen, best = "", {}, None
-        for number, line in enumerate(self.text.splitlines(), 1):
-            if match := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-                current = match[1].strip("\"'")
-                seen[current] = seen.get(current, -1) + 1
-            here = current == header and seen.get(current, 0) == index
-            if here and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
-                return number
-            # `params = {...}`, `[generators.params]`, `datasets = [...]`: the nearest thing that has a line.
-            if best is None and ((here and match) or (not current and header and re.match(rf"\s*{header}\s*=", line))):
-                best = number
-        return best
-
-
-def _toml(value) -> str:
-    """TOML of a text or list of texts: JSON's escapes are TOML's."""
-    return json.dumps(value, ensure_ascii=False)

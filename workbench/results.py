@@ -121,8 +121,8 @@ def read_report(folder: Path | str) -> pd.DataFrame:
 def cells(folder: Path | str) -> pd.DataFrame:
     """One row per planned cell, in the plan's order: columns CELL_COLUMNS then FACT_COLUMNS."""
     planned = plan(folder)["cells"]
-    attempts = _attempts(folder)
-    records = [_facts(folder, cell, attempts.get(cell["key"])) for cell in planned]
+    failed = attempts(folder)
+    records = [_facts(folder, cell, failed.get(cell["key"])) for cell in planned]
     columns = CELL_COLUMNS | FACT_COLUMNS
     return pd.DataFrame(records, columns=list(columns)).astype(columns)
 
@@ -148,7 +148,7 @@ def manifest(folder: Path | str, key: str) -> dict:
 def place(folder: Path | str, key: str) -> Path:
     """The folder of a finished cell, or of the last attempt at one that did not finish. `key` may be the beginning of one."""
     finished = sorted(Path(folder, "runs").glob(f"{key}*/DONE")) if key.isalnum() else []
-    failed = {start: path for start, path in _attempts(folder).items() if key.isalnum() and start.startswith(key)}
+    failed = {start: path for start, path in attempts(folder).items() if key.isalnum() and start.startswith(key)}
     found = {path.parent.name: path.parent for path in finished}
     found = failed | found
     if len(found) == 1:
@@ -157,7 +157,7 @@ def place(folder: Path | str, key: str) -> Path:
     raise InputError(f"{several} {key!r} in {folder}; `workbench status {folder}` names the keys.")
 
 
-def _attempts(folder: Path | str) -> dict[str, Path]:
+def attempts(folder: Path | str) -> dict[str, Path]:
     """key -> the folder of the last attempt that did not finish."""
     last: dict[str, tuple[int, Path]] = {}
     for path in Path(folder, "failed").glob("*-*/manifest.json"):
