@@ -20,6 +20,7 @@ _EXPORTS = {
     "Trial": "workbench.metrics",
     "Row": "workbench.metrics",
     "evaluate": "workbench.evaluation",
+    "audit": "workbench.auditing",
 }
 __all__ = list(_EXPORTS)
 

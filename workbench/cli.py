@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from workbench.schema import InputError
@@ -144,6 +145,25 @@ def _generate(options) -> None:
     print(f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}")
 
 
+def _audit(options) -> int:
+    from workbench import auditing
+
+    settings = {name: getattr(options, name) for name in ("tolerances", "against", "generator", "window")}
+    if options.out:
+        roles = {"target": options.target, "sensitive": _names(options.sensitive)}
+        done = auditing.publish(options.out, real=options.table, synthetic=options.synthetic, **roles, **settings)
+    else:
+        from tqdm.auto import tqdm
+
+        from workbench import datasets
+
+        data = datasets.load(options.table, target=options.target, sensitive=_names(options.sensitive))
+        bar = partial(tqdm, desc="audit", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False)
+        done = auditing.audit(data, options.synthetic, **settings, progress=bar)
+    print(json.dumps(done.record, indent=1, ensure_ascii=False) if options.json else repr(done))
+    return done.exit_code
+
+
 def _names(text: str | None) -> list[str] | None:
     """A comma-separated list; None where the option was not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
@@ -200,6 +220,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0, metavar="S")
     sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter; repeatable")
     sub.add_argument("--out", required=True, metavar="FILE", help="a .csv or .parquet file")
+
+    sub = command("audit", _audit, "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL.")
+    roles(sub)
+    sub.add_argument("synthetic", metavar="SYNTHETIC", help="a CSV or Parquet file")
+    sub.add_argument("--tolerances", metavar="FILE", help="a TOML file (default: the built-in tolerances)")
+    sub.add_argument("--against", metavar="PREVIOUS.json", help="the previous audit's audit.json")
+    sub.add_argument("--generator", default="", metavar="LABEL", help="what made the table, for the record")
+    sub.add_argument("--window", default="", metavar="LABEL", help="the time window of the table, for the record")
+    sub.add_argument("--out", metavar="DIR", help="where to write audit.json and audit.html")
+    sub.add_argument("--json", action="store_true", help="print the record as JSON")
     return parser
 
 

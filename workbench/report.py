@@ -37,29 +37,41 @@ def report(folder: str | Path) -> Path:
 
     Raises InputError where the folder holds no cells yet or cannot be written.
     """
-    import papermill
-
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that holds a grid.toml.")
-    title = results.plan(folder).get("title") or folder.name
+    title = f"{results.plan(folder).get('title') or folder.name}: synthetic tables measured"
+    return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html")
+
+
+def publish(notebook: Path, parameters: dict[str, object], folder: Path, title: str, page: str, progress: bool = False) -> Path:
+    """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the page's path.
+
+    Both files appear when they are whole. Raises the notebook's own InputError, and one where FOLDER cannot be written.
+    """
+    import papermill
+
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch, tempfile.TemporaryDirectory() as sockets:
-            executed, page = Path(scratch) / "report.ipynb", Path(scratch) / "index.html"
+            executed, html = Path(scratch, notebook.name), Path(scratch, page)
             papermill.execute_notebook(
-                str(NOTEBOOK),
+                str(notebook),
                 str(executed),
-                {"folder": str(folder)},
+                parameters,
                 kernel_name="python3",
                 kernel_manager_class=_kernel(sockets),
-                progress_bar=False,
+                progress_bar=progress,
             )
-            page.write_text(to_html(executed, title=f"{title}: synthetic tables measured"), encoding="utf-8")
-            for made in (executed, page):
+            html.write_text(to_html(executed, title), encoding="utf-8")
+            for made in (executed, html):
                 os.replace(made, folder / made.name)
+    except papermill.PapermillExecutionError as error:
+        if error.ename == "InputError":
+            raise InputError(error.evalue) from None
+        raise
     except PermissionError as error:
         raise InputError(f"{folder} is not writable ({error.strerror}); give a folder that is.") from None
-    return folder / "index.html"
+    return folder / page
 
 
 def _kernel(folder: str) -> type:
