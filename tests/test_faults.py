@@ -64,7 +64,7 @@ def test_kill_9_loses_no_finished_cell(tmp_path):
         while made(folder) != expected:
             run = start_run(folder, "workers=2, retry_failed=True")
             try:
-                until = time.monotonic() + draw.uniform(1, 8)
+                until = time.monotonic() + draw.uniform(1.5, 5)
                 victims = VICTIMS[kills % len(VICTIMS)] if kills < KILLS else None
                 while victims and run.poll() is None:
                     chosen = processes(run)[victims]

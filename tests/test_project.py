@@ -25,7 +25,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A module imports only from layers above its own in this list (or from its own layer, where that is a package's inside).
 LAYERS = [
     ["schema", "catalog", "provenance"],
-    ["encode", "sources", "peers"],
+    ["encode", "sources", "peers", "tomlfile"],
     ["conditions", "datasets"],
     ["generators", "metrics"],
     ["results", "summary", "gates"],
