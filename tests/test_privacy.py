@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from workbench.metrics import METRICS, Trial, privacy
+from workbench.metrics import METRICS, Trial, attacks, privacy
 from workbench.schema import Column, Schema
 
 KINDS = ("numeric", "integer", "categorical", "boolean", "datetime")
@@ -183,20 +183,25 @@ def test_large_tables_are_subsampled_and_say_so(monkeypatch):
 def test_an_attack_on_a_raw_copy_finds_every_member():
     rng = np.random.default_rng(0)
     train, test = mixed(900, rng, 5), mixed(600, rng, 5)
-    area, found = privacy.membership(Trial(train, test, train, MIXED))
+    area, found, *outliers, epsilon = privacy.membership(Trial(train, test, train, MIXED))
     assert area.value > 0.99 and found.value > 0.95 and area.note.startswith("300 members, 300 non-members, 300 reference")
+    assert [(row.metric, row.group) for row in outliers] == [(m, "outliers") for m in ("membership_auc", "membership_tpr")]
+    assert epsilon.value == epsilon.low > 3 and "150 trials a side can prove 3.7" in epsilon.note
+    assert "no formal guarantee" in epsilon.note
 
 
 @pytest.mark.parametrize("kind", ["points", "cells"])
 def test_an_attack_on_fresh_rows_is_a_coin_toss(kind):
-    rng, areas, found, hits, runs = np.random.default_rng(3), [], [], 0, 80
+    rng, areas, found, hits, proven, runs = np.random.default_rng(3), [], [], 0, 0, 80
     for _ in range(runs):
         rows = [rng.normal(size=(n, 3)) for n in (300, 400, 500)]
         tables = [numbers(np.round(part, 1) if kind == "cells" else part) for part in rows]
-        area, rate = privacy.membership(Trial(*tables, plain(3)))
+        area, rate, *_, epsilon = privacy.membership(Trial(*tables, plain(3)))
         areas.append(area.value)
         found.append(rate.value)
         hits += area.low <= 0.5 <= area.high
+        proven += epsilon.value > 0
+    assert proven / runs <= 0.05, "nothing leaks, and the bound holds with 95% confidence"
     assert np.mean(areas) == pytest.approx(0.5, abs=4 * np.std(areas) / np.sqrt(runs))
     assert 0.88 <= hits / runs <= 1 and np.mean(found) < 0.02
 
@@ -213,10 +218,55 @@ def test_an_attack_gains_with_each_leak_and_needs_enough_rows():
     assert all(row.note.startswith("insufficient: 20") and np.isnan(row.value) for row in privacy.membership(few))
 
 
+def test_outliers_can_be_betrayed_where_others_are_not():
+    """The generator repeats the train rows far out, and draws the others afresh."""
+    rng = np.random.default_rng(0)
+    train, test, fresh = (rng.standard_t(3, size=(n, 4)) for n in (1000, 2000, 1000))
+    far = np.linalg.norm(train, axis=1) > 6
+    rows = list(privacy.membership(Trial(*map(numbers, (train, test, np.vstack([train[far], fresh]))), plain(4))))
+    overall, outliers = (next(r for r in rows if (r.metric, r.group) == ("membership_auc", g)) for g in ("", "outliers"))
+    assert overall.high < 0.6 < outliers.low
+    assert outliers.note.endswith("non-members") and overall.note.startswith("1,000 members, 1,000 non-members")
+
+
+# Epsilon
+
+
+@pytest.mark.parametrize("trials, cap", [(200, 4.0), (1000, 5.6)])
+def test_a_faultless_attack_proves_no_more_than_its_trials_can(trials, cap):
+    proven = privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5)
+    assert proven == pytest.approx(cap, abs=0.05)
+    low = 0.025 ** (1 / trials)  # of a rate that was 1 in all trials, Clopper and Pearson's end in closed form
+    assert proven == pytest.approx(np.log(low / (1 - low)))
+    assert privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5, delta=0.1) < proven
+    assert privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5, confidence=0.99) < proven
+
+
+def test_either_kind_of_error_can_prove_a_budget():
+    """An attack that never misses a member proves as much as one that never gives a false alarm."""
+    few = np.repeat([1.0, 0.0], [100, 900])
+    silent, eager = privacy.empirical_epsilon(few, np.zeros(1000), 0.5), privacy.empirical_epsilon(np.ones(1000), 1 - few, 0.5)
+    assert 3 < silent == pytest.approx(eager)
+    assert privacy.empirical_epsilon(np.zeros(1000), few, 0.5) == 0
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 2.0])
+def test_the_bound_holds_for_randomised_response(epsilon):
+    """Its budget is known: the truth with probability exp(epsilon) / (1 + exp(epsilon))."""
+    rng, told, runs = np.random.default_rng(2), np.exp(epsilon) / (1 + np.exp(epsilon)), 200
+    proven = [privacy.empirical_epsilon(*(rng.random((2, 2000)) < [[told], [1 - told]]), 0.5) for _ in range(runs)]
+    assert np.mean(np.array(proven) > epsilon) <= 0.07
+    assert np.mean(proven) > 0.75 * epsilon
+
+
+def test_best_threshold_separates():
+    assert privacy.best_threshold(np.arange(100.0, 200.0), np.arange(100.0)) == 99.5
+
+
 # Properties of all
 
 
-FUNCTIONS = [privacy.excess_copies, privacy.dcr_share, privacy.membership]
+FUNCTIONS = [privacy.excess_copies, privacy.dcr_share, privacy.membership, attacks.attack_risk]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
@@ -225,13 +275,11 @@ def test_readings_are_reproducible_and_blind_to_row_order(function):
     tables = [mixed(n, rng) for n in (300, 200, 250)]
     before = [table.copy() for table in tables]
     once = list(function(Trial(*tables, MIXED)))
-    assert once == list(function(Trial(*tables, MIXED)))
+    assert repr(once) == repr(list(function(Trial(*tables, MIXED))))
     for table, copy in zip(tables, before, strict=True):
         pd.testing.assert_frame_equal(table, copy)
     shuffled = [table.iloc[rng.permutation(len(table))].reset_index(drop=True) for table in tables]
-    if function is not privacy.membership:  # whose members are drawn
-        for row, again in zip(once, function(Trial(*shuffled, MIXED)), strict=True):
-            assert (row.value, row.low) == pytest.approx((again.value, again.low), abs=0.01)
+    assert repr(once) == repr(list(function(Trial(*shuffled, MIXED))))
 
 
 def test_empty_synthetic_tables_give_a_missing_value():
@@ -247,7 +295,8 @@ def test_values_near_the_end_of_floating_point_are_finite_readings():
     for table in tables[::2]:
         table.iloc[:3, 0] = [1e300, -1e300, 1e308]
     for function in FUNCTIONS:
-        assert np.isfinite([row.value for row in function(Trial(*tables, plain(3)))]).all()
+        for row in function(Trial(*tables, plain(3))):
+            assert np.isfinite(row.value) or row.note.startswith(("insufficient", "not informative")), row
 
 
 def test_every_metric_is_registered():

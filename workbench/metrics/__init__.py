@@ -111,6 +111,12 @@ METRICS: dict[str, Metric] = {
     "membership_tpr": Metric(
         "workbench.metrics.privacy:membership", "privacy", "down", "Membership TPR at 1% FPR", "train and test", "copy"
     ),
+    "empirical_epsilon": Metric(
+        "workbench.metrics.privacy:membership", "privacy", "down", "Epsilon, empirical lower bound", "train and test", "copy"
+    ),
+    "attack_risk": Metric(
+        "workbench.metrics.attacks:attack_risk", "privacy", "down", "Worst attack risk", "train and test", "copy"
+    ),
 }
 
 

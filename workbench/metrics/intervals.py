@@ -28,12 +28,13 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return float(max(middle - half, 0)), float(min(middle + half, 1))
 
 
-def clopper_pearson(k: int, n: int) -> tuple[float, float]:
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """The exact binomial interval (Clopper and Pearson 1934) for k successes in n trials; (0, 1) without trials."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
-    low = 0.0 if k == 0 else float(beta.ppf(LEVELS[0], k, n - k + 1))
-    high = 1.0 if k == n else float(beta.ppf(LEVELS[1], k + 1, n - k))
+    tail = (1 - confidence) / 2
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
+    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
     return low, high
 
 

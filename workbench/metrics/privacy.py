@@ -16,6 +16,7 @@ MAX_SYNTHETIC = 2000  # rows whose nearest neighbours are looked up
 MAX_MEMBERS = 1000
 MIN_MEMBERS = 30
 ROUNDING = 1e-6  # distances in standard deviations below which float32 features are equal
+EPSILON_DELTA = 1e-5
 MAX_CELLS = 50_000_000  # floats in a matrix of features: 200 MB
 
 
@@ -55,6 +56,12 @@ def row_numbers(table: pd.DataFrame) -> np.ndarray:
     return row
 
 
+def in_own_order(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The rows in a random order that depends on their values and the generator, and not on the order they came in."""
+    order = np.argsort(pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy(), kind="stable")
+    return table.iloc[order[rng.permutation(len(table))]].reset_index(drop=True)
+
+
 def newcombe(k1: int, n1: int, k2: int, n2: int) -> tuple[float, float]:
     """95% interval of k1/n1 - k2/n2, independent samples (Newcombe 1998, method 10, without continuity correction)."""
     if not n1 or not n2:
@@ -75,12 +82,13 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
     counts by their numbers in train and in test. At most MAX_SYNTHETIC synthetic rows are looked up, drawn at random.
     Wilson's interval, see closer_share. Known failure: one leaked row in a hundred hardly moves it.
     """
-    rng, real = trial.rng("dcr_share"), pd.concat([trial.train, trial.test], ignore_index=True)
+    rng = trial.rng("dcr_share")
+    train, test, synthetic = (in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic))
+    real, synthetic = pd.concat([train, test], ignore_index=True), synthetic.iloc[:MAX_SYNTHETIC]
     features = Features(real, trial.schema.columns)
     width = matrices(features, [real.iloc[:1]], "logistic")[0].shape[1]
     # In random order: where two different rows are equally near, which one is taken must not depend on its table.
     drawn = rng.permutation(len(real))[: max(MAX_CELLS // max(width, 1), 1)]
-    synthetic = trial.synthetic.iloc[rng.permutation(len(trial.synthetic))[:MAX_SYNTHETIC]]
     real, in_train = real.iloc[drawn].reset_index(drop=True), drawn < len(trial.train)
     if not len(synthetic) or in_train.all() or not in_train.any():
         yield Row("dcr_share", np.nan, note="train, test and synthetic need at least one row each")
@@ -110,39 +118,88 @@ def closer_share(nearest: np.ndarray, train: np.ndarray, test: np.ndarray) -> tu
 
 
 def membership(trial: Trial) -> Iterator[Row]:
-    """How well an attacker who holds reference rows tells train rows from test rows, given the synthetic table; two metrics.
+    """How well an attacker who holds reference rows tells train rows from test rows, given the synthetic table; three metrics.
 
     membership_auc: ROC AUC of the attack; in [0, 1], 0.5 for fresh real rows, 1 for a raw copy; DeLong's interval.
     membership_tpr: the share of members it finds at no more than 1% false alarms; exact interval at the threshold found.
+    Both also for outliers, the tenth of these rows that is farthest from any reference row.
+    empirical_epsilon: the smallest privacy budget that this attack leaves possible, see `empirical_epsilon`, for
+    delta = EPSILON_DELTA; 0 or more, 0 no leak is shown. Half of the trials find the threshold, the other half prove it. A
+    lower bound from one attack on one training run, never a guarantee: no table shows what budget its generator kept to,
+    and no generator of this package gives a formal guarantee. An upper end does not exist.
     DOMIAS, van Breugel et al. 2023 (AISTATS): a row's score is the density of synthetic over that of reference rows, here
     from the nearest neighbour's distance in each (Loftsgaarden and Quesenberry 1965). As many non-members as members, at
     most MAX_MEMBERS; non-members are half of test, reference rows the rest of it, and the distances are scaled on these.
     Known failure: a single simple attack; a reading of 0.5 does not say that a stronger one would fail.
     """
     rng = trial.rng("membership")
-    order = rng.permutation(len(trial.test))
-    n = min(len(order) // 2, len(trial.train), MAX_MEMBERS)
-    if n < MIN_MEMBERS or not len(trial.synthetic):
+    train, test, synthetic = (in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic))
+    n = min(len(test) // 2, len(train), MAX_MEMBERS)
+    if n < MIN_MEMBERS or not len(synthetic):
         note = f"insufficient: {n} members and as many non-members, {MIN_MEMBERS} and a synthetic table needed"
-        yield from (Row(metric, np.nan, note=note) for metric in ("membership_auc", "membership_tpr"))
+        yield from (Row(metric, np.nan, note=note) for metric in ("membership_auc", "membership_tpr", "empirical_epsilon"))
         return
-    members, others = trial.train.iloc[rng.permutation(len(trial.train))[:n]], trial.test.iloc[order[:n]]
-    reference = trial.test.iloc[order[n:]]
+    reference = test.iloc[n:]
     features = Features(reference, trial.schema.columns)
-    (rows,) = matrices(features, [pd.concat([members, others], ignore_index=True)], "logistic")
+    (rows,) = matrices(features, [pd.concat([train.iloc[:n], test.iloc[:n]], ignore_index=True)], "logistic")
     most = max(MAX_CELLS // max(rows.shape[1], 1), 1)
-    synthetic = trial.synthetic.iloc[rng.permutation(len(trial.synthetic))[:most]]
     near = []
-    for table in matrices(features, [reference.iloc[:most], synthetic], "logistic"):
+    for table in matrices(features, [reference.iloc[:most], synthetic.iloc[:most]], "logistic"):
         # Measured again directly: the search expands the square and would put an equal row at a distance just above 0.
         near.append(np.log(np.linalg.norm(rows - table[_nearest(rows, table)], axis=1) + ROUNDING))
     member, score = np.arange(2 * n) < n, near[0] - near[1]
-    value, influence = auc(member, score)
     note = f"{n:,} members, {n:,} non-members, {min(len(reference), most):,} reference rows"
-    yield Row("membership_auc", value, *from_influence(value, influence, lowest=0, highest=1), note=note)
-    threshold = np.sort(score[~member])[::-1][n // 100]
-    found = int((score[member] > threshold).sum())
-    yield Row("membership_tpr", found / n, *clopper_pearson(found, n), note=f"{n // 100} false alarms in {n:,} non-members")
+    yield from _attack_rows(score[member], score[~member], note)
+    outlier = near[0] >= np.quantile(near[0], 0.9)
+    found, missed = score[member & outlier], score[~member & outlier]
+    note = f"{len(found):,} members, {len(missed):,} non-members"
+    if min(len(found), len(missed)) < MIN_MEMBERS:
+        note = f"insufficient: {note}, {MIN_MEMBERS} needed of each"
+        yield from (Row(metric, np.nan, group="outliers", note=note) for metric in ("membership_auc", "membership_tpr"))
+    else:
+        yield from _attack_rows(found, missed, note, "outliers")
+    half = n // 2  # rows are in random order
+    threshold = best_threshold(score[:half], score[n : n + half])
+    epsilon = empirical_epsilon(score[half:n], score[n + half :], threshold, EPSILON_DELTA)
+    cap = empirical_epsilon(np.ones(n - half), np.zeros(n - half), 0.5, EPSILON_DELTA)
+    note = f"at least, with 95% confidence; {n - half:,} trials a side can prove {cap:.1f}; no formal guarantee"
+    yield Row("empirical_epsilon", epsilon, low=epsilon, note=note)
+
+
+def _attack_rows(members: np.ndarray, others: np.ndarray, note: str, group: str = "") -> Iterator[Row]:
+    """AUC, and the true positive rate at no more than 1% false positives, of scores that should be higher for members."""
+    value, influence = auc(np.arange(len(members) + len(others)) < len(members), np.concatenate([members, others]))
+    yield Row("membership_auc", value, *from_influence(value, influence, lowest=0, highest=1), group=group, note=note)
+    alarms = len(others) // 100
+    found = int((members > np.sort(others)[::-1][alarms]).sum())
+    note = f"{alarms} false alarms in {len(others):,} non-members"
+    yield Row("membership_tpr", found / len(members), *clopper_pearson(found, len(members)), group=group, note=note)
+
+
+def empirical_epsilon(
+    members: np.ndarray, others: np.ndarray, threshold: float, delta: float = 0.0, confidence: float = 0.95
+) -> float:
+    """The largest epsilon that an attack refutes: no (epsilon, delta)-private training has a smaller budget, with `confidence`.
+
+    members, others: the attack's scores of rows trained on and not, shape (n,) each, a row above `threshold` being called a
+    member. Privacy demands TPR <= exp(epsilon) FPR + delta, and the same of the two error rates (Kairouz, Oh and
+    Viswanath 2015); Clopper-Pearson ends of both rates, each at half the error, take the place of the rates (Jagielski,
+    Ullman and Oprea 2020). 0 or more. So even a faultless attack proves no more than its trials can: 4.0 with 200 a side,
+    5.6 with 1,000. `threshold` must come from other scores than these, or the confidence is not kept.
+    """
+    found, alarms = int((members > threshold).sum()), int((others > threshold).sum())
+    tpr = clopper_pearson(found, len(members), confidence)[0]
+    fpr = clopper_pearson(alarms, len(others), confidence)[1]
+    # The second demand is the first with the names exchanged: TNR against FNR, at the same two ends.
+    ratios = ((tpr - delta) / fpr, (1 - fpr - delta) / (1 - tpr) if tpr < 1 else np.inf)
+    return float(np.log(max(*ratios, 1.0)))
+
+
+def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
+    """The score above which calling a row a member proves the largest epsilon on these scores."""
+    both = np.unique(np.concatenate([members, others]))
+    between = (both[1:] + both[:-1]) / 2 if len(both) > 1 else both
+    return float(max(between, key=lambda threshold: empirical_epsilon(members, others, threshold)))
 
 
 def _nearest(rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
