@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, mean_squared_error, r2_scor
 from workbench.metrics import Trial
 from workbench.metrics.intervals import auc, bootstrap, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import MAX_CLASSES, OTHER, labels, predictions
-from workbench.metrics.utility import LABEL_METRICS, NUMBER_METRICS, _Ranking, utility
+from workbench.metrics.utility import LABEL_METRICS, NUMBER_METRICS, Ranking, utility
 from workbench.schema import Schema
 
 
@@ -54,7 +54,7 @@ def test_auc_and_average_precision_are_scikit_learns_with_ties(n, seed):
     weight[:2] = 1
     assert auc(truth, score)[0] == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
     expected = average_precision_score(truth, score, sample_weight=weight)
-    assert _Ranking(truth, score).average_precision(weight) == pytest.approx(expected, abs=1e-12)
+    assert Ranking(truth, score).average_precision(weight) == pytest.approx(expected, abs=1e-12)
 
 
 def test_auc_interval_is_as_wide_as_the_spread_of_fresh_samples():

@@ -26,7 +26,7 @@ from workbench.results import to_table
 from workbench.schema import KINDS, Column, InputError, Schema, nearest
 
 # Learners trained on noise rank real rows in a random direction, so one permutation is a coarse floor for utility.
-FLOOR_DRAWS = {"utility": 3}
+FLOOR_DRAWS = {"workbench.metrics.utility:utility": 3, "workbench.metrics.utility:model_ranking": 3}
 CEILING = {"test": "train", "train": "test", "train and test": "fresh"}  # by what a metric reads
 
 
@@ -73,10 +73,13 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
     for row in _run(group, trial):
         metric, sides = group[row.metric], [[], []]
         if not row.note.startswith("not applicable"):
-            draws = FLOOR_DRAWS.get(metric.family, 1) if metric.floor != "copy" else 1
+            draws = FLOOR_DRAWS.get(metric.function, 1)
             both = reference(metric.floor, draws), reference(CEILING[metric.reads], 1)
             sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
             reason = _not_informative(*sides, metric.direction)
+            if reason and metric.direction == "zero":
+                # Such a reading is held against 0 and speaks for itself; only its place between floor and ceiling is noise.
+                reason = reason.replace("not informative", "no score", 1)
             if reason and np.isfinite(row.value) and not row.note.startswith("not informative"):
                 row = replace(row, note="; ".join(filter(None, [reason, row.note])))
         rows.append(row)

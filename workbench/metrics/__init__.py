@@ -74,6 +74,7 @@ METRICS: dict[str, Metric] = {
     "worst_column": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Worst column", floor="uniform"),
     "pair_trends": Metric("workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"),
     "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
+    "coverage": Metric("workbench.metrics.fidelity:coverage", "fidelity", "up", "Coverage of real rows"),
     "shape_error": Metric(
         "workbench.metrics.published:published_errors", "fidelity", "down", "Shape error %", "train", "uniform"
     ),
@@ -84,6 +85,16 @@ METRICS: dict[str, Metric] = {
     "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR R2"),
     "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR RMSE"),
     "utility_ratio": Metric("workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"),
+    "kendall_tau": Metric("workbench.metrics.utility:model_ranking", "utility", "up", "Ranking of models: Kendall tau"),
+    "augmentation_gain": Metric(
+        "workbench.metrics.scarcity:augmentation_gain", "utility", "up", "Augmentation gain", "train and test"
+    ),
+    "rare_class_gain": Metric(
+        "workbench.metrics.scarcity:rare_class_gain", "utility", "up", "Rare-class gain, AP", "train and test"
+    ),
+    "edge_coverage": Metric(
+        "workbench.metrics.scarcity:edge_coverage", "utility", "up", "Coverage of edge rows", "train and test"
+    ),
     "bias_amp": Metric("workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"),
     "bias_amp_reverse": Metric(
         "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"

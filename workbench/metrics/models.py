@@ -1,7 +1,9 @@
 """The learners that metrics train on one table and ask about another, fitted once however many metrics ask.
 
 LEARNERS are scikit-learn's defaults: "logistic" (ridge for a regression target) on one-hot, standardised columns, and
-"boosting" (histogram gradient boosting) on ordinal ones. Fits run on one thread, so the bits do not depend on the cores.
+"boosting" (histogram gradient boosting) on ordinal ones. PANEL are cheap configurations to be ranked. "boosting 100 rounds"
+never stops early, so that two of its fits differ in their rows alone.
+Fits run on one thread, so the bits do not depend on the cores.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,11 +21,18 @@ import pandas as pd
 from workbench.encode import Features, to_float
 from workbench.schema import Schema
 
+T = TypeVar("T")
 LEARNERS = ("logistic", "boosting")
+PANEL = (
+    "logistic", "logistic C=0.001", "naive Bayes", "5 neighbours", "50 neighbours", "tree of depth 3", "tree of depth 8",
+    "forest", "forest of large leaves", "20 stumps", "boosting 20 rounds", "boosting 50 rounds",
+)  # fmt: skip
+ON_ORDINAL = ("boosting", "boosting 100 rounds", *PANEL[5:])  # the other learners read one-hot columns
+ROUNDING = 1e-6  # what `kth_distance` may be off by, as a share of a row's length
 MAX_CLASSES = 20  # target labels with a probability of their own
 OTHER = "(other)"  # all further labels share this one
 _KEPT = 32  # fits remembered, the least recently used goes first
-_memory: OrderedDict[tuple, pd.DataFrame] = OrderedDict()
+_memory: OrderedDict[Hashable, object] = OrderedDict()
 
 
 def predictions(
@@ -37,9 +47,22 @@ def predictions(
     Rows of train_table without a target are left out; where nothing can be learnt (no rows, one class) the prediction is
     constant. Equal tables, learner and seed give the identical answer, remembered from call to call: do not change it.
     """
-    key = (_fingerprint(train_table), _fingerprint(test_table), schema, learner, seed)
+    key = (fingerprint(train_table), fingerprint(test_table), schema, learner, seed)
+    return remembered(key, lambda: _fit_and_predict(train_table, test_table, schema, [learner], seed)[learner])
+
+
+def panel_predictions(
+    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """`predictions` of every configuration in PANEL, remembered together."""
+    key = (fingerprint(train_table), fingerprint(test_table), schema, "panel", seed)
+    return remembered(key, lambda: _fit_and_predict(train_table, test_table, schema, PANEL, seed))
+
+
+def remembered(key: Hashable, compute: Callable[[], T]) -> T:
+    """compute(), once for each key among the last _KEPT."""
     if key not in _memory:
-        _memory[key] = _fit_and_predict(train_table, test_table, schema, learner, seed)
+        _memory[key] = compute()
         if len(_memory) > _KEPT:
             _memory.popitem(last=False)
     _memory.move_to_end(key)
@@ -59,23 +82,23 @@ def labels(values: pd.Series) -> np.ndarray:
 
 
 def fit(
-    train: np.ndarray, y: np.ndarray, learner: str, categorical: list[bool], seed: int, task: str
+    train: np.ndarray,
+    y: np.ndarray,
+    learner: str,
+    categorical: list[bool],
+    seed: int,
+    task: str,
+    weights: np.ndarray | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A learner fitted on a matrix of `matrices`, as a function of another: probabilities, shape (rows, classes in sorted
     order), for the task "classification", predicted values, shape (rows, 1), for "regression"."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.linear_model import LogisticRegression, Ridge
-
     is_label = task == "classification"
-    if learner == "logistic":
-        model = LogisticRegression(max_iter=300) if is_label else Ridge()
-    else:
-        train = np.where(np.isnan(train).all(axis=0), 0, train)  # its binning refuses a column without any value
-        boosting = HistGradientBoostingClassifier if is_label else HistGradientBoostingRegressor
-        model = boosting(categorical_features=categorical if any(categorical) else None, random_state=seed)
+    if learner in ON_ORDINAL:
+        train = np.where(np.isnan(train).all(axis=0), 0, train)  # binning refuses a column without any value
+    model = _model(learner, is_label, categorical if any(categorical) else None, seed, len(train))
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fit that stops before it has converged is a reading like any other
-        model.fit(train, y)
+        model.fit(train, y, **({} if weights is None else {"sample_weight": weights}))
 
     def predict(matrix: np.ndarray) -> np.ndarray:
         with one_thread():
@@ -84,12 +107,61 @@ def fit(
     return predict
 
 
+def _model(learner: str, is_label: bool, categorical: list[bool] | None, seed: int, n: int):
+    """An estimator by its name, for numbers the regressor nearest to it."""
+    from sklearn import ensemble, linear_model, naive_bayes, neighbors, tree
+
+    kind = "Classifier" if is_label else "Regressor"
+
+    def boosting(**settings):
+        make = getattr(ensemble, f"HistGradientBoosting{kind}")
+        return make(categorical_features=categorical, random_state=seed, **settings)
+
+    def forest(**settings):
+        return getattr(ensemble, f"RandomForest{kind}")(30, max_features=0.3, random_state=seed, **settings)
+
+    def grown(depth: int):
+        return getattr(tree, f"DecisionTree{kind}")(max_depth=depth, random_state=seed)
+
+    def neighbours(k: int):
+        return getattr(neighbors, f"KNeighbors{kind}")(min(k, n), algorithm="brute")
+
+    return {
+        "logistic": lambda: linear_model.LogisticRegression(max_iter=300) if is_label else linear_model.Ridge(),
+        "logistic C=0.001": lambda: linear_model.LogisticRegression(C=1e-3) if is_label else linear_model.Ridge(1e3),
+        "naive Bayes": lambda: naive_bayes.GaussianNB() if is_label else linear_model.Lasso(0.1),
+        "5 neighbours": lambda: neighbours(5),
+        "50 neighbours": lambda: neighbours(50),
+        "tree of depth 3": lambda: grown(3),
+        "tree of depth 8": lambda: grown(8),
+        "forest": lambda: forest(),
+        "forest of large leaves": lambda: forest(min_samples_leaf=20),
+        "20 stumps": lambda: boosting(max_iter=20, max_leaf_nodes=2),
+        "boosting 20 rounds": lambda: boosting(max_iter=20, early_stopping=False),
+        "boosting 50 rounds": lambda: boosting(max_iter=50, early_stopping=False),
+        "boosting 100 rounds": lambda: boosting(max_iter=100, early_stopping=False),
+        "boosting": lambda: boosting(),
+    }[learner]()
+
+
 def matrices(features: Features, tables: list[pd.DataFrame], learner: str) -> list[np.ndarray]:
     """Each table as this learner's matrix, finite in float32 whatever the table holds (missing stays NaN for boosting)."""
     with np.errstate(all="ignore"):
-        if learner == "logistic":
-            return [np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6) for table in tables]
-        return [features.ordinal(table).clip(-1e30, 1e30) for table in tables]
+        if learner in ON_ORDINAL:
+            return [features.ordinal(table).clip(-1e30, 1e30) for table in tables]
+        return [np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6) for table in tables]
+
+
+def kth_distance(rows: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
+    """The Euclidean distance from each row to its k-th nearest reference row (the farthest, of fewer), shape (len(rows),).
+
+    Searched in chunks of bounded memory. Equal rows may stand ROUNDING times their length apart.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    with one_thread():
+        search = NearestNeighbors(n_neighbors=min(k, len(reference)), algorithm="brute").fit(reference)
+        return search.kneighbors(rows)[0][:, -1]
 
 
 def one_thread():
@@ -106,38 +178,50 @@ def _thread_pools():
 
 
 def _fit_and_predict(
-    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, learner: str, seed: int
-) -> pd.DataFrame:
+    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, learners: Iterable[str], seed: int
+) -> dict[str, pd.DataFrame]:
     target = schema.target
     inputs = [column for column in schema.columns if column.name != target.name]
     train_table = train_table[train_table[target.name].notna()].reset_index(drop=True)
     features = Features(train_table, inputs)
-    train, test = matrices(features, [train_table, test_table], learner)
+    encoded: dict[bool, list[np.ndarray]] = {}
+
+    def learnt(learner: str, y: np.ndarray) -> np.ndarray:
+        ordinal = learner in ON_ORDINAL
+        if ordinal not in encoded:
+            encoded[ordinal] = matrices(features, [train_table, test_table], learner)
+        train, test = encoded[ordinal]
+        return fit(train, y, learner, features.categorical, seed, schema.task)(test)
+
     if schema.task == "regression":
         y = to_float(train_table[target.name])
         y = y.clip(-1e100, 1e100)  # so that squares stay finite
         if len(np.unique(y)) < 2 or not inputs:
-            return pd.DataFrame({"prediction": np.full(len(test_table), y.mean() if len(y) else 0.0)})
+            constant = pd.DataFrame({"prediction": np.full(len(test_table), y.mean() if len(y) else 0.0)})
+            return dict.fromkeys(learners, constant)
         center, spread = y.mean(), y.std()
-        predict = fit(train, (y - center) / spread, learner, features.categorical, seed, schema.task)
-        return pd.DataFrame({"prediction": predict(test)[:, 0] * spread + center})
+        unit = (y - center) / spread
+        return {one: pd.DataFrame({"prediction": learnt(one, unit)[:, 0] * spread + center}) for one in learners}
 
     y, known = labels(train_table[target.name]), labels(test_table[target.name])
     counts = pd.Series(known).value_counts()
     own = sorted({label for label in [*y, *known] if label is not None}, key=lambda label: (-counts.get(label, 0), label))
     own, pooled = own[:MAX_CLASSES], set(own[MAX_CLASSES:])
     y = np.array([OTHER if label in pooled else label for label in y], dtype=object)
-    answer = pd.DataFrame(0.0, index=range(len(test_table)), columns=sorted([*own, *([OTHER] if pooled else [])]))
+    blank = pd.DataFrame(0.0, index=range(len(test_table)), columns=sorted([*own, *([OTHER] if pooled else [])]))
     seen = sorted(set(y))
     if len(seen) < 2 or not inputs:
         share = pd.Series(y).value_counts(normalize=True) if len(y) else pd.Series(1 / len(own), index=own)
-        answer[share.index] = share.to_numpy()
-        return answer
-    answer[seen] = fit(train, np.searchsorted(seen, y), learner, features.categorical, seed, schema.task)(test)
-    return answer
+        blank[share.index] = share.to_numpy()
+        return dict.fromkeys(learners, blank)
+    code = np.searchsorted(seen, y)
+    answers = {one: blank.copy() for one in learners}
+    for one, answer in answers.items():
+        answer[seen] = learnt(one, code)
+    return answers
 
 
-def _fingerprint(table: pd.DataFrame) -> bytes:
+def fingerprint(table: pd.DataFrame) -> bytes:
     """Equal for tables of equal names and values in the same order."""
     digest = hashlib.sha256(repr(list(table.columns)).encode())
     digest.update(pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy().tobytes())
