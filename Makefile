@@ -16,12 +16,14 @@ report: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks/[0-9]*.ipynb
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 bench: $(INSTALLED)
+	$(BIN)/python benchmarks/cell_overhead.py
 	$(BIN)/python benchmarks/ctgan_adult.py
 
 clean:

@@ -78,17 +78,35 @@ def _metrics() -> list[dict]:
 def _run(options) -> int:
     from workbench import report, runner
 
-    summary = runner.run(options.report, workers=options.workers)
+    choices = {"workers": options.workers, "scheduler": options.scheduler}
+    summary = runner.run(options.report, retry_failed=options.retry_failed, wait=options.wait, **choices)
     page = report.report(options.report)
     print(f"{summary}\n{page}")
     return 0
 
 
 def _status(options) -> None:
-    from workbench import runner
+    from workbench import watch
 
-    status = runner.status(options.report)
-    print(json.dumps(status, indent=1) if options.json else "\n".join(f"{key:>10} {value}" for key, value in status.items()))
+    status = watch.status(options.report)
+    print(json.dumps(status, indent=1) if options.json else "\n".join(f"{key:>14} {value}" for key, value in status.items()))
+
+
+def _log(options) -> None:
+    from workbench import watch
+
+    print(watch.log(options.report, options.key), end="")
+
+
+def _verify(options) -> int:
+    from workbench.verify import verify
+
+    table = verify(options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler)
+    for row in table.itertuples():
+        print(f"{row.verdict:<16} {row.dataset} {row.label} seed {row.seed} ({row.key[:12]}) {row.detail}".rstrip())
+    counts = table["verdict"].value_counts()
+    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    return int((table["verdict"] == "different").any())
 
 
 def _compare(options) -> int:
@@ -107,7 +125,9 @@ def _compare(options) -> int:
         seeds=options.seeds,
     )
     _write_grid(folder, text)
-    return _run(argparse.Namespace(report=folder, workers=options.workers))
+    return _run(
+        argparse.Namespace(report=folder, retry_failed=False, wait=False, workers=options.workers, scheduler=options.scheduler)
+    )
 
 
 def _write_grid(folder: Path, text: str) -> None:
@@ -194,24 +214,39 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--target", metavar="COL", help="the column to predict")
         sub.add_argument("--sensitive", metavar="COL[,COL]", help="columns whose groups are compared")
 
+    def workers(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
+        sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster to run the cells on")
+
     sub = command("list", _list, "List what can be named in a grid.")
     sub.add_argument("what", choices=["generators", "datasets", "metrics"])
     sub.add_argument("--json", action="store_true", help="as JSON")
 
     sub = command("run", _run, "Run a report's unfinished cells, then write its page.")
     sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
-    sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
+    sub.add_argument("--retry-failed", action="store_true", help="run failed cells again too")
+    sub.add_argument("--wait", action="store_true", help="wait for another run of this folder to end")
+    workers(sub)
 
     sub = command("status", _status, "Count a report's cells by their state.")
     sub.add_argument("report", metavar="reports/NAME")
     sub.add_argument("--json", action="store_true", help="as JSON")
+
+    sub = command("log", _log, "Print what a cell wrote: its log and traceback.")
+    sub.add_argument("report", metavar="reports/NAME")
+    sub.add_argument("key", metavar="KEY", help="a cell's key, or its first characters")
+
+    sub = command("verify", _verify, "Re-run finished cells and compare every byte: exit code 0 where all match, 1 otherwise.")
+    sub.add_argument("report", metavar="reports/NAME")
+    sub.add_argument("--cells", type=_count, metavar="K", help="how many of them (default: all)")
+    workers(sub)
 
     sub = command("compare", _compare, "Make a grid and a report from one table.")
     roles(sub)
     sub.add_argument("--generators", metavar="A,B", help="default: all of them")
     sub.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
     sub.add_argument("--out", required=True, metavar="DIR", help="the report's folder")
-    sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
+    workers(sub)
 
     sub = command("generate", _generate, "Fit one generator on the train part of a table and write synthetic rows.")
     roles(sub)

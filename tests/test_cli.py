@@ -1,0 +1,168 @@
+"""The command line: what it prints, what it writes, and that every mistake ends in one sentence and exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.cli import main
+from workbench.generators import GENERATORS
+from workbench.metrics import METRICS
+
+
+@pytest.fixture
+def table(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "people.csv"
+    pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, 300),
+            "group": rng.choice(["a", "b"], 300),
+            "bought": rng.choice(["yes", "no"], 300),
+        }
+    ).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("what", ["generators", "datasets", "metrics"])
+def test_list_as_text_and_json(what, capsys):
+    assert main(["list", what]) == 0
+    text = capsys.readouterr().out
+    assert main(["list", what, "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert len(text.splitlines()) == len(entries) + 1
+    assert all(entry["name"] in text for entry in entries)
+    if what != "datasets":
+        assert [entry["name"] for entry in entries] == list({"generators": GENERATORS, "metrics": METRICS}[what])
+
+
+def test_list_is_quick():
+    """Under a second, in the best of three starts: a listing imports no generator."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "workbench", "list", "generators"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_generate_writes_the_same_rows_for_the_same_seed(table, tmp_path, suffix, capsys):
+    written = []
+    command = ["generate", str(table), "--generator", "cart", "--rows", "50"]
+    for run, seed in enumerate([1, 1, 2]):
+        out = tmp_path / f"{run}.{suffix}"
+        assert main([*command, "--seed", str(seed), "--out", str(out)]) == 0
+        written.append(out.read_bytes())
+    assert written[0] == written[1] != written[2]
+    rows = pd.read_csv(tmp_path / "0.csv") if suffix == "csv" else pd.read_parquet(tmp_path / "0.parquet")
+    assert rows.shape == (50, 3)
+    assert "50 rows by cart" in capsys.readouterr().out
+
+
+def test_compare_makes_a_grid_and_a_report(table, tmp_path, capsys):
+    out = tmp_path / "report"
+    command = ["compare", str(table), "--target", "bought", "--sensitive", "group", "--generators", "independent,cart"]
+    assert main([*command, "--seeds", "2", "--out", str(out)]) == 0
+    assert (out / "index.html").stat().st_size < 5_000_000
+    assert "independent" in (out / "index.html").read_text()
+    capsys.readouterr()
+    assert main(["status", str(out), "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["ok"] == 4 and status["cells"] == 4
+    assert main([*command, "--seeds", "3", "--out", str(out)]) == 2
+    assert "asks for something else" in capsys.readouterr().err
+
+
+def bad(name, text, *words):
+    return pytest.param(name, text, words, id=name)
+
+
+HEADER = "age,group,bought\n"
+ROWS = "".join(f"{20 + i},{'ab'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        bad("empty", b"", "empty"),
+        bad("header-only", HEADER.encode(), "row"),
+        bad("one-row", (HEADER + "20,a,yes\n").encode(), "row"),
+        bad("duplicate-names", ("age,group,group\n" + ROWS).encode(), "group"),
+        bad("one-class", (HEADER + ROWS.replace("no", "yes")).encode(), "bought"),
+        bad("no-target-value", (HEADER + ROWS.replace("yes", "").replace("no", "")).encode(), "bought"),
+        bad("mixed-types", (HEADER + ROWS + "many,a,yes\n").encode(), "age", "many"),
+        bad("infinite", (HEADER + ROWS + "inf,a,yes\n").encode(), "age", "infinite"),
+        bad("not-utf-8", (HEADER + ROWS).replace("a,", "\xe4,").encode("latin-1"), "UTF-8"),
+        bad("no-such-target", ("age,group,buys\n" + ROWS).encode(), "bought", "buys"),
+        bad("no-such-sensitive", ("age,grp,bought\n" + ROWS).encode(), "group", "grp"),
+    ],
+)
+def test_a_bad_table_ends_in_one_sentence(name, content, words, tmp_path, capsys):
+    path, out = tmp_path / f"{name}.csv", tmp_path / "out"
+    path.write_bytes(content)
+    command = ["compare", str(path), "--target", "bought", "--sensitive", "group", "--generators", "independent"]
+    assert main([*command, "--seeds", "1", "--out", str(out)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("workbench: ") and "\n" not in error and "Traceback" not in error
+    assert all(word in error for word in words), error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--generator": "ctgn"}, ["ctgn", "ctgan"]),
+        ({"table": "lones"}, ["lones", "loans"]),
+        ({"--out": "rows.xlsx"}, [".csv"]),
+        ({"--out": "no/such/folder/rows.csv"}, ["cannot be written"]),
+        ({"--param": "min_leaf=3"}, ["min_leaf", "min_samples_leaf"]),
+        ({"--param": "nothing"}, ["NAME=VALUE"]),
+    ],
+)
+def test_a_bad_option_names_the_nearest(change, words, table, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"table": str(table), "--generator": "cart", "--out": "rows.csv"} | change
+    command = ["generate", options.pop("table"), *(text for pair in options.items() for text in pair)]
+    assert main(command) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert all(word in error for word in words), error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(table, tmp_path, capsys):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert main(["compare", str(table), "--target", "bought", "--out", str(tmp_path / "locked" / "report")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_out_folder_that_is_a_file(table, capsys):
+    assert main(["compare", str(table), "--target", "bought", "--out", str(table)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_grid_that_does_not_exist(tmp_path, capsys):
+    assert main(["run", str(tmp_path / "nothing")]) == 2
+    assert "grid.toml" in capsys.readouterr().err
+
+
+def test_output_into_a_closed_pipe_is_quiet():
+    done = subprocess.run(
+        f"{sys.executable} -m workbench list metrics | true", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_module_and_script_are_the_same():
+    script = Path(sys.executable).parent / "workbench"
+    texts = [
+        subprocess.run([*start, "list", "metrics"], check=True, capture_output=True, text=True).stdout
+        for start in ([str(script)], [sys.executable, "-m", "workbench"])
+    ]
+    assert texts[0] == texts[1]
