@@ -87,7 +87,7 @@ class Audit:
     @property
     def gates(self) -> pd.DataFrame:
         """Counts of each status, one row a gate."""
-        counts = pd.crosstab(self.checks["gate"], self.checks["status"])
+        counts = pd.crosstab(self.checks["gate"], self.checks["status"]).rename_axis(columns=None)
         return counts.reindex(index=self.checks["gate"].unique()).reindex(columns=STATUSES, fill_value=0)
 
     @classmethod
@@ -143,10 +143,14 @@ class Audit:
 
 def to_html(checks: pd.DataFrame) -> str:
     """Checks as an escaped HTML table, numbers short."""
-    shown = checks.drop(columns=["before", "change"] if checks["before"].eq("").all() else [])
-    floats = dict.fromkeys(shown.select_dtypes("number"), lambda value: number(value) if pd.notna(value) else "")
-    table = shown.to_html(index=False, escape=True, border=0, formatters=floats, na_rep="")
-    return f'<div class="table text" role="region" tabindex="0" aria-label="checks">{table}</div>'
+    shown = checks[["status", "gate", "about", "value"]].copy()
+    ends = zip(checks["low"].astype(float), checks["high"].astype(float), strict=True)
+    shown["band"] = [f"{number(low)} to {number(high)}" if np.isfinite(low) else "" for low, high in ends]
+    more = ["tolerance", "p", "adjusted_p", *(["before", "change"] if checks["before"].ne("").any() else []), "note"]
+    shown[more] = checks[more]
+    short = {name: lambda v: number(v) if pd.notna(v) else "" for name in ("value", "tolerance", "p", "adjusted_p", "change")}
+    table = shown.to_html(index=False, escape=True, border=0, justify="left", formatters=short)
+    return f'<div class="table" role="region" tabindex="0" aria-label="checks">{table}</div>'
 
 
 def audit(
