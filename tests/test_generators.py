@@ -29,6 +29,8 @@ TINY = {
     "copy": {},
     "permuted": {},
     "smote": {},
+    "reweighed": {},
+    "per-group": {},
 }
 REPEATING = ["holdout", "copy"]  # they return real rows and nothing else
 every_generator = pytest.mark.parametrize("name", GENERATORS)
@@ -98,7 +100,10 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def fitted(name: str, table: pd.DataFrame = TABLE, schema: Schema = SCHEMA, seed: int = 1):
-    return make(name, TINY[name]).fit(table, schema, rng(seed))
+    generator = make(name, TINY[name])
+    if reason := generator.supports(schema):
+        pytest.skip(reason)
+    return generator.fit(table, schema, rng(seed))
 
 
 @cache
@@ -309,6 +314,7 @@ def test_generate_from_a_dataset(name):
         ("bayes-tree", {"prior": "1"}, "prior"),
         ("bayes-hillclimb", {"max_parents": 0}, "max_parents"),
         ("smote", {"neighbors": 0}, "neighbors"),
+        ("per-group", {"least_rows": 0}, "least_rows"),
     ],
 )
 def test_impossible_parameters(name, parameters, named):
@@ -554,3 +560,58 @@ def test_smote_neighbours_are_the_nearest_of_the_class_and_not_the_row_itself():
     assert generator._neighbors.ravel().tolist() == [1, 0, 3, 2, 5, 4]
     searched = replace(make("smote", {"neighbors": 2}), search_rows=3).fit(TABLE, SCHEMA, rng(0))
     assert (searched._neighbors != np.arange(len(TABLE))[:, None]).all()
+
+
+BIASED = Schema(
+    (Column("x", "numeric"), Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True"
+)
+
+
+def biased(rows: int, seed: int = 0) -> pd.DataFrame:
+    """P(y) is 0.6 in group a, 0.2 in group b and in the small group c; x is y with noise, and 3 higher in group c."""
+    draw = rng(seed)
+    group = draw.choice(list("abc"), rows, p=[0.6, 0.37, 0.03])
+    y = draw.random(rows) < np.where(group == "a", 0.6, 0.2)
+    return BIASED.cast(pd.DataFrame({"x": draw.normal(size=rows) + y + 3 * (group == "c"), "group": group, "y": y}))
+
+
+def test_reweighing_unties_group_and_target_and_keeps_their_shares():
+    table = biased(6000)
+    plain, reweighed = (make(name).fit(table, BIASED, rng(1)).sample(6000, rng(2)) for name in ("cart", "reweighed"))
+    rates = [made.groupby("group")["y"].mean().astype(float) for made in (plain, reweighed)]
+    assert rates[0]["a"] - rates[0]["b"] == pytest.approx(0.4, abs=0.05)
+    assert abs(rates[1]["a"] - rates[1]["b"]) < 0.05
+    assert reweighed["y"].mean() == pytest.approx(table["y"].mean(), abs=0.03)
+    shares = [made["group"].value_counts(normalize=True) for made in (table, reweighed)]
+    assert (abs(shares[0] - shares[1]) < 0.03).all()
+
+
+def test_a_generator_for_each_group_keeps_shares_and_small_groups():
+    """The independent inner generator loses every tie, but not that of a group to its own values."""
+    table = biased(6000)
+    made = make("per-group", {"inner": "independent"}).fit(table, BIASED, rng(1)).sample(6000, rng(2))
+    for column in ("x", "y"):
+        means = [t.assign(**{column: t[column].astype(float)}).groupby("group")[column].mean() for t in (table, made)]
+        assert (abs(means[0] - means[1]) < 0.2).all() and means[0].idxmax() == means[1].idxmax()
+    shares = [t["group"].value_counts(normalize=True) for t in (table, made)]
+    assert (abs(shares[0] - shares[1]) < 0.03).all()
+
+
+def test_small_groups_share_a_generator_and_many_are_few():
+    table = biased(6000)
+    few = make("per-group", {"least_rows": 500, "inner": "copy"}).fit(table, BIASED, rng(1))
+    assert len(few._fitted) == 3 and len(make("per-group", {"least_rows": 9999}).fit(table, BIASED, rng(1))._fitted) == 1
+    many = BIASED.cast(table.assign(group=rng(3).integers(0, 3000, 6000).astype(str)))
+    assert len(make("per-group", {"inner": "copy"}).fit(many, BIASED, rng(1))._fitted) <= 21
+    made = make("reweighed", {"inner": "copy"}).fit(many, BIASED, rng(1)).sample(6000, rng(2))
+    assert made["group"].nunique() > 1500
+
+
+def test_mitigation_needs_roles_and_a_known_inner_generator():
+    bare = BIASED.with_roles()
+    assert "needs a sensitive column and a target" in make("reweighed").supports(bare)
+    assert "needs a sensitive column" in make("per-group").supports(bare)
+    assert make("per-group").supports(BIASED.with_roles(sensitive=["group"])) is None
+    for name in ("reweighed", "per-group"):
+        with pytest.raises(InputError, match="did you mean cart"):
+            make(name, {"inner": "carrt"}).supports(BIASED)

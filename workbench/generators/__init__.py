@@ -42,7 +42,7 @@ class Entry:
     """A registered generator: where its class lives, its family, and the paper it follows."""
 
     where: str  # "module:Class"
-    family: str  # statistical, bayesian network, adversarial, control
+    family: str  # statistical, bayesian network, adversarial, mitigation, control
     title: str
     source: str
     fits_on: str = "train"  # the holdout control alone is given half of test, and is scored on the other half
@@ -71,6 +71,12 @@ GENERATORS: dict[str, Entry] = {
     ),
     "ctgan": Entry(
         "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
+    ),
+    "reweighed": Entry(
+        "workbench.generators.mitigated:Reweighed", "mitigation", "Reweighed, then CART", "Kamiran and Calders 2012"
+    ),
+    "per-group": Entry(
+        "workbench.generators.mitigated:PerGroup", "mitigation", "CART for each group", "after Dwork et al. 2018"
     ),
     "holdout": Entry(
         "workbench.generators.controls:Holdout", "control", "Real holdout", "reference: real rows nobody trained on", "holdout"

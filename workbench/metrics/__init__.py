@@ -99,6 +99,12 @@ METRICS: dict[str, Metric] = {
     "bias_amp_reverse": Metric(
         "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"
     ),
+    "bias_amp_multi": Metric(
+        "workbench.metrics.bias:bias_amp_multi", "bias", "down", "Label shares moved, groups and pairs", reads="train"
+    ),
+    "bias_amp_zhao": Metric(
+        "workbench.metrics.bias:bias_amp_zhao", "bias", "zero", "Bias amplification, Zhao 2017", reads="train"
+    ),
     "model_bias_amp": Metric("workbench.metrics.fairness:model_bias_amp", "bias", "zero", "Bias amplification of a model"),
     "representation": Metric(
         "workbench.metrics.bias:representation", "bias", "zero", "Representation, log-odds", "train", "uniform"
@@ -110,6 +116,7 @@ METRICS: dict[str, Metric] = {
     "equalized_odds_shift": Metric(
         "workbench.metrics.fairness:equalized_odds_shift", "bias", "zero", "Change in equalized odds"
     ),
+    "worst_group": Metric("workbench.metrics.fairness:worst_group", "bias", "down", "Worst group, AUC lost"),
     "excess_copies": Metric(
         "workbench.metrics.privacy:excess_copies", "privacy", "down", "Excess copies", reads="train", floor="copy"
     ),

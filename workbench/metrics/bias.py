@@ -101,6 +101,89 @@ def with_mean(metric, readings, singles: int) -> Iterator[Row]:
         yield from rows
 
 
+def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
+    """Bias amplification as first defined, of the generator itself: how much more a label's own groups stand behind it.
+
+    Mean over target labels t of the sum, over the groups a with P_train(a|t) > 1 / groups, of P_syn(a|t) - P_train(a|t);
+    Zhao, Wang, Yatskar, Ordonez and Chang 2017, "Men Also Like Shopping", with the generator's rows in place of predictions.
+    0 none, above 0 amplified. The headline is the mean over the sensitive columns. For continuity with older papers only.
+    Known failures (Wang and Russakovsky 2021): a group that is common everywhere passes for one that belongs to every label,
+    since base rates are ignored; a change of the groups' sizes alone moves it; gains and losses cancel. bias_amp has none.
+    """
+    metric = "bias_amp_zhao"
+    if problem := lacks(trial.schema, target=True):
+        yield Row(metric, np.nan, note=problem)
+        return
+    groups, rng = Groups(trial), trial.rng(metric)
+    train, synthetic = Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    readings = []
+    for view in groups.views(pairs=False):
+        column = groups.title(view)
+        before, after = (r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic))
+        seen = before[0].any(axis=0)
+        enough = np.minimum(before[0].sum(axis=0), after[0].sum(axis=0)) >= MIN_ROWS
+        if np.count_nonzero(before[0].any(axis=1)) < 2 or seen.sum() < 2:
+            readings.append((None, [Row(metric, np.nan, column=column, note=ONE_LEVEL)]))
+        elif not enough.any():
+            readings.append((None, [Row(metric, np.nan, column=column, note=f"insufficient: no label has {MIN_ROWS} rows")]))
+        else:
+            draws = zhao_amplification(before[..., enough], after[..., enough])
+            left = int(seen.sum() - enough.sum())
+            note = f"without {left} labels of fewer than {MIN_ROWS} rows" if left else ""
+            readings.append((draws, [reading(metric, draws, column, note=note)]))
+    yield from with_mean(metric, readings, len(readings))
+
+
+def zhao_amplification(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Zhao et al.'s mean, shape (draws,), from counts of shape (draws, A, T); the first draw says which groups a label has."""
+    before, after, groups = shares(before.swapaxes(1, 2)), shares(after.swapaxes(1, 2)), before[0].any(axis=1).sum()
+    own = before[0] > 1 / groups
+    return (np.nan_to_num(after - before) * own).sum(axis=2).mean(axis=1)
+
+
+def bias_amp_multi(trial: Trial) -> Iterator[Row]:
+    """How far the generator moves the label shares of groups and of their intersections, whichever way: nothing cancels.
+
+    Mean over sets m and target labels t of |delta|, delta = s_mt (P_syn(t|m) - P_train(t|m)), s as in bias_amp. A set is a
+    group of a sensitive column, or of two together, that has MIN_ROWS rows in both tables. Zhao, Andrews and Xiang 2023,
+    "Men Also Do Laundry" (ICML), its directed form, with the generator's rows in place of predictions. In [0, 1]; 0 none.
+    Rows: the variance of delta over the sets, and the mean for each column and pair of columns. Known failure: an absolute
+    value of noise is above 0, the more so the smaller the groups: read it beside the ceiling.
+    """
+    metric = "bias_amp_multi"
+    if problem := lacks(trial.schema, target=True):
+        yield Row(metric, np.nan, note=problem)
+        return
+    groups, rng = Groups(trial), trial.rng(metric)
+    train, synthetic = Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    deltas, rows, small = [], [], 0
+    for view in groups.views():
+        before, after = (r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic))
+        sizes, seen = np.minimum(before[0].sum(axis=1), after[0].sum(axis=1)), before[0].any(axis=0)
+        known, enough = before[0].any(axis=1), sizes >= MIN_ROWS
+        if known.sum() < 2 or seen.sum() < 2:
+            rows.append(Row(metric, np.nan, column=groups.title(view), note=ONE_LEVEL))
+            continue
+        small += int((known & ~enough).sum())
+        if not enough.any():
+            note = f"insufficient: no group has {MIN_ROWS} rows in both tables"
+            rows.append(Row(metric, np.nan, column=groups.title(view), note=note))
+            continue
+        # A group that a resample has lost altogether has not moved.
+        delta = np.nan_to_num(amplification(before, after, association_signs(before[0]))[:, enough][:, :, seen])
+        deltas.append(delta.reshape(len(delta), -1))
+        rows.append(reading(metric, np.abs(deltas[-1]).mean(axis=1), groups.title(view)))
+    if not deltas:
+        reasons = [row.note for row in rows if row.note != ONE_LEVEL]
+        yield Row(metric, np.nan, note=reasons[0] if reasons else ONE_LEVEL)
+        return
+    delta = np.hstack(deltas)
+    note = f"{delta.shape[1]} sets" + (f", without {small} small ones" if small else "")
+    yield reading(metric, np.abs(delta).mean(axis=1), note=note)
+    yield reading(metric, delta.var(axis=1), group="variance over the sets")
+    yield from rows
+
+
 def representation(trial: Trial) -> Iterator[Row]:
     """How much rarer or commoner a group is: log-odds of P_syn(g) minus log-odds of P_train(g).
 

@@ -11,10 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from workbench.metrics import Row, Trial
-from workbench.metrics.bias import amplification, amplified, association_signs, with_mean
+from workbench.metrics.bias import ONE_LEVEL, amplification, amplified, association_signs, with_mean
 from workbench.metrics.groups import MIN_ROWS, Groups, Resamples, lacks, levels_note, reading, shares, worst_column
+from workbench.metrics.intervals import Z, auc, from_influence
 from workbench.metrics.models import labels, predictions
 
 ARMS = ("trained on train", "trained on synthetic")
@@ -120,6 +122,54 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
         totals.append(replace(row, value=levels[1] - levels[0]))
     yield worst_column(metric, totals)
     yield from totals + details
+
+
+def worst_group(trial: Trial) -> Iterator[Row]:
+    """The group that loses most: ROC AUC of a model trained on train minus that of one trained on the synthetic table.
+
+    Both on the same real test rows of the group, which needs MIN_ROWS positives and MIN_ROWS negatives; other labels than the
+    positive one are negatives. In [-1, 1]; 0 no group loses. DeLong's interval, paired. Rows: every group and every
+    intersection of two columns. The headline is the largest of them, with a Bonferroni interval. Known failure: the largest of
+    many readings is above 0 by chance; and AUC within a group is blind to a model that scores the whole group too low.
+    """
+    metric, problem = "worst_group", _problem(trial)
+    if not problem and trial.schema.task == "regression":
+        problem = "not applicable: not defined for a regression target"
+    if problem:
+        yield Row(metric, np.nan, note=problem)
+        return
+    groups, positive = Groups(trial), trial.schema.positive
+    known = trial.test[trial.schema.target.name].notna().to_numpy()
+    truth = labels(trial.test[trial.schema.target.name])[known] == positive
+    answers = [predictions(table, trial.test, trial.schema, "boosting", trial.seed) for table in (trial.train, trial.synthetic)]
+    # A label that is rare among many shares a probability with the other rare ones, and then has no score of its own.
+    scores = [answer[positive].to_numpy()[known] for answer in answers if positive in answer]
+    codes, found, rows = groups.encode(trial.test)[known], [], []
+    for view in groups.views():
+        column, sizes = groups.title(view), [groups.sizes[j] for j in view]
+        cell = np.ravel_multi_index(codes[:, view].T, sizes)
+        if len(np.unique(cell)) < 2:
+            rows.append(Row(metric, np.nan, column=column, note=ONE_LEVEL))
+            continue
+        for g in np.unique(cell):
+            inside, name = cell == g, groups.names(view)[g]
+            if min(truth[inside].sum(), (~truth[inside]).sum()) < MIN_ROWS or len(scores) < 2:
+                note = f"insufficient: fewer than {MIN_ROWS} positives and {MIN_ROWS} negatives"
+                rows.append(Row(metric, np.nan, column=column, group=name, note=note))
+                continue
+            (real, pull), (made, push) = (auc(truth[inside], score[inside]) for score in scores)
+            low, high = from_influence(real - made, pull - push)
+            rows.append(Row(metric, real - made, low, high, column, name, levels_note(ARMS, (real, made))))
+            found.append(rows[-1])
+    if found:
+        row = max(found, key=lambda row: row.value)
+        half = (row.high - row.low) / 2 * norm.ppf(1 - 0.025 / len(found)) / Z
+        note = f"{row.group}: {row.note}"
+        yield Row(metric, row.value, row.value - half, row.value + half, note=note)
+    else:
+        single = all(row.note == ONE_LEVEL for row in rows)
+        yield Row(metric, np.nan, note=ONE_LEVEL if single else "insufficient: no group is large enough")
+    yield from rows
 
 
 def _problem(trial: Trial) -> str:
