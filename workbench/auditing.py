@@ -148,8 +148,10 @@ def to_html(checks: pd.DataFrame) -> str:
     shown["band"] = [f"{number(low)} to {number(high)}" if np.isfinite(low) else "" for low, high in ends]
     more = ["tolerance", "p", "adjusted_p", *(["before", "change"] if checks["before"].ne("").any() else []), "note"]
     shown[more] = checks[more]
-    short = {name: lambda v: number(v) if pd.notna(v) else "" for name in ("value", "tolerance", "p", "adjusted_p", "change")}
+    short = {name: lambda v: number(v) if pd.notna(v) else "" for name in ("value", "tolerance", "change")}
+    short |= dict.fromkeys(["p", "adjusted_p"], lambda v: f"{v:.2g}" if pd.notna(v) else "")
     table = shown.to_html(index=False, escape=True, border=0, justify="left", formatters=short)
+    table = table.replace('class="dataframe"', "", 1)  # other outputs of a notebook bring styles for that name
     return f'<div class="table" role="region" tabindex="0" aria-label="checks">{table}</div>'
 
 
