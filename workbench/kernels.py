@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -92,6 +93,7 @@ def run_kernel(connection_file: str, memory: int) -> None:
     """Be an IPython kernel. memory: bytes of new data that this process may hold before it gets a MemoryError."""
     from ipykernel.kernelapp import IPKernelApp
 
+    tempfile.tempdir = os.environ["TMPDIR"] = os.getcwd()  # what a killed cell leaves goes with its folder
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
     app = IPKernelApp.instance(connection_file=connection_file, parent_handle=1)  # 1: no notice, no thread that polls it
     app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])

@@ -51,7 +51,7 @@ class Peer:
 
     def supports(self, schema: Schema) -> str | None:
         self._schema = schema
-        self._folder = tempfile.TemporaryDirectory(prefix="workbench-peer-")
+        self._folder = tempfile.TemporaryDirectory(prefix="peer-")
         folder = Path(self._folder.name)
         (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
         self._start(folder / "ipc")
