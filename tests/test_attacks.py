@@ -120,8 +120,7 @@ def test_predicates_single_out_one_synthetic_row_and_mean_what_they_say():
     by_hand = {}
     for j, column in enumerate(SCHEMA.names):
         counts = trial.synthetic[column].value_counts(dropna=False)
-        ends = trial.synthetic[column].agg(["min", "max"]) if levels[j] is not None else []
-        by_hand[j] = (counts == 1).sum() + sum(counts[end] == 1 for end in ends)
+        by_hand[j] = (counts == 1).sum()
     many = attacks.univariate(synthetic, levels, rng)
     assert len(many) == min(sum(by_hand.values()), 1000)
 

@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,11 @@ def test_list_as_text_and_json(what, capsys):
 
 
 def test_list_is_quick():
-    """Under a second, in the best of three starts: a listing imports no generator."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "workbench", "list", "generators"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1.0
+    """Under a second of CPU time, which other work on the machine does not stretch: a listing imports no generator."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "workbench", "list", "generators"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -93,7 +91,7 @@ ROWS = "".join(f"{20 + i},{'ab'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in r
     [
         bad("empty", b"", "empty"),
         bad("header-only", HEADER.encode(), "row"),
-        bad("one-row", (HEADER + "20,a,yes\n").encode(), "row"),
+        bad("one-row", (HEADER + "20,a,yes\n").encode(), "bought", "one value"),
         bad("duplicate-names", ("age,group,group\n" + ROWS).encode(), "group"),
         bad("one-class", (HEADER + ROWS.replace("no", "yes")).encode(), "bought"),
         bad("no-target-value", (HEADER + ROWS.replace("yes", "").replace("no", "")).encode(), "bought"),

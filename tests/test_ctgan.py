@@ -256,7 +256,7 @@ def test_progress_is_a_hook_and_no_parameter(mixed):
     assert seen == [0, 1]
 
 
-def test_it_learns_two_modes_that_depend_on_a_label():
+def test_it_learns_two_modes_that_depend_on_a_label(one_thread):
     rng, n = seeded(0), 2000
     label = rng.random(n) < 0.3
     x = np.where(label, rng.normal(20, 1, n), rng.normal(0, 2, n))
@@ -274,3 +274,12 @@ def test_it_learns_two_modes_that_depend_on_a_label():
     assert synthetic["x"].isna()[~high].mean() == pytest.approx(0.3, abs=0.1)
     assert synthetic.loc[high, "x"].median() == pytest.approx(20, abs=1.5)
     assert synthetic.loc[~high, "x"].median() == pytest.approx(0, abs=1.5)
+
+
+@pytest.fixture
+def one_thread():
+    """Sums, and so what a short training ends in, depend on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -289,6 +289,19 @@ def test_empty_synthetic_tables_give_a_missing_value():
         assert np.isnan(next(function(Trial(train, test, train.iloc[:0], MIXED))).value)
 
 
+@pytest.mark.parametrize("rows", [1, 300], ids=["one row", "equal rows"])
+@pytest.mark.parametrize("values", [True, False], ids=["with values", "no values"])
+def test_degenerate_tables_have_a_reading_or_a_reason(rows, values):
+    rng = np.random.default_rng(6)
+    train, test, one = mixed(300, rng), mixed(200, rng), mixed(1, rng)
+    synthetic = one.iloc[np.zeros(rows, dtype=int)].reset_index(drop=True)
+    synthetic = synthetic if values else MIXED.cast(synthetic.astype(object).mask(np.ones(synthetic.shape, dtype=bool)))
+    for function in FUNCTIONS:
+        found = list(function(Trial(train, test, synthetic, MIXED)))
+        assert all(np.isfinite(row.value) or row.note.startswith(("insufficient", "not informative")) for row in found)
+        assert found[0].metric != "membership_auc" or abs(found[0].value - 0.5) < 0.15
+
+
 def test_values_near_the_end_of_floating_point_are_finite_readings():
     rng = np.random.default_rng(6)
     tables = [numbers(rng.normal(size=(100, 3))) for _ in range(3)]
