@@ -125,6 +125,13 @@ def test_predicates_single_out_one_synthetic_row_and_mean_what_they_say():
     assert len(many) == min(sum(by_hand.values()), 1000)
 
 
+def test_univariate_predicates_by_hand():
+    codes = np.array([[1, 0], [2, 0], [2, 1], [3, 1], [4, 2], [-1, -1]], dtype=np.int32)
+    found = attacks.univariate(codes, [np.arange(6.0), None], np.random.default_rng(0))[:, :, 0].tolist()
+    # The number: a gap, the least or smaller, 3, the largest or larger. The label: a gap, and 2.
+    assert sorted(found) == [[0, -1, -1], [0, 0, 1], [0, 3, 3], [0, 4, 6], [1, -1, -1], [1, 2, 2]]
+
+
 def test_control_share_by_enumeration():
     """Against the share over all subsets, for a larger and for a smaller test table."""
     from itertools import combinations

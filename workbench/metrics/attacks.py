@@ -154,7 +154,7 @@ def control_share(in_train: np.ndarray, in_test: np.ndarray, n_train: int, n_tes
 
 
 def univariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.ndarray:
-    """Predicates, shape (n, 3, 1), that single out a row by a value that occurs once, or by being an extreme.
+    """Predicates, shape (n, 3, 1), that single out a row by a value that occurs once; at an extreme, that or beyond.
 
     A predicate is the numbers of its columns and the lowest and highest code that each may have.
     """
@@ -162,13 +162,12 @@ def univariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.
     for j, numbers in enumerate(levels):
         value, times = np.unique(codes[:, j], return_counts=True)
         once = value[times == 1]
-        found += [(j, v, v) for v in once]
-        present = value[value >= 0]
-        if numbers is not None and len(present):
-            found += [
-                (j, *ends) for v, *ends in ((present[0], 0, present[0]), (present[-1], present[-1], len(numbers))) if v in once
-            ]
-    found = np.unique(np.array(found, dtype=np.int32).reshape(-1, 3, 1), axis=0)
+        low, high = once.copy(), once.copy()
+        if numbers is not None and (value >= 0).any():
+            low[once == value[value >= 0][0]] = 0  # the least number, or smaller
+            high[once == value[-1]] = len(numbers)
+        found.append(np.stack([np.full(len(once), j), low, high], axis=1))
+    found = np.concatenate(found).astype(np.int32)[:, :, None]
     return found[rng.permutation(len(found))[:MAX_ATTACKS]]
 
 
@@ -250,7 +249,7 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
     for rows in np.split(np.arange(len(both)), range(step, len(both), step)):
         sides, own = np.zeros((2, len(rows), len(synthetic)), dtype=np.float32), {}
         for j in range(len(columns)):
-            distance = points[rows, j, None] - candidates[:, j]
+            distance = points[j, rows, None] - candidates[j]
             np.minimum(np.abs(distance, out=distance), 1, out=distance)
             sides[half[j]] += distance
             if j in guess:
@@ -285,11 +284,11 @@ def _guessed(guess: np.ndarray, secret: np.ndarray, numbers: np.ndarray | None, 
 
 
 def _scaled(targets: np.ndarray, candidates: np.ndarray, levels: list) -> list[np.ndarray]:
-    """Both tables of codes so that min(|x - y|, 1) is a column's Gower distance, float32, shape (rows, columns).
+    """Both tables of codes so that min(|x - y|, 1) is a column's Gower distance, float32, shape (columns, rows).
 
     Numbers run from 0 to 1 over the attacked rows; a synthetic one beyond is at the end, so no outlier squeezes the rest.
     """
-    out = [table.astype(np.float32) for table in (targets, candidates)]
+    out = [np.ascontiguousarray(table.T, dtype=np.float32) for table in (targets, candidates)]
     for j, numbers in enumerate(levels):
         present = targets[:, j][targets[:, j] >= 0]
         if numbers is None:
@@ -299,7 +298,7 @@ def _scaled(targets: np.ndarray, candidates: np.ndarray, levels: list) -> list[n
         place = np.round(np.clip((unit - low) / ((high - low) or 1), 0, 1) * GRID) / GRID
         place = np.append(place, -10)  # the code -1: a missing value is far from any number
         for table, codes in zip(out, (targets, candidates), strict=True):
-            table[:, j] = place[codes[:, j]]
+            table[j] = place[codes[:, j]]
     return out
 
 
