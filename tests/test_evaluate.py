@@ -15,6 +15,7 @@ from workbench.results import ROW_COLUMNS
 from workbench.schema import InputError
 
 OWN = [name for name, metric in METRICS.items() if metric.family in ("fidelity", "utility")]
+FEW = ["marginals", "c2st", "tstr_auc", "bias_amp", "dcr_share"]
 KEEP = ["approve", "race", "male", "loanamt", "hrat", "obrat", "pubrec", "sch"]
 
 
@@ -246,3 +247,17 @@ def test_card_reads_aloud_and_escapes(data, synthetic):
 
 def test_wb_evaluate_is_the_function():
     assert wb.evaluate is evaluate
+
+
+def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatch):
+    tables = [data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)]
+    plain = [evaluate(data, table, metrics=FEW).rows for table in tables]
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
+    first = evaluate(data, tables[0], metrics=FEW).rows
+    written = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert written and all(path.suffix == ".json" for path in written)
+    pd.testing.assert_frame_equal(first, plain[0], check_exact=True)
+    pd.testing.assert_frame_equal(evaluate(data, tables[1], metrics=FEW).rows, plain[1], check_exact=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == written, "the second table needs nothing new"
+    evaluate(data, tables[1].head(50), metrics=FEW)
+    assert len(list(tmp_path.iterdir())) > len(written), "another length is another reference"

@@ -10,15 +10,19 @@ seed give the same numbers however many cores there are.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from workbench.card import Card
-from workbench.datasets import Dataset
+from workbench.datasets import Dataset, table_hash
 from workbench.encode import Marginal, from_float, to_float
 from workbench.metrics import METRICS, Metric, Row, Trial, get
 from workbench.metrics.models import one_thread
@@ -65,8 +69,7 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
 
     def reference(kind: str, draws: int) -> list[dict]:
         if (kind, draws) not in references:
-            trials = [_fresh(trial) if kind == "fresh" else _in_place(kind, trial, draw) for draw in range(draws)]
-            references[kind, draws] = [_by_subject(_run(group, other)) for other in trials]
+            references[kind, draws] = [_by_subject(_reference_rows(group, trial, kind, draw)) for draw in range(draws)]
         return references[kind, draws]
 
     rows, floors, ceilings = [], [], []
@@ -86,6 +89,28 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
         floors.append(_mean(sides[0]))
         ceilings.append(_mean(sides[1]))
     return to_table(rows).assign(floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float))
+
+
+def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int) -> list[Row]:
+    """The group's rows of a reference table, remembered in the folder that WORKBENCH_REFERENCES names, where it is set.
+
+    They depend on the synthetic table's length alone, so the cells of a batch that share data, seed and length need them
+    once. The batch gives every run an empty folder of its own: what is in it was made by this very code.
+    """
+    path = None
+    if folder := os.environ.get("WORKBENCH_REFERENCES"):
+        about = [table_hash(trial.train), table_hash(trial.test), trial.schema.to_json(), trial.seed, len(trial.synthetic)]
+        text = json.dumps([*about, next(iter(group.values())).function, list(group), kind, draw])
+        path = Path(folder, f"{hashlib.sha256(text.encode()).hexdigest()}.json")
+        if path.exists():
+            return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    rows = _run(group, _fresh(trial) if kind == "fresh" else _in_place(kind, trial, draw))
+    # An error may be this process's own, such as too little memory.
+    if path and not any(row.note.startswith("error") for row in rows):
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
+        part.replace(path)
+    return rows
 
 
 def _by_subject(rows: list[Row]) -> dict[tuple, Row]:

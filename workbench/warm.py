@@ -76,6 +76,7 @@ class Warm:
         me = psutil.Process()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{me.pid}-{int(me.create_time())}-"))
         (self.folder / "imports.json").write_text(json.dumps(imports))
+        (self.folder / "references").mkdir()
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.folder / "socket"))
         listener.listen(128)
@@ -99,6 +100,7 @@ class Warm:
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
         return os.environ | counts | {
             "LOKY_MAX_CPU_COUNT": str(threads), "WORKBENCH_THREADS": str(threads), "WORKBENCH_WARM": str(self.folder),
+            "WORKBENCH_REFERENCES": str(self.folder / "references"),
             "PYTHONPATH": path, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": str(self.folder / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the one thread that an import would start
