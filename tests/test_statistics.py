@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.plots import critical_difference
 from workbench.statistics import (
     AT_FLOOR,
     COMPLETE,
@@ -192,3 +193,15 @@ def test_nothing_to_compare():
 def test_same_rows_same_tables():
     first, second = across(report(), seed=1), across(report(), seed=1)
     assert all(first[name].equals(second[name]) for name in first)
+
+
+def test_the_diagram_joins_what_is_too_close():
+    friedman, ranks, _ = compare(WIDE)
+    axes = critical_difference(ranks, friedman["critical_difference"], "14 datasets").axes[0]
+    bars = [line.get_xdata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
+    assert bars == [[ranks.iloc[0], ranks.iloc[-1]]]  # Demsar's figure 1a: 1.96 to 3.14 lie within 1.25
+    assert {text.get_text().split("  ")[0] for text in axes.texts} == set(WIDE)
+    assert "14 datasets" in axes.get_xlabel()
+    apart = critical_difference({"a": 1.0, "b": 2.0, "c": 3.0}, 1.5).axes[0]
+    assert [line.get_xdata().tolist() for line in apart.lines if len(line.get_xdata()) == 2] == [[1, 2], [2, 3]]
+    assert not [line for line in critical_difference({"a": 1.0, "b": 2.0}, np.nan).axes[0].lines if len(line.get_xdata()) == 2]

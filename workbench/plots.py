@@ -5,6 +5,7 @@
     bias_by_group(rows)                         bias readings around zero, a panel for each sensitive column or group
     marginals(real, synthetic, columns)         distributions side by side
     correlation_difference(real, synthetic, schema)   where pairwise association was lost or invented
+    critical_difference(ranks, difference)      mean ranks over datasets, those too close to tell apart joined by a bar
 
 Rows are `results.read_report(folder)` or any table with metric, column, group, value, low, high, floor and ceiling.
 Generators differ in colour (colour-blind safe) and in marker; controls are grey and hollow.
@@ -395,3 +396,34 @@ def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarra
 def _short(text: str, most: int) -> str:
     text = " ".join(str(text).split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def critical_difference(ranks: Mapping[str, float], difference: float, caveat: str = "") -> Figure:
+    """Mean ranks over datasets (1 is best, left) by label; a bar joins labels that lie within the critical difference.
+
+    ranks and difference are those of `statistics.compare` for one metric (Demsar 2006, figure 1); without a critical
+    difference (NaN: fewer than two datasets) no bar is drawn. caveat is printed below.
+    """
+    ranks = dict(ranks)
+    order = sorted(ranks, key=lambda label: (ranks[label], label))
+    place, look = np.array([ranks[label] for label in order]), looks(order)
+    ends = [np.flatnonzero(place <= first + difference)[-1] if np.isfinite(difference) else k for k, first in enumerate(place)]
+    joined = [(k, last) for k, last in enumerate(ends) if last > k and (k == 0 or last > ends[k - 1])]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 1.3 + 0.24 * len(order) + 0.1 * len(joined)))
+        ax = figure.subplots()
+        for line, label in enumerate(order):
+            ax.plot(place[line], line, look[label]["marker"], color=look[label]["color"], mfc=look[label]["face"], ms=7)
+            ax.annotate(f"{label}  {place[line]:.2f}", (place[line], line), (8, 0), textcoords="offset points", va="center")
+        for count, (first, last) in enumerate(joined):
+            ax.plot(place[[first, last]], [len(order) + 0.45 * count] * 2, color=INK, lw=3, solid_capstyle="butt")
+        told = f"critical difference {difference:.2f}" if np.isfinite(difference) else "no critical difference"
+        ax.set_title(f"Mean rank over datasets, 1 is best ({told})")
+        ax.set_xlim(0.9, max(len(order), 2) + 1.2)  # room for the last name
+        ax.set_ylim(len(order) + 0.45 * len(joined), -0.7)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        ax.set_xticks(range(1, len(order) + 1))
+        bar = "a bar joins what the Nemenyi test at 5% cannot tell apart" if joined else ""
+        ax.set_xlabel("\n".join(filter(None, [bar, caveat])))
+    return figure

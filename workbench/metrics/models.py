@@ -96,13 +96,14 @@ def fit(
     if learner in ON_ORDINAL:
         train = np.where(np.isnan(train).all(axis=0), 0, train)  # binning refuses a column without any value
     model = _model(learner, is_label, categorical if any(categorical) else None, seed, len(train))
-    with one_thread(), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a fit that stops before it has converged is a reading like any other
         model.fit(train, y, **({} if weights is None else {"sample_weight": weights}))
 
     def predict(matrix: np.ndarray) -> np.ndarray:
-        with one_thread():
-            return model.predict_proba(matrix) if is_label else model.predict(matrix)[:, None]
+        with one_thread(), np.errstate(all="ignore"):
+            # Naive Bayes divides by variances, which are all 0 for a table of constants.
+            return np.nan_to_num(model.predict_proba(matrix)) if is_label else model.predict(matrix)[:, None]
 
     return predict
 

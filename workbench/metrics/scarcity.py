@@ -124,6 +124,8 @@ def _rare_label(trial: Trial) -> tuple[str | None, str]:
         return None, reason
     if trial.schema.task != "classification":
         return None, "not applicable: the target holds numbers."
+    if len(trial.schema.columns) == 1:
+        return None, "not applicable: there is no column to learn the target from."
     counts = pd.Series(labels(trial.train[trial.schema.target.name])).value_counts()
     if len(counts) != 2:
         return None, f"not applicable: the target has {len(counts)} labels in train, two are needed."
