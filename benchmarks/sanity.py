@@ -1,0 +1,204 @@
+"""What each metric sees and what it is blind to: tables with one known defect, read beside fresh samples.
+
+    python benchmarks/sanity.py [--rows 2000] [--fresh 12] [--write docs/metrics.md]
+
+Real rows come from a known distribution, so fresh samples of it show how far chance moves a metric: a reading outside the
+99% prediction interval of `--fresh` of them is seen. It prints the table, or writes it into a document; about 2 CPU minutes.
+"""
+
+import argparse
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from workbench.metrics import METRICS, Row, Trial
+from workbench.metrics.models import one_thread
+from workbench.schema import Column, Schema
+from workbench.summary import badness, number
+
+BASES = 3  # fresh samples that each defect is tried on
+LEVEL = 0.99  # of the band
+SCHEMA = Schema(
+    (
+        Column("income", "numeric"),
+        Column("age", "integer"),
+        Column("hours", "numeric"),
+        Column("region", "categorical"),
+        Column("sex", "categorical", role="sensitive"),
+        Column("owner", "boolean"),
+        Column("default", "categorical", role="target"),
+    ),
+    positive="yes",
+)
+DEFECTS: dict[str, tuple[str, Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]]] = {
+    "copy": ("the train rows themselves", lambda train, fresh: train),
+    "shrunk": ("numbers drawn to their mean by half", lambda train, fresh: _shrunk(fresh)),
+    "dropped mode": ("one of four regions is gone", lambda train, fresh: _without(fresh, fresh["region"] == "south")),
+    "outlier": ("one row far away", lambda train, fresh: fresh.assign(income=fresh["income"].where(fresh.index > 0, 1e6))),
+    "shift": ("income higher by 0.3 standard deviations", lambda train, fresh: _shifted(fresh)),
+    "permuted": ("each column shuffled on its own", lambda train, fresh: _permuted(fresh)),
+    "lost group": ("nine in ten women are gone", lambda train, fresh: _without(fresh, _most_women(fresh))),
+    "leak": ("one row in ten is a train row", lambda train, fresh: pd.concat([train[: len(fresh) // 10], _rest(fresh)])),
+}
+
+
+def draw(n: int, seed: object) -> pd.DataFrame:
+    """Loans: numbers, a date-free mix of labels, and a rare default that depends on all of them and a little on sex."""
+    rng = np.random.default_rng(seed)
+    region = rng.choice(["north", "east", "west", "south"], n, p=[0.4, 0.25, 0.2, 0.15])
+    sex = rng.choice(["man", "woman"], n, p=[0.6, 0.4])
+    age = np.clip(rng.gamma(6, 7, n), 18, 95)
+    skill = rng.normal(size=n) + 0.8 * (region == "south") - 0.3 * (sex == "woman")
+    income = np.exp(3.5 + 0.4 * skill + 0.01 * age)
+    hours = 38 + 4 * skill + 4 * rng.normal(size=n)
+    owner = rng.random(n) < 1 / (1 + np.exp(-(age - 45) / 8))
+    risk = -1.7 - 1.2 * skill + 1.0 * (region == "east") - 0.8 * owner + 0.6 * (sex == "woman")
+    default = np.where(rng.random(n) < 1 / (1 + np.exp(-risk)), "yes", "no")
+    table = {"income": income.round(2), "age": age.astype(int), "hours": hours.round(1), "region": region}
+    return SCHEMA.cast(pd.DataFrame(table | {"sex": sex, "owner": owner, "default": default}))
+
+
+def _shrunk(table: pd.DataFrame) -> pd.DataFrame:
+    numbers = {name: (table[name] + table[name].mean()) / 2 for name in ("income", "hours")}
+    return table.assign(**numbers, age=((table["age"] + table["age"].mean()) / 2).round().astype("Int64"))
+
+
+def _without(table: pd.DataFrame, gone: pd.Series) -> pd.DataFrame:
+    """The rows left, drawn again up to the old number: twins, but no change in size."""
+    kept = table[~gone.to_numpy()]
+    return kept.iloc[np.arange(len(table)) % len(kept)]
+
+
+def _most_women(table: pd.DataFrame) -> pd.Series:
+    woman = table["sex"] == "woman"
+    return woman & (woman.cumsum() % 10 > 0)
+
+
+def _shifted(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(income=(table["income"] + 0.3 * table["income"].std()).round(2))
+
+
+def _permuted(table: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({name: table[name].array[rng.permutation(len(table))] for name in table})
+
+
+def _rest(table: pd.DataFrame) -> pd.DataFrame:
+    return table[len(table) // 10 :]
+
+
+def readings(rows: int, fresh: int, metrics: Iterable[str] = tuple(METRICS), defects: Iterable[str] = tuple(DEFECTS)):
+    """Headline readings: one row a metric, a column for each of `fresh` samples (0, 1, ...) and for each of `defects`.
+
+    A defect's reading is the mean over the first BASES of the fresh samples, spoilt; a copy is one table.
+    """
+    train, test = draw(rows, [1, 0]), draw(rows, [2, 0])
+    samples = [draw(rows, [3, k]) for k in range(fresh)]
+    found = {}
+    for name in [*range(fresh), *defects]:
+        bases = samples[:1] if name == "copy" else samples[:BASES]
+        tables = [samples[name]] if isinstance(name, int) else [DEFECTS[name][1](train, base) for base in bases]
+        trials = [Trial(train, test, table.reset_index(drop=True), SCHEMA) for table in tables]
+        found[name] = pd.DataFrame([headline_values(trial, metrics) for trial in trials]).mean()
+        print(f"{name}: read", file=sys.stderr)
+    return pd.DataFrame(found).reindex(list(metrics))
+
+
+def headline_values(trial: Trial, metrics: Iterable[str]) -> dict[str, float]:
+    """The row about the whole table, otherwise the worst one; where a metric does not apply, with the target "income"."""
+    other = replace(trial, schema=_numeric_target(trial.schema))
+    values: dict[str, float] = {}
+    functions = dict.fromkeys(METRICS[name].function for name in metrics)
+    with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for function in functions:
+            names = [name for name in metrics if METRICS[name].function == function]
+            rows = list(METRICS[names[0]].load()(trial))
+            aside = [row.metric for row in rows if row.note.startswith("not applicable")]
+            if aside:
+                rows = [row for row in rows if row.metric not in aside]
+                rows += [row for row in METRICS[names[0]].load()(other) if row.metric in aside]
+            values |= {name: _headline([row for row in rows if row.metric == name], name) for name in names}
+    return values
+
+
+def _headline(rows: list[Row], name: str) -> float:
+    rank = [(row.column != "") + 2 * (row.group != "") for row in rows]
+    found = pd.Series([row.value for row, place in zip(rows, rank, strict=True) if place == min(rank)], dtype=float)
+    return found[badness(found, METRICS[name].direction).idxmax()] if found.notna().any() else np.nan
+
+
+def _numeric_target(schema: Schema) -> Schema:
+    roles = {"income": "target", "default": "feature"}
+    return replace(schema, positive=None, columns=tuple(replace(c, role=roles.get(c.name, c.role)) for c in schema.columns))
+
+
+def seen(table: pd.DataFrame) -> pd.DataFrame:
+    """Which readings lie outside the band of fresh samples: table of bool, metrics by defects; and the band, low and high."""
+    fresh = table[[name for name in table if isinstance(name, int)]]
+    k = fresh.notna().sum(axis=1)
+    half = t.ppf((1 + LEVEL) / 2, k - 1) * fresh.std(axis=1) * np.sqrt(1 + 1 / k)
+    low, high = fresh.mean(axis=1) - half, fresh.mean(axis=1) + half
+    defects = table.drop(columns=fresh.columns)
+    outside = defects.lt(low - 1e-9, axis=0) | defects.gt(high + 1e-9, axis=0)
+    return outside.assign(low=low, high=high)
+
+
+def document(table: pd.DataFrame, rows: int, fresh: int) -> str:
+    outside = seen(table)
+    defects = [name for name in table if not isinstance(name, int)]
+    lines = [
+        "# Metrics: what each one sees, and what it is blind to",
+        "",
+        "Made by `python benchmarks/sanity.py --write docs/metrics.md`; do not edit by hand.",
+        "",
+        f"Real rows come from a known distribution: {rows:,} train, test and synthetic rows, seven columns, a rare label to",
+        "predict. The band is where one more fresh sample would read in 99 of 100 cases; a reading outside it is **bold**: the",
+        f"metric sees the defect. The band is from {fresh} fresh samples, a reading is the mean over {BASES} spoilt ones. The",
+        "two metrics of numeric targets (R2, RMSE) read the same tables with `income` as the target.",
+        "",
+        *(f"- **{name}**: {DEFECTS[name][0]}" for name in defects),
+        "",
+        f"| metric | better | fresh samples | {' | '.join(defects)} |",
+        f"|---|---|---|{'---|' * len(defects)}",
+    ]
+    for name, row in table.iterrows():
+        band = f"{number(outside.at[name, 'low'])} to {number(outside.at[name, 'high'])}"
+        marks = [f"**{number(row[d])}**" if outside.at[name, d] else number(row[d]) for d in defects]
+        better = {"up": "higher", "down": "lower", "zero": "near 0"}[METRICS[name].direction]
+        lines.append(f"| `{name}` | {better} | {band} | {' | '.join(marks)} |")
+    lines += ["", "## In words", "", "| metric | sees | is blind to |", "|---|---|---|"]
+    for name in table.index:
+        sees = [d for d in defects if outside.at[name, d]]
+        blind = [d for d in defects if not outside.at[name, d]]
+        lines.append(f"| {METRICS[name].title} (`{name}`) | {', '.join(sees) or 'none'} | {', '.join(blind) or 'none'} |")
+    lines += ["", "## Definitions and known failures", ""]
+    for function in dict.fromkeys(METRICS[name].function for name in table.index):
+        names = [f"`{name}`" for name in table.index if METRICS[name].function == function]
+        lines += [f"### {', '.join(names)}", "", inspect.getdoc(METRICS[names[0].strip("`")].load()), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=2000, help="rows of train, of test and of each synthetic table")
+    parser.add_argument("--fresh", type=int, default=12, help="fresh samples that make the band")
+    parser.add_argument("--write", type=Path, help="the document to write, instead of printing it")
+    asked = parser.parse_args()
+    text = document(readings(asked.rows, asked.fresh), asked.rows, asked.fresh)
+    if asked.write:
+        asked.write.parent.mkdir(exist_ok=True)
+        asked.write.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
