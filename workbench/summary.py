@@ -142,6 +142,7 @@ USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
         (
             Gate("excess_copies", "at most", 0.005, "excess copies"),
             Gate("membership_auc", "at most", 0.55, "membership inference"),
+            Gate("attack_risk", "at most", 0.3, "the worst attack's risk"),
         ),
     ),
     "train": (
