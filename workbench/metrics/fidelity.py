@@ -19,10 +19,10 @@ BINS = 10  # a numeric column beside a label column is cut at the real table's d
 MAX_LEVELS = 50  # labels of a column that pair_trends tells apart; the rarest ones share one
 MAX_ROWS = 10_000  # rows a side that c2st reads; the standard error of an AUC of 0.5 is then 0.004
 MAX_CELLS = 400_000  # of a wide table c2st reads fewer rows, at least 1,000 a side
-TELLING_ROWS = 40_000  # predictions spent on naming the columns that tell most
+TELLING_ROWS = 20_000  # predictions spent on naming the columns that tell most
 FOLDS = 5
 K = 5  # the nearest neighbour that sets a ball's radius, as Naeem et al. recommend
-MAX_NEIGHBOUR_ROWS = 5000  # rows a side whose neighbours are looked up
+MAX_NEIGHBOUR_ROWS = 4000  # rows a side whose neighbours are looked up
 MAX_FLOATS = 10_000_000  # of a table with many labels fewer rows are, at least 1,000: 40 MB a side
 
 
