@@ -164,8 +164,8 @@ def edge_coverage(trial: Trial) -> Iterator[Row]:
     """Share of the real test rows in thin air that have a synthetic row at least as near as their K-th nearest train row.
 
     The edge is the tenth of test rows with the largest distance to their K-th nearest train row. Train and synthetic are cut
-    to equally many rows, at most MAX_NEIGHBOUR_ROWS, and so is test; distances as for `coverage`. 0 to 1, up; fresh real rows read about
-    1 - 2^-K = 0.97, which the ceiling measures. Wilson's interval over the edge rows.
+    to equally many rows, at most MAX_NEIGHBOUR_ROWS, and so is test; distances as for `coverage`. 0 to 1, up; fresh real rows
+    read about 1 - 2^-K = 0.97, which the ceiling measures. Wilson's interval over the edge rows.
     Known failure: a cloud blown up beyond the real one covers the edge well (C2ST and `coverage` see that).
     """
     rng = trial.rng("edge")
