@@ -16,7 +16,7 @@ report: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks/[0-9]*.ipynb
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/[0-9]*.ipynb
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(INSTALLED)
