@@ -51,25 +51,26 @@ def evaluate(
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
     table, notes = read_table(synthetic, data.schema)
     trial = Trial(data.train, data.test, table, data.schema, seed)
+    common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
     functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
     frames = []
     with one_thread(), np.errstate(over="ignore", invalid="ignore"):  # nobody has checked how large the numbers are
         for function in progress(functions) if progress else functions:
             group = {name: metric for name, metric in chosen.items() if metric.function == function}
-            frames.append(_with_references(group, trial))
+            frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
     order = {name: place for place, name in enumerate(chosen)}
     rows = rows.sort_values("metric", key=lambda names: names.map(order), kind="stable", ignore_index=True)
     return Card(rows, data.name, len(data.train), len(data.test), len(table), notes)
 
 
-def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
+def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.DataFrame:
     """The rows of metrics that share one function, run on the synthetic table and on each reference they name."""
     references: dict[tuple, list[dict]] = {}
 
     def reference(kind: str, draws: int) -> list[dict]:
         if (kind, draws) not in references:
-            references[kind, draws] = [_by_subject(_reference_rows(group, trial, kind, draw)) for draw in range(draws)]
+            references[kind, draws] = [_by_subject(_reference_rows(group, trial, kind, draw, common)) for draw in range(draws)]
         return references[kind, draws]
 
     rows, floors, ceilings = [], [], []
@@ -91,17 +92,23 @@ def _with_references(group: dict[str, Metric], trial: Trial) -> pd.DataFrame:
     return to_table(rows).assign(floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float))
 
 
-def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int) -> list[Row]:
+def _common(trial: Trial) -> str:
+    """All that the reference tables of a trial are made from, hashed once however many metrics ask for them."""
+    about = [table_hash(trial.train), table_hash(trial.test), trial.schema.to_json(), trial.seed, len(trial.synthetic)]
+    return json.dumps(about)
+
+
+def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int, common: str) -> list[Row]:
     """The group's rows of a reference table, remembered in the folder that WORKBENCH_REFERENCES names, where it is set.
 
     They depend on the synthetic table's length alone, so the cells of a batch that share data, seed and length need them
     once. The batch gives every run an empty folder of its own: what is in it was made by this very code.
     """
     path = None
-    if folder := os.environ.get("WORKBENCH_REFERENCES"):
-        about = [table_hash(trial.train), table_hash(trial.test), trial.schema.to_json(), trial.seed, len(trial.synthetic)]
-        text = json.dumps([*about, next(iter(group.values())).function, list(group), kind, draw])
-        path = Path(folder, f"{hashlib.sha256(text.encode()).hexdigest()}.json")
+    if common:
+        text = json.dumps([common, next(iter(group.values())).function, list(group), kind, draw])
+        name = f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+        path = Path(os.environ["WORKBENCH_REFERENCES"], name)
         if path.exists():
             return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     rows = _run(group, _fresh(trial) if kind == "fresh" else _in_place(kind, trial, draw))

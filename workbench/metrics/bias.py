@@ -35,8 +35,7 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
     if problem:
         yield from (Row(metric, np.nan, note=problem) for metric in metrics)
         return
-    groups, rng = Groups(trial), trial.rng("bias_amp")
-    train, synthetic = Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    groups, train, synthetic = _resampled(trial, "bias_amp")
     for metric in metrics:
         readings = []
         for view in groups.views():
@@ -114,8 +113,7 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
     if problem := lacks(trial.schema, target=True):
         yield Row(metric, np.nan, note=problem)
         return
-    groups, rng = Groups(trial), trial.rng(metric)
-    train, synthetic = Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    groups, train, synthetic = _resampled(trial, metric)
     readings = []
     for view in groups.views(pairs=False):
         column = groups.title(view)
@@ -154,8 +152,7 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
     if problem := lacks(trial.schema, target=True):
         yield Row(metric, np.nan, note=problem)
         return
-    groups, rng = Groups(trial), trial.rng(metric)
-    train, synthetic = Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    groups, train, synthetic = _resampled(trial, metric)
     deltas, rows, small = [], [], 0
     for view in groups.views():
         before, after = (r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic))
@@ -246,8 +243,7 @@ def cramers_v_shift(trial: Trial) -> Iterator[Row]:
     if problem := lacks(trial.schema, target=True):
         yield Row(metric, np.nan, note=problem)
         return
-    groups, rng = Groups(trial), trial.rng(metric)
-    train, synthetic = Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    groups, train, synthetic = _resampled(trial, metric)
     rows = []
     for view in groups.views(pairs=False):
         title, counts = groups.title(view), [r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)]
@@ -280,3 +276,9 @@ def cramers_v(counts: np.ndarray) -> np.ndarray:
 def _wald(value: float, error: float, tests: int = 1) -> tuple[float, float]:
     half = norm.ppf(1 - 0.025 / tests) * error
     return float(value - half), float(value + half)
+
+
+def _resampled(trial: Trial, purpose: str) -> tuple[Groups, Resamples, Resamples]:
+    """The trial's groups, and the bootstrap samples of its train and synthetic rows, both drawn from one stream."""
+    groups, rng = Groups(trial), trial.rng(purpose)
+    return groups, Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
