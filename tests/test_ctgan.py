@@ -11,7 +11,8 @@ import torch
 from workbench.encode import to_float
 from workbench.generators._modes import Mixture, NumberModes, TableModes
 from workbench.generators._networks import Adam, Critic
-from workbench.generators.ctgan import CTGAN, Diverged, Rows
+from workbench.generators._training import Diverged
+from workbench.generators.ctgan import CTGAN, Rows
 from workbench.schema import InputError, Schema
 
 SMALL = {"epochs": 2, "batch_size": 40, "pac": 4, "noise": 8, "width": 16}

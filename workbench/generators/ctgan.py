@@ -13,7 +13,6 @@ that a row does not depend on the rows sampled beside it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,20 +25,8 @@ from torch.nn import functional as F
 from workbench.conditions import sample_matching
 from workbench.generators._modes import TableModes
 from workbench.generators._networks import Adam, Critic, GeneratorNetwork, gumbel, normal
+from workbench.generators._training import Epochs, bar
 from workbench.schema import InputError, Schema
-
-
-class Diverged(RuntimeError):
-    """Training left the finite numbers; there is nothing to sample from."""
-
-
-def bar(epochs: range) -> Iterable[int]:
-    """The epochs with a progress bar, on a terminal or in a notebook, once they have taken two seconds."""
-    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        return epochs
-    from tqdm.auto import tqdm
-
-    return tqdm(epochs, desc="ctgan", unit="epoch", delay=2, leave=False)
 
 
 @dataclass
@@ -49,6 +36,8 @@ class CTGAN:
 
     epochs: int = 300
     """Passes over the table; each is max(rows // batch_size, 1) steps."""
+    seconds: float | None = None
+    """Train no longer than this; the first epoch's time sets how many fit."""
     batch_size: int = 500
     """Rows a step, drawn with replacement; a multiple of pac."""
     critic_steps: int = 1
@@ -101,7 +90,8 @@ class CTGAN:
         generator_adam = Adam(generator.parameters, self.learning_rate, self.weight_decay)
         critic_adam = Adam(critic.parameters, self.learning_rate)
 
-        for epoch in self.progress(range(self.epochs)):
+        self.trained = Epochs(self.epochs, self.seconds, self.progress)
+        for _ in self.trained:
             losses = torch.zeros(())
             for _ in range(max(len(table) // self.batch_size, 1)):
                 for _ in range(self.critic_steps):
@@ -114,11 +104,8 @@ class CTGAN:
                 condition_loss = rows.condition_loss(logits, level)
                 generator_adam.step(torch.autograd.grad((condition_loss, fake), generator.parameters, (None, -gradient)))
                 losses += critic_loss + condition_loss.detach() - score
-            if not torch.isfinite(losses):
-                raise Diverged(
-                    f"ctgan: the loss is {float(losses)} in epoch {epoch + 1} of {self.epochs}; most likely the learning "
-                    f"rate {self.learning_rate:g} or the penalty {self.penalty:g} is too large for this table."
-                )
+            cause = f"the learning rate {self.learning_rate:g} or the penalty {self.penalty:g} is too large for this table"
+            self.trained.check(float(losses), "ctgan", cause)
         self._average_statistics(rng)
         return self
 
