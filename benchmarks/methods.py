@@ -1,12 +1,13 @@
 """Every method on the papers' datasets: fidelity, utility, privacy and cost, one process a method.
 
     python benchmarks/methods.py [--datasets adult,magic_gamma] [--generators cart,ctgan] [--params JSON] [--seed 0]
-    python benchmarks/methods.py --show        the table of what was measured so far, without measuring
+    python benchmarks/methods.py --budgets 10,60,180,600 --datasets adult --generators ctgan,tvae
+    python benchmarks/methods.py --write docs/generators.md     measure nothing: the page and the figure from the record
 
-Every result is a line of benchmarks/methods.jsonl, the last one of a (dataset, generator, params, seed, threads) counts.
-`--params` are given to every generator named. Shape and trend error follow SDMetrics' definitions, against train; AUC and
-RMSE are of scikit-learn's histogram gradient boosting with its defaults, fitted on synthetic, read on real test rows (the
-papers: XGBoost; the RMSE of Beijing is of the logarithm of pm2.5, as theirs).
+Every result is a line of benchmarks/methods.jsonl; the last one of a (dataset, generator, params, seed, threads) counts.
+`--params` are given to every generator named, and each budget as its `seconds`. Shape and trend error follow SDMetrics'
+definitions, against train; AUC and RMSE are of scikit-learn's histogram gradient boosting with its defaults, fitted on
+synthetic and read on real test rows (the papers: XGBoost; the RMSE of Beijing is of the logarithm of pm2.5, as theirs).
 """
 
 from __future__ import annotations
@@ -23,21 +24,82 @@ import time
 from pathlib import Path
 
 RECORD = Path(__file__).with_suffix(".jsonl")
-DATASETS = ("adult", "default_credit", "online_shoppers", "magic_gamma", "beijing_pm25")
-MEASURES = ("shape", "trend", "auc", "rmse", "closer", "membership", "copies", "fit", "sample", "wall", "mb")
+MEASURES = {
+    "shape": "shape error %",
+    "trend": "trend error %",
+    "auc": "TSTR AUC",
+    "rmse": "TSTR RMSE",
+    "closer": "closer to train",
+    "membership": "membership AUC",
+    "copies": "excess copies",
+    "fit": "fit, CPU s",
+    "sample": "sample, CPU s",
+    "mb": "peak MB",
+}
+# Shape error, trend error, AUC (RMSE for Beijing) as Zhang et al. 2024 (TabSyn) and Shi et al. 2025 (TabDiff) print them.
+PUBLISHED = {
+    "adult": {
+        "CTGAN": (16.84, 20.23, 0.886),
+        "TVAE": (14.22, 14.15, 0.878),
+        "GReaT": (12.12, 17.59, 0.913),
+        "TabDDPM": (1.75, 3.01, 0.907),
+        "TabSyn": (0.81, 1.93, 0.909),
+        "TabDiff": (0.63, 1.49, 0.912),
+        "real rows": (None, None, 0.927),
+    },
+    "default_credit": {
+        "CTGAN": (16.83, 26.95, 0.696),
+        "TVAE": (10.17, 19.50, 0.724),
+        "GReaT": (19.94, 70.02, 0.755),
+        "TabDDPM": (1.57, 4.89, 0.758),
+        "TabSyn": (1.01, 2.81, 0.763),
+        "TabDiff": (1.24, 2.55, 0.763),
+        "real rows": (None, None, 0.770),
+    },
+    "online_shoppers": {
+        "CTGAN": (21.15, 13.08, 0.875),
+        "TVAE": (24.51, 18.67, 0.871),
+        "GReaT": (14.51, 45.16, 0.902),
+        "TabDDPM": (2.72, 6.61, 0.918),
+        "TabSyn": (1.44, 2.13, 0.914),
+        "TabDiff": (1.28, 1.74, 0.921),
+        "real rows": (None, None, 0.926),
+    },
+    "magic_gamma": {
+        "CTGAN": (9.81, 7.00, 0.855),
+        "TVAE": (8.25, 5.82, 0.887),
+        "GReaT": (16.16, 10.23, 0.888),
+        "TabDDPM": (1.01, 1.70, 0.935),
+        "TabSyn": (1.03, 0.88, 0.937),
+        "TabDiff": (0.78, 0.76, 0.936),
+        "real rows": (None, None, 0.946),
+    },
+    "beijing_pm25": {
+        "CTGAN": (21.39, 22.95, 0.902),
+        "TVAE": (19.16, 18.01, 0.770),
+        "GReaT": (8.25, 59.60, 0.653),
+        "TabDDPM": (1.30, 2.71, 0.592),
+        "TabSyn": (1.26, 3.13, 0.580),
+        "TabDiff": (1.03, 2.59, 0.555),
+        "real rows": (None, None, 0.423),
+    },
+}
 
 
 def main() -> None:
     options = _options()
     if options.job:
         print(json.dumps(measure(**json.loads(options.job))))
-        return
-    if not options.show:
+    elif options.write:
+        write(Path(options.write))
+    else:
         for dataset in options.datasets.split(","):
             for generator in options.generators.split(","):
-                job = {"dataset": dataset, "generator": generator, "params": json.loads(options.params), "seed": options.seed}
-                run(job | {"threads": options.threads})
-    print(table())
+                for budget in map(float, options.budgets.split(",")) if options.budgets else [None]:
+                    params = json.loads(options.params) | ({"seconds": budget} if budget else {})
+                    job = {"dataset": dataset, "generator": generator, "params": params, "seed": options.seed}
+                    run(job | {"threads": options.threads})
+        print(tables(latest()))
 
 
 def run(job: dict) -> None:
@@ -99,24 +161,64 @@ def utility(test, synthetic, schema, seed: int) -> dict:
     return {"rmse": float(np.sqrt(np.nanmean((answer["prediction"].to_numpy() - to_float(test[target])) ** 2)))}
 
 
-def table() -> str:
-    """A Markdown table for each dataset, the best trend error first."""
-    latest = {}
+def latest() -> list[dict]:
+    """The last line of each (dataset, generator, params, seed, threads)."""
+    rows = {}
     for line in RECORD.read_text(encoding="utf-8").splitlines() if RECORD.exists() else []:
         row = json.loads(line)
-        latest[row["dataset"], row["generator"], json.dumps(row["params"], sort_keys=True), row["seed"], row["threads"]] = row
+        rows[tuple(json.dumps(row[name], sort_keys=True) for name in ("dataset", "generator", "params", "seed", "threads"))] = (
+            row
+        )
+    return list(rows.values())
+
+
+def tables(rows: list[dict]) -> str:
+    """A Markdown table for each dataset, the smallest trend error first, and what papers print below it."""
     parts = []
-    for dataset in dict.fromkeys(row["dataset"] for row in latest.values()):
-        rows = sorted((row for row in latest.values() if row["dataset"] == dataset), key=lambda row: row.get("trend", 1e9))
-        score = "rmse" if any("rmse" in row for row in rows) else "auc"
+    for dataset in [name for name in PUBLISHED if any(row["dataset"] == name for row in rows)]:
+        here = sorted((row for row in rows if row["dataset"] == dataset), key=lambda row: row.get("trend", 1e9))
+        score = "rmse" if any("rmse" in row for row in here) else "auc"
         names = [name for name in MEASURES if name not in {"auc", "rmse"} - {score}]
-        parts.append(f"\n### {dataset}\n\n| generator | params | {' | '.join(names)} | threads | date |")
-        parts.append("|---" * (len(names) + 4) + "|")
-        for row in rows:
+        parts.append(f"\n### {dataset}\n\n| generator | {' | '.join(MEASURES[name] for name in names)} | threads | date |")
+        parts.append("|---" * (len(names) + 3) + "|")
+        for row in here:
             params = ", ".join(f"{key}={value}" for key, value in row["params"].items())
             cells = [row["error"]] if "error" in row else [f"{row[name]:.4g}" for name in names]
-            parts.append("| " + " | ".join([row["generator"], params, *cells, str(row["threads"]), row["date"]]) + " |")
+            name = row["generator"] + (f" ({params})" if params else "")
+            parts.append("| " + " | ".join([name, *cells, str(row["threads"]), row["date"]]) + " |")
+        for method, (shape, trend, utility) in PUBLISHED[dataset].items():
+            cells = ["" if value is None else f"{value:.4g}" for value in (shape, trend, utility)]
+            parts.append("| " + " | ".join([f"*published: {method}*", *cells, *[""] * (len(names) - 1)]) + " |")
     return "\n".join(parts)
+
+
+def write(page: Path) -> None:
+    """Replace what follows the page's line "## Measured" by the tables, and draw the figure beside the page."""
+    rows = latest()
+    head = page.read_text(encoding="utf-8").split("## Measured")[0]
+    processors = " and ".join(sorted({row["processor"] for row in rows}))
+    note = f"Seconds were measured on {processors}; compare them within a table only.\n"
+    page.write_text(f"{head}## Measured\n\n{note}{tables(rows)}\n", encoding="utf-8")
+    figure([row for row in rows if row["dataset"] == "adult" and "error" not in row], page.parent / "quality_per_second.svg")
+
+
+def figure(rows: list[dict], path: Path) -> None:
+    """Trend error and utility against the CPU seconds of fitting: one line a generator, one point a budget."""
+    import matplotlib.pyplot as plt
+    import pandas as pd
+    import seaborn as sns
+
+    plt.rcParams["svg.hashsalt"] = "workbench"  # the same rows give the same bytes
+    table = pd.DataFrame(rows).sort_values("fit")
+    measures = {"trend": "trend error, % (log scale)", "auc": "AUC, train on synthetic, test on real"}
+    shown, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained", sharex=True)
+    for axis, (name, label) in zip(axes, measures.items(), strict=True):
+        style = {"hue": "generator", "style": "generator", "dashes": False, "palette": "husl", "markers": True}
+        sns.lineplot(table, x="fit", y=name, legend=axis is axes[1], ax=axis, errorbar=None, **style)
+        axis.set(xscale="log", xlabel="CPU seconds of fitting (log scale)", ylabel=label)
+    axes[0].set_yscale("log")
+    sns.move_legend(axes[1], "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+    shown.savefig(path, metadata={"Date": None})
 
 
 def _processor() -> str:
@@ -128,12 +230,13 @@ def _processor() -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--datasets", default=",".join(DATASETS))
-    parser.add_argument("--generators", default="holdout,independent,gaussian-copula,cart,bayes-tree,bayes-hillclimb,ctgan")
+    parser.add_argument("--datasets", default=",".join(PUBLISHED))
+    parser.add_argument("--generators", default="holdout,independent,gaussian-copula,cart,bayes-tree,bayes-hillclimb")
     parser.add_argument("--params", default="{}", help="hyper-parameters as JSON, for every generator named")
+    parser.add_argument("--budgets", help="measure at each of these seconds of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--show", action="store_true", help="only print the table of the record")
+    parser.add_argument("--write", metavar="PAGE", help="measure nothing; write the record's tables and figure")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 
