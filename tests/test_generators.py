@@ -21,7 +21,9 @@ from workbench.schema import Column, InputError, Schema
 TINY = {
     "independent": {},
     "gaussian-copula": {},
+    "vine-copula": {"truncation": 1},
     "cart": {},
+    "arf": {"trees": 5, "max_rounds": 2},
     "bayes-tree": {"bins": 4},
     "bayes-hillclimb": {"bins": 4},
     "ctgan": {"epochs": 2, "batch_size": 40, "pac": 2, "width": 16, "noise": 8},

@@ -57,8 +57,15 @@ GENERATORS: dict[str, Entry] = {
     "gaussian-copula": Entry(
         "workbench.generators.gaussian_copula:GaussianCopula", "statistical", "Gaussian copula", "Sklar 1959; Nelsen 2006"
     ),
+    "vine-copula": Entry("workbench.generators.vine_copula:VineCopula", "statistical", "Vine copula", "Dissmann et al. 2013"),
     "cart": Entry(
         "workbench.generators.cart:Cart", "statistical", "CART, column by column", "Reiter 2005; Nowok, Raab and Dibben 2016"
+    ),
+    "arf": Entry(
+        "workbench.generators.random_forest:AdversarialForest",
+        "statistical",
+        "Adversarial random forest",
+        "Watson, Blesch, Kapar and Wright 2023",
     ),
     "bayes-tree": Entry(
         "workbench.generators.bayesian_network:ChowLiuTree", "bayesian network", "Chow-Liu tree", "Chow and Liu 1968"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from workbench.conditions import sample_matching
-from workbench.encode import Marginal, from_float, to_float
-from workbench.schema import KINDS, Column, Schema
+from workbench.generators._margins import Margins
+from workbench.schema import Schema
 
 
 @dataclass
@@ -35,12 +35,8 @@ class GaussianCopula:
         return None
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GaussianCopula:
-        self._schema = schema
-        axis = np.zeros(len(table))
-        for _ in range(2):  # labels are first ordered by name, then along the main axis of the scores
-            self._margins = {column.name: _Margin(table[column.name], column, axis) for column in schema.columns}
-            scores = self._scores(table)
-            axis = _main_axis(scores)
+        self._schema, self._margins = schema, Margins(table, schema)
+        scores = self._margins.scores(table)
         self.correlation = _latent_correlation(scores, self.correct_ties)
         self._root = _square_root(self.correlation.to_numpy())
         return self
@@ -48,78 +44,10 @@ class GaussianCopula:
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
-    def _scores(self, table: pd.DataFrame) -> pd.DataFrame:
-        scores = {}
-        for name, margin in self._margins.items():
-            scores[name], scores[f"{name} is missing"] = margin.scores(table[name])
-        return pd.DataFrame(scores)
-
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         normal = rng.standard_normal((n, len(self._root))) @ self._root.T
         uniform = dict(zip(self.correlation.columns, ndtr(normal).T, strict=True))
-        constant = np.full(n, 0.5)  # a column without a latent one has one value, whatever the level
-        columns = {
-            name: margin.values(uniform.get(name, constant), uniform.get(f"{name} is missing", constant))
-            for name, margin in self._margins.items()
-        }
-        return pd.DataFrame(columns, columns=self._schema.names)
-
-
-class _Margin:
-    """One column's marginal, as cut points of (0, 1): levels at most `present` have a value, and values own intervals."""
-
-    def __init__(self, values: pd.Series, column: Column, axis: np.ndarray):
-        """axis: a number for each row, shape (rows,); labels are ordered by its mean over the rows that hold them."""
-        self.column = column
-        self.present = float(values.notna().mean())
-        if column.is_discrete:
-            groups = pd.Series(axis).groupby(values.to_numpy(dtype=object, na_value=None), sort=True)
-            order = np.argsort(groups.mean().to_numpy(), kind="stable")
-            self.labels = groups.mean().index.to_numpy(dtype=object)[order]
-            self.ends = np.cumsum(groups.size().to_numpy()[order]) / max(values.notna().sum(), 1)
-        else:
-            self.numbers = Marginal.fit(to_float(values))
-
-    def scores(self, values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-        """Normal scores of the values (NaN where missing) and of being missing, both of shape (rows,)."""
-        missing = values.isna().to_numpy()
-        flag = _interval_score(np.where(missing, self.present, 0.0), np.where(missing, 1.0, self.present))
-        if self.column.is_discrete:
-            code = pd.Index(self.labels).get_indexer(values.astype(object))
-            starts = np.append(0.0, self.ends)
-            low, high = starts[code], starts[1:][code] if len(self.ends) else starts[code]
-        else:
-            numbers, n = to_float(values), max(len(self.numbers.values), 1)
-            low = np.searchsorted(self.numbers.values, numbers, side="left") / n
-            high = np.searchsorted(self.numbers.values, numbers, side="right") / n
-        return np.where(missing, np.nan, _interval_score(low, high)), flag
-
-    def values(self, level: np.ndarray, missing_level: np.ndarray) -> pd.Series:
-        """Values at the levels, shape (rows,), in (0, 1); missing where missing_level is beyond the share of present ones."""
-        missing = missing_level >= self.present
-        if not self.column.is_discrete:
-            return from_float(np.where(missing, np.nan, self.numbers.quantile(level)), self.column)
-        labels = np.append(self.labels, np.nan)
-        index = np.where(missing, len(labels) - 1, np.searchsorted(self.ends[:-1], level, side="right"))
-        return pd.Series(labels[index], name=self.column.name, dtype=object).astype(KINDS[self.column.kind])
-
-
-def _interval_score(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The mean of a standard normal between its quantiles at low and high."""
-    width = np.maximum(high - low, 1e-12)
-    density = lambda p: np.exp(-(ndtri(p) ** 2) / 2) / np.sqrt(2 * np.pi)  # noqa: E731
-    return np.where(high > low, (density(low) - density(high)) / width, 0.0)
-
-
-def _main_axis(scores: pd.DataFrame) -> np.ndarray:
-    """The first principal component of the scores, shape (rows,); zeros where nothing varies."""
-    matrix = scores.fillna(0).to_numpy()
-    if not matrix.any():
-        return np.zeros(len(matrix))
-    _, vectors = np.linalg.eigh(matrix.T @ matrix)
-    # An eigenvector's sign is arbitrary: its largest entry is made positive, so that any machine orders labels alike.
-    main = vectors[:, -1]
-    return matrix @ (main * np.sign(main[np.argmax(np.abs(main))]))
+        return self._margins.table(uniform, n)
 
 
 def _latent_correlation(scores: pd.DataFrame, correct_ties: bool) -> pd.DataFrame:
