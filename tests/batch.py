@@ -19,6 +19,8 @@ dataset = "diabetes"
 generator = "copy"
 params = {}
 seed = 0
+split = 0
+draw = 0
 rows = None
 kernel = ""
 snapshot = ""
@@ -34,7 +36,7 @@ from workbench.peers import Peer
 
 record = Record(out)
 with record.phase("load"):
-    data = read_data(dataset, snapshot)
+    data = read_data(dataset, snapshot, split)
     learnt, scored = views(generator, data, seed)
 model = Peer(kernel, generator, params) if kernel else make(generator, params)
 if reason := model.supports(data.schema):
@@ -42,7 +44,7 @@ if reason := model.supports(data.schema):
 with record.phase("fit"):
     model = model.fit(learnt, data.schema, np.random.default_rng([seed, 0]))
 with record.phase("sample"):
-    synthetic = model.sample(rows or len(learnt), np.random.default_rng([seed, 1]))
+    synthetic = model.sample(rows or len(learnt), np.random.default_rng([seed, 1, draw]))
 with record.phase("evaluate"):
     row = {"metric": "mean", "column": "", "group": "", "value": float(synthetic.iloc[:, 0].mean()), "note": ""}
     table = pd.DataFrame([row | dict.fromkeys(("low", "high", "floor", "ceiling"), np.nan)])

@@ -131,10 +131,12 @@ def test_a_class_of_one_row_stays_in_train(tmp_path):
 
 @needs_reference
 def test_adult_keeps_its_official_split():
-    data = load("adult", test_size=0.5, seed=3)
+    data = load("adult", test_size=0.5)
     assert (len(data.train), len(data.test)) == (32561, 16281)
     assert data.provenance["split"]["kind"].startswith("official")
     assert data.train["fnlwgt"][0] == 77516 and data.test["fnlwgt"][0] == 226802
+    again = load("adult", seed=3)
+    assert again.provenance["split"]["kind"].startswith("stratified") and len(again.test) == 14652
 
 
 def test_the_hash_reads_names_types_values_and_order():

@@ -189,3 +189,12 @@ def test_uses_follows_imports_in_functions_and_not_those_for_type_checkers(tmp_p
     assert {"workbench.schema"} <= set(sources) and "workbench.datasets" not in sources
     assert {"sklearn", "sklearn.tree", "torch.nn"} <= set(others) and "dask" not in others
     assert set(provenance.versions(others)) >= {"python", "numpy", "scikit-learn", "torch"}
+
+
+def test_splits_and_draws_are_cells_of_their_own_and_leave_the_others_keys_alone(tmp_path):
+    plain = grid.plan(grid.read(write(tmp_path, GOOD)))
+    more = grid.plan(grid.read(write(tmp_path, GOOD.replace("seeds", "splits = [0, 4]\ndraws = 3\nseeds", 1))))
+    assert len(more.cells) == len(plain.cells) * 6 == len({cell.key for cell in more.cells})
+    assert [cell.key for cell in more.cells if (cell.split, cell.draw) == (0, 0)] == [cell.key for cell in plain.cells]
+    first, second = (more.data["diabetes", split] for split in (0, 4))
+    assert len(first.test) == len(second.test) and not first.test.equals(second.test)

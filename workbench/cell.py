@@ -68,10 +68,10 @@ def phases(text: str) -> tuple[dict[str, float], str]:
     return seconds, current
 
 
-def read_data(name: str, snapshot: str = "") -> Dataset:
-    """The dataset as planned, from its snapshot folder; `load(name)` where there is none (a notebook run by hand)."""
+def read_data(name: str, snapshot: str = "", split: int = 0) -> Dataset:
+    """The dataset as planned, from its snapshot folder; `load` splits it where there is none (a notebook run by hand)."""
     if not snapshot:
-        return load(name)
+        return load(name, seed=split)
     folder = Path(snapshot)
     schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
     train, test = (schema.cast(pd.read_parquet(folder / f"{part}.parquet")) for part in ("train", "test"))

@@ -73,7 +73,7 @@ def load(
 
     target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none. Rows without a target are
     dropped. The split is stratified by the target's labels (by its quintiles for a number) and seeded, with
-    floor(test_size * rows) rows in test; adult keeps the split it was published with, whatever test_size and seed are.
+    floor(test_size * rows) rows in test; at seed 0 adult keeps the split it was published with, whatever test_size is.
     Raises InputError for an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
     """
     if not 0 < test_size < 1:
@@ -98,8 +98,8 @@ def load(
     table = schema.cast(table)
     _check_target(table, schema)
 
-    if name == "adult" and _is_adult_in_uci_order(table):
-        in_test, split = np.arange(len(table)) >= ADULT_TRAIN_ROWS, {"kind": "official (UCI); test_size and seed not used"}
+    if name == "adult" and seed == 0 and _is_adult_in_uci_order(table):
+        in_test, split = np.arange(len(table)) >= ADULT_TRAIN_ROWS, {"kind": "official (UCI); test_size not used"}
     else:
         in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
         split = {"kind": "stratified by target" if schema.target else "random", "test_size": test_size, "seed": seed}

@@ -2,6 +2,8 @@
 
     title = "Loans"
     seeds = [0, 1, 2]
+    splits = [0]                   # seeds of the split into train and test; 0 keeps a published one
+    draws = 1                      # synthetic tables a seed: fitted alike, sampled from other streams
     rows = 1000                    # synthetic rows a cell; as many as the generator was fitted on where left out
     threads = 1                    # threads a cell; more cells at a time beat more threads a cell
 
@@ -30,6 +32,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from workbench import provenance
@@ -43,7 +46,8 @@ from workbench.tomlfile import Lines, check, quote
 NOTEBOOK = provenance.PACKAGE.parent / "notebooks" / "cell.ipynb"
 FORMAT = 1  # of a key's document; raised when what a cell does changes in a way its sources do not show
 
-TOP = {"title": str, "seeds": list, "rows": int, "threads": int, "datasets": list, "generators": list, "limits": dict}
+TOP = {"title": str, "seeds": list, "splits": list, "draws": int, "rows": int, "threads": int, "limits": dict}
+TOP |= {"datasets": list, "generators": list}
 DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict}
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int}
@@ -71,6 +75,8 @@ class Cell:
     threads: int
     kernel: str
     key: str = ""
+    split: int = 0
+    draw: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class Grid:
     datasets: tuple[dict, ...]
     generators: tuple[dict, ...]
     seeds: tuple[int, ...]
+    splits: tuple[int, ...]
+    draws: int
     rows: int | None
     threads: int
     limits: Limits
@@ -89,8 +97,8 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid's cells with what they run on. data: dataset name -> Dataset. inputs: (dataset, label) -> what keys hash.
-    modules: label -> what its cells import from other packages. home: where plug-ins' paths start.
+    """A grid's cells with what they run on. data: (dataset, split) -> Dataset. inputs: (dataset, split, label) -> what keys
+    hash. modules: label -> what its cells import from other packages. home: where plug-ins' paths start.
     """
 
     grid: Grid
@@ -107,28 +115,30 @@ class Plan:
 
 
 def plan(grid: Grid) -> Plan:
-    """Load each dataset once, and give every cell the sha256 of all it depends on, in the order dataset, generator, seed."""
+    """Load each split once, and give every cell the sha256 of all it depends on; by dataset, split, generator, seed, draw."""
     from workbench.datasets import load, table_hash
 
     code = notebook_code()
     cells, loaded, inputs = [], {}, {}
     used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
-    for row in grid.datasets:
+    for row, split in product(grid.datasets, grid.splits):
         place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
-        data = loaded[row["name"]] = load(place, row.get("target"), row.get("sensitive"), row.get("kinds"))
+        data = load(place, row.get("target"), row.get("sensitive"), row.get("kinds"), seed=split)
+        loaded[row["name"], split] = data
         facts = {"train": table_hash(data.train), "test": table_hash(data.test), "schema": json.loads(data.schema.to_json())}
         for generator in grid.generators:
             about, _ = used[generator["label"]]
             document = {"format": FORMAT, "data": facts, "rows": grid.rows, "threads": grid.threads, **about}
-            inputs[row["name"], generator["label"]] = document
+            inputs[row["name"], split, generator["label"]] = document
             # The part that all seeds share is hashed once: a plan of 10,000 cells takes a second.
             shared = provenance.digest(canonical(document))
             cells += [
                 Cell(
                     row["name"], generator["name"], generator["label"], generator["params"], seed, grid.rows, grid.threads,
-                    generator["kernel"], provenance.digest(f"{shared} {seed}")[:32],
+                    generator["kernel"], provenance.digest(f"{shared} {seed}{f' {draw}' if draw else ''}")[:32], split, draw,
                 )
                 for seed in grid.seeds
+                for draw in range(grid.draws)
             ]  # fmt: skip
     return Plan(grid, cells, loaded, inputs, {label: modules for label, (_, modules) in used.items()}, grid.folder)
 
@@ -155,12 +165,13 @@ def read(folder: Path | str) -> Grid:
     for key, least in {"seconds": 1, "memory_mb": 50, "retries": 0}.items():
         if limits.get(key, least) < least:
             raise where.error("limits", 0, key, f"{key} is {limits[key]}; give at least {least}.")
-    for key in ("rows", "threads"):
+    for key in ("rows", "threads", "draws"):
         if source.get(key, 1) < 1:
             raise where.error("", 0, key, f"{key} is {source[key]}; give at least 1.")
-    seeds = source.get("seeds", [0])
-    if not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
-        raise where.error("", 0, "seeds", f"seeds is {seeds}; give different whole numbers from 0 on.")
+    for key in ("seeds", "splits"):
+        given = source.setdefault(key, [0])
+        if not given or not all(type(seed) is int and seed >= 0 for seed in given) or len(set(given)) < len(given):
+            raise where.error("", 0, key, f"{key} is {given}; give different whole numbers from 0 on.")
     datasets = [_dataset(row, where, i) for i, row in enumerate(source["datasets"])]
     names = [row["name"] for row in datasets]
     for index, name in enumerate(names):
@@ -171,7 +182,9 @@ def read(folder: Path | str) -> Grid:
         source.get("title", path.absolute().parent.name),
         tuple(datasets),
         _labelled([_generator(row, where, i) for i, row in enumerate(source["generators"])], where),
-        tuple(seeds),
+        tuple(source["seeds"]),
+        tuple(source["splits"]),
+        source.get("draws", 1),
         source.get("rows"),
         source.get("threads", 1),
         Limits(**limits),

@@ -43,7 +43,9 @@ CELL_COLUMNS = {
     "generator": "object",  # registered name, or the plug-in "./file.py:Class"
     "label": "object",  # what to print: the generator, with its parameters where one generator occurs with several
     "params": "object",  # canonical JSON text, "{}" for none
+    "split": "int64",  # seed of the split into train and test; 0 keeps a published one
     "seed": "int64",
+    "draw": "int64",  # which sample of the same fit
     "key": "object",  # 32 hexadecimal digits of a sha256 of all that the cell depends on
     "status": "object",  # ok, skipped, error, timeout, out-of-memory; in `cells` also pending
 }
@@ -128,7 +130,8 @@ def cells(folder: Path | str) -> pd.DataFrame:
 
 
 def plan(folder: Path | str) -> dict:
-    """plan.json: title, threads, limits, and cells, each with dataset, generator, label, params, seed, rows, kernel, key."""
+    """plan.json: title, threads, limits, and cells, each with dataset, generator, label, params, split, seed, draw, rows,
+    kernel, key."""
     path = Path(folder, "plan.json")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -168,6 +171,7 @@ def attempts(folder: Path | str) -> dict[str, Path]:
 
 def _facts(folder: Path | str, cell: dict, failed: Path | None) -> dict:
     about = {name: cell[name] for name in ("dataset", "generator", "label", "seed", "key", "kernel")}
+    about |= {name: cell.get(name, 0) for name in ("split", "draw")}  # plans of older versions have one of each
     about["params"] = json.dumps(cell["params"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     run = Path(folder, "runs", cell["key"])
     home = run if (run / "DONE").exists() else failed

@@ -146,12 +146,12 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
     """Everything that workbench.supervise.execute needs for one cell, as JSON values and bytes."""
     from workbench.cell import snapshot
 
-    inputs = plan.inputs[cell.dataset, cell.label]
-    if cell.dataset not in snapshots:
-        snapshots.clear()  # one dataset's bytes at a time; the plan's order is by dataset
-        files = snapshot(plan.data[cell.dataset])
+    inputs, data = plan.inputs[cell.dataset, cell.split, cell.label], (cell.dataset, cell.split)
+    if data not in snapshots:
+        snapshots.clear()  # one table's bytes at a time; the plan's order is by dataset and split
+        files = snapshot(plan.data[data])
         name = provenance.digest(grids.canonical(inputs["data"]))[:16]
-        snapshots[cell.dataset] = {"hash": f"d{name}", "files": files}
+        snapshots[data] = {"hash": f"d{name}", "files": files}
     place, files, generator = grids.plugin(plan.home, cell.generator), {}, cell.generator
     if place:
         path, class_name = place
@@ -162,10 +162,10 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
         "key": cell.key,
         "parameters": {
             "dataset": cell.dataset, "generator": generator, "params": dict(cell.params), "seed": cell.seed,
-            "rows": cell.rows, "kernel": cell.kernel, "snapshot": "data", "out": "out",
+            "split": cell.split, "draw": cell.draw, "rows": cell.rows, "kernel": cell.kernel, "snapshot": "data", "out": "out",
         },
         "notebook": grids.NOTEBOOK.read_text(encoding="utf-8"),
-        "data": snapshots[cell.dataset],
+        "data": snapshots[data],
         "files": files,
         "limits": asdict(plan.grid.limits),
         "threads": cell.threads,
@@ -198,7 +198,7 @@ def _check_parameters() -> None:
     cells = json.loads(grids.NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     names = {target.id for text in tagged for node in ast.parse(text).body for target in node.targets}
-    for name in ("dataset", "generator", "params", "seed", "rows", "kernel", "snapshot", "out"):
+    for name in ("dataset", "generator", "params", "seed", "split", "draw", "rows", "kernel", "snapshot", "out"):
         if name not in names or len(tagged) != 1:
             raise InputError(f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its names.")
 

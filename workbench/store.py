@@ -24,16 +24,17 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def store(plan: Plan, cell: Cell, outcome: dict, attempts: list[dict]) -> Path:
     """Write an outcome into runs/KEY or failed/KEY-N as one rename; a crash at any moment leaves all of it or nothing."""
-    folder, data = plan.grid.folder, plan.data[cell.dataset]
+    folder, data = plan.grid.folder, plan.data[cell.dataset, cell.split]
+    inputs = plan.inputs[cell.dataset, cell.split, cell.label]
     record = {
         "key": cell.key,
         "cell": asdict(cell),
-        "inputs": plan.inputs[cell.dataset, cell.label],
+        "inputs": inputs,
         "limits": asdict(plan.grid.limits),
         "train_rows": len(data.train),
         "test_rows": len(data.test),
         "threads": cell.threads,
-        "versions": plan.inputs[cell.dataset, cell.label]["versions"],
+        "versions": inputs["versions"],
         "attempts": attempts,
     } | {name: value for name, value in outcome.items() if name != "files"}
     files = outcome["files"] | {"manifest.json": json.dumps(record, indent=1, ensure_ascii=False).encode()}

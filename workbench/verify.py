@@ -21,7 +21,8 @@ from workbench import provenance, results, runner
 
 SUBJECT = ["metric", "column", "group"]
 SPREADS = 4.0  # standard deviations between seeds that a number may be off on another fingerprint
-COLUMNS = ["key", "dataset", "label", "seed", "verdict", "detail"]
+ABOUT = ["key", "dataset", "label", "split", "seed", "draw"]
+COLUMNS = [*ABOUT, "verdict", "detail"]
 
 
 def verify(
@@ -47,14 +48,14 @@ def verify(
         runner.run_cells(again, [cell for cell in wanted.values() if cell], workers, progress, scheduler)
         spread = _spread(results.read_report(folder))
         verdicts = [_compare(folder, key, scratch, cell, spread) for key, cell in wanted.items()]
-    about = recorded[["key", "dataset", "label", "seed"]].reset_index(drop=True)
+    about = recorded[ABOUT].reset_index(drop=True)
     return pd.concat([about, pd.DataFrame(verdicts, columns=["verdict", "detail"])], axis=1)
 
 
 def _identity(cell: dict) -> str:
     """What makes two cells of two plans the same question, whatever the code that answers it."""
     names = ("dataset", "generator", "params", "seed", "rows", "kernel")
-    return grids.canonical({name: cell[name] for name in names})
+    return grids.canonical({name: cell[name] for name in names} | {name: cell.get(name, 0) for name in ("split", "draw")})
 
 
 def _compare(folder: Path, key: str, scratch: str, cell: grids.Cell | None, spread: pd.Series) -> tuple[str, str]:
@@ -108,7 +109,7 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
     differs = ~((before == after) | (np.isnan(before) & np.isnan(after)))
     if not differs.any():
         return "the synthetic table differs, no value of the rows does", 0.0
-    subjects = [(cell["dataset"], cell["label"], *subject) for subject in tables[0].index]
+    subjects = [(cell["dataset"], cell.get("split", 0), cell["label"], *subject) for subject in tables[0].index]
     allowed = spread.reindex(pd.MultiIndex.from_tuples(subjects)).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(differs, np.abs(after - before) / allowed, 0.0)
@@ -118,5 +119,5 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
 
 
 def _spread(rows: pd.DataFrame) -> pd.Series:
-    """Standard deviation of each number between the seeds of one dataset and label."""
-    return rows.groupby(["dataset", "label", *SUBJECT])["value"].std()
+    """Standard deviation of each number between the seeds and draws of one dataset, split and label."""
+    return rows.groupby(["dataset", "split", "label", *SUBJECT])["value"].std()

@@ -88,4 +88,5 @@ def log(folder: Path | str, key: str) -> str:
 
 
 def _name(cell: dict) -> str:
-    return f"{cell['dataset']}, {cell['label']}, seed {cell['seed']}"
+    more = "".join(f", {name} {cell[name]}" for name in ("split", "draw") if cell.get(name))
+    return f"{cell['dataset']}, {cell['label']}, seed {cell['seed']}{more}"
