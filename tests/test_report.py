@@ -11,7 +11,7 @@ import psutil
 import pytest
 from scipy import stats
 
-from workbench import report, results, summary
+from workbench import comparison, report, results, summary
 from workbench.metrics import METRICS, Row
 from workbench.schema import InputError
 
@@ -106,7 +106,8 @@ class Page(HTMLParser):
 
 def pieces(batch):
     makers = (report.facts_line, report.verdicts, report.score_strips, report.tradeoff, report.score_table, report.bias,
-              report.worst_columns, report.run_facts, report.failures)  # fmt: skip
+              report.worst_columns, report.run_facts, report.failures, comparison.mitigation, comparison.comparison,
+              comparison.success)  # fmt: skip
     return {maker.__name__: str(maker(batch)) for maker in makers}
 
 
@@ -156,8 +157,9 @@ def test_page_reads_without_eyes(made):
 def test_page_tells_everything_in_order(made):
     page = Page(made.read_text(encoding="utf-8"))
     told = ["5 of 6 cells finished, 1 timeout", "Train a model in place of the real rows", "Scores between floor and ceiling",
-            "Useful, or just close", "All scores", "Who is treated differently?", "Columns that are kept worst", "Run facts",
-            "stopped after 60 s", "How to read the numbers"]  # fmt: skip
+            "Useful, or just close", "All scores", "Who is treated differently?", "What mitigation buys",
+            "Is one generator better than another?", "best ★", "Columns that are kept worst", "Run facts",
+            "stopped after 60 s", "50%, 1 of 2", "How to read the numbers"]  # fmt: skip
     start = page.text.rindex("How good are these synthetic tables?")
     places = [page.text.find(words, start) for words in told]
     assert -1 not in places
@@ -244,6 +246,7 @@ def test_ten_thousand_cells_make_a_bounded_page():
                        pd.concat([rows] * len(cells), ignore_index=True)], axis=1)  # fmt: skip
     batch = report.Batch.of(every, cells, "many")
     made = report.verdicts(batch) + report.score_table(batch) + report.bias(batch) + report.run_facts(batch)
+    made += comparison.comparison(batch) + comparison.success(batch)
     assert len(made) < 3e6
     assert "10,000 cells" in report.facts_line(batch)
 
@@ -278,6 +281,17 @@ def test_interval_covers_the_truth():
         half = summary.half_width(np.full(4000, w**2), values.var(axis=1, ddof=1), np.full(4000, k))
         covered.append(np.mean(np.abs(values.mean(axis=1)) <= half))
     assert min(covered) > 0.925 and max(covered) < 0.985
+
+
+def test_splits_are_the_units_and_draws_are_averaged_within_a_seed():
+    rows = pd.concat([one_metric([value] * 2, 0.05).assign(split=split, seed=seed, draw=[0, 1], value=[value - 0.01, value + 0.01])
+                      for (split, seed), value in {(0, 0): 0.6, (0, 1): 0.8, (1, 0): 0.9, (1, 1): 0.9, (2, 0): 0.8}.items()])  # fmt: skip
+    row = summary.aggregate(rows).iloc[0]
+    splits = [0.7, 0.9, 0.8]
+    half = summary.half_width((0.1 / 3.92) ** 2, np.var(splits, ddof=1), 3)
+    assert row["seeds"] == 3 and row["mean"] == pytest.approx(0.8)
+    assert [row["low"], row["high"]] == pytest.approx([0.8 - half, 0.8 + half])
+    assert summary.headlines(rows)["mean"].tolist() == [pytest.approx(0.8)]
 
 
 def test_missing_values_and_notes():

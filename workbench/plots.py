@@ -329,7 +329,7 @@ def _seed_values(rows: pd.DataFrame, metric: str, head: pd.DataFrame) -> pd.Data
     whole = part[(part["column"] == "") & (part["group"] == "")]
     if len(whole):
         return whole
-    if not part.duplicated(["dataset", "label", "seed"]).any():
+    if not part.duplicated(["dataset", "label", *(name for name in summary.FACTORS if name in part)]).any():
         return part
     wanted = part["label"].map(head["column"]), part["label"].map(head["group"])
     return part[(part["column"] == wanted[0]) & (part["group"] == wanted[1])]

@@ -8,13 +8,9 @@ anything but the batch's rows and cells.
 from __future__ import annotations
 
 import ast
-import base64
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +19,31 @@ from markupsafe import Markup
 
 from workbench import results, summary
 from workbench.metrics import METRICS
+from workbench.page import (
+    LABELS,
+    Batch,
+    Part,
+    Piece,
+    digits,
+    direction,
+    footnotes,
+    html_table,
+    image,
+    listed,
+    named,
+    plural,
+    scored,
+    shortened,
+    sign,
+    titled,
+    unreadable,
+)
 from workbench.schema import InputError
 from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "report.ipynb"
 # What one page holds at most, so that 10,000 cells still make a page that opens.
-DATASETS, LABELS, LINES, PANELS, COLUMNS, FAILURES, HASHES = 4, 24, 48, 8, 12, 50, 100
+PANELS, COLUMNS, FAILURES, HASHES = 8, 12, 50, 100
 STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
 
 
@@ -96,100 +111,20 @@ def to_html(notebook: Path, title: str, language: str = "en") -> str:
     return text
 
 
-@dataclass
-class Batch:
-    """What a page is made of: the rows and cells of a report folder, and the headlines that follow from them."""
-
-    title: str
-    rows: pd.DataFrame
-    cells: pd.DataFrame
-    heads: pd.DataFrame
-    versions: Mapping[str, str]
-
-    @classmethod
-    def read(cls, folder: str | Path) -> Batch:
-        folder = Path(folder).resolve()
-        rows, cells = results.read_report(folder), results.cells(folder)
-        finished = cells.loc[cells["status"] == "ok", "key"]
-        versions = results.manifest(folder, finished.iloc[0])["versions"] if len(finished) else {}
-        return cls.of(rows, cells, results.plan(folder).get("title") or folder.name, versions)
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, cells: pd.DataFrame, title: str, versions: Mapping[str, str] | None = None) -> Batch:
-        rows = rows[rows["metric"] != ""]
-        return cls(title, rows, cells, summary.headlines(rows), versions or {})
-
-    @property
-    def datasets(self) -> list[str]:
-        return list(dict.fromkeys(self.cells["dataset"]))
-
-    @property
-    def shown(self) -> int:
-        """How many datasets are shown one by one: fewer where each has many generators."""
-        most = min(self.cells.groupby("dataset")["label"].nunique().max(), LABELS)
-        return min(DATASETS, max(1, LINES // most), len(self.datasets))
-
-    def each(self) -> Iterator[Part]:
-        """The datasets that are shown one by one."""
-        for name in self.datasets[: self.shown]:
-            cells = self.cells[self.cells["dataset"] == name]
-            labels = summary.ordered(cells["label"])[:LABELS]
-            tables = (t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads))
-            title = Markup("<h3>{}</h3>").format(name) if len(self.datasets) > 1 else Markup("")
-            rows, heads = tables
-            idle = heads["note"].str.startswith("not applicable").groupby(heads["metric"]).transform("all").astype(bool)
-            status = {label: _status(cells[cells["label"] == label]) for label in labels}
-            yield Part(name, title, status, cells, rows, heads[~idle], heads[idle].drop_duplicates("metric"))
-
-
-@dataclass
-class Part:
-    """One dataset of a batch; `labels` maps each generator, in page order, to words on its unfinished cells or "".
-
-    `idle` holds a row for each metric that does not apply to the dataset.
-    """
-
-    name: str
-    title: Markup
-    labels: dict[str, str]
-    cells: pd.DataFrame
-    rows: pd.DataFrame
-    heads: pd.DataFrame
-    idle: pd.DataFrame
-
-    def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: str, signed: bool = False) -> Markup:
-        """Generators by (column, group) of one metric's rows; with `signed`, each interval around zero also in words."""
-        keyed = {(r["label"], r["column"], r["group"]): r for r in summary.aggregate(rows).to_dict("records")}
-        lines, notes = [], []
-        for label, status in self.labels.items():
-            found = [keyed.get((label, *key)) for key in keys]
-            words = [f"<small>{_sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else "" for r in found]
-            cells = [_score(r, False, status, notes) + Markup(word) for r, word in zip(found, words, strict=True)]
-            lines.append((_name(label), *cells))
-        header = ["Generator", *(_short(group or column, 60) for column, group in keys)]
-        return _table(header, lines, caption, "scores") + _notes(notes)
-
-
-class Piece(Markup):
-    """HTML that a notebook shows as such; its `repr` is short, so that saved notebooks stay small."""
-
-    def _repr_html_(self) -> str:
-        return str(self)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} characters of HTML>"
-
-
 def facts_line(batch: Batch) -> Piece:
     """What ran and how much of it finished, and what the page leaves out."""
     counts, labels = batch.cells["status"].value_counts(), batch.cells["label"].unique()
-    seeds = batch.cells.groupby(["dataset", "label"])["seed"].nunique()
+    factors = [name for name in summary.FACTORS if name in batch.cells]
+    counts_each = batch.cells.groupby(["dataset", "label"])[factors].nunique()
+    each = [
+        f"{_range(n)} {name}{'' if n.max() == 1 else 's'}" for name, n in counts_each.items() if name == "seed" or n.max() > 1
+    ]
     controls = sum(map(summary.is_control, labels))
     told = [
-        _plural(len(batch.datasets), "dataset"),
-        _plural(len(labels) - controls, "generator") + (f" and {_plural(controls, 'control')}" if controls else ""),
-        f"{_range(seeds)} seed{'' if seeds.max() == 1 else 's'} each",
-        ", ".join([f"{counts.get('ok', 0):,} of {_plural(len(batch.cells), 'cell')} finished"]
+        plural(len(batch.datasets), "dataset"),
+        plural(len(labels) - controls, "generator") + (f" and {plural(controls, 'control')}" if controls else ""),
+        f"{' × '.join(each)} each",
+        ", ".join([f"{counts.get('ok', 0):,} of {plural(len(batch.cells), 'cell')} finished"]
                   + [f"{count:,} {status}" for status, count in counts.items() if status != "ok"]),
     ]  # fmt: skip
     most = batch.cells.groupby("dataset")["label"].nunique().max()
@@ -211,17 +146,19 @@ def verdicts(batch: Batch) -> Piece:
             told = [
                 [f"{STATES[s]} {s} on {count[label, use, s]}" for s in STATES if (label, use, s) in count.index] for use in USES
             ]
-            lines.append((_name(label), *map(", ".join, told)))
-        out += _table(header, lines, f"On how many of {len(batch.datasets)} datasets each use is supported", "text")
+            lines.append((named(label), *map(", ".join, told)))
+        out += html_table(header, lines, f"On how many of {len(batch.datasets)} datasets each use is supported", "text")
     for part in batch.each():
         own = table[(table["dataset"] == part.name) & table["label"].isin(list(part.labels))]
         lines = []
         for label, status in part.labels.items():
             states = own[own["label"] == label].to_dict("records")
-            lines.append((_name(label, status), *(Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
+            lines.append((named(label, status), *(Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
                 s["state"].replace(" ", "-"), STATES[s["state"]], s["state"], s["reason"]) for s in states)))  # fmt: skip
         out += part.title + _sentences(own[~own["label"].map(summary.is_control)])
-        out += _table(header, lines, f"What synthetic rows of {part.name} may be used for, and the gates that decide", "text")
+        out += html_table(
+            header, lines, f"What synthetic rows of {part.name} may be used for, and the gates that decide", "text"
+        )
     return Piece(out)
 
 
@@ -232,9 +169,9 @@ def _sentences(own: pd.DataFrame) -> Markup:
         part = own[own["use"] == use]
         who = {state: summary.ordered(part.loc[part["state"] == state, "label"]) for state in STATES}
         deciding = {state: set(part.loc[part["state"] == state, "gates"].explode()) for state in STATES}
-        named = {state: _listed([g.title for g in gates if g.title in deciding[state]]) for state in STATES}
+        named = {state: listed([g.title for g in gates if g.title in deciding[state]]) for state in STATES}
         people = {
-            s: f"all {len(names)} generators" if 2 < len(names) == len(part) else _listed(names) for s, names in who.items()
+            s: f"all {len(names)} generators" if 2 < len(names) == len(part) else listed(names) for s, names in who.items()
         }
         told = [words.format(people[state], "s" if len(who[state]) == 1 else "", named[state]) for state, words in {
             "meets": "{0} meet{1} every gate", "fails": "{0} fail{1} on {2}",
@@ -243,7 +180,7 @@ def _sentences(own: pd.DataFrame) -> Markup:
         said[title] = "; ".join(told) or "no generator has run"
     fails = own.groupby("label")["state"].agg(lambda states: "fails" in set(states) and "meets" not in set(states))
     none = summary.ordered(fails.index[fails])
-    said["None of these"] = f"{_listed(none)}: a gate fails and no use is supported" if none else "no generator is ruled out"
+    said["None of these"] = f"{listed(none)}: a gate fails and no use is supported" if none else "no generator is ruled out"
     items = [
         Markup("<li><strong>{}.</strong> {}.</li>").format(title, told[:1].upper() + told[1:]) for title, told in said.items()
     ]
@@ -263,11 +200,11 @@ def score_strips(batch: Batch) -> Piece:
                 readings = part.heads[part.heads["metric"] == metric]
                 if not readings["mean"].notna().any():
                     note = Markup('<p class="note">No generator has a reading of <em>{}</em>: {}.</p>')
-                    blank += note.format(_title(metric), (readings["note"].iloc[0] or "no cell finished").rstrip("."))
+                    blank += note.format(titled(metric), (readings["note"].iloc[0] or "no cell finished").rstrip("."))
                     continue
                 figure = plots.strips(part.rows[part.rows["metric"] == metric], [metric], absent=part.labels)
-                caption = Markup("<strong>{}</strong> <span>{}</span>").format(_title(metric), _direction(metric))
-                cards.append(_figure(figure, _spoken(part, metric), caption))
+                caption = Markup("<strong>{}</strong> <span>{}</span>").format(titled(metric), direction(metric))
+                cards.append(image(figure, _spoken(part, metric), caption))
             if cards or blank:
                 out += Markup('<h4>{}</h4><div class="cards">{}</div>{}').format(family.title(), Markup("").join(cards), blank)
     return Piece(out)
@@ -285,9 +222,9 @@ def tradeoff(batch: Batch) -> Piece:
             out += part.title + Markup('<p class="note">Not drawn: {}</p>').format(error)
             continue
         cards = [
-            _figure(plots.tradeoff(part.rows, utility, [metric]), f"{_spoken(part, utility)} {_spoken(part, metric)}",
+            image(plots.tradeoff(part.rows, utility, [metric]), f"{_spoken(part, utility)} {_spoken(part, metric)}",
                     Markup("<strong>{}</strong> <span>up: more useful · right: closer to training rows</span>").format(
-                        _title(metric)))
+                        titled(metric)))
             for metric in closeness
         ]  # fmt: skip
         out += part.title + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
@@ -302,7 +239,7 @@ def score_table(batch: Batch) -> Piece:
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
         best = {metric: _best(part.heads[part.heads["metric"] == metric], metric) for metric in metrics}
         lines = [
-            (_name(label, status), *(_score(keyed.get((label, m)), label in best[m], status, notes) for m in metrics))
+            (named(label, status), *(scored(keyed.get((label, m)), label in best[m], status, notes) for m in metrics))
             for label, status in part.labels.items()
         ]
         ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
@@ -310,18 +247,18 @@ def score_table(batch: Batch) -> Piece:
             lines.append(
                 (Markup("{}<small>{}</small>").format(end.title(), told), *(number(ends.loc[m, end]) for m in metrics))
             )
-        header = ["Generator", *(Markup("{}<small>{}</small>").format(_title(m), _direction(m)) for m in metrics)]
-        out += part.title + _table(header, lines, f"Scores on {part.name}: mean over seeds, 95% interval below", "scores")
-        out += _notes(notes)
+        header = ["Generator", *(Markup("{}<small>{}</small>").format(titled(m), direction(m)) for m in metrics)]
+        out += part.title + html_table(header, lines, f"Scores on {part.name}: mean over seeds, 95% interval below", "scores")
+        out += footnotes(notes)
         idle = part.idle.assign(note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip("."))
-        told = "; ".join(f"{_title(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
+        told = "; ".join(f"{titled(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
         out += Markup('<p class="note">Not applicable here: {}.</p>').format(told) if told else Markup("")
     return Piece(out)
 
 
 def _across(batch: Batch) -> Markup:
     """Mean over datasets of (score - floor) / (ceiling - floor), where that is informative."""
-    heads = batch.heads[~batch.heads["note"].map(_unreadable).astype(bool)]
+    heads = batch.heads[~batch.heads["note"].map(unreadable).astype(bool)]
     gap = (heads["ceiling"] - heads["floor"]).where(lambda g: g.abs() > 1e-9)
     mean = (
         heads.assign(score=(heads["mean"] - heads["floor"]) / gap).groupby(["label", "metric"])["score"].agg(["mean", "count"])
@@ -336,13 +273,13 @@ def _across(batch: Batch) -> Markup:
             Markup("{}<small>{:.0f} datasets</small>").format(number(f["mean"]), f["count"]) if f is not None else "–"
             for f in found
         ]
-        lines.append((_name(label), f"{done.get(label, 0)} of {ran[label]}", *told))
+        lines.append((named(label), f"{done.get(label, 0)} of {ran[label]}", *told))
     told = (
         '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling − floor): 1 is a fresh real '
         "sample, 0 is the floor. Datasets without a reading are left out of a mean; the counts say how many are in it.</p>"
     )
-    header = ["Generator", "Datasets finished", *map(_title, metrics)]
-    return Markup(told) + _table(header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores")
+    header = ["Generator", "Datasets finished", *map(titled, metrics)]
+    return Markup(told) + html_table(header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores")
 
 
 def bias(batch: Batch) -> Piece:
@@ -371,14 +308,14 @@ def bias(batch: Batch) -> Piece:
                 for key in keys[:PANELS]:
                     figure = plots.bias_by_group(one, metric, keys=[key], limit=limit)
                     told = summary.aggregate(one[(one["column"] == key[0]) & (one["group"] == key[1])]).to_dict("records")
-                    alt = ", ".join(f"{r['label']} {number(r['mean'])} ({_sign(r)})" for r in told if np.isfinite(r["mean"]))
+                    alt = ", ".join(f"{r['label']} {number(r['mean'])} ({sign(r)})" for r in told if np.isfinite(r["mean"]))
                     about = key[1] or key[0]
-                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, _title(metric))
-                    cards.append(_figure(figure, f"{_title(metric)}, {about}: {alt}.", caption))
+                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, titled(metric))
+                    cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption))
                 out += Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
             if keys:
                 more = f", {COLUMNS} of {len(keys)}" if len(keys) > COLUMNS else ""
-                caption = f"{_title(metric)} on {part.name} by sensitive column and group, largest first{more}"
+                caption = f"{titled(metric)} on {part.name} by sensitive column and group, largest first{more}"
                 out += part.table(one, keys[:COLUMNS], caption, signed=metric.endswith("bias_amp"))
     return Piece(out)
 
@@ -405,32 +342,32 @@ def run_facts(batch: Batch) -> Piece:
     for part in batch.each():
         for label in part.labels:
             cells = part.cells[part.cells["label"] == label]
-            took = [_plain(cells[f"{phase}_seconds"].mean(), 2) for phase in ("fit", "sample", "evaluate")]
+            took = [digits(cells[f"{phase}_seconds"].mean(), 2) for phase in ("fit", "sample", "evaluate")]
             size = [_range(cells[column]) for column in ("rows", "train_rows", "test_rows")]
             ok = f"{(cells['status'] == 'ok').sum()} of {len(cells)}"
-            lines.append((_name(label), part.name, ok, *size, *took, _plain(cells["peak_mb"].max(), 0)))
+            lines.append((named(label), part.name, ok, *size, *took, digits(cells["peak_mb"].max(), 0)))
         hashes += part.cells[part.cells["status"] == "ok"].to_dict("records")
     header = ["Generator", "Dataset", "Cells finished", "Synthetic rows", "Train rows", "Test rows"]
     header += ["Fit, s", "Sample, s", "Evaluate, s", "Peak memory, MB"]
-    out = _table(header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores")
+    out = html_table(header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores")
     ran = batch.cells[batch.cells["status"] != "pending"]
     names = {"cpu": "Processor", "threads": "Threads of a cell", "python": "Python", "started": "Started (UTC)"}
     facts = [(words, _range(ran[name])) for name, words in names.items()]
     facts += [(f"Version of {name}", version) for name, version in batch.versions.items()]
-    out += _table(["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text")
+    out += html_table(["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text")
     code = Markup("<code>{}</code>").format
     lines = [
         (
-            f"{r['label']}, seed {r['seed']}, {r['dataset']}",
+            f"{r['label']}, {_where(r)}, {r['dataset']}",
             *(code(str(r[n])[:16]) for n in ("key", "synthetic_hash", "rows_hash")),
         )
         for r in hashes[:HASHES]
     ]
-    table = _table(
+    table = html_table(
         ["Cell", "Key", "Synthetic table", "Rows"], lines, "First 16 digits of sha256; equal hashes mean equal bytes", "text"
     )
     return Piece(out + Markup("<details><summary>Hashes of {} of {}</summary>{}</details>").format(
-        len(lines), _plural(len(hashes), "finished cell"), table))  # fmt: skip
+        len(lines), plural(len(hashes), "finished cell"), table))  # fmt: skip
 
 
 def failures(batch: Batch) -> Piece:
@@ -439,13 +376,13 @@ def failures(batch: Batch) -> Piece:
     if not len(bad):
         return Piece(Markup("<p>Every cell finished: no generator was skipped, stopped or failed.</p>"))
     lines = [
-        (_name(r["label"]), r["dataset"], r["seed"], r["status"], r["phase"] or "–", _short(r["reason"] or "–", 300))
+        (named(r["label"]), r["dataset"], _where(r), r["status"], r["phase"] or "–", shortened(r["reason"] or "–", 300))
         for r in bad.head(FAILURES).fillna({"phase": "", "reason": ""}).to_dict("records")
     ]
-    told = f"{len(bad):,} of {_plural(len(batch.cells), 'cell')} gave no score" + (
+    told = f"{len(bad):,} of {plural(len(batch.cells), 'cell')} gave no score" + (
         f", the first {FAILURES}" * (len(bad) > FAILURES)
     )
-    return Piece(_table(["Generator", "Dataset", "Seed", "Status", "Phase", "Last line"], lines, told, "text"))
+    return Piece(html_table(["Generator", "Dataset", "Cell", "Status", "Phase", "Last line"], lines, told, "text"))
 
 
 def readings(batch: Batch) -> Piece:
@@ -455,7 +392,7 @@ def readings(batch: Batch) -> Piece:
     for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
         entry = METRICS[metric]
         told = (
-            f"{_direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
+            f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
         )
         out += Markup("<details><summary><strong>{}</strong> <code>{}</code></summary><p>{}</p><pre>{}</pre></details>").format(
             entry.title, metric, told, _docstring(entry.function))  # fmt: skip
@@ -470,43 +407,9 @@ def _docstring(where: str) -> str:
     return next((ast.get_docstring(f) or "" for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == name), "")
 
 
-def _score(row, best: bool, status: str, notes: list[str]) -> Markup:
-    """A table cell: number and interval, or the kind of reason for their lack, with a number into `notes`."""
-    if row is None:
-        return Markup('<span class="none">{}</span>').format(status or "not measured")
-    out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
-    if not missing:
-        out = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
-        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-            out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
-    if missing or _unreadable(note):
-        word, mark = _unreadable(note) or "no value", ""
-        if note:
-            # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
-            start = f"{_title(row['metric'])}: {word}"
-            place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
-            if place > len(notes):
-                reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
-                notes.append(f"{start}{', for example' if word in note else ''}: {reason}")
-            mark = f" ({place})"
-        out += Markup('<small class="none">{}{}</small>').format(word, mark)
-    return out
-
-
-def _unreadable(note: str) -> str:
-    """The words of a note which say that a number, if any, must not be read; otherwise ""."""
-    found = re.match(r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|error)\b", note)
-    return found[1] if found else ""
-
-
-def _notes(notes: list[str]) -> Markup:
-    items = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
-    return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
-
-
 def _best(heads: pd.DataFrame, metric: str) -> set[str]:
     """Labels of the best generator, and of those whose number prints alike; controls do not compete."""
-    own = heads[~heads["label"].map(summary.is_control) & heads["mean"].notna() & ~heads["note"].map(_unreadable).astype(bool)]
+    own = heads[~heads["label"].map(summary.is_control) & heads["mean"].notna() & ~heads["note"].map(unreadable).astype(bool)]
     if len(own) < 2:
         return set()
     best = own.loc[summary.badness(own["mean"], METRICS.get(metric, UNKNOWN).direction).idxmin(), "mean"]
@@ -519,80 +422,24 @@ def _spoken(part: Part, metric: str) -> str:
     order = summary.badness(heads["mean"], METRICS.get(metric, UNKNOWN).direction).sort_values(kind="stable").index
     told = ", ".join(f"{row['label']} {number(row['mean'])}" for row in heads.loc[order].to_dict("records")) or "no reading"
     ends = [f"{end} {number(heads[end].mean())}" for end in ("floor", "ceiling") if heads[end].notna().any()]
-    return f"{_title(metric)} on {part.name}, {_direction(metric)[2:]}. Best first: {told}. {', '.join(ends).capitalize()}."
-
-
-def _sign(row) -> str:
-    """What an interval around zero says, in words."""
-    low, high = (row[end] if np.isfinite(row[end]) else row["mean"] for end in ("low", "high"))
-    return "amplified" if low > 0 else "dampened" if high < 0 else "no clear change"
+    return f"{titled(metric)} on {part.name}, {direction(metric)[2:]}. Best first: {told}. {', '.join(ends).capitalize()}."
 
 
 def _amplifiers(heads: pd.DataFrame) -> Markup:
     """Who amplifies and who dampens over all sensitive columns, one sentence each."""
     told = {}
     for row in heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()].to_dict("records"):
-        told.setdefault(_sign(row), []).append(f"{row['label']} ({interval(row)})")
+        told.setdefault(sign(row), []).append(f"{row['label']} ({interval(row)})")
     words = {"amplified": "Amplified by", "dampened": "Dampened by", "no clear change": "No clear change by"}
     items = [
-        Markup("<li><strong>{}</strong> {}.</li>").format(start, _listed(told[s])) for s, start in words.items() if s in told
+        Markup("<li><strong>{}</strong> {}.</li>").format(start, listed(told[s])) for s, start in words.items() if s in told
     ]
     return Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
 
 
-def _figure(figure, alt: str, caption: Markup) -> Markup:
-    """An SVG image with its alternative text; inside an img element it can run nothing."""
-    from workbench.plots import svg
-
-    width, height = (round(100 * inches) for inches in figure.get_size_inches())
-    data = base64.b64encode(_slim(svg(figure)).encode()).decode()
-    return Markup(
-        '<figure><img width="{}" height="{}" alt="{}" src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
-    ).format(width, height, alt, data, caption)
-
-
-def _slim(svg: str) -> str:
-    """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of a point."""
-    svg = re.sub(r"<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S)
-    svg = re.sub(r'(<g|<path|<text) id="[^"]*_\d+"', r"\1", svg)
-    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
-    svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", svg)
-    return re.sub(r">\s+<", "><", svg)
-
-
-def _table(header: Iterable, lines: Iterable[Iterable], caption: str, kind: str) -> Markup:
-    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header."""
-    top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
-    body = Markup("").join(
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
-            first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
-        )
-        for first, *rest in lines
-    )
-    return Markup(
-        '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
-    ).format(kind, caption, caption, top, body)
-
-
-def _name(label: str, status: str = "") -> Markup:
-    out = Markup("{}<small>control</small>" if summary.is_control(label) else "{}").format(label)
-    return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
-
-
-def _status(cells: pd.DataFrame) -> str:
-    bad = cells.loc[cells["status"] != "ok", "status"]
-    return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
-
-
-def _title(metric: str) -> str:
-    return METRICS[metric].title if metric in METRICS else metric
-
-
-def _direction(metric: str) -> str:
-    return {"up": "↑ higher is better", "down": "↓ lower is better", "zero": "→ zero is best"}[
-        METRICS.get(metric, UNKNOWN).direction
-    ]
+def _where(cell: dict) -> str:
+    """Which seed, and which split and draw where there are several."""
+    return ", ".join(f"{name} {cell[name]}" for name in summary.FACTORS if name == "seed" or cell.get(name))
 
 
 def _range(values: pd.Series) -> str:
@@ -601,20 +448,3 @@ def _range(values: pd.Series) -> str:
         f"{end:,}" if isinstance(end, int | np.integer) else str(end) for end in (values.dropna().min(), values.dropna().max())
     ]
     return "–" if values.isna().all() else " to ".join(dict.fromkeys(ends))
-
-
-def _plain(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}" if np.isfinite(value) else "–"
-
-
-def _listed(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def _short(text: object, most: int) -> str:
-    text = " ".join(str(text).split())
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from workbench.metrics import METRICS
-from workbench.summary import badness, is_control
+from workbench.summary import FACTORS, badness, is_control
 
 ROPE = 0.01  # differences below it count as none
 DRAWS = 20_000  # from the posterior of the Bayesian test
 ENOUGH = 10  # datasets
-FACTORS = ("split", "seed", "draw")  # what may vary between the cells of one dataset and label, outermost first
 AT_FLOOR, COMPLETE = "failures at the floor", "complete case"
 
 
@@ -51,8 +50,8 @@ def across(
         if cells["score"].notna().sum() == 0:
             continue
         about = {"metric": metric}
-        tables["within"] += [about | row for row in _within(cells, sizes or {})]
-        tables["components"] += [about | row for row in _components(cells)]
+        tables["within"] += [about | row for row in within(cells, sizes or {})]
+        tables["components"] += [about | row for row in components(cells)]
         for handling in (AT_FLOOR, COMPLETE):
             about = {"metric": metric, "handling": handling}
             scores = _scores(cells, handling)
@@ -191,7 +190,7 @@ def corrected_interval(differences: np.ndarray, n_train: float, n_test: float) -
     return mean, mean - half, mean + half
 
 
-def _within(cells: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterable[dict]:
+def within(cells: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterable[dict]:
     """Paired differences of every two labels in each dataset, over its splits, or over seeds where there is one split."""
     splits = cells["split"].nunique() if "split" in cells else 1
     unit = "split" if splits > 1 else "seed"
@@ -212,7 +211,7 @@ def _within(cells: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterab
             yield row | {"units": len(d), "caveat": caveat}
 
 
-def _components(cells: pd.DataFrame) -> Iterable[dict]:
+def components(cells: pd.DataFrame) -> Iterable[dict]:
     factors = [name for name in FACTORS if name in cells]
     for (dataset, label), part in cells.dropna(subset=["score"]).groupby(["dataset", "label"], sort=False):
         yield {"dataset": dataset, "label": label, **variance_components(part, factors, "score")}

@@ -1,9 +1,10 @@
-"""Tidy rows over seeds -> one number a generator and metric, with an interval -> what the generator may be used for.
+"""Tidy rows over cells -> one number a generator and metric, with an interval -> what the generator may be used for.
 
 A 95% interval over k seeds joins two sources of doubt. Each cell's own interval gives a variance ((high - low) / 3.92)^2;
 its mean w over the seeds does not shrink with k, because every seed is scored on the same real test rows. The seeds
 differ among each other with variance s^2. So: mean +- t sqrt(w + s^2 / k), where t has the Welch-Satterthwaite degrees
 of freedom (k - 1) (1 + w k / s^2)^2: 1.96 where w rules, Student's t of k - 1 degrees where the seeds do.
+Where there are several splits, these are the k units, each the mean over its seeds; draws are averaged within a seed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 from workbench.generators import GENERATORS
 from workbench.metrics import METRICS, Metric
 
+FACTORS = ("split", "seed", "draw")  # what may vary between the cells of one dataset and label, outermost first
 FAMILIES = ("fidelity", "utility", "bias", "privacy")
 UNKNOWN = Metric("", "fidelity", "up", "")
 
@@ -25,12 +27,17 @@ UNKNOWN = Metric("", "fidelity", "up", "")
 def aggregate(rows: pd.DataFrame, by: Iterable[str] = ("dataset", "label", "metric", "column", "group")) -> pd.DataFrame:
     """One row for each combination of `by`: mean, low, high (the interval above), floor, ceiling, seeds, note.
 
-    Missing values are left out of the mean; `seeds` counts the values in it. With one seed the interval is the cell's own.
+    Missing values are left out of the mean; `seeds` counts the units in it. With one unit the interval is the cell's own.
     `note` is one that most rows carry a like of (the most frequent), "" where half of them carry none.
     """
     by = list(by)
     frame = rows.assign(w=((rows["high"] - rows["low"]) / 3.92) ** 2)
-    grouped = frame.groupby(by, sort=False, observed=True, dropna=False)
+    varying = [name for name in FACTORS if name in frame and frame[name].nunique() > 1]
+    units = frame
+    for level in range(len(varying) - 1, 0, -1):
+        grouped = units.groupby([*by, *varying[:level]], sort=False, observed=True, dropna=False)
+        units = grouped[["value", "low", "high", "floor", "ceiling", "w"]].mean().reset_index()
+    grouped = units.groupby(by, sort=False, observed=True, dropna=False)
     out = grouped.agg(
         mean=("value", "mean"), seeds=("value", "count"), s2=("value", "var"), w=("w", "mean"),
         low=("low", "mean"), high=("high", "mean"), floor=("floor", "mean"), ceiling=("ceiling", "mean"),
@@ -68,7 +75,7 @@ def headlines(rows: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for metric, part in rows.assign(rank=rank).groupby("metric", sort=False):
         part = part[part["rank"] == part.groupby("dataset")["rank"].transform("min")]
-        once = not part.duplicated(["dataset", "label", "seed"]).any()
+        once = not part.duplicated(["dataset", "label", *(name for name in FACTORS if name in part)]).any()
         if once:
             names = part.groupby(["dataset", "label"], sort=False)["column"].agg(lambda n: ", ".join(sorted(set(n) - {""})))
             summary = aggregate(part, ["dataset", "label", "metric"])

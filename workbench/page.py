@@ -1,0 +1,216 @@
+"""What the sections of a report page are made of: the batch they read, and escaped HTML for tables, scores and figures."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from workbench import results, summary
+from workbench.metrics import METRICS
+from workbench.summary import UNKNOWN, number
+
+# What one page holds at most, so that 10,000 cells still make a page that opens.
+DATASETS, LABELS, LINES = 4, 24, 48
+
+
+@dataclass
+class Batch:
+    """What a page is made of: the rows and cells of a report folder, and the headlines that follow from them."""
+
+    title: str
+    rows: pd.DataFrame
+    cells: pd.DataFrame
+    heads: pd.DataFrame
+    versions: Mapping[str, str]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Batch:
+        folder = Path(folder).resolve()
+        rows, cells = results.read_report(folder), results.cells(folder)
+        finished = cells.loc[cells["status"] == "ok", "key"]
+        versions = results.manifest(folder, finished.iloc[0])["versions"] if len(finished) else {}
+        return cls.of(rows, cells, results.plan(folder).get("title") or folder.name, versions)
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, cells: pd.DataFrame, title: str, versions: Mapping[str, str] | None = None) -> Batch:
+        rows = rows[rows["metric"] != ""]
+        return cls(title, rows, cells, summary.headlines(rows), versions or {})
+
+    @property
+    def datasets(self) -> list[str]:
+        return list(dict.fromkeys(self.cells["dataset"]))
+
+    @property
+    def shown(self) -> int:
+        """How many datasets are shown one by one: fewer where each has many generators."""
+        most = min(self.cells.groupby("dataset")["label"].nunique().max(), LABELS)
+        return min(DATASETS, max(1, LINES // most), len(self.datasets))
+
+    def each(self) -> Iterator[Part]:
+        """The datasets that are shown one by one."""
+        for name in self.datasets[: self.shown]:
+            cells = self.cells[self.cells["dataset"] == name]
+            labels = summary.ordered(cells["label"])[:LABELS]
+            tables = (t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads))
+            title = Markup("<h3>{}</h3>").format(name) if len(self.datasets) > 1 else Markup("")
+            rows, heads = tables
+            idle = heads["note"].str.startswith("not applicable").groupby(heads["metric"]).transform("all").astype(bool)
+            status = {label: unfinished(cells[cells["label"] == label]) for label in labels}
+            yield Part(name, title, status, cells, rows, heads[~idle], heads[idle].drop_duplicates("metric"))
+
+
+@dataclass
+class Part:
+    """One dataset of a batch; `labels` maps each generator, in page order, to words on its unfinished cells or "".
+
+    `idle` holds a row for each metric that does not apply to the dataset.
+    """
+
+    name: str
+    title: Markup
+    labels: dict[str, str]
+    cells: pd.DataFrame
+    rows: pd.DataFrame
+    heads: pd.DataFrame
+    idle: pd.DataFrame
+
+    def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: str, signed: bool = False) -> Markup:
+        """Generators by (column, group) of one metric's rows; with `signed`, each interval around zero also in words."""
+        keyed = {(r["label"], r["column"], r["group"]): r for r in summary.aggregate(rows).to_dict("records")}
+        lines, notes = [], []
+        for label, status in self.labels.items():
+            found = [keyed.get((label, *key)) for key in keys]
+            words = [f"<small>{sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else "" for r in found]
+            cells = [scored(r, False, status, notes) + Markup(word) for r, word in zip(found, words, strict=True)]
+            lines.append((named(label), *cells))
+        header = ["Generator", *(shortened(group or column, 60) for column, group in keys)]
+        return html_table(header, lines, caption, "scores") + footnotes(notes)
+
+
+class Piece(Markup):
+    """HTML that a notebook shows as such; its `repr` is short, so that saved notebooks stay small."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} characters of HTML>"
+
+
+def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
+    """A table cell: number and interval, or the kind of reason for their lack, with a number into `notes`."""
+    if row is None:
+        return Markup('<span class="none">{}</span>').format(status or "not measured")
+    out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
+    if not missing:
+        out = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
+        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+            out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
+    if missing or unreadable(note):
+        word, mark = unreadable(note) or "no value", ""
+        if note:
+            # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
+            start = f"{titled(row['metric'])}: {word}"
+            place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
+            if place > len(notes):
+                reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
+                notes.append(f"{start}{', for example' if word in note else ''}: {reason}")
+            mark = f" ({place})"
+        out += Markup('<small class="none">{}{}</small>').format(word, mark)
+    return out
+
+
+def unreadable(note: str) -> str:
+    """The words of a note which say that a number, if any, must not be read; otherwise ""."""
+    found = re.match(r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|error)\b", note)
+    return found[1] if found else ""
+
+
+def footnotes(notes: list[str]) -> Markup:
+    items = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
+    return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
+
+
+def sign(row) -> str:
+    """What an interval around zero says, in words."""
+    low, high = (row[end] if np.isfinite(row[end]) else row["mean"] for end in ("low", "high"))
+    return "amplified" if low > 0 else "dampened" if high < 0 else "no clear change"
+
+
+def image(figure, alt: str, caption: Markup) -> Markup:
+    """An SVG image with its alternative text; inside an img element it can run nothing."""
+    from workbench.plots import svg
+
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
+    data = base64.b64encode(slim(svg(figure)).encode()).decode()
+    return Markup(
+        '<figure><img width="{}" height="{}" alt="{}" src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
+    ).format(width, height, alt, data, caption)
+
+
+def slim(svg: str) -> str:
+    """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of a point."""
+    svg = re.sub(r"<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S)
+    svg = re.sub(r'(<g|<path|<text) id="[^"]*_\d+"', r"\1", svg)
+    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
+    svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", svg)
+    return re.sub(r">\s+<", "><", svg)
+
+
+def html_table(header: Iterable, lines: Iterable[Iterable], caption: str, kind: str) -> Markup:
+    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header."""
+    top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
+    body = Markup("").join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
+        )
+        for first, *rest in lines
+    )
+    return Markup(
+        '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
+    ).format(kind, caption, caption, top, body)
+
+
+def named(label: str, status: str = "") -> Markup:
+    out = Markup("{}<small>control</small>" if summary.is_control(label) else "{}").format(label)
+    return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
+
+
+def unfinished(cells: pd.DataFrame) -> str:
+    bad = cells.loc[cells["status"] != "ok", "status"]
+    return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
+
+
+def titled(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def direction(metric: str) -> str:
+    return {"up": "↑ higher is better", "down": "↓ lower is better", "zero": "→ zero is best"}[
+        METRICS.get(metric, UNKNOWN).direction
+    ]
+
+
+def digits(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}" if np.isfinite(value) else "–"
+
+
+def listed(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def shortened(text: object, most: int) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
