@@ -26,6 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = [
     ["schema", "catalog", "provenance"],
     ["encode", "sources", "peers", "tomlfile"],
+    ["constraints"],
     ["conditions", "datasets"],
     ["generators", "metrics"],
     ["results", "summary", "gates"],

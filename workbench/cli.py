@@ -113,14 +113,16 @@ def _compare(options) -> int:
     from workbench import datasets, grid
 
     sensitive = _names(options.sensitive)
+    constraints = _constraints(options.constraint)
     # Reading the table first puts a mistake in it before anything is written.
-    datasets.load(options.table, target=options.target, sensitive=sensitive)
+    datasets.load(options.table, target=options.target, sensitive=sensitive, constraints=constraints)
     folder = Path(options.out)
     text = grid.make(
         title=f"Generators compared on {Path(options.table).name}",
         table=options.table,
         target=options.target,
         sensitive=sensitive,
+        constraints=constraints,
         generators=_names(options.generators),
         seeds=options.seeds,
     )
@@ -151,7 +153,8 @@ def _generate(options) -> None:
         raise InputError(f"--out {out} ends in neither .csv nor .parquet; choose one of them.")
     params = dict(_parameter(text) for text in options.param)
     with tqdm(total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False) as bar:
-        data = datasets.load(options.table, target=options.target, sensitive=_names(options.sensitive))
+        roles = {"target": options.target, "sensitive": _names(options.sensitive)}
+        data = datasets.load(options.table, **roles, constraints=_constraints(options.constraint))
         bar.set_description_str(options.generator)
         bar.update()
         synthetic = generators.generate(options.generator, data, rows=options.rows, seed=options.seed, **params)
@@ -189,6 +192,11 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _constraints(texts: list[str]) -> list[str | list[str]]:
+    """Inequalities as they are written; what holds no "<" is a list of label columns."""
+    return [text if "<" in text else _names(text) for text in texts]
+
+
 def _parameter(text: str) -> tuple[str, object]:
     """NAME=VALUE, the value read as JSON where it is JSON and as text where it is not."""
     name, equals, value = text.partition("=")
@@ -213,6 +221,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("table", metavar="FILE_OR_NAME", help="a CSV or Parquet file, or a dataset's name")
         sub.add_argument("--target", metavar="COL", help="the column to predict")
         sub.add_argument("--sensitive", metavar="COL[,COL]", help="columns whose groups are compared")
+
+    def constraints(sub: argparse.ArgumentParser) -> None:
+        summary = "'LOW <= HIGH', 'LOW < HIGH', or COL,COL for the combinations of labels seen in train; repeatable"
+        sub.add_argument("--constraint", action="append", default=[], metavar="TEXT", help=summary)
 
     def workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
@@ -243,6 +255,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("compare", _compare, "Make a grid and a report from one table.")
     roles(sub)
+    constraints(sub)
     sub.add_argument("--generators", metavar="A,B", help="default: all of them")
     sub.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
     sub.add_argument("--out", required=True, metavar="DIR", help="the report's folder")
@@ -250,6 +263,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("generate", _generate, "Fit one generator on the train part of a table and write synthetic rows.")
     roles(sub)
+    constraints(sub)
     sub.add_argument("--generator", required=True, metavar="G")
     sub.add_argument("--rows", type=_count, metavar="N", help="default: as many as it was fitted on")
     sub.add_argument("--seed", type=int, default=0, metavar="S")

@@ -18,6 +18,7 @@ import pandas as pd
 
 from workbench import sources
 from workbench.catalog import DATASETS, Entry
+from workbench.constraints import check as check_constraints
 from workbench.schema import InputError, Schema, nearest
 from workbench.sources import true_network
 
@@ -68,11 +69,13 @@ def load(
     kinds: Mapping[str, str] | None = None,
     test_size: float = 0.3,
     seed: int = 0,
+    constraints: Iterable[str | Iterable[str]] | None = None,
 ) -> Dataset:
     """A named dataset, or the table at the path of a CSV, CSV.gz or Parquet file.
 
-    target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none. Rows without a target are
-    dropped. The split is stratified by the target's labels (by its quintiles for a number) and seeded, with
+    target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none. `constraints` are those of
+    Schema, "low <= high" or ["city", "country"]: every row must meet them, and every synthetic row will. Rows without a
+    target are dropped. The split is stratified by the target's labels (by its quintiles for a number) and seeded, with
     floor(test_size * rows) rows in test; at seed 0 adult keeps the split it was published with, whatever test_size is.
     Raises InputError for an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
     """
@@ -91,11 +94,12 @@ def load(
     every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
     kinds = every | {column: kind for column, kind in entry.kinds.items() if column in table.columns} | kinds
     table, dropped_rows = _drop_rows_without_target(table, target)
-    schema = Schema.infer(table, target, sensitive, kinds)
+    schema = Schema.infer(table, target, sensitive, kinds, constraints or ())
     schema = replace(
         schema, columns=tuple(replace(c, description=entry.descriptions.get(c.name, c.description)) for c in schema.columns)
     )
     table = schema.cast(table)
+    check_constraints(table, schema)
     _check_target(table, schema)
 
     if name == "adult" and seed == 0 and _is_adult_in_uci_order(table):

@@ -9,6 +9,7 @@
 
     [[datasets]]
     name = "loans"                 # a name, or path = "mine.csv" (seen from this file), target = "y", sensitive = ["sex"]
+                                   # constraints = ["start <= end", ["city", "country"]]: kept in every synthetic row
 
     [[generators]]
     name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from this file)
@@ -48,7 +49,7 @@ FORMAT = 1  # of a key's document; raised when what a cell does changes in a way
 
 TOP = {"title": str, "seeds": list, "splits": list, "draws": int, "rows": int, "threads": int, "limits": dict}
 TOP |= {"datasets": list, "generators": list}
-DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict}
+DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict, "constraints": list}
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int}
 
@@ -123,7 +124,9 @@ def plan(grid: Grid) -> Plan:
     used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
     for row, split in product(grid.datasets, grid.splits):
         place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
-        data = load(place, row.get("target"), row.get("sensitive"), row.get("kinds"), seed=split)
+        data = load(
+            place, row.get("target"), row.get("sensitive"), row.get("kinds"), seed=split, constraints=row.get("constraints")
+        )
         loaded[row["name"], split] = data
         facts = {"train": table_hash(data.train), "test": table_hash(data.test), "schema": json.loads(data.schema.to_json())}
         for generator in grid.generators:
@@ -198,6 +201,7 @@ def make(
     sensitive: Iterable[str] | None = None,
     generators: Iterable[str] | None = None,
     seeds: int = 3,
+    constraints: Iterable[str | list[str]] = (),
 ) -> str:
     """The text of a grid.toml that compares generators (all by default) on one dataset's name or one file."""
     names = list(generators or GENERATORS)
@@ -206,6 +210,8 @@ def make(
         dataset += f"\ntarget = {quote(target)}"
     if sensitive is not None:
         dataset += f"\nsensitive = {quote(list(sensitive))}"
+    if constraints:
+        dataset += f"\nconstraints = {quote(list(constraints))}"
     head = f"title = {quote(title)}\nseeds = {list(range(seeds))}\ngenerators = {quote(names)}"
     return f"{head}\n\n[[datasets]]\n{dataset}\n"
 

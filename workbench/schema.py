@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -82,18 +84,28 @@ class Schema:
 
     `positive` is the target's label that counts as the event in a binary or one-against-rest score (as text);
     for a boolean target it is "True", otherwise the rarest label of the table the schema was inferred from.
+
+    `constraints` hold in every row, and so in every synthetic row: "low <= high" or "low < high" for two columns of numbers
+    or two of dates (a missing side satisfies it), and names of label columns, ("city", "country"), of which only the
+    combinations seen in train occur.
+
+    >>> Schema((Column("a", "integer"), Column("b", "integer")), constraints=["a <= b"]).inequalities
+    [('a', 'b', False)]
     """
 
     columns: tuple[Column, ...]
     positive: str | None = None
+    constraints: tuple[str | tuple[str, ...], ...] = ()
 
     def __post_init__(self):
+        object.__setattr__(self, "constraints", _listed_constraints(self.constraints))
         for name, count in Counter(self.names).items():
             if count > 1:
                 raise InputError(f"column name {name!r} occurs more than once in the schema; name each column once.")
         targets = [column.name for column in self.columns if column.role == "target"]
         if len(targets) > 1:
             raise InputError(f"columns {', '.join(map(repr, targets))} are all targets; a schema has one at most.")
+        _check_constraints(self)
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
@@ -120,6 +132,16 @@ class Schema:
             return None
         return "classification" if self.target.is_discrete else "regression"
 
+    @property
+    def inequalities(self) -> list[tuple[str, str, bool]]:
+        """The columns (low, high) of each inequality, and whether it is strict."""
+        return [_inequality(text, self.names) for text in self.constraints if isinstance(text, str)]
+
+    @property
+    def combinations(self) -> list[tuple[str, ...]]:
+        """The columns of each fixed combination."""
+        return [names for names in self.constraints if not isinstance(names, str)]
+
     @classmethod
     def infer(
         cls,
@@ -127,8 +149,9 @@ class Schema:
         target: str | None = None,
         sensitive: Iterable[str] = (),
         kinds: Mapping[str, str] | None = None,
+        constraints: Iterable[str | Iterable[str]] = (),
     ) -> Schema:
-        """Read a schema off a raw table; `kinds` overrides what is inferred.
+        """Read a schema off a raw table; `kinds` overrides what is inferred, `constraints` are taken as declared.
 
         Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other text is categorical, and
         so are text columns of digits with a leading zero (codes).
@@ -155,7 +178,7 @@ class Schema:
                 if (role == "target" and distinct <= 2) or (role == "sensitive" and kind == "integer" and distinct <= 10):
                     kind = "categorical"
             columns.append(Column(name, kind, role))
-        return cls(tuple(columns)).with_positive(table)
+        return cls(tuple(columns), constraints=constraints).with_positive(table)
 
     def with_positive(self, table: pd.DataFrame) -> Schema:
         """The same schema with `positive` read off `table` where the target has labels."""
@@ -174,7 +197,8 @@ class Schema:
         for name in [*([target] if target is not None else []), *sensitive]:
             self[name]
         role = dict.fromkeys(sensitive, "sensitive") | ({target: "target"} if target is not None else {})
-        return Schema(tuple(replace(column, role=role.get(column.name, "feature")) for column in self.columns))
+        columns = tuple(replace(column, role=role.get(column.name, "feature")) for column in self.columns)
+        return Schema(columns, constraints=self.constraints)
 
     def cast(self, table: pd.DataFrame) -> pd.DataFrame:
         """A copy of `table` with exactly this schema's columns, order and dtypes.
@@ -207,20 +231,76 @@ class Schema:
 
     def to_json(self) -> str:
         """The schema as JSON text; `Schema.from_json` reads it back equal."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        facts = asdict(self)
+        if not self.constraints:  # a schema without any reads as it did before there were constraints
+            del facts["constraints"]
+        return json.dumps(facts, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Schema:
         try:
             data = json.loads(text)
-            return cls(tuple(Column(**column) for column in data["columns"]), data.get("positive"))
+            columns = tuple(Column(**column) for column in data["columns"])
+            return cls(columns, data.get("positive"), data.get("constraints", ()))
         except InputError:
             raise
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"this is not a schema in JSON ({error}); write one with Schema.to_json().") from None
 
     def _repr_html_(self) -> str:
-        return pd.DataFrame([asdict(column) for column in self.columns]).to_html(index=False, escape=True)
+        table = pd.DataFrame([asdict(column) for column in self.columns]).to_html(index=False, escape=True)
+        texts = [
+            text if isinstance(text, str) else f"combinations of {', '.join(text)} as in train" for text in self.constraints
+        ]
+        return table + (f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else "")
+
+
+def _listed_constraints(constraints) -> tuple[str | tuple[str, ...], ...]:
+    constraints = [constraints] if isinstance(constraints, str) else list(constraints)
+    for item in constraints:
+        if not isinstance(item, str) and not (isinstance(item, (list, tuple)) and all(isinstance(name, str) for name in item)):
+            raise InputError(f'constraint {item!r} is neither text such as "low <= high" nor a list of column names.')
+    return tuple(item if isinstance(item, str) else tuple(item) for item in constraints)
+
+
+def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
+    """Both columns and whether the inequality is strict; names may hold spaces, and a "<" too."""
+    splits = [
+        (text[: sign.start()].strip(), text[sign.end() :].strip(), sign.group() == "<") for sign in re.finditer("<=?", text)
+    ]
+    for low, high, strict in splits:
+        if low in names and high in names:
+            return low, high, strict
+    if not splits:
+        raise InputError(f'constraint {text!r} is not read; write "low <= high" or "low < high", or a list of label columns.')
+    unknown = next(name for name in splits[0][:2] if name not in names)
+    raise InputError(f"constraint {text!r}: no column {unknown!r}; {nearest(unknown, names)}")
+
+
+def _check_constraints(schema: Schema) -> None:
+    """Raises InputError where a constraint names no column or the wrong kind, and where inequalities run in a circle."""
+    lower: dict[str, set[str]] = {}
+    for low, high, strict in schema.inequalities:
+        text, kinds = f"{low} {'<' if strict else '<='} {high}", (schema[low].kind, schema[high].kind)
+        for name in (low, high):
+            if schema[name].is_discrete:
+                raise InputError(f"constraint {text!r}: column {name!r} is {schema[name].kind}, and labels have no order.")
+        if kinds.count("datetime") == 1:
+            raise InputError(f"constraint {text!r} compares a {kinds[0]} with a {kinds[1]} column; compare two of a kind.")
+        lower.setdefault(high, set()).add(low)
+    try:
+        TopologicalSorter(lower).prepare()
+    except CycleError as error:
+        circle = " <= ".join(error.args[1])
+        raise InputError(f"the constraints run in a circle, {circle}; drop one of them.") from None
+    for names in schema.combinations:
+        for name in names:
+            if name not in schema.names:
+                raise InputError(f"constraint {list(names)}: no column {name!r}; {nearest(name, schema.names)}")
+            if not schema[name].is_discrete:
+                raise InputError(f"constraint {list(names)}: column {name!r} is {schema[name].kind}; only labels are combined.")
+        if len(set(names)) < 2 or len(set(names)) < len(names):
+            raise InputError(f"constraint {list(names)}: name at least two columns, each of them once.")
 
 
 def _check_names(table: pd.DataFrame) -> None:

@@ -79,6 +79,12 @@ GENERATORS: dict[str, Entry] = {
     "ctgan": Entry(
         "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
     ),
+    "autoregressive": Entry(
+        "workbench.generators.autoregressive:AutoregressiveTransformer",
+        "autoregressive",
+        "Autoregressive transformer over columns",
+        "Castellon et al. 2023, arXiv:2307.10430",
+    ),
     "reweighed": Entry(
         "workbench.generators.mitigated:Reweighed", "mitigation", "Reweighed, then CART", "Kamiran and Calders 2012"
     ),
@@ -115,14 +121,19 @@ def _import_file(path: str):
 
 
 def make(name: str, params: Mapping | None = None) -> Generator:
-    """An unfitted generator by its name (see `find`). Raises InputError for an unknown name or parameter."""
+    """An unfitted generator by its name (see `find`), which keeps the constraints of the schema it will be fitted with.
+
+    Raises InputError for an unknown name or parameter.
+    """
+    from workbench.generators.constrained import keep_constraints
+
     generator_class = find(name).load()
     known = [field.name for field in fields(generator_class) if field.init]
     for key in params or {}:
         if key not in known:
             ending = nearest(key, known) if known else "it has no parameters."
             raise InputError(f"generator {name!r} has no parameter {key!r}; {ending}")
-    return generator_class(**(params or {}))
+    return keep_constraints(generator_class(**(params or {})))
 
 
 def check_least(generator: Generator, **least: float) -> None:

@@ -1,0 +1,55 @@
+"""Every generator keeps a schema's constraints: it learns and draws a rewritten table in which they cannot be broken.
+
+The transformation strategy of Patki, Wedge and Veeramachaneni (2016), "The Synthetic Data Vault"; see workbench.constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from workbench.conditions import sample_matching
+from workbench.constraints import Rewriting
+from workbench.schema import Schema
+
+if TYPE_CHECKING:
+    from workbench.generators import Generator
+
+
+def keep_constraints(generator: Generator) -> Generator:
+    """The same generator; its own three methods are called on the rewritten table where the schema declares constraints."""
+    kept = _Constrained(generator)
+    generator.supports, generator.fit, generator.sample = kept.supports, kept.fit, kept.sample
+    return generator
+
+
+class _Constrained:
+    def __init__(self, generator: Generator):
+        self._generator = generator
+        self._rewriting: Rewriting | None = None  # of the table it is fitted on, if that has constraints
+
+    def supports(self, schema: Schema) -> str | None:
+        return type(self._generator).supports(self._generator, Rewriting(schema).schema if schema.constraints else schema)
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:
+        self._rewriting = Rewriting(schema) if schema.constraints else None
+        if self._rewriting:
+            table = self._rewriting.apply(table, rng)
+            schema = self._rewriting.schema
+        return type(self._generator).fit(self._generator, table, schema, rng)
+
+    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+        own = type(self._generator).sample
+        if not self._rewriting:
+            return own(self._generator, n, rng, where)
+        # Conditions on columns as they are go to the generator, which may meet them without rejection.
+        left = {name: wanted for name, wanted in (where or {}).items() if name in self._rewriting.changed}
+        passed = {name: wanted for name, wanted in (where or {}).items() if name not in left}
+
+        def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
+            return self._rewriting.restore(own(self._generator, size, rng, passed))
+
+        return sample_matching(draw, n, rng, self._rewriting.original, left)
