@@ -27,6 +27,7 @@ TINY = {
     "bayes-tree": {"bins": 4},
     "bayes-hillclimb": {"bins": 4},
     "ctgan": {"epochs": 2, "batch_size": 40, "pac": 2, "width": 16, "noise": 8},
+    "autoregressive": {"epochs": 3, "width": 16, "layers": 1, "heads": 2},
     "holdout": {},
     "copy": {},
     "permuted": {},
