@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
+from workbench import summary
 from workbench.evaluation import evaluate, read_table, reference_table
 from workbench.metrics import METRICS, Metric, Trial
 from workbench.results import ROW_COLUMNS
@@ -121,6 +122,37 @@ def test_same_numbers_in_another_process_with_other_threads():
         for threads in ("1", "2")
     ]
     assert told[0] == told[1]
+
+
+class Claims:
+    """What a private generator sets when it is fitted; this one lies."""
+
+    epsilon_spent, delta_spent, guarantee = 0.5, 1e-6, "one row more or less, as counted by nobody"
+
+
+def test_a_claimed_budget_stands_beside_the_bound_and_a_refuted_one_fails_sharing(data):
+    both = ["empirical_epsilon", "epsilon"]
+    full = wb.load("loans")
+    card = evaluate(full, full.train, metrics=both, generator=Claims())
+    heads = card.headlines.set_index("metric")
+    assert heads.loc["epsilon", "value"] == 0.5 < heads.loc["empirical_epsilon", "value"]
+    assert np.isnan([heads.loc["epsilon", "floor"], heads.loc["epsilon", "ceiling"]]).all()
+    assert "delta 1e-06; one row more or less" in repr(card)
+    rows = card.rows.assign(dataset="loans", label="liar", seed=0)
+    share = (
+        summary.verdicts(summary.headlines(rows), rows[["dataset", "label"]].drop_duplicates()).set_index("use").loc["share"]
+    )
+    assert share["state"] == "fails" and share["gates"] == ["epsilon shown by an attack against the claimed one"]
+    none = evaluate(full, full.train, metrics=both, generator=object()).headlines.set_index("metric").loc["epsilon"]
+    assert np.isnan(none["value"]) and none["note"] == "no formal guarantee"
+
+
+def test_a_claim_that_no_attack_refutes_meets_its_gate_and_without_one_there_is_no_gate():
+    gate = summary.USES["share"][1][-1]
+    reading = pd.Series({"mean": 2.0, "low": 1.0, "high": 3.0, "note": ""})
+    assert gate.against(None) is None and gate.against({"mean": np.nan}) is None
+    for claimed, state in ((2.5, "meets"), (2.0, "meets"), (1.5, "fails")):
+        assert gate.against({"mean": claimed}).read(reading)[0] == state
 
 
 def test_a_choice_of_metrics_and_progress(data, synthetic):

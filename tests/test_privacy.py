@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from workbench.metrics import METRICS, Trial, attacks, privacy
+from workbench.metrics import METRICS, Guarantee, Trial, attacks, privacy
 from workbench.schema import Column, Schema
 
 KINDS = ("numeric", "integer", "categorical", "boolean", "datetime")
@@ -187,7 +187,9 @@ def test_an_attack_on_a_raw_copy_finds_every_member():
     assert area.value > 0.99 and found.value > 0.95 and area.note.startswith("300 members, 300 non-members, 300 reference")
     assert [(row.metric, row.group) for row in outliers] == [(m, "outliers") for m in ("membership_auc", "membership_tpr")]
     assert epsilon.value == epsilon.low > 3 and "150 trials a side can prove 3.7" in epsilon.note
-    assert "no formal guarantee" in epsilon.note
+    assert "delta 1e-05" in epsilon.note
+    loose = Trial(train, test, train, MIXED, guarantee=Guarantee(9.0, 0.1, "said so"))
+    assert list(privacy.membership(loose))[-1].value < epsilon.value, "a larger claimed delta forgives more"
 
 
 @pytest.mark.parametrize("kind", ["points", "cells"])

@@ -11,7 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from workbench.metrics import METRICS, Trial
 from workbench.metrics.fidelity import K, coverage, standardised
 from workbench.metrics.models import PANEL, kth_distance, panel_predictions, predictions
-from workbench.metrics.scarcity import LEARNER, augmentation_gain, edge_coverage, rare_class_gain
+from workbench.metrics.scarcity import LEARNER, augmentation_gain, edge_coverage, rare_class_gain, tail_mass
 from workbench.metrics.utility import Ranking, model_ranking
 from workbench.schema import Schema
 
@@ -282,3 +282,58 @@ def test_ten_thousand_levels_and_two_hundred_columns_stay_small():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500e6
+
+
+def tails(n, seed, scale=1.0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_t(4, n) * scale
+    return pd.DataFrame({"x": x, "y": x + rng.normal(size=n), "flat": 1.0, "c": rng.choice(["a", "b"], n)})
+
+
+def tail_readings(synthetic):
+    train, test = tails(3000, 1), tails(2000, 2)
+    schema = Schema.infer(train)
+    return {row.column: row for row in tail_mass(Trial(*map(schema.cast, (train, test, synthetic)), schema))}
+
+
+def test_tail_mass_sees_cut_and_heavy_tails_and_is_their_ratio():
+    fresh, cut, heavy = (
+        tail_readings(tails(3000, 3)),
+        tail_readings(tails(3000, 3).assign(x=lambda t: t["x"].clip(-2, 2), y=lambda t: t["y"].clip(-2, 2))),
+        tail_readings(tails(3000, 3, 2)),
+    )
+    assert set(fresh) == {"", "x", "y"}, "a column without tails is left out"
+    assert fresh[""].low < 0 < fresh[""].high and cut[""].high < -1 and heavy["x"].low > 0.5
+    ends = np.quantile(tails(3000, 1)["x"], [0.01, 0.99])
+    counts = [int(((t["x"] < ends[0]) | (t["x"] > ends[1])).sum()) for t in (tails(3000, 3), tails(2000, 2))]
+    assert fresh["x"].value == pytest.approx(np.log((counts[0] + 0.5) / 3000 / ((counts[1] + 0.5) / 2000)))
+    assert tail_readings(tails(50, 3).head(1))[""].note
+    schema = Schema.infer(pd.DataFrame({"c": ["a", "b"]}))
+    table = schema.cast(pd.DataFrame({"c": ["a", "b"]}))
+    assert next(tail_mass(Trial(table, table, table, schema))).note.startswith("not applicable")
+
+
+def test_tail_mass_interval_covers_equal_tails():
+    inside = []
+    for seed in range(120):
+        train, test, synthetic = (tails(800, [seed, part]) for part in range(3))
+        schema = Schema.infer(train)
+        row = next(tail_mass(Trial(*map(schema.cast, (train, test, synthetic)), schema)))
+        inside.append(row.low <= 0 <= row.high)
+    assert 0.88 <= np.mean(inside) <= 1
+
+
+def test_rare_cells_by_hand():
+    def labels(pairs):
+        return pd.DataFrame(pairs, columns=["c", "d"])
+
+    common = [("a", "x")] * 300 + [("b", "y")] * 300
+    train = labels([*common, *[("a", "y")] * 3, *[("b", "x")] * 5])
+    test = labels([*common[:100], *[("a", "y")] * 12, *[("b", "x")] * 18])
+    schema = Schema.infer(train)
+    for extra, share in (([], 0), ([("a", "y")], 12 / 30), ([("a", "y"), ("b", "x")], 1)):
+        trial = Trial(*map(schema.cast, (train, test, labels(common + extra))), schema)
+        row = next(row for row in edge_coverage(trial) if row.group == "rare cells")
+        assert row.value == pytest.approx(share) and row.low <= share + 1e-9 and share <= row.high + 1e-9
+    few = Trial(*map(schema.cast, (train, test.head(105), train)), schema)
+    assert [row.note for row in edge_coverage(few)][-1].startswith("insufficient: 5 such rows")

@@ -89,6 +89,18 @@ def test_bayesian_signed_rank_is_baycomps():
     assert bayesian_signed_rank(d, 0.01, np.random.default_rng(0)) == pytest.approx(theirs[::-1], abs=0.015)
 
 
+def test_nemenyi_and_wilcoxon_are_scikit_posthocs():
+    posthocs = pytest.importorskip("scikit_posthocs", reason="scikit-posthocs is not installed")
+    _, _, pairs = compare(WIDE)
+    nemenyi = posthocs.posthoc_nemenyi_friedman(DEMSAR)
+    long = WIDE.melt(var_name="label", value_name="score")
+    wilcoxon = posthocs.posthoc_wilcoxon(long, "score", "label", zero_method="zsplit", p_adjust="holm", sort=False)
+    place = {label: k for k, label in enumerate(WIDE)}
+    for row in pairs:
+        assert row["nemenyi_p"] == pytest.approx(nemenyi.iloc[place[row["first"]], place[row["second"]]], abs=1e-3)
+        assert row["holm_p"] == pytest.approx(wilcoxon.loc[row["first"], row["second"]], abs=1e-9)
+
+
 def test_nadeau_bengio_by_hand():
     mean, low, high = corrected_interval([0.01, 0.03, 0.02], n_train=700, n_test=300)
     half = 4.302653 * np.sqrt((1 / 3 + 3 / 7) * 0.0001)

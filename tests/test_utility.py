@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.linear_model import Ridge
-from sklearn.metrics import average_precision_score, mean_squared_error, r2_score, roc_auc_score
+from sklearn.metrics import average_precision_score, log_loss, mean_squared_error, r2_score, roc_auc_score
 
 from workbench.metrics import Trial
 from workbench.metrics.intervals import auc, bootstrap, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import MAX_CLASSES, OTHER, labels, predictions
-from workbench.metrics.utility import LABEL_METRICS, NUMBER_METRICS, Ranking, utility
+from workbench.metrics.utility import BINS, LABEL_METRICS, NUMBER_METRICS, Ranking, calibration_error, utility
 from workbench.schema import Schema
 
 
@@ -69,6 +69,33 @@ def test_auc_interval_is_as_wide_as_the_spread_of_fresh_samples():
     assert np.mean(halves) / 1.96 == pytest.approx(np.std(values), rel=0.1)
 
 
+def test_calibration_error_by_hand():
+    rng = np.random.default_rng(0)
+    score = rng.random(15 * 40)
+    hit = rng.random(15 * 40) < score**2
+    order = np.argsort(score)
+    parts = zip(np.split(score[order], BINS), np.split(hit[order], BINS), strict=True)
+    value, influence = calibration_error(hit, score)
+    assert value == pytest.approx(np.mean([abs(s.mean() - h.mean()) for s, h in parts]), abs=1e-12)
+    assert value == pytest.approx(1 / 6, abs=0.04), "the integral of s - s^2"
+    shuffled = rng.permutation(len(score))
+    assert calibration_error(hit[shuffled], score[shuffled])[0] == pytest.approx(value, abs=1e-12)
+    assert influence.mean() == pytest.approx(value)
+    assert calibration_error(hit, np.full(600, hit.mean()))[0] == pytest.approx(0, abs=1e-12), "one score, one bin"
+
+
+def test_calibration_intervals_are_as_wide_as_the_spread_of_fresh_samples():
+    values, halves = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        score = rng.random(2000)
+        value, influence = calibration_error(rng.random(2000) < score**2, score)
+        low, high = from_influence(value, influence)
+        values.append(value)
+        halves.append((high - low) / 2)
+    assert np.mean(halves) / 1.96 == pytest.approx(np.std(values), rel=0.15)
+
+
 @given(st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=40, deadline=None)
 def test_shares_have_scipys_intervals(k, more):
@@ -97,6 +124,7 @@ def test_scores_are_scikit_learns_of_the_predictions():
         assert found["tstr_auc", learner].value == pytest.approx(roc_auc_score(truth, score))
         assert found["average_precision", learner].value == pytest.approx(average_precision_score(truth, score))
         assert found["brier", learner].value == pytest.approx(((score - truth) ** 2).mean())
+        assert found["log_loss", learner].value == pytest.approx(log_loss(truth, score))
     mean = np.mean([found["tstr_auc", learner].value for learner in ("logistic", "boosting")])
     assert found["tstr_auc", ""].value == pytest.approx(mean)
 

@@ -24,7 +24,7 @@ import pandas as pd
 from workbench.card import Card
 from workbench.datasets import Dataset, table_hash
 from workbench.encode import Marginal, from_float, to_float
-from workbench.metrics import METRICS, Metric, Row, Trial, get
+from workbench.metrics import METRICS, Guarantee, Metric, Row, Trial, get
 from workbench.metrics.models import one_thread
 from workbench.results import to_table
 from workbench.schema import KINDS, Column, InputError, Schema, nearest
@@ -40,17 +40,19 @@ def evaluate(
     seed: int = 0,
     metrics: Iterable[str] | None = None,
     progress: Callable[[list], Iterable] | None = None,
+    generator: object = None,
 ) -> Card:
     """Score `synthetic` against the real rows of `data`: a Card whose `.rows` has ROW_COLUMNS, one measured number a row.
 
     metrics names a choice of METRICS (default: all). progress wraps the list of steps as tqdm does, e.g. `progress=tqdm`.
+    generator: the fitted generator that made the table, for the privacy budget that it claims (see metrics.Guarantee).
     A metric that cannot be computed is a row with a missing value whose note says why. Values that a column's kind cannot
     hold are made missing, and the card's notes count them. Raises InputError for missing or surplus columns and for
     unknown metrics.
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
     table, notes = read_table(synthetic, data.schema)
-    trial = Trial(data.train, data.test, table, data.schema, seed)
+    trial = Trial(data.train, data.test, table, data.schema, seed, Guarantee.of(generator))
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
     functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
     frames = []
@@ -78,7 +80,7 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
         metric, sides = group[row.metric], [[], []]
         if not row.note.startswith("not applicable"):
             draws = FLOOR_DRAWS.get(metric.function, 1)
-            both = reference(metric.floor, draws), reference(CEILING[metric.reads], 1)
+            both = reference(metric.floor, draws) if metric.floor else [], reference(CEILING[metric.reads], 1)
             sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
             reason = _not_informative(*sides, metric.direction)
             if reason and metric.direction == "zero":
@@ -111,7 +113,8 @@ def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int
         path = Path(os.environ["WORKBENCH_REFERENCES"], name)
         if path.exists():
             return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-    rows = _run(group, _fresh(trial) if kind == "fresh" else _in_place(kind, trial, draw))
+    real = replace(trial, guarantee=None)
+    rows = _run(group, _fresh(real) if kind == "fresh" else _in_place(kind, real, draw))
     # An error may be this process's own, such as too little memory.
     if path and not any(row.note.startswith("error") for row in rows):
         part = path.with_suffix(f".{os.getpid()}")

@@ -115,7 +115,7 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
             out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
     if missing or unreadable(note):
         word, mark = unreadable(note) or "no value", ""
-        if note:
+        if note and note != word:
             # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
             start = f"{titled(row['metric'])}: {word}"
             place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
@@ -129,7 +129,9 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
 
 def unreadable(note: str) -> str:
     """The words of a note which say that a number, if any, must not be read; otherwise ""."""
-    found = re.match(r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|error)\b", note)
+    found = re.match(
+        r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|no formal guarantee|error)\b", note
+    )
     return found[1] if found else ""
 
 

@@ -34,6 +34,8 @@ reason = model.supports(schema)
 """
 FIT = """
 model = model.fit(schema.cast(pd.read_parquet(folder / "train.parquet")), schema, np.random.default_rng({seed}))
+names = ("epsilon_spent", "delta_spent", "guarantee")
+(folder / "claims.json").write_text(json.dumps({{name: getattr(model, name) for name in names if hasattr(model, name)}}, default=float))
 """
 SAMPLE = """
 where = json.loads({where!r})
@@ -61,6 +63,7 @@ class Peer:
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Peer:
         table.to_parquet(Path(self._folder.name, "train.parquet"), index=False)
         self._run(FIT, seed=_seed(rng))
+        vars(self).update(json.loads(Path(self._folder.name, "claims.json").read_text()))
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:

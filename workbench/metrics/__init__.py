@@ -17,14 +17,33 @@ from workbench.schema import InputError, Schema, nearest
 
 
 @dataclass(frozen=True)
+class Guarantee:
+    """What a generator claims to have kept: (epsilon, delta)-differential privacy, and in words by which account."""
+
+    epsilon: float
+    delta: float
+    words: str
+
+    @classmethod
+    def of(cls, generator: object) -> Guarantee | None:
+        """From the attributes epsilon_spent, delta_spent and guarantee that a private generator sets when it is fitted."""
+        epsilon = getattr(generator, "epsilon_spent", None)
+        if epsilon is None or not np.isfinite(epsilon):
+            return None
+        return cls(float(epsilon), float(generator.delta_spent), str(generator.guarantee))
+
+
+@dataclass(frozen=True)
 class Trial:
-    """What a metric reads: real train and test rows, the synthetic table, and a seed for whatever it draws."""
+    """What a metric reads: real train and test rows, the synthetic table, a seed for whatever it draws, and what the
+    table's generator guarantees, if anything."""
 
     train: pd.DataFrame
     test: pd.DataFrame
     synthetic: pd.DataFrame
     schema: Schema
     seed: int = 0
+    guarantee: Guarantee | None = None
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one metric's draws never move another's."""
@@ -54,7 +73,7 @@ class Metric:
     Several metrics may share one function, which `evaluate` runs once. `reads` names the real table that the synthetic
     one is held against; the ceiling is the other real table in its place, a fresh real sample (half of test for a metric
     that reads both). `floor` names the table that has lost what the metric measures: train with each column permuted,
-    uniform columns, or a raw copy of train.
+    uniform columns, or a raw copy of train; "" where no table is a sensible one.
     """
 
     function: str  # "module:function"
@@ -82,6 +101,8 @@ METRICS: dict[str, Metric] = {
     "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR ROC AUC"),
     "average_precision": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR average precision"),
     "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR Brier score"),
+    "log_loss": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR log-loss"),
+    "calibration_error": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR calibration error", floor=""),
     "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR R2"),
     "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR RMSE"),
     "utility_ratio": Metric("workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"),
@@ -95,6 +116,7 @@ METRICS: dict[str, Metric] = {
     "edge_coverage": Metric(
         "workbench.metrics.scarcity:edge_coverage", "utility", "up", "Coverage of edge rows", "train and test"
     ),
+    "tail_mass": Metric("workbench.metrics.scarcity:tail_mass", "utility", "zero", "Tail mass, log-ratio", floor="uniform"),
     "bias_amp": Metric("workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"),
     "bias_amp_reverse": Metric(
         "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"
@@ -132,6 +154,7 @@ METRICS: dict[str, Metric] = {
     "empirical_epsilon": Metric(
         "workbench.metrics.privacy:membership", "privacy", "down", "Epsilon, empirical lower bound", "train and test", "copy"
     ),
+    "epsilon": Metric("workbench.metrics.privacy:epsilon", "privacy", "down", "Epsilon spent, as claimed", floor=""),
     "attack_risk": Metric(
         "workbench.metrics.attacks:attack_risk", "privacy", "down", "Worst attack risk", "train and test", "copy"
     ),

@@ -14,7 +14,8 @@ from workbench.metrics.intervals import LEVELS, Z, auc, bootstrap, from_influenc
 from workbench.metrics.models import LEARNERS, OTHER, PANEL, labels, panel_predictions, predictions
 from workbench.metrics.privacy import in_own_order
 
-LABEL_METRICS = ("tstr_auc", "average_precision", "brier")
+LABEL_METRICS = ("tstr_auc", "average_precision", "brier", "log_loss", "calibration_error")
+BINS = 15  # of calibration_error, equal in mass
 NUMBER_METRICS = ("tstr_r2", "tstr_rmse")
 RANKING_ROWS = 5000  # train rows an arm, and test rows, that model ranking reads
 MIN_PAIRS = 5
@@ -25,10 +26,14 @@ def utility(trial: Trial) -> Iterator[Row]:
     """Train on the synthetic table, test on real test rows: one row for each learner in `group`, and their mean as the value.
 
     Labels: `tstr_auc` (ROC AUC of the positive label; one-against-rest, unweighted mean, for three or more; 0.5 is chance),
-    `average_precision` (likewise; its share of the rows is chance) and `brier` (half the squared distance between the
-    probabilities and the label, 0 to 1, down). Numbers: `tstr_r2` (1 is perfect, 0 the mean of test, below is worse) and
-    `tstr_rmse` (in the target's unit, down). `utility_ratio` is U = (TSTR - chance) / (TRTR - chance), TRTR the same mean for
-    learners trained on train, AUC with chance 0.5 or R2 with chance 0: 1 loses nothing, 0 is useless, not clipped.
+    `average_precision` (likewise; its share of the rows is chance), `brier` (half the squared distance between the
+    probabilities and the label, 0 to 1, down), `log_loss` (minus the log of the label's probability, down; a label ruled out
+    costs 36) and `calibration_error` (Naeini et al. 2015, BINS bins of equal mass: mean distance between the probability
+    said and the share found, one-against-rest for three or more, 0 to 1, down; without a floor, for a model that knows the
+    base rate alone is calibrated; chance lifts it above 0, as the ceiling shows).
+    Numbers: `tstr_r2` (1 is perfect, 0 the mean of test, below is worse) and `tstr_rmse` (in the target's unit, down).
+    `utility_ratio` is U = (TSTR - chance) / (TRTR - chance), TRTR the same mean for learners trained on train, AUC with
+    chance 0.5 or R2 with chance 0: 1 loses nothing, 0 is useless, not clipped.
     Intervals are over test rows; they leave the generator's own randomness out (run several seeds for that).
     Known failure: one target is one question; a table can be useful for it and wrong everywhere else.
     """
@@ -62,7 +67,7 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
     yield from _mean_and_each("tstr_auc", areas, 0, 1)
 
     rankings = {learner: [Ranking(*pair) for pair in answer.one_against_rest] for learner, answer in tstr.items()}
-    n = len(tstr[LEARNERS[0]].loss)
+    n = len(tstr[LEARNERS[0]].brier)
 
     def average_precision(rows, learners=LEARNERS):
         counts = np.bincount(rows, minlength=n)
@@ -74,8 +79,10 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
     for learner in LEARNERS:
         yield Row("average_precision", average_precision(everyone, [learner]), group=learner)
 
-    losses = {learner: (float(answer.loss.mean()), answer.loss) for learner, answer in tstr.items()}
-    yield from _mean_and_each("brier", losses, 0, 1)
+    for name, highest in (("brier", 1), ("log_loss", np.inf)):
+        losses = {learner: getattr(answer, name) for learner, answer in tstr.items()}
+        yield from _mean_and_each(name, {learner: (float(loss.mean()), loss) for learner, loss in losses.items()}, 0, highest)
+    yield from _mean_and_each("calibration_error", {learner: answer.calibration() for learner, answer in tstr.items()}, 0, 1)
     ceiling = _mean([answer.auc() for answer in trtr.values()])
     yield _ratio(_mean(list(areas.values())), ceiling, chance=0.5, score="ROC AUC")
 
@@ -85,7 +92,8 @@ class _Answer:
     """What a learner's probabilities say of the test rows whose label is known."""
 
     one_against_rest: list[tuple[np.ndarray, np.ndarray]]  # for each scored label: the rows that hold it, their scores
-    loss: np.ndarray
+    brier: np.ndarray
+    log_loss: np.ndarray
 
     @classmethod
     def of(cls, trial: Trial, probability: pd.DataFrame) -> _Answer:
@@ -100,10 +108,23 @@ class _Answer:
         return cls(
             [(truth == label, probability[label].to_numpy() if label in probability else zero) for label in scored],
             ((probability.to_numpy() - hits) ** 2).sum(axis=1) / 2,
+            -np.log(np.maximum((probability.to_numpy() * hits).sum(axis=1), np.finfo(float).eps)),
         )
 
     def auc(self) -> tuple[float, np.ndarray]:
         return _mean([auc(hit, score) for hit, score in self.one_against_rest])
+
+    def calibration(self) -> tuple[float, np.ndarray]:
+        return _mean([calibration_error(hit, score) for hit, score in self.one_against_rest])
+
+
+def calibration_error(hit: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
+    """The expected calibration error over BINS bins of equal mass, rows of one score in one bin; and each row's influence."""
+    edges = np.unique(np.quantile(score, np.arange(1, BINS) / BINS, method="inverted_cdf"))
+    cell, excess = np.searchsorted(edges, score, side="left"), score - hit
+    sign = np.sign(np.bincount(cell, weights=excess))
+    moved = sign[cell] * excess
+    return float(moved.mean()), moved
 
 
 class Ranking:
