@@ -170,7 +170,7 @@ def membership(trial: Trial) -> Iterator[Row]:
 def epsilon(trial: Trial) -> Iterator[Row]:
     """The privacy budget that the generator says it has spent, with its delta and its own words in the note.
 
-    Read off the fitted generator (`Guarantee.of`), 0 or more, down; 0 would be no dependence on any row. No value where the
+    Read off the fitted generator, see Guarantee.of; 0 or more, down; 0 would be no dependence on any row. No value where the
     generator gives no formal guarantee, which is not the same as a large epsilon, and none for a table on its own.
     Known failure: a claim, not a measurement: six public PATE-GANs claimed what they did not keep (Ganev et al. 2024).
     `empirical_epsilon` can refute it, and nothing here can prove it.

@@ -216,7 +216,7 @@ def tail_mass(trial: Trial) -> Iterator[Row]:
     Over all numbers and dates together, and one row for each. 0 as heavy as real ones, below 0 tails are cut off, above 0
     too heavy; natural logarithm, half a value added to both counts. Columns without a value outside are left out.
     Interval from the rows' own counts, so that values of one row may go together. Known failure: says how much lies in the
-    tails, not where; a value ten times too far out counts like one just outside (`marginals` is blind to that too).
+    tails, not where; a value ten times too far out counts like one just outside.
     """
     hits, rows = [], []
     for name in (column.name for column in trial.schema.columns if not column.is_discrete):
