@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from workbench.conditions import MAX_DRAWS, matches, matching_rows, sample_matching
+from workbench.generators import make
 from workbench.schema import Column, InputError, Schema
 
 SCHEMA = Schema(
@@ -140,3 +141,26 @@ def test_matching_rows():
     assert matching_rows(TABLE, SCHEMA, None, 5).tolist() == [0, 1, 2, 3]
     with pytest.raises(InputError, match=r"acceptance 0\)"):
         matching_rows(TABLE, SCHEMA, {"c": "no such label"}, 5)
+
+
+def test_the_gaussian_copula_conditions_by_itself():
+    """A condition of one row in a thousand costs a few draws, and its rows are spread as rejection would spread them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=20_000)
+    y = 0.8 * x + 0.6 * rng.normal(size=20_000)
+    kinds = {"x": "numeric", "y": "numeric", "n": "integer", "rare": "boolean", "gap": "numeric"}
+    schema = Schema(tuple(Column(name, kind) for name, kind in kinds.items()))
+    gap = np.where(rng.random(20_000) < 0.01, np.nan, y)
+    table = schema.cast(pd.DataFrame({"x": x, "y": y, "n": np.floor(2 * x), "rare": x > 3.0, "gap": gap}))
+    generator = make("gaussian-copula").fit(table, schema, np.random.default_rng(1))
+    draws = []
+    plain = generator._draw
+    generator._draw = lambda n, rng, asked: draws.append(n) or plain(n, rng, asked)
+    for where, share in (({"x": (3.0, 9.0)}, 0.9), ({"rare": True}, 0.5), ({"n": 7}, 0.5), ({"gap": None}, 0.9)):
+        draws.clear()
+        made = generator.sample(500, np.random.default_rng(2), where=where)
+        assert len(made) == 500 and matches(made, schema, where).all()
+        assert sum(draws) < 500 / share + 1000, where
+    made = generator.sample(20_000, np.random.default_rng(2), where={"x": (1.0, 1.1)})
+    assert made["y"].mean() == pytest.approx(0.8 * 1.05, abs=0.03) and made["y"].std() == pytest.approx(0.6, abs=0.03)
+    assert made["x"].mean() == pytest.approx(1.048, abs=0.01)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from workbench.conditions import matches
 from workbench.encode import Marginal, from_float, to_float
 from workbench.schema import KINDS, Column, Schema
 
@@ -42,6 +43,18 @@ class Margins:
         width = np.maximum(high - low, 1e-12)
         density = lambda p: np.exp(-(ndtri(p) ** 2) / 2) / np.sqrt(2 * np.pi)  # noqa: E731
         return ((density(low) - density(high)) / width).where((high > low) | high.isna(), 0.0)
+
+    def asked(self, where: Mapping) -> tuple[str, float, float] | None:
+        """The variable and the interval of the rarest condition; None without conditions, or where train never meets one."""
+        found = []
+        for name, wanted in where.items():
+            self.schema[name]  # raises InputError for an unknown name
+            if pd.api.types.is_scalar(wanted) and pd.isna(wanted):
+                found.append((f"{name} is missing", self.columns[name].present, 1.0))
+            else:
+                found.append((name, *self.columns[name].interval_of(wanted, self.schema)))
+        rarest = min(found, key=lambda one: one[2] - one[1], default=None)
+        return rarest if rarest and rarest[1] < rarest[2] else None
 
     def table(self, levels: Mapping[str, np.ndarray], n: int) -> pd.DataFrame:
         """n rows at the levels in (0, 1) of the variables that vary; the others have one value, whatever the level."""
@@ -86,6 +99,19 @@ class Margin:
             low, high = (np.searchsorted(self.numbers.values, numbers, side=side) / n for side in ("left", "right"))
         missing = values.isna()
         return np.where(missing, np.nan, low), np.where(missing, np.nan, high)
+
+    def interval_of(self, wanted, schema: Schema) -> tuple[float, float]:
+        """The ends of the interval of all train values that meet a condition; (0, 0) where none does."""
+        name, numbers = self.column.name, not self.column.is_discrete
+        values = from_float(self.numbers.values, self.column) if numbers else pd.Series(self.labels, dtype=object)
+        values = values.astype(KINDS[self.column.kind])
+        met = np.flatnonzero(matches(pd.DataFrame({name: values}), schema, {name: wanted}))
+        if not len(met):
+            return 0.0, 0.0
+        if numbers:  # quantiles between two values are drawn too: one step wider on either side
+            return max(met[0] - 1, 0) / len(values), min(met[-1] + 2, len(values)) / len(values)
+        starts = np.append(0.0, self.ends)
+        return starts[met[0]], starts[met[-1] + 1]
 
     def values(self, level: np.ndarray, missing_level: np.ndarray) -> pd.Series:
         """Values at the levels, shape (rows,), in (0, 1); missing where missing_level is beyond the share of present ones."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from workbench.conditions import sample_matching
 from workbench.generators._margins import Margins
@@ -42,10 +42,18 @@ class GaussianCopula:
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
+        """The rarest condition is met by the conditional normal distribution; rejection then makes all of `where` exact."""
+        asked = self._margins.asked(where or {})
+        return sample_matching(lambda size, rng: self._draw(size, rng, asked), n, rng, self._schema, where)
 
-    def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+    def _draw(self, n: int, rng: np.random.Generator, asked: tuple[str, float, float] | None) -> pd.DataFrame:
         normal = rng.standard_normal((n, len(self._root))) @ self._root.T
+        if asked and asked[0] in self.correlation:
+            name, low, high = asked
+            given = self.correlation.columns.get_loc(name)
+            # Moving the variable to its interval moves the others by their regression on it: the conditional normal.
+            wanted = ndtri(np.clip(low + rng.random(n) * (high - low), 1e-9, 1 - 1e-9))
+            normal += np.outer(wanted - normal[:, given], self.correlation[name])
         uniform = dict(zip(self.correlation.columns, ndtr(normal).T, strict=True))
         return self._margins.table(uniform, n)
 

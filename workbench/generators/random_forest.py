@@ -54,14 +54,20 @@ class AdversarialForest:
         # Places among the train values: trees only compare, and places fit the float32 they read.
         real = np.column_stack([margins[name].codes(table[name]) for name in schema.names]).astype(np.float32)
         synthetic = np.column_stack([rng.permutation(column) for column in real.T])
-        for _ in range(self.max_rounds):
+        for _ in range(self.max_rounds + 1):  # each forest judges the rows drawn from the leaves of the one before
             forest = self._tell_apart(real, synthetic, rng)
             self.accuracy.append(float(forest.oob_score_))
-            self._leaves = _Leaves([tree.tree_ for tree in forest.estimators_], real, self.min_node_size)
-            if self.accuracy[-1] <= 0.5 + self.delta or self.accuracy[-1] >= min(self.accuracy[:-1], default=1):
+            if len(self.accuracy) > 1:
+                if self.accuracy[-1] >= min(self.accuracy[:-1]):
+                    break
+                self._leaves = leaves
+            leaves = _Leaves([tree.tree_ for tree in forest.estimators_], real, self.min_node_size)
+            if len(self.accuracy) == 1:
+                self._leaves = leaves
+            if self.accuracy[-1] <= 0.5 + self.delta:
                 break
-            leaves = self._leaves.draw(len(real), rng)
-            synthetic = np.column_stack([column[self._leaves.rows(leaves, rng)] for column in real.T])
+            drawn = leaves.draw(len(real), rng)
+            synthetic = np.column_stack([column[leaves.rows(drawn, rng)] for column in real.T])
         self._leaves.sort([j for j, column in enumerate(schema.columns) if not column.is_discrete])
         return self
 
