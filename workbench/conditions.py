@@ -63,7 +63,7 @@ def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
     for name, wanted in where.items():
         column, values = schema[name], table[name]
         if isinstance(wanted, (list, tuple)):
-            low, high = _range(column, wanted)
+            low, high = span(column, wanted)
             numbers = to_float(values)
             keep &= (numbers >= low) & (numbers <= high)
         elif pd.api.types.is_scalar(wanted) and pd.isna(wanted):
@@ -73,6 +73,11 @@ def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
         else:
             keep &= to_float(values) == _point(column, wanted)
     return keep
+
+
+def span(column: Column, wanted) -> tuple[float, float]:
+    """Both ends of a range, or a single value twice, on a column of numbers or dates (in seconds)."""
+    return _range(column, wanted) if isinstance(wanted, (list, tuple)) else (_point(column, wanted),) * 2
 
 
 def _range(column: Column, wanted: list | tuple) -> tuple[float, float]:

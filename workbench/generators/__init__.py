@@ -11,6 +11,7 @@ The same two random generators give the same table, byte for byte, on the same m
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
@@ -51,6 +52,29 @@ class Entry:
         module, _, name = self.where.rpartition(":")
         return getattr(_import_file(module) if module.endswith(".py") else import_module(module), name)
 
+    def supports(self) -> list[str]:
+        """What its source says it can do, read without importing it: "conditions" where it meets (some) conditions itself
+        rather than by rejection only, and "seconds" and "epsilon" where these are hyper-parameters.
+        """
+        module, _, name = self.where.rpartition(":")
+        path = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
+        classes = {node.name: node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
+        members, bases = {}, [name]
+        while bases:
+            node = classes.get(bases.pop(0))
+            for item in node.body if node else []:
+                members.setdefault(getattr(item, "name", getattr(getattr(item, "target", None), "id", "")), item)
+            bases += [base.id for base in node.bases if isinstance(base, ast.Name)] if node else []
+        # A method that hands `where` on to rejection, or to the generator inside it, and reads it nowhere else has no more.
+        nodes = list(ast.walk(members["sample"]))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        passed = [
+            call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) in ("sample_matching", "sample")
+        ]
+        handed = [value for call in passed for value in (*call.args, *(keyword.value for keyword in call.keywords))]
+        read = any(isinstance(node, ast.Name) and node.id == "where" and node not in handed for node in nodes)
+        return ["conditions"] * read + [field for field in ("seconds", "epsilon") if field in members]
+
 
 GENERATORS: dict[str, Entry] = {
     "independent": Entry("workbench.generators.independent:Independent", "statistical", "Independent marginals", "baseline"),
@@ -79,12 +103,19 @@ GENERATORS: dict[str, Entry] = {
     "ctgan": Entry(
         "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
     ),
+    "diffusion": Entry(
+        "workbench.generators.diffusion:Diffusion",
+        "diffusion",
+        "Diffusion of numbers and labels",
+        "Kotelnikov et al. 2023 (TabDDPM); Shi et al. 2025 (TabDiff)",
+    ),
     "autoregressive": Entry(
         "workbench.generators.autoregressive:AutoregressiveTransformer",
         "autoregressive",
         "Autoregressive transformer over columns",
         "Castellon et al. 2023, arXiv:2307.10430",
     ),
+    "llm": Entry("workbench.generators.llm:LLM", "language model", "Prompted language model", "Seedat et al. 2024"),
     "reweighed": Entry(
         "workbench.generators.mitigated:Reweighed", "mitigation", "Reweighed, then CART", "Kamiran and Calders 2012"
     ),

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def keep_constraints(generator: Generator) -> Generator:
-    """The same generator; its own three methods are called on the rewritten table where the schema declares constraints."""
+    """The same generator; its own three methods are called on the rewritten table where the schema declares constraints.
+
+    A generator that meets constraints by itself says so with a class attribute `keeps_constraints`.
+    """
+    if getattr(generator, "keeps_constraints", False):
+        return generator
     kept = _Constrained(generator)
     generator.supports, generator.fit, generator.sample = kept.supports, kept.fit, kept.sample
     return generator
