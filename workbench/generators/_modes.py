@@ -146,28 +146,36 @@ class TableModes:
     the rarest labels of a column share a code and are drawn by their shares.
     """
 
-    def __init__(self, table: pd.DataFrame, schema: Schema, components: int, min_weight: float, max_levels: int):
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        schema: Schema,
+        components: int,
+        min_weight: float,
+        max_levels: int,
+        number: type = NumberModes,
+    ):
         self.schema = schema
         self.labels = [column.name for column in schema.columns if column.is_discrete]
         self._codes = Codes(table, Schema(tuple(map(schema.__getitem__, self.labels))), max_levels=max_levels)
         self._used = [np.unique(self._codes.encode_column(table[name])) for name in self.labels]
-        self._levels = {name: table[name].drop_duplicates() for name in self.labels}
-        self._numbers = {
-            column.name: NumberModes(to_float(table[column.name]), components, min_weight)
+        self.levels = {name: table[name].drop_duplicates() for name in self.labels}
+        self.numbers = {
+            column.name: number(to_float(table[column.name]), components, min_weight)
             for column in schema.columns
             if not column.is_discrete
         }
         used = dict(zip(self.labels, map(len, self._used), strict=True))
-        self.sizes = [used[name] if name in used else self._numbers[name].size for name in schema.names]
+        self.sizes = [used[name] if name in used else self.numbers[name].size for name in schema.names]
 
     def encode(self, table: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Offsets, float32, and codes, int64."""
         codes = np.empty((len(table), len(self.sizes)), dtype=np.int64)
-        offsets = np.empty((len(table), len(self._numbers)), dtype=np.float32)
+        offsets = np.empty((len(table), len(self.numbers)), dtype=np.float32)
         for j, name in enumerate(self.schema.names):
-            if name in self._numbers:
-                i = list(self._numbers).index(name)
-                offsets[:, i], codes[:, j] = self._numbers[name].encode(to_float(table[name]), rng)
+            if name in self.numbers:
+                i = list(self.numbers).index(name)
+                offsets[:, i], codes[:, j] = self.numbers[name].encode(to_float(table[name]), rng)
             else:
                 codes[:, j] = self.label_codes(table[name])
         return offsets, codes
@@ -178,7 +186,7 @@ class TableModes:
 
     def asked(self, where: Mapping) -> list[pd.Series]:
         """The values that conditions on label columns name, one row each; none for a label the fitted table lacks."""
-        levels = [self._levels[name] for name in where if name in self._levels]
+        levels = [self.levels[name] for name in where if name in self.levels]
         found = [level[matches(level.to_frame(), self.schema, {level.name: where[level.name]})] for level in levels]
         return [value for value in found if len(value)]
 
@@ -194,6 +202,6 @@ class TableModes:
         for value in asked:
             shared = codes[:, position[value.name]] == self.label_codes(value)
             columns[value.name] = columns[value.name].mask(shared, value.iloc[0])
-        for i, (name, modes) in enumerate(self._numbers.items()):
+        for i, (name, modes) in enumerate(self.numbers.items()):
             columns[name] = from_float(modes.decode(offsets[:, i], codes[:, position[name]]), self.schema[name])
         return pd.DataFrame(columns, columns=self.schema.names)
