@@ -45,19 +45,19 @@ def cells_of(piece, row):
 
 def test_what_mitigation_buys_by_hand():
     made = batch({
-        ("d", "cart"): {"bias_amp": [0.10, 0.12, -0.11], "utility_ratio": [0.95, 0.96, 0.94]},
+        ("d", "cart"): {"bias_amp": [0.10, 0.12, 0.10], "utility_ratio": [0.95, 0.96, 0.94]},
         ("d", "reweighed"): {"bias_amp": [0.01, -0.02, 0.0], "utility_ratio": [0.90, 0.93, 0.86]},
-        ("d", "per-group"): {"bias_amp": [0.10, 0.13, -0.10], "utility_ratio": [0.95, 0.95, 0.95]},
+        ("d", "per-group"): {"bias_amp": [0.10, 0.13, 0.09], "utility_ratio": [0.95, 0.95, 0.95]},
     })  # fmt: skip
     piece = comparison.mitigation(made)
-    gained = cells_of(piece, "gained<small>reweighed over cart")
-    assert gained[0].startswith("+0.100") and gained[0].endswith("better")  # 0.09, 0.10 and 0.11 nearer to zero
+    gained = cells_of(piece, "change<small>reweighed against cart")
+    assert gained[0].startswith("−0.110") and gained[0].endswith("lower")  # by 0.09, 0.14 and 0.10, signs kept
     d = np.array([-0.05, -0.03, -0.08])
     half = t.ppf(0.975, 2) * d.std(ddof=1) / np.sqrt(3)
     assert gained[1] == f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)} no clear difference"
     told = Page(piece).text
-    assert "reweighed over cart: better on Bias amplification (0.100); no clear difference on 1 metric" in told
-    assert "per-group over cart: no clear difference on 2 metrics" in told
+    assert "reweighed against cart: lower on Bias amplification (−0.110); no clear difference on 1 metric" in told
+    assert "per-group against cart: no clear difference on 2 metrics" in told
     assert str(piece).count('<th scope="row">cart</th>') == 1, "the inner generator has one line"
 
 
@@ -65,7 +65,7 @@ def test_a_mitigation_without_its_inner_generator_says_so():
     values = {("d", label): {"bias_amp": [0.1, 0.2]} for label in ("ctgan", "reweighed")}
     assert "is built on cart, which is not shown here" in Page(comparison.mitigation(batch(values))).text
     inner = batch(values, params='{"inner":"ctgan"}')
-    assert "reweighed over ctgan" in Page(comparison.mitigation(inner)).text
+    assert "reweighed against ctgan" in Page(comparison.mitigation(inner)).text
     assert "add reweighed or per-group" in comparison.mitigation(batch({("d", "cart"): {"bias_amp": [0.1]}}))
 
 

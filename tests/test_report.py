@@ -284,10 +284,11 @@ def test_interval_covers_the_truth():
 
 
 def test_splits_are_the_units_and_draws_are_averaged_within_a_seed():
-    rows = pd.concat([one_metric([value] * 2, 0.05).assign(split=split, seed=seed, draw=[0, 1], value=[value - 0.01, value + 0.01])
-                      for (split, seed), value in {(0, 0): 0.6, (0, 1): 0.8, (1, 0): 0.9, (1, 1): 0.9, (2, 0): 0.8}.items()])  # fmt: skip
+    values = {(0, 0): 0.6, (0, 1): 0.8, (1, 0): 0.9, (1, 1): 0.9, (2, 0): 0.8}
+    parts = [one_metric([value - 0.01, value + 0.01], 0.05).assign(split=split, seed=seed, draw=[0, 1])
+             for (split, seed), value in values.items()]  # fmt: skip
+    rows, splits = pd.concat(parts), [0.7, 0.9, 0.8]
     row = summary.aggregate(rows).iloc[0]
-    splits = [0.7, 0.9, 0.8]
     half = summary.half_width((0.1 / 3.92) ** 2, np.var(splits, ddof=1), 3)
     assert row["seeds"] == 3 and row["mean"] == pytest.approx(0.8)
     assert [row["low"], row["high"]] == pytest.approx([0.8 - half, 0.8 + half])

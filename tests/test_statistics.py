@@ -15,6 +15,7 @@ from workbench.statistics import (
     compare,
     corrected_interval,
     holm,
+    per_cell,
     power,
     variance_components,
 )
@@ -172,6 +173,15 @@ def test_across_finds_the_better_method_in_either_direction():
     assert len(within) == 2 * 12 and (within["units"] == 3).all() and (within["low"] <= within["difference"]).all()
     assert tables["components"]["seed"].mean() == pytest.approx(1e-4, rel=0.5)
     assert set(tables["scores"]["cells"]) == {6} and not tables["scores"]["failed"].any()
+
+
+def test_readings_on_both_sides_of_zero_cancel():
+    about = {"metric": "bias_amp", "dataset": "d", "column": "", "group": "", "floor": -0.3, "note": ""}
+    values = {("noisy", 0): 0.2, ("noisy", 1): -0.1, ("low", 0): -0.1, ("low", 1): -0.2}
+    rows = [about | {"label": label, "seed": seed, "value": value} for (label, seed), value in values.items()]
+    scores = per_cell(pd.DataFrame(rows)).groupby("label")["score"]
+    assert scores.mean().to_dict() == pytest.approx({"noisy": -0.05, "low": -0.15})
+    assert per_cell(pd.DataFrame(rows))["floor"].tolist() == [-0.3] * 4
 
 
 def test_failures_count_at_the_floor_and_are_left_out():

@@ -44,7 +44,7 @@ PAIRS = 60  # listed for one metric, the smallest p first
 
 
 def mitigation(batch: Batch) -> Piece:
-    """Each generator that mitigates bias beside the one it is built on: bias, utility and fidelity, and what was gained."""
+    """Each generator that mitigates bias beside the one it is built on: bias, utility and fidelity, and what has changed."""
     out = Markup("")
     for part in batch.each():
         metrics = [m for m in BOUGHT if part.heads.loc[part.heads["metric"] == m, "mean"].notna().any()]
@@ -55,17 +55,19 @@ def mitigation(batch: Batch) -> Piece:
                 said += Markup("<li><strong>{}</strong> is built on {}, which is not shown here.</li>").format(label, inner)
                 continue
             rows = statistics.per_cell(_with_failures(batch, part.name, [label, inner]))
+            rows["score"] = rows["value"].where(rows["metric"].map(_signed), rows["score"])
             gains = {metric: _gain(rows[rows["metric"] == metric], label, inner, _sizes(batch)) for metric in metrics}
             for one in (inner, label):
                 if one not in shown:
                     cells = (scored(keyed.get((one, m)), False, part.labels[one], notes) for m in metrics)
                     lines.append((named(one, part.labels[one]), *cells))
                     shown.add(one)
-            lines.append((Markup("gained<small>{} over {}</small>").format(label, inner), *map(_told, gains.values())))
-            said += Markup("<li><strong>{}</strong> over {}: {}.</li>").format(label, inner, _sentence(gains))
+            cells = (_told(gain, _signed(metric)) for metric, gain in gains.items())
+            lines.append((Markup("change<small>{} against {}</small>").format(label, inner), *cells))
+            said += Markup("<li><strong>{}</strong> against {}: {}.</li>").format(label, inner, _sentence(gains))
         if said:
             header = ["Generator", *(Markup("{}<small>{}</small>").format(titled(m), direction(m)) for m in metrics)]
-            caption = f"What mitigation buys on {part.name}; gained is above 0 where it is better, paired by split and seed"
+            caption = f"What mitigation buys on {part.name}: changes are paired by split and seed, with 95% intervals"
             out += part.title + Markup("<ul>{}</ul>").format(said) + html_table(header, lines, caption, "scores")
             out += footnotes(notes)
     return Piece(out or Markup('<p class="note">No generator of this report mitigates bias; add reweighed or per-group.</p>'))
@@ -89,29 +91,35 @@ def _gain(rows: pd.DataFrame, label: str, inner: str, sizes: dict) -> dict | Non
     return None
 
 
-def _told(gain: dict | None) -> Markup:
+def _signed(metric: str) -> bool:
+    """Whether readings lie on both sides of zero: less of them is another direction, and better only for some purposes."""
+    return metric in METRICS and METRICS[metric].direction == "zero"
+
+
+def _told(gain: dict | None, signed: bool = False) -> Markup:
     if gain is None or not np.isfinite(gain["difference"]):
         return Markup('<span class="none">not measured</span>')
     out = Markup("{}{}").format("+" if gain["difference"] > 0 else "", number(gain["difference"]))
     if np.isfinite(gain["low"]):
         out += Markup("<small>{} to {}</small>").format(number(gain["low"]), number(gain["high"]))
-    return out + Markup("<small>{}</small>").format(_word(gain))
+    return out + Markup("<small>{}</small>").format(_word(gain, signed))
 
 
-def _word(gain: dict) -> str:
+def _word(gain: dict, signed: bool) -> str:
     if not np.isfinite(gain["low"]):
         return "no interval"
-    return "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "no clear difference"
+    above, below = ("higher", "lower") if signed else ("better", "worse")
+    return above if gain["low"] > 0 else below if gain["high"] < 0 else "no clear difference"
 
 
 def _sentence(gains: dict[str, dict | None]) -> str:
-    """Which metrics are clearly better, which clearly worse, and how many neither."""
+    """Which metrics have clearly changed, and how many have not."""
     found: dict[str, list[str]] = {}
     for metric, gain in gains.items():
         if gain is not None and np.isfinite(gain["difference"]):
-            found.setdefault(_word(gain), []).append(f"{titled(metric)} ({number(gain['difference'])})")
-    told = [f"{word} on {listed(names)}" for word, names in found.items() if word in ("better", "worse")]
-    told += [f"{word} on {plural(len(n), 'metric')}" for word, n in found.items() if word not in ("better", "worse")]
+            word = _word(gain, _signed(metric))
+            found.setdefault(word, []).append(f"{titled(metric)} ({number(gain['difference'])})")
+    told = [f"{word} on {listed(n) if not word.startswith('no') else plural(len(n), 'metric')}" for word, n in found.items()]
     return "; ".join(told) or "nothing measured on both"
 
 

@@ -65,9 +65,11 @@ def across(
 
 
 def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each cell and metric: score (more is better; missing where the cell failed) and floor, controls left out.
+    """One row for each cell and metric: value, score (more is better) and floor; missing where the cell failed; no controls.
 
-    A metric is represented as in `summary.headlines`: by its row about the whole table, otherwise by its worst one.
+    A metric is represented as in `summary.headlines`: by its row about the whole table, otherwise by its worst one. Where
+    zero is best the score is minus the distance of a label's mean from zero: readings on both sides of it cancel, noise does
+    not count as bias.
     """
     rows = rows[~rows["label"].map(is_control)].fillna({"column": "", "group": ""})
     factors = [name for name in FACTORS if name in rows]
@@ -79,11 +81,15 @@ def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
             continue
         rank = (part["column"] != "").astype(int) + 2 * (part["group"] != "").astype(int)
         part = part[rank == rank.groupby(part["dataset"]).transform("min")]
-        turned = {name: -badness(part[name], METRICS[metric].direction) for name in ("value", "floor")}
-        best = part[cell].assign(score=turned["value"], floor=turned["floor"]).groupby(cell, sort=False).min().reset_index()
+        direction = METRICS[metric].direction
+        turned = {name: -badness(part[name], direction) for name in ("value", "floor")}
+        best = part[[*cell, "value"]].assign(score=turned["value"], floor=turned["floor"])
+        best = best.sort_values("score", kind="stable").drop_duplicates(cell).sort_index()
+        if direction == "zero":
+            best["score"] = -best["value"] * np.sign(best.groupby(["dataset", "label"])["value"].transform("mean"))
         of_metric = every[every["dataset"].isin(best["dataset"])].merge(best, how="left", on=cell)
         parts.append(of_metric.assign(metric=metric))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*cell, "score", "floor", "metric"])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*cell, "value", "score", "floor", "metric"])
 
 
 def _scores(cells: pd.DataFrame, handling: str) -> pd.DataFrame:
