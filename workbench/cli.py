@@ -35,7 +35,8 @@ def _list(options) -> None:
     if options.json:
         print(json.dumps(entries, indent=1, ensure_ascii=False))
         return
-    lines = [list(entries[0]), *([str(value) for value in entry.values()] for entry in entries)]
+    text = lambda value: ", ".join(value) if isinstance(value, list) else str(value)  # noqa: E731
+    lines = [list(entries[0]), *([text(value) for value in entry.values()] for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -45,7 +46,13 @@ def _generators() -> list[dict]:
     from workbench.generators import GENERATORS
 
     return [
-        {"name": name, "family": entry.family, "title": entry.title, "source": entry.source}
+        {
+            "name": name,
+            "family": entry.family,
+            "title": entry.title,
+            "source": entry.source,
+            "supports": entry.supports(),
+        }
         for name, entry in GENERATORS.items()
     ]
 
@@ -231,6 +238,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster to run the cells on")
 
     sub = command("list", _list, "List what can be named in a grid.")
+    sub.epilog = (
+        "A generator supports seconds (a budget), epsilon (differential privacy), or conditions: it meets some where={...} by "
+        "itself. All others meet conditions by rejection, and all keep declared constraints."
+    )
     sub.add_argument("what", choices=["generators", "datasets", "metrics"])
     sub.add_argument("--json", action="store_true", help="as JSON")
 
