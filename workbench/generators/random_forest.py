@@ -4,8 +4,9 @@ Watson, Blesch, Kapar and Wright (2023), "Adversarial random forests for density
 Round by round the synthetic rows are drawn from the leaves of the forest before, each column on its own; once the forest
 can no longer tell them from real rows, a mixture of leaves with independent columns describes the table.
 A tree cuts labels along one order of their levels (that of the table's main axis), so nominal labels need more cuts.
-Differs from the paper: numbers follow the interpolated quantiles of their leaf instead of a truncated normal, which keeps
-spikes, grids and bounds, and a missing value is a value like any other.
+Differs from the paper: the leaves of the round before the last are kept (whose rows have been put to the test), numbers follow
+the interpolated quantiles of their leaf instead of a truncated normal, which keeps spikes, grids and bounds, and a missing
+value is a value like any other.
 """
 
 from __future__ import annotations
@@ -27,17 +28,21 @@ from workbench.schema import Schema
 
 @dataclass
 class AdversarialForest:
-    """Adversarial random forest (Watson et al. 2023). After fit, `accuracy` holds each round's out-of-bag accuracy."""
+    """Adversarial random forest (Watson et al. 2023).
+
+    After fit, `accuracy` holds the out-of-bag accuracies: first against rows with independent columns, then against the rows
+    of each round's leaves.
+    """
 
     trees: int = 30
     """Trees of each round's forest."""
-    min_node_size: int = 5
+    min_node_size: int = 10
     """Fewest real rows in a leaf: smaller fits closer, and copies more."""
     delta: float = 0.0
-    """Rounds end once the out-of-bag accuracy is at most 0.5 + delta, or no better than in the round before."""
+    """Rounds end once real rows are told from synthetic ones with an accuracy of at most 0.5 + delta, or no less often."""
     max_rounds: int = 10
-    """Most rounds."""
-    smoothing: float = 0.0
+    """Most rounds; the leaves are kept whose rows were the hardest to tell from real ones."""
+    smoothing: float = 1.0
     """Rows of the whole table added to every leaf where labels are drawn (Laplace smoothing)."""
 
     def __post_init__(self):
@@ -54,33 +59,29 @@ class AdversarialForest:
         # Places among the train values: trees only compare, and places fit the float32 they read.
         real = np.column_stack([margins[name].codes(table[name]) for name in schema.names]).astype(np.float32)
         synthetic = np.column_stack([rng.permutation(column) for column in real.T])
-        for _ in range(self.max_rounds + 1):  # each forest judges the rows drawn from the leaves of the one before
-            forest = self._tell_apart(real, synthetic, rng)
-            self.accuracy.append(float(forest.oob_score_))
-            if len(self.accuracy) > 1:
-                if self.accuracy[-1] >= min(self.accuracy[:-1]):
-                    break
-                self._leaves = leaves
-            leaves = _Leaves([tree.tree_ for tree in forest.estimators_], real, self.min_node_size)
-            if len(self.accuracy) == 1:
-                self._leaves = leaves
-            if self.accuracy[-1] <= 0.5 + self.delta:
-                break
+        leaves = self._leaves = self._tell_apart(real, synthetic, rng)
+        while self.accuracy[-1] > 0.5 + self.delta and len(self.accuracy) <= self.max_rounds:
             drawn = leaves.draw(len(real), rng)
             synthetic = np.column_stack([column[leaves.rows(drawn, rng)] for column in real.T])
+            following = self._tell_apart(real, synthetic, rng)
+            if self.accuracy[-1] >= min(self.accuracy[:-1]):
+                break  # the rows of these leaves are no harder to tell apart than those of the leaves before
+            self._leaves, leaves = leaves, following
         self._leaves.sort([j for j, column in enumerate(schema.columns) if not column.is_discrete])
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
-    def _tell_apart(self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> RandomForestClassifier:
-        forest = RandomForestClassifier(
-            self.trees, min_samples_leaf=self.min_node_size, oob_score=True, random_state=int(rng.integers(2**31))
-        )
+    def _tell_apart(self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> _Leaves:
+        """The leaves of a forest that learns which rows are real; its accuracy says how good the synthetic ones are."""
+        seed = int(rng.integers(2**31))
+        forest = RandomForestClassifier(self.trees, min_samples_leaf=self.min_node_size, oob_score=True, random_state=seed)
         with warnings.catch_warnings():  # few rows or few trees leave some rows in every bag
             warnings.simplefilter("ignore", UserWarning)
-            return forest.fit(np.vstack([real, synthetic]), np.repeat([1, 0], [len(real), len(synthetic)]))
+            forest.fit(np.vstack([real, synthetic]), np.repeat([1, 0], [len(real), len(synthetic)]))
+        self.accuracy.append(float(forest.oob_score_))
+        return _Leaves([tree.tree_ for tree in forest.estimators_], real, self.min_node_size)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         leaves = self._leaves.draw(n, rng)
