@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,35 +21,39 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import llguidance
 import llguidance.numpy
 import numpy as np
-import torch
 
 
 class RandomBytes:
-    """A recurrent language model over bytes, with random weights: small enough for a thousand tokens a second on one core."""
+    """A recurrent language model over bytes (Elman 1990) with random weights, small enough for thousands of bytes a second."""
 
     def __init__(self, seed: int = 0, width: int = 64):
-        torch.manual_seed(seed)
+        draw = np.random.default_rng(seed)
         self.tokens = llguidance.LLTokenizer("byte")
-        self.embed = torch.nn.Embedding(self.tokens.vocab_size, width)
-        self.recur = torch.nn.GRU(width, width, batch_first=True)
-        self.head = torch.nn.Linear(width, self.tokens.vocab_size)
+        self.embed = draw.normal(size=(self.tokens.vocab_size, width))
+        self.recur = draw.normal(size=(width, width)) / np.sqrt(width)
+        self.head = draw.normal(size=(self.tokens.vocab_size, width)) / np.sqrt(width)
 
     def encode(self, messages: list[dict]) -> list[int]:
         return list(as_text(messages).encode())
 
     def read(self, tokens: list[int], state=None) -> tuple[np.ndarray, object]:
-        """Logits of the token after these, float64, shape (vocabulary,), and the state that they leave."""
-        hidden, state = self.recur(self.embed(torch.tensor([tokens])), state)
-        return self.head(hidden[0, -1]).numpy().astype(float), state
+        """Logits of the token after these, shape (vocabulary,), and the state that they leave."""
+        state = np.zeros(len(self.recur)) if state is None else state
+        for token in tokens:
+            state = np.tanh(self.embed[token] + self.recur @ state)
+        return self.head @ state, state
 
 
 class Checkpoint:
     """A causal language model of a folder, read by transformers; on CUDA where there is one."""
 
     def __init__(self, folder: str):
+        import torch
         from llguidance.hf import from_tokenizer
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        torch.set_num_threads(1)
+        self.torch = torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = AutoModelForCausalLM.from_pretrained(folder).to(self.device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -62,8 +65,9 @@ class Checkpoint:
         return self.tokenizer.encode(as_text(messages))
 
     def read(self, tokens: list[int], state=None) -> tuple[np.ndarray, object]:
-        made = self.model(torch.tensor([tokens], device=self.device), past_key_values=state, use_cache=True)
-        return made.logits[0, -1].float().cpu().numpy().astype(float), made.past_key_values
+        with self.torch.inference_mode():
+            made = self.model(self.torch.tensor([tokens], device=self.device), past_key_values=state, use_cache=True)
+        return made.logits[0, -1].double().cpu().numpy(), made.past_key_values
 
 
 def as_text(messages: list[dict]) -> str:
@@ -76,6 +80,7 @@ def complete(
     """Tokens drawn from the model, only such as the schema allows, and why they end: "stop" or "length"."""
     draw = np.random.default_rng(seed)
     matcher, mask = None, llguidance.numpy.allocate_token_bitmask(1, engine.tokens.vocab_size)
+    allowed = np.arange(engine.tokens.vocab_size)
     if schema is not None:
         grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_flexible": False})
         matcher = llguidance.LLMatcher(engine.tokens, grammar)
@@ -88,16 +93,16 @@ def complete(
         if not chosen:
             if matcher:
                 llguidance.numpy.fill_next_token_bitmask(matcher, mask)
-                llguidance.numpy.apply_token_bitmask_inplace(logits[None], mask)
-            weight = np.exp((logits - logits.max()) / max(temperature, 1e-3))
-            chosen = [int(draw.choice(len(weight), p=weight / weight.sum()))]
+                allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")[: len(logits)])
+            weight = np.cumsum(np.exp((logits[allowed] - logits[allowed].max()) / max(temperature, 1e-3)))
+            chosen = [int(allowed[np.searchsorted(weight, draw.random() * weight[-1], side="right")])]
         if chosen[0] == engine.tokens.eos_token:
             return made, "stop"
         made += chosen
         if matcher and (not matcher.consume_tokens(chosen) or matcher.is_stopped()):
             return made, "stop"
         logits, state = engine.read(chosen, state)
-    return made, "length"
+    return made[:limit], "length"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -130,6 +135,13 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(3600)
         self.answer(body, fault)
 
+    def do_PUT(self):
+        """Other options while the server runs, such as {"fault": "error", "on": [1]}; requests are counted from here on."""
+        with self.server.lock:
+            vars(self.server.options).update(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.server.requests = 0
+        self.reply(200, {})
+
     def answer(self, body: dict, fault: str | None) -> None:
         engine, options = self.server.engine, self.server.options
         prompt = engine.encode(body["messages"])
@@ -143,8 +155,7 @@ class Handler(BaseHTTPRequestHandler):
             schema, limit = None, min(limit, 300)
         try:
             seed, temperature = body.get("seed") or 0, body.get("temperature", 1.0)
-            with torch.inference_mode():
-                made, end = complete(engine, prompt, schema, seed, temperature, limit)
+            made, end = complete(engine, prompt, schema, seed, temperature, limit)
         except ValueError as error:
             return self.refuse(400, f"Invalid schema for response_format: {error}", "invalid_json_schema")
         text = engine.tokens.decode_bytes(made).decode(errors="replace")
@@ -190,7 +201,6 @@ def main() -> None:
     parser.add_argument("--on", type=int, nargs="*", default=[], help="numbers of the requests that fail; all by default")
     parser.add_argument("--lifetime", type=float, help="seconds after which the server ends by itself")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     server.options, server.lock, server.requests = options, threading.Lock(), 0
     server.engine = Checkpoint(options.checkpoint) if options.checkpoint else RandomBytes(options.seed)
@@ -199,7 +209,6 @@ def main() -> None:
         ending.daemon = True
         ending.start()
     print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
-    sys.stdout.flush()
     server.serve_forever()
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -57,13 +58,17 @@ class Chat:
 
         body = dict(request)
         model, messages = body.pop("model"), body.pop("messages")
-        try:
-            reply = self._client.chat.completions.create(model=model, messages=messages, extra_body=body)
-            choice, usage = reply.choices[0], reply.usage
-        except openai.APIError as error:
-            raise self._failure(error, model) from None
-        except (ValueError, AttributeError, IndexError, TypeError):
-            raise ModelError(f"the reply of {self.address} is no chat completion in JSON.") from None
+        for attempt in range(1 + self.patience):
+            try:
+                reply = self._client.chat.completions.create(model=model, messages=messages, extra_body=body)
+                choice, usage = reply.choices[0], reply.usage
+                break
+            except openai.APIError as error:
+                raise self._failure(error, model) from None
+            except (ValueError, AttributeError, IndexError, TypeError):  # a body that is broken, or something else's
+                time.sleep(min(0.5 * 2**attempt, 8))
+        else:
+            raise ModelError(f"the reply of {self.address} is no chat completion in JSON, {1 + self.patience} times.")
         if choice.message.refusal or choice.finish_reason == "content_filter":
             said = self._hidden(choice.message.refusal or "content filter")
             raise ModelError(f"the model refused ({said}); change the description or the examples.")

@@ -47,6 +47,10 @@ class LLM:
     """Label columns that are written freely, such as notes, instead of chosen among train's levels."""
     text_length: int = 400
     """Most characters of a free text."""
+    trim: float = 0.0
+    """Share of values at each end of a range that is not told, such as 0.01: the ends are the values of single rows."""
+    least_rows: int = 1
+    """Train rows that a level, or a combination of a constraint, must have to be told: a rare one may name a person."""
     shares: bool = False
     """Whether the model is also told the shares of levels and missing values, and the quartiles of numbers."""
     example_rows: Sequence[Mapping] = ()
@@ -86,8 +90,11 @@ class LLM:
 
     def __post_init__(self):
         check_least(
-            self, text_length=1, examples=0, batch_rows=1, parallel=1, max_levels=1, retries=0, patience=0, timeout=0.001
+            self, text_length=1, trim=0, least_rows=1, examples=0, batch_rows=1, parallel=1, max_levels=1, retries=0, patience=0
         )
+        check_least(self, timeout=0.001)
+        if self.trim >= 0.5:
+            raise InputError(f"LLM: trim is {self.trim}; give a share below 0.5.")
         if self.response_format not in FORMATS:
             raise InputError(f"LLM: response_format is {self.response_format!r}; {nearest(str(self.response_format), FORMATS)}")
         if self.examples and not self.share_real_rows:
@@ -115,7 +122,8 @@ class LLM:
         if reason := self.supports(schema):
             raise InputError(f"LLM: {reason}")
         check(table, schema)
-        self._form = Form.of(table, schema, tuple(self.texts), self.text_length)
+        lengths = dict.fromkeys(self.texts, self.text_length)
+        self._form = Form.of(table, schema, lengths, self.trim, self.least_rows)
         shown = [dict.fromkeys(schema.names) | dict(row) for row in self.example_rows]
         shown = schema.cast(pd.DataFrame(shown)) if shown else table[:0]
         real = table.iloc[rng.choice(len(table), min(self.examples, len(table)), replace=False)]
