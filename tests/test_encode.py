@@ -215,6 +215,15 @@ def test_rare_levels_share_a_code_and_come_back_in_proportion():
     np.testing.assert_allclose(back[["b", "c", "d"]], [0.2, 0.15, 0.05], atol=0.012)
 
 
+def test_bins_at_both_ends_are_split_down_to_few_rows():
+    values = np.random.default_rng(0).lognormal(size=10_000)
+    schema = Schema((Column("x", "numeric"),))
+    table = pd.DataFrame({"x": values})
+    counts = np.bincount(Codes(table, schema, bins=10, tail_rows=4).encode(table)[:, 0])
+    expected = np.array([8, 8, 16, 31, 62, 125, 250, 500])  # halves of a tenth of the rows
+    assert np.abs(counts - [*expected, *[1000] * 8, *expected[::-1]]).max() <= 1
+
+
 def test_ten_thousand_levels():
     schema = Schema((Column("c", "categorical"),))
     table = schema.cast(pd.DataFrame({"c": [f"level {i % 10_000}" for i in range(30_000)]}))

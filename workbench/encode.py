@@ -113,6 +113,7 @@ class Codes:
     """Every column as integers 0..size-1. The last code of a column, size-1, means missing or never seen.
 
     Numeric columns are cut at the quantiles of the fitted table; a value that fills a whole bin by itself gets its own.
+    With tail_rows set, bins at both ends are split in half down to as many rows, since far values are far from each other.
     Labels keep their own code, in sorted order; with max_levels set, the rarest ones share the code before the last.
 
     >>> schema = Schema((Column("x", "numeric"), Column("c", "categorical")))
@@ -121,7 +122,14 @@ class Codes:
     [[0, 1], [1, 0], [2, 1]]
     """
 
-    def __init__(self, table: pd.DataFrame, schema: Schema, bins: int = 10, max_levels: int | None = None):
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        schema: Schema,
+        bins: int = 10,
+        max_levels: int | None = None,
+        tail_rows: int | None = None,
+    ):
         self.schema = schema
         self._edges: dict[str, np.ndarray] = {}
         self._marginals: dict[str, list[Marginal]] = {}
@@ -132,11 +140,11 @@ class Codes:
             if column.is_discrete:
                 self._fit_labels(table[column.name], max_levels)
             else:
-                self._fit_bins(column.name, to_float(table[column.name]), bins)
+                self._fit_bins(column.name, to_float(table[column.name]), bins, tail_rows)
 
-    def _fit_bins(self, name: str, values: np.ndarray, bins: int) -> None:
+    def _fit_bins(self, name: str, values: np.ndarray, bins: int, tail_rows: int | None) -> None:
         present = values[~np.isnan(values)]
-        edges = _bin_edges(present, bins)
+        edges = _bin_edges(present, bins, tail_rows)
         index = np.searchsorted(edges, present, side="right")
         self._edges[name] = edges
         step = _grid_step(np.sort(present))
@@ -218,14 +226,18 @@ class Codes:
         return pd.Series(values, name=column.name, dtype=object).astype(KINDS[column.kind])
 
 
-def _bin_edges(present: np.ndarray, bins: int) -> np.ndarray:
+def _bin_edges(present: np.ndarray, bins: int, tail_rows: int | None) -> np.ndarray:
     """Inner edges (the left end of every bin but the first); a value heavier than a bin is a bin of its own."""
     if not len(present):
         return np.empty(0)
     distinct, counts = np.unique(present, return_counts=True)
     if len(distinct) <= bins:
         return distinct[1:]
-    edges = np.unique(np.quantile(present, np.arange(1, bins) / bins, method="inverted_cdf"))
+    levels = np.arange(1, bins) / bins
+    if tail_rows:
+        tails = 0.5 ** np.arange(1, max(int(np.log2(len(present) / bins / tail_rows)), 0) + 1) / bins
+        levels = np.sort(np.concatenate([tails, levels, 1 - tails]))
+    edges = np.unique(np.quantile(present, levels, method="inverted_cdf"))
     heavy = distinct[counts >= len(present) / bins]
     after = np.searchsorted(distinct, heavy, side="right")
     edges = np.unique(np.concatenate([edges, heavy, distinct[after[after < len(distinct)]]]))
