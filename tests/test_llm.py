@@ -362,6 +362,8 @@ def test_a_lasting_fault_is_one_sentence(server, options, error, sentence):
     with pytest.raises(error, match=f"^LLM: .*{sentence}.* 0 of 30 rows were good") as caught:
         fitted(patience=1, timeout=0.5 if options.get("fault") == "hang" else 20, retries=1).sample(30, rng(2))
     assert KEY not in str(caught.value) and "\n" not in str(caught.value)
+    again = options.get("fault") in ("error", "limit", "garbage", "free", "hang")
+    assert len(server.requests) == (2 if again else 1), "what cannot change is not asked again"
 
 
 def test_no_server_and_no_such_model(server):

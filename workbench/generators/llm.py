@@ -138,8 +138,9 @@ class LLM:
         if not form.asked:
             return form.table([{}] * n)
         tables, found, why = [form.table([])], 0, ""
-        for _ in range(1 + self.retries):
+        for attempt in range(2 + self.retries):
             sizes = [min(self.batch_rows, n - start) for start in range(found, n, self.batch_rows)]
+            sizes = sizes if attempt else sizes[:1]  # one batch first: a model that cannot do it is not paid for them all
             batches = self._ask_all(form, sizes, rng.integers(2**30, size=len(sizes)))
             tables += [batch.table for batch in batches]
             found = sum(map(len, tables))
@@ -148,6 +149,8 @@ class LLM:
                 raise type(failed)(f"LLM: {failed} {self._kept(found, n)}") from None
             if found >= n:
                 return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True)
+            if not found:
+                break
         raise ModelError(f"LLM: the model does not follow the schema ({why}). {self._kept(found, n)}")
 
     def _kept(self, found: int, n: int) -> str:
