@@ -22,7 +22,7 @@ from workbench.schema import InputError, Schema, nearest
 FAMILIES = {
     "gaussian": ["gaussian"],
     "parametric": ["gaussian", "student", "clayton", "gumbel", "frank", "joe"],
-    "nonparametric": ["tll"],
+    "nonparametric": ["gaussian", "tll"],  # tll alone smooths away what is certain, such as two gaps that go together
 }
 
 
@@ -31,7 +31,9 @@ class VineCopula:
     """Truncated regular vine over empirical margins (Dissmann et al. 2013). After fit, `vine` is pyvinecopulib's Vinecop."""
 
     families: str = "nonparametric"
-    """Pair copulas to choose from: "gaussian", "parametric" (with tails), or "nonparametric" (a smoothed density)."""
+    """Pair copulas to choose from: "gaussian", "parametric" (with tails), or "nonparametric" (a smoothed density too)."""
+    bandwidth: float = 0.3
+    """How much the nonparametric density is smoothed, as a factor of pyvinecopulib's choice, which suits small tables."""
     truncation: int = 3
     """Trees of the vine: a pair's copula may be given this many other columns less one."""
     fit_rows: int = 10_000
@@ -40,7 +42,7 @@ class VineCopula:
     """Widest table to accept."""
 
     def __post_init__(self):
-        check_least(self, truncation=1, fit_rows=10, max_columns=1)
+        check_least(self, truncation=1, fit_rows=10, max_columns=1, bandwidth=0.01)
         if self.families not in FAMILIES:
             raise InputError(f"VineCopula: unknown families {self.families!r}; {nearest(str(self.families), FAMILIES)}")
 
@@ -80,6 +82,7 @@ def _fit_vine(low: pd.DataFrame, high: pd.DataFrame, settings: VineCopula):
         return None
     controls = pv.FitControlsVinecop(
         family_set=[pv.BicopFamily.indep, *(getattr(pv.BicopFamily, name) for name in FAMILIES[settings.families])],
+        nonparametric_mult=settings.bandwidth,
         trunc_lvl=settings.truncation,
         num_threads=1,
     )
