@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,9 @@ def test_free_text_is_written_freely(server):
     assert notes.nunique() > 5 and notes.str.len().between(1, 30).all() and not notes.isin(table["note"]).any()
     assert set(made["ward"]) <= set("abc")
     assert "slept" not in str(server.requests) and "what the nurse wrote" in str(server.requests)
+    assert set(generator.sample(5, rng(2), where={"note": "new words"})["note"]) == {"new words"}
+    rows = '{"rows": [{"age": 35, "weight": 60, "ward": "a", "note": "%s"}]}'
+    assert [len(generator._form.read(rows % text)[0]) for text in ("\\ud83d\\ude00", "\\ud83d", "x" * 31)] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("low", ["1900-03-01", "2024-02-27", "2024-02-28 06:00", "2024-02-28 23:59:58"])
@@ -237,12 +241,17 @@ def test_rare_levels_can_be_kept_back(server):
         fitted(table, least_rows=50)
 
 
-def test_the_key_is_in_the_header_alone(server, tmp_path):
+def test_the_key_is_in_the_header_alone(server, tmp_path, monkeypatch):
     server.put(key=KEY)
     generator = fitted()
     generator.sample(5, rng(2))
     kept = "".join(path.read_text() for path in (tmp_path / "cache").iterdir())
     assert KEY not in kept + str(server.requests) + repr(generator) + str(generator.answers)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(InputError, match="did not accept the key"):
+        fitted().sample(5, rng(3))
+    server.put()
+    assert len(fitted().sample(5, rng(3))) == 5, "a server that wants no key gets none"
 
 
 def test_shares_examples_and_the_description_are_told(server):
@@ -386,6 +395,14 @@ def test_an_answer_that_is_cut_off_is_asked_for_in_halves(server):
     assert asked[:3] == ["Write 20 new rows.", "Write 10 new rows.", "Write 10 new rows."]
     with pytest.raises(ModelError, match="the answer was cut off at 20 tokens"):
         fitted(options={"max_tokens": 20}).sample(20, rng(2))
+
+
+def test_the_page_about_it_runs(server):
+    page = SERVER.parents[1] / "docs" / "language-models.md"
+    code = re.search(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL).group(1)
+    session: dict = {}
+    exec(code, session)
+    assert len(session["synthetic"]) == 20 and session["edge"]["age"].between(70, 90).all()
 
 
 # A checkpoint of transformers, in an environment that has it.

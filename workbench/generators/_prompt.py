@@ -123,8 +123,11 @@ class Form:
     def _checks(self, table: pd.DataFrame, rows: list[dict]):
         """What a JSON schema cannot hold: which rows pass, and what is wrong with those that do not."""
         for fact in self.asked:
-            if not fact.column.is_discrete:
-                name = fact.column.name
+            name = fact.column.name
+            if fact.is_free:
+                halves = table[name].str.contains("[\ud800-\udfff]", na=False).to_numpy(dtype=bool)
+                yield ~halves, f"{name!r} holds half a character, which no file can"
+            elif not fact.column.is_discrete:
                 lost = table[name].isna().to_numpy() & np.array([row[name] is not None for row in rows], dtype=bool)
                 yield ~lost, f"{name!r} is not a value between its ends"
         for low, high, strict in self.schema.inequalities:
