@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from workbench.generators._training import Epochs, bar
 from workbench.generators.autoregressive import AdamW
 from workbench.schema import InputError, Schema
 
+POWER = 2.0  # of time, in the angle of the noise
 CHUNK = 4096  # most rows that are denoised at once
 
 
@@ -43,23 +45,25 @@ class Diffusion:
     """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
 
     epochs: int = 200
-    """Most passes over the table (over `batch_size` times 100 rows of it, where it has more)."""
+    """Most passes over the table (over 100,000 rows of it, drawn anew, where it has more)."""
     seconds: float | None = None
     """Train no longer than this; the first epoch's time sets how many fit."""
     patience: int = 20
     """Stop after so many epochs without a better loss on the held-out rows."""
     validation: float = 0.1
     """Share of the rows held out of training (2,000 rows at most)."""
-    batch_size: int = 1024
+    batch_size: int = 512
     """Rows a step; fewer where an epoch would have less than 20 steps."""
     width: int = 512
     """Units of the network."""
     blocks: int = 3
     """Residual blocks of the network."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     """Highest rate of AdamW."""
     weight_decay: float = 0.01
     """Of AdamW."""
+    told: float = 0.1
+    """Share of the rows that are trained with a random part of them given, as conditions do."""
     steps: int = 30
     """Steps from noise to rows."""
     max_values: int = 30
@@ -71,8 +75,9 @@ class Diffusion:
 
     def __post_init__(self):
         check_least(self, epochs=1, patience=1, batch_size=1, width=1, blocks=0, steps=1, max_values=1, max_levels=2)
-        if not 0 <= self.validation < 1:
-            raise InputError(f"diffusion: validation is {self.validation}; it must be at least 0 and below 1.")
+        for name in ("validation", "told"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"diffusion: {name} is {getattr(self, name)}; it must be at least 0 and below 1.")
 
     def supports(self, schema: Schema) -> str | None:
         return None
@@ -92,7 +97,7 @@ class Diffusion:
         order = rng.permutation(len(table))
         valid, train, seed = order[:held], order[held:], int(rng.integers(2**32))
         size = max(1, min(self.batch_size, len(train) // 20))
-        rounds = min(len(train) // size, 100)
+        rounds = min(len(train), 100_000) // size
         weights = network.initial(rng).requires_grad_()
         adam = AdamW(weights, self.weight_decay)
         least, since, best, self.losses = np.inf, 0, adam.average, []
@@ -100,7 +105,7 @@ class Diffusion:
         for epoch in self.trained:
             total = 0.0
             for step, batch in enumerate(np.split(rng.permutation(train)[: size * rounds], rounds)):
-                loss = network.loss(weights, *rows.noised(batch, rng))
+                loss = network.loss(weights, *rows.noised(batch, rng, self.told))
                 done = (epoch + step / rounds) / self.trained.total
                 adam.step(*torch.autograd.grad(loss, weights), self.learning_rate * _schedule(done))
                 total += loss.detach()
@@ -117,8 +122,9 @@ class Diffusion:
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        """Labels in `where` stand from the start and numbers are held in their range; rejection makes it exact."""
-        allowed, low, high = self._allowed(where or {})
+        """Exact for conditions on labels as far as the network is; numbers asked for are drawn in their range first, whatever
+        else is asked, and noised along with the row. Rejection then keeps the rows that meet all of `where`."""
+        allowed, levels = self._allowed(where or {})
         asked = self._encoding.asked(where or {})
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -126,42 +132,50 @@ class Diffusion:
             scores = np.zeros((size, len(self._encoding.numbers)), dtype=np.float32)
             for start in range(0, size, CHUNK):
                 part = slice(start, min(start + CHUNK, size))
-                made = self._denoise(part.stop - start, rng, allowed, low, high)
+                made = self._denoise(part.stop - start, rng, allowed, levels)
                 scores[part, self._scored], codes[part, self._coded] = made
             return self._encoding.decode(scores, codes, rng, asked)
 
         return sample_matching(draw, n, rng, self._schema, where)
 
     @torch.no_grad()
-    def _denoise(self, n: int, rng: np.random.Generator, allowed: dict, low: torch.Tensor, high: torch.Tensor) -> tuple:
+    def _denoise(self, n: int, rng: np.random.Generator, allowed: dict, levels: np.ndarray) -> tuple:
         """Scores, shape (n, scored columns), and codes, shape (n, coded columns), from noise."""
         network, device = self._network, self._weights.device
-        x = normal(rng, n, len(low)).to(device)
+        x = normal(rng, n, len(self._scored)).to(device)
+        held = np.flatnonzero(levels[1] - levels[0] < 1)
+        low, high = levels[:, held]
+        wanted = torch.from_numpy(ndtri(low + (high - low) * rng.random((n, len(held))))).float().to(device)
+        x[:, held] = wanted
+        given = torch.zeros(n, x.shape[1], dtype=torch.bool, device=device)
+        given[:, held] = True
         codes = network.masks.repeat(n, 1)
         for j, mask in allowed.items():
             if mask.sum() == 1:
                 codes[:, j] = int(mask.nonzero())
-        for step in range(self.steps, 0, -1):
-            time, angle, turn = step / self.steps, np.pi / 2 * step / self.steps, np.pi / 2 / self.steps
-            velocity, logits = network(self._weights, x, codes, torch.full((n, 1), time, device=device))
-            if torch.isfinite(low).any() or torch.isfinite(high).any():
-                clean = x * np.cos(angle) - velocity * np.sin(angle)
-                velocity += (clean - clean.clamp(low, high)) / np.sin(angle)
-            x = x * np.cos(turn) - velocity * np.sin(turn)
+        angles = _angle(torch.linspace(1, 0, self.steps + 1, dtype=float)).tolist()
+        before, turned = 0.0, np.inf
+        for step, (angle, after) in zip(range(self.steps, 0, -1), pairwise(angles), strict=True):
+            velocity, logits = network(self._weights, x, given, codes, torch.full((n, 1), step / self.steps, device=device))
+            # Adams and Bashforth's second step: the velocity's change goes on as it did.
+            turn = angle - after
+            x = x - turn * (velocity + turn / (2 * turned) * (velocity - before))
+            x[:, held] = wanted
+            before, turned = velocity, turn
             reveal = (codes == network.masks) & (random(rng, *codes.shape).to(device) < 1 / step)
             for j, logit in enumerate(logits):
                 if j in allowed:
                     logit = logit.masked_fill(~allowed[j], -torch.inf)
                 drawn = (logit + gumbel(rng, *logit.shape).to(device)).argmax(1)
                 codes[:, j] = torch.where(reveal[:, j], drawn, codes[:, j])
-        return x.clamp(low, high).cpu().numpy(), codes.cpu().numpy()
+        return x.cpu().numpy(), codes.cpu().numpy()
 
-    def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], torch.Tensor, torch.Tensor]:
-        """What conditions leave of each column: which codes, bool, by coded column, and the bounds of the scores.
+    def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], np.ndarray]:
+        """What conditions leave: codes, bool, by coded column; lowest and highest levels, shape (2, scored columns).
 
         Nothing is restricted where a condition is met by no train value.
         """
-        allowed, bounds = {}, np.tile([[-np.inf], [np.inf]], len(self._encoding.numbers))
+        allowed, levels = {}, np.tile([[0.0], [1.0]], len(self._encoding.numbers))
         for name, wanted in where.items():
             column, j = self._schema[name], self._schema.names.index(name)
             mask = np.zeros(self._encoding.sizes[j], dtype=bool)
@@ -170,14 +184,14 @@ class Diffusion:
                 return matches(values.to_frame(), Schema((column,)), {column.name: wanted})
 
             if column.is_discrete:
-                levels = self._encoding.levels[name]
-                mask[self._encoding.label_codes(levels[meets(levels)])] = True
+                labels = self._encoding.levels[name]
+                mask[self._encoding.label_codes(labels[meets(labels)])] = True
             else:
                 i = list(self._encoding.numbers).index(name)
-                mask, bounds[:, i] = self._encoding.numbers[name].allowed(lambda v, m=meets, c=column: m(from_float(v, c)))
+                mask, levels[:, i] = self._encoding.numbers[name].allowed(lambda v, m=meets, c=column: m(from_float(v, c)))
             if mask.any() and j in self._coded:
                 allowed[int(np.searchsorted(self._coded, j))] = torch.from_numpy(mask).to(self._weights.device)
-        return allowed, *torch.from_numpy(bounds[:, self._scored]).float().to(self._weights.device)
+        return allowed, levels[:, self._scored]
 
 
 class Rows:
@@ -189,15 +203,21 @@ class Rows:
         self.counts = [np.bincount(column) for column in codes.T]
         self.sizes = [len(count) for count in self.counts]
 
-    def noised(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
-        """Scores, codes, noise, which codes to mask, and times, shape (n, 1), spread evenly over (0, 1)."""
+    def noised(self, rows: np.ndarray, rng: np.random.Generator, told: float = 0.0) -> tuple[torch.Tensor, ...]:
+        """Clean and noised scores, which are given, codes clean and masked, and times, shape (n, 1), spread over (0, 1).
+
+        A share `told` of the rows are told a random part of themselves.
+        """
         n, index = len(rows), torch.from_numpy(rows)
         scores, codes = self.scores[index], self.codes[index]
-        time = (torch.from_numpy(rng.permutation(n))[:, None] + random(rng, n, 1)) / n
-        masked = (random(rng, *codes.shape) < time).to(codes.device)
         # What is not there is noise, of which nothing can be learnt.
-        filled = torch.where(scores.isnan(), normal(rng, *scores.shape).to(scores.device), scores)
-        return filled, codes, normal(rng, *scores.shape).to(scores.device), masked, time.to(scores.device)
+        clean = torch.where(scores.isnan(), normal(rng, *scores.shape).to(scores.device), scores)
+        time = (torch.from_numpy(rng.permutation(n))[:, None] + random(rng, n, 1)) / n
+        told = torch.where(random(rng, n, 1) < told, random(rng, n, 1), 0.0)
+        given = (random(rng, *scores.shape) < told).to(scores.device)
+        masked = ((random(rng, *codes.shape) < time) & (random(rng, *codes.shape) >= told)).to(codes.device)
+        time = time.to(scores.device)
+        return clean, normal(rng, *scores.shape).to(scores.device), given, codes, masked, time
 
 
 class Network:
@@ -209,8 +229,8 @@ class Network:
         self._starts = (self.masks + 1).cumsum(0) - self.masks - 1
         self._waves = torch.arange(1, frequencies + 1, device=rows.codes.device) * torch.pi / 2
         self._width, out = width, self._numbers + sum(rows.sizes)
-        self._shapes = [(self._numbers, width), (sum(rows.sizes) + len(rows.sizes), width), (2 * frequencies, width), (width,)]
-        self._shapes += [(width, width), (width,)] * blocks + [(width, out), (out,)]
+        self._shapes = [(2 * self._numbers, width), (sum(rows.sizes) + len(rows.sizes), width), (2 * frequencies, width)]
+        self._shapes += [(width,), *[(width, width), (width,)] * blocks, (width, out), (out,)]
 
     def initial(self, rng: np.random.Generator) -> torch.Tensor:
         """Small random weights, and outputs of velocity 0 and the codes' logarithmic shares, whatever the input."""
@@ -222,8 +242,15 @@ class Network:
             parts[-1][self._numbers :] = torch.from_numpy(np.log(np.concatenate(self._counts)))
         return torch.cat([part.flatten() for part in parts]).to(self.masks.device)
 
-    def __call__(self, weights: torch.Tensor, x: torch.Tensor, codes: torch.Tensor, time: torch.Tensor) -> tuple:
-        """Velocities, shape (n, numbers), and a tuple of logits, each of shape (n, size), of each column's codes."""
+    def __call__(self, weights: torch.Tensor, x: torch.Tensor, given: torch.Tensor, codes, time) -> tuple:
+        """Velocities, shape (n, numbers), and a list of each column's logits, shape (n, size)."""
+        # Products of half as many bits take half the time where the processor has instructions for them.
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            out = self._outputs(weights, torch.cat([x, given], dim=1), codes, time).float()
+        velocity, *logits = out.split([self._numbers, *self._sizes], dim=1)
+        return velocity, logits
+
+    def _outputs(self, weights: torch.Tensor, x: torch.Tensor, codes: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         parts = weights.split([int(np.prod(shape)) for shape in self._shapes])
         numbers, levels, waves, bias, *layers = (part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
         turns = time * self._waves
@@ -233,19 +260,22 @@ class Network:
         *blocks, weight, bias = layers
         for inner, shift in zip(blocks[::2], blocks[1::2], strict=True):
             hidden = hidden + F.silu(torch.addmm(shift, F.layer_norm(hidden, [self._width]), inner))
-        out = torch.addmm(bias, F.layer_norm(hidden, [self._width]), weight)
-        velocity, *logits = out.split([self._numbers, *self._sizes], dim=1)
-        return velocity, logits
+        return torch.addmm(bias, F.layer_norm(hidden, [self._width]), weight)
 
     def loss(
-        self, weights: torch.Tensor, x: torch.Tensor, codes: torch.Tensor, noise: torch.Tensor, masked: torch.Tensor, time
+        self, weights: torch.Tensor, x: torch.Tensor, noise: torch.Tensor, given: torch.Tensor, codes, masked, time
     ) -> torch.Tensor:
-        """Squared error of the velocities, and cross-entropy of the masked codes over the share of masked ones (MDLM)."""
-        cos, sin = (time * torch.pi / 2).cos(), (time * torch.pi / 2).sin()
-        velocity, logits = self(weights, x * cos + noise * sin, torch.where(masked, self.masks, codes), time)
-        loss = (velocity - noise * cos + x * sin).square().sum(1)
+        """Squared error of the velocities, and MDLM's bound on the codes: the cross-entropy of the masked ones over time.
+
+        Time is replaced by what it is on average given k of c codes are masked: 1 / time by (c + 1) / k.
+        """
+        cos, sin = _angle(time).cos(), _angle(time).sin()
+        noised = torch.where(given, x, x * cos + noise * sin)
+        velocity, logits = self(weights, noised, given, torch.where(masked, self.masks, codes), time)
+        loss = ((velocity - noise * cos + x * sin).square() * ~given).sum(1)
+        weight = (len(logits) + 1) / masked.sum(1).clamp(min=1)
         for j, logit in enumerate(logits):
-            loss = loss + F.cross_entropy(logit, codes[:, j], reduction="none") * masked[:, j] / time[:, 0].clamp(min=1e-3)
+            loss = loss + F.cross_entropy(logit, codes[:, j], reduction="none") * masked[:, j] * weight
         return loss.mean()
 
 
@@ -278,15 +308,16 @@ class Scores:
         return values
 
     def allowed(self, meets: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, tuple[float, float]]:
-        """Which codes can meet a condition, bool, shape (size,), and the lowest and highest score that do."""
-        mask = meets(np.append(self.atoms, [np.nan, np.nan]))[: self.size]
-        if not self._has_others:
-            return mask, (-np.inf, np.inf)
-        found = np.flatnonzero(meets(self.others.values))
-        mask[len(self.atoms)] = len(found) > 0
-        if not len(found):
-            return mask, (-np.inf, np.inf)
-        return mask, tuple(ndtri(np.array([found[0], found[-1] + 1]) / len(self.others.values)))
+        """Which codes can meet a condition, bool, shape (size,), and the lowest and highest level of other values that do."""
+        mask, found = meets(np.append(self.atoms, [np.nan, np.nan]))[: self.size], np.flatnonzero(meets(self.others.values))
+        if self._has_others:
+            mask[len(self.atoms)] = len(found) > 0
+        return mask, (found[0] / len(self.others.values), (found[-1] + 1) / len(self.others.values)) if len(found) else (0, 1)
+
+
+def _angle(time: torch.Tensor) -> torch.Tensor:
+    """Of the noise in numbers, from 0 to a right angle; small angles, where details arise, take more of the time."""
+    return time**POWER * torch.pi / 2
 
 
 def _schedule(done: float) -> float:
