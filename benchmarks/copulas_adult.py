@@ -139,15 +139,15 @@ def _sdv(method: str, folder: Path, seed: int, rows: int) -> tuple:
     from sdv.metadata import Metadata
     from sdv.single_table import GaussianCopulaSynthesizer
 
-    train = pd.read_csv(folder / "train.csv").replace("?", None)
-    metadata = Metadata.detect_from_dataframe(train)
+    tables = {"adult": pd.read_csv(folder / "train.csv").replace("?", None)}
+    metadata = Metadata.detect_from_dataframes(tables, infer_keys=None)
 
     def fit():
         model = GaussianCopulaSynthesizer(metadata)
-        model.fit(train)
+        model.fit(tables)
         return model
 
-    return fit, lambda model: model.sample(len(train)).fillna("?")
+    return fit, lambda model: model.sample(len(tables["adult"]))["adult"].fillna("?")
 
 
 def errors(path: Path, train, schema, seed: int) -> list[str]:
