@@ -94,6 +94,17 @@ GENERATORS: dict[str, Entry] = {
     "bayes-tree": Entry(
         "workbench.generators.bayesian_network:ChowLiuTree", "bayesian network", "Chow-Liu tree", "Chow and Liu 1968"
     ),
+    "bayes-tan": Entry(
+        "workbench.generators.bayesian_network:TreeAugmented",
+        "bayesian network",
+        "Tree-augmented naive Bayes",
+        "Friedman, Geiger and Goldszmidt 1997",
+    ),
+    "bayes-expert": Entry(
+        "workbench.generators.bayesian_network:ExpertNetwork", "bayesian network", "Expert-given network", "Pearl 1988"
+    ),
+    "privbayes": Entry("workbench.generators.privbayes:PrivBayes", "bayesian network", "PrivBayes", "Zhang et al. 2014, 2017"),
+    "mst": Entry("workbench.generators.mst:MST", "bayesian network", "MST", "McKenna, Miklau and Sheldon 2021"),
     "bayes-hillclimb": Entry(
         "workbench.generators.bayesian_network:HillClimb",
         "bayesian network",
@@ -102,6 +113,12 @@ GENERATORS: dict[str, Entry] = {
     ),
     "ctgan": Entry(
         "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
+    ),
+    "tvae": Entry(
+        "workbench.generators.tvae:TVAE",
+        "autoencoder",
+        "Variational autoencoder for tables",
+        "Xu et al. 2019, arXiv:1907.00503",
     ),
     "diffusion": Entry(
         "workbench.generators.diffusion:Diffusion",
