@@ -195,8 +195,8 @@ def test_permuted_columns_keep_marginals_and_lose_the_rest(sanity):
 def test_c2st_names_the_column_that_gives_rows_away():
     found = readings(c2st, FRESH.assign(c=FRESH["c"] + 30))
     assert found["c2st", "", ""].value > 0.99
-    assert found["c2st", "", "boosting"].note == "told by c"
-    assert {key[2] for key in found} == {"", "logistic", "boosting"}
+    assert found["c2st", "", "short boosting"].note == "told by c"
+    assert {key[2] for key in found} == {"", "logistic", "short boosting"}
 
 
 def test_c2st_rounds_before_it_judges():

@@ -174,14 +174,19 @@ def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
 
 
 def _in_place(kind: str, trial: Trial, draw: int) -> Trial:
-    return replace(trial, synthetic=reference_table(kind, trial, draw))
+    table = trial.once(f"{kind} {draw}", trial.synthetic, lambda: reference_table(kind, trial, draw))
+    return replace(trial, synthetic=table)
 
 
 def _fresh(trial: Trial) -> Trial:
     """Half of test in the synthetic table's place, and only the other half as test: no row stands on two sides."""
-    order = trial.rng("fresh").permutation(len(trial.test))
-    halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
-    synthetic, test = (trial.test.iloc[half].reset_index(drop=True) for half in halves)
+
+    def halves():
+        order = trial.rng("fresh").permutation(len(trial.test))
+        parts = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+        return [trial.test.iloc[part].reset_index(drop=True) for part in parts]
+
+    synthetic, test = trial.once("fresh", trial.test, halves)
     return replace(trial, synthetic=synthetic, test=test)
 
 

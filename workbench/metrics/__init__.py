@@ -7,7 +7,7 @@ known failure; `evaluate` runs it on the synthetic table and on the two referenc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 import numpy as np
@@ -44,6 +44,14 @@ class Trial:
     schema: Schema
     seed: int = 0
     guarantee: Guarantee | None = None
+    memo: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, table: pd.DataFrame, compute: Callable):
+        """compute(), once for this very table among the trials that share its memo (`replace` hands it on)."""
+        key = name, id(table)
+        if key not in self.memo:
+            self.memo[key] = table, compute()  # the table is kept, so that no other one gets its id
+        return self.memo[key][1]
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one metric's draws never move another's."""

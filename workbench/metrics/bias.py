@@ -194,7 +194,7 @@ def representation(trial: Trial) -> Iterator[Row]:
     if problem := lacks(trial.schema):
         yield Row(metric, np.nan, note=problem)
         return
-    groups = Groups(trial)
+    groups = Groups.of(trial)
     train, synthetic = (Resamples(groups.encode(table)) for table in (trial.train, trial.synthetic))
     found, rows, vanished = [], [], []
     for view in groups.views():
@@ -280,5 +280,5 @@ def _wald(value: float, error: float, tests: int = 1) -> tuple[float, float]:
 
 def _resampled(trial: Trial, purpose: str) -> tuple[Groups, Resamples, Resamples]:
     """The trial's groups, and the bootstrap samples of its train and synthetic rows, both drawn from one stream."""
-    groups, rng = Groups(trial), trial.rng(purpose)
+    groups, rng = Groups.of(trial), trial.rng(purpose)
     return groups, Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)

@@ -34,7 +34,7 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
     if problem := _problem(trial):
         yield Row(metric, np.nan, note=problem)
         return
-    groups = Groups(trial)
+    groups = Groups.of(trial)
     known = trial.test[trial.schema.target.name].notna().to_numpy()
     predicted = [groups.encode_target(predicted_labels(trial, table))[known] for table in (trial.synthetic, trial.train)]
     test = Resamples(np.column_stack([groups.encode(trial.test)[known], *predicted]), trial.rng(metric))
@@ -85,7 +85,7 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
     from fairlearn import metrics as fairlearn
 
     difference = getattr(fairlearn, metric.replace("_shift", "_difference"))
-    groups, target, given_truth = Groups(trial), trial.test[trial.schema.target.name], len(rates) == 2
+    groups, target, given_truth = Groups.of(trial), trial.test[trial.schema.target.name], len(rates) == 2
     texts = [labels(target), predicted_labels(trial, trial.train), predicted_labels(trial, trial.synthetic)]
     outcomes = [np.asarray(text == trial.schema.positive).astype(int) for text in texts]
     codes = np.column_stack([groups.encode(trial.test)[:, : groups.target], *outcomes])
@@ -138,7 +138,7 @@ def worst_group(trial: Trial) -> Iterator[Row]:
     if problem:
         yield Row(metric, np.nan, note=problem)
         return
-    groups, positive = Groups(trial), trial.schema.positive
+    groups, positive = Groups.of(trial), trial.schema.positive
     known = trial.test[trial.schema.target.name].notna().to_numpy()
     truth = labels(trial.test[trial.schema.target.name])[known] == positive
     answers = [predictions(table, trial.test, trial.schema, "boosting", trial.seed) for table in (trial.train, trial.synthetic)]

@@ -42,6 +42,11 @@ class Groups:
         self.sensitive = range(len(schema.sensitive))
         self.target = len(self.sensitive)
 
+    @classmethod
+    def of(cls, trial: Trial) -> Groups:
+        """The groups of a trial, fitted once however many metrics ask."""
+        return trial.once("groups", trial.train, lambda: cls(trial))
+
     def encode(self, table: pd.DataFrame) -> np.ndarray:
         """Codes, shape (rows, columns)."""
         return np.hstack([part.encode(table) for part in self.parts])

@@ -12,7 +12,7 @@ from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import auc, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import matrices
 
-MAX_SYNTHETIC = 2000  # rows whose nearest neighbours are looked up
+MAX_SYNTHETIC = 1000  # rows whose nearest neighbours are looked up
 MAX_MEMBERS = 1000
 MIN_MEMBERS = 30
 ROUNDING = 1e-6  # distances in standard deviations below which float32 features are equal

@@ -176,18 +176,22 @@ def edge_coverage(trial: Trial) -> Iterator[Row]:
     in the synthetic table.
     Known failure: a cloud blown up beyond the real one covers the edge well (C2ST and `coverage` see that).
     """
-    rng = trial.rng("edge")
     m = min(len(trial.train), len(trial.synthetic), MAX_NEIGHBOUR_ROWS)
     if m <= K:
         yield Row("edge_coverage", np.nan, note=f"not informative: {m} train or synthetic rows, more than {K} are needed.")
         return
-    tables = [in_own_order(table, rng).head(m) for table in (trial.train, trial.synthetic)]
-    train, synthetic, test = standardised(replace(trial, train=tables[0]), [*tables, in_own_order(trial.test, rng)])
-    test = test[:MAX_NEIGHBOUR_ROWS]
-    radius = kth_distance(test, train, K)
-    edge = np.argsort(-radius, kind="stable")[: max(round(EDGE * len(test)), 1)]
-    reach = radius[edge] + ROUNDING * (1 + np.linalg.norm(test[edge], axis=1))
-    k, n = int((kth_distance(test[edge], synthetic, 1) <= reach).sum()), len(edge)
+
+    def edge():
+        scale = replace(trial, train=in_own_order(trial.train, trial.rng("edge, train")).head(m))
+        test = in_own_order(trial.test, trial.rng("edge, test")).head(MAX_NEIGHBOUR_ROWS)
+        train, test = standardised(scale, [scale.train, test])
+        radius = kth_distance(test, train, K)
+        far = np.argsort(-radius, kind="stable")[: max(round(EDGE * len(test)), 1)]
+        return scale, test[far], radius[far] + ROUNDING * (1 + np.linalg.norm(test[far], axis=1))
+
+    scale, rows, reach = trial.once(f"edge {m}", trial.test, edge)
+    (synthetic,) = standardised(scale, [in_own_order(trial.synthetic, trial.rng("edge")).head(m)])
+    k, n = int((kth_distance(rows, synthetic, 1) <= reach).sum()), len(rows)
     yield Row("edge_coverage", k / n, *wilson(k, n), note=f"{k:,} of {n:,} edge rows, {m:,} train and synthetic rows")
     yield _rare_cells(trial)
 
