@@ -1,5 +1,7 @@
 """Declared constraints: read and refused in one sentence, lossless to rewrite, and kept in every row by every generator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,7 +128,7 @@ numbers = st.one_of(st.none(), st.integers(-3, 3), st.floats(-1e6, 1e6).map(lamb
 labels = st.sampled_from(["p", "q", None])
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(
     st.lists(st.tuples(numbers, numbers, numbers, labels, labels), min_size=1, max_size=12), st.randoms(use_true_random=False)
 )
@@ -251,3 +253,14 @@ def test_constraints_of_a_grid_and_of_the_command_line(tmp_path):
     (tmp_path / "grid.toml").write_text(text.replace("low <= high", "low <= hihg"))
     with pytest.raises(InputError, match="did you mean high"):
         grid.plan(grid.read(tmp_path))
+
+
+def test_a_private_generator_says_what_its_guarantee_leaves_out():
+    declared = Schema(SCHEMA.columns, SCHEMA.positive, ["low <= high"])
+    free = replace(declared, constraints=())
+    made = {
+        schema: make("privbayes", TINY["privbayes"]).fit(TABLE, schema, np.random.default_rng(1)) for schema in (declared, free)
+    }
+    assert "its constraints" in made[declared].guarantee and "its constraints" not in made[free].guarantee
+    bounded = make("privbayes", {"bounds": {"high": (0, 20)}})
+    assert "bounds describes column 'high'" in bounded.supports(declared) and bounded.supports(free) is None

@@ -37,14 +37,25 @@ class _Constrained:
         self._rewriting: Rewriting | None = None  # of the table it is fitted on, if that has constraints
 
     def supports(self, schema: Schema) -> str | None:
-        return type(self._generator).supports(self._generator, Rewriting(schema).schema if schema.constraints else schema)
+        own = type(self._generator).supports
+        if not schema.constraints:
+            return own(self._generator, schema)
+        rewriting = Rewriting(schema)
+        for setting, value in vars(self._generator).items():
+            for name in rewriting.changed.intersection(value) if isinstance(value, Mapping) else ():
+                return f"{setting} describes column {name!r}, which a constraint changes; leave out one of the two."
+        return own(self._generator, rewriting.schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:
         self._rewriting = Rewriting(schema) if schema.constraints else None
         if self._rewriting:
             table = self._rewriting.apply(table, rng)
             schema = self._rewriting.schema
-        return type(self._generator).fit(self._generator, table, schema, rng)
+        fitted = type(self._generator).fit(self._generator, table, schema, rng)
+        if self._rewriting and hasattr(fitted, "guarantee"):
+            fitted.guarantee += "; what its constraints need (bounds, distances, combinations) was read off the train table "
+            fitted.guarantee += "and is not covered"
+        return fitted
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
         own = type(self._generator).sample
