@@ -115,7 +115,8 @@ def exponential_mechanism(scores: np.ndarray, spread: float, epsilon: float, rng
 def domain_codes(domain: Domain, schema: Schema, bins: int, max_levels: int) -> tuple[Codes, list[np.ndarray]]:
     """Codes that know the domain and nothing else, and for each column which of them may be drawn, bool, shape (states,).
 
-    Bins are equally wide, and numbers and pooled labels are drawn evenly from them.
+    Bins are equally wide, but each end of the domain is a bin of its own: many columns pile up there, at zero above all.
+    Numbers and pooled labels are drawn evenly from their bin.
     """
     rows = max(50 * bins, len(domain.table))
     even = {}
@@ -126,7 +127,7 @@ def domain_codes(domain: Domain, schema: Schema, bins: int, max_levels: int) -> 
             even[name] = np.resize(np.array(labels, dtype=object), rows)
         else:
             numbers = Marginal.fit(to_float(known))
-            (low, high), share = numbers.values[[0, -1]], np.linspace(0, 1, rows)
+            (low, high), share = numbers.values[[0, -1]], np.clip(np.linspace(-2 / bins, 1 + 2 / bins, rows), 0, 1)
             even[name] = from_float(numbers.snap((1 - share) * low + share * high), schema[name])
     table = schema.cast(pd.DataFrame(even))
     codes, allowed = Codes(table, schema, bins, max_levels), []
