@@ -44,9 +44,11 @@ class AdversarialForest:
     """Most rounds; the leaves are kept whose rows were the hardest to tell from real ones."""
     smoothing: float = 1.0
     """Rows of the whole table added to every leaf where labels are drawn (Laplace smoothing)."""
+    tree_rows: int = 100_000
+    """Real and synthetic rows that a tree is grown on at most, to bound the time; all real rows fill its leaves."""
 
     def __post_init__(self):
-        check_least(self, trees=1, min_node_size=1, delta=0, max_rounds=1, smoothing=0)
+        check_least(self, trees=1, min_node_size=1, delta=0, max_rounds=1, smoothing=0, tree_rows=2)
 
     def supports(self, schema: Schema) -> str | None:
         return None
@@ -76,7 +78,8 @@ class AdversarialForest:
     def _tell_apart(self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> _Leaves:
         """The leaves of a forest that learns which rows are real; its accuracy says how good the synthetic ones are."""
         seed = int(rng.integers(2**31))
-        forest = RandomForestClassifier(self.trees, min_samples_leaf=self.min_node_size, oob_score=True, random_state=seed)
+        settings = {"min_samples_leaf": self.min_node_size, "max_samples": min(self.tree_rows, 2 * len(real))}
+        forest = RandomForestClassifier(self.trees, oob_score=True, random_state=seed, **settings)
         with warnings.catch_warnings():  # few rows or few trees leave some rows in every bag
             warnings.simplefilter("ignore", UserWarning)
             forest.fit(np.vstack([real, synthetic]), np.repeat([1, 0], [len(real), len(synthetic)]))
