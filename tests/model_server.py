@@ -130,7 +130,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "quota":
             return self.refuse(429, "You exceeded your quota", "insufficient_quota", {"x-should-retry": "false"})
         if fault == "error":
-            return self.refuse(500, "The server had an error", "server_error")
+            # Careless servers repeat the key.
+            return self.refuse(500, f"The server had an error with {self.headers['Authorization']}", "server_error")
         if fault == "hang":
             time.sleep(3600)
         self.answer(body, fault)

@@ -355,7 +355,7 @@ def test_a_passing_fault_is_waited_out(server, fault, seconds):
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"fault": "error"}, ModelError, r"failed \(.*The server had an error.*\), 2 times"),
+        ({"fault": "error"}, ModelError, r"failed \(.*The server had an error with Bearer \*\*\*.*\), 2 times"),
         ({"fault": "limit"}, ModelError, "still limits the rate"),
         ({"fault": "quota"}, ModelError, "You exceeded your quota"),
         ({"fault": "garbage"}, ModelError, "no chat completion in JSON"),
