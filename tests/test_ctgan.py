@@ -103,6 +103,20 @@ def test_a_value_out_of_every_modes_reach_goes_to_the_end_of_the_nearest():
     np.testing.assert_allclose(back[:-1], values[:-1], atol=1e-6)
 
 
+def test_a_value_that_many_rows_share_is_a_mode_without_width():
+    rng = seeded(0)
+    values = np.concatenate([np.zeros(800), rng.lognormal(5, 1, 150), np.full(50, np.nan)])
+    modes = NumberModes(values, 10, 0.005)
+    offsets, codes = modes.encode(values, seeded(1))
+    zero = codes[0]
+    assert (codes[:800] == zero).all() and (codes[800:] != zero).all() and (offsets[:800] == 0).all()
+    # It comes back exactly, whatever the offset, and the other modes are those of the other values.
+    assert (modes.decode(rng.uniform(-1, 1, 100), np.full(100, zero)) == 0).all()
+    np.testing.assert_allclose(modes.decode(offsets, codes), values)
+    alone = NumberModes(values[800:950], 10, 0.005)
+    np.testing.assert_allclose(modes.means[: len(alone.means)], alone.means)
+
+
 def test_loss_and_gradients_of_the_critic_are_those_of_autograd(mixed):
     table, schema = mixed
     encoding = TableModes(table, schema, 10, 0.005, 500)

@@ -31,7 +31,7 @@ TINY = {
     "mst": {"epsilon": 1e4},
     "bayes-hillclimb": {"bins": 4},
     "ctgan": {"epochs": 2, "batch_size": 40, "pac": 2, "width": 16, "noise": 8},
-    "tvae": {"epochs": 30, "width": 32, "embedding": 8},
+    "tvae": {"epochs": 60, "width": 32, "embedding": 8},
     "diffusion": {"epochs": 2, "width": 16, "blocks": 1, "steps": 8},
     "autoregressive": {"epochs": 3, "width": 16, "layers": 1, "heads": 2},
     "holdout": {},

@@ -1,9 +1,11 @@
 """Mode-specific normalisation: a mixed table as offsets within modes and small integer codes, and back.
 
 A number becomes the mode of a one-dimensional Gaussian mixture it belongs to, and its offset from that mode's mean in
-units of four standard deviations; missing is a mode of its own. A label becomes its code; missing is a level.
-Xu et al. 2019, arXiv:1907.00503, section 4.2. The mixture is fitted on unique values with their counts, so its cost does
-not grow with the number of rows.
+units of four standard deviations. A label becomes its code; missing is a level. Xu et al. 2019, arXiv:1907.00503, section
+4.2. The mixture is fitted on unique values with their counts, so its cost does not grow with the number of rows.
+
+Where this differs from the paper: missing is a mode of its own, and so is a value that more than `ATOM` of the rows share, such
+as the 0 of a column that is mostly 0: a mode without width, from which it comes back exactly (Zhao et al. 2021, CTAB-GAN).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from workbench.encode import Codes, Marginal, from_float, to_float
 from workbench.schema import Schema
 
 REACH = 4.0  # standard deviations from a mode's mean to the offset 1
+ATOM = 0.05  # share of the present rows beyond which a value is a mode of its own
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,15 @@ class NumberModes:
     def __init__(self, values: np.ndarray, components: int, min_weight: float, points: int = 1024):
         self.marginal = Marginal.fit(values)
         distinct, counts = np.unique(self.marginal.values, return_counts=True)
+        heavy = counts > max(ATOM * counts.sum(), 1)
+        self.atoms, distinct, counts = distinct[heavy], distinct[~heavy], counts[~heavy]
         self.centre, self.scale, self.mixture = 0.0, 1.0, None
         if len(distinct):
             # In units of the largest value, because the square of a number like 1e200 is infinite.
             unit = np.abs(distinct).max() or 1.0
-            self.centre = float(unit * (self.marginal.values / unit).mean())
-            self.scale = float(unit * (self.marginal.values / unit).std()) or 1.0
+            mean = counts @ (distinct / unit) / counts.sum()
+            self.centre = float(unit * mean)
+            self.scale = float(unit * np.sqrt(counts @ (distinct / unit - mean) ** 2 / counts.sum())) or 1.0
             distinct = (distinct - self.centre) / self.scale
             if len(distinct) > points:
                 # Neighbours among very many distinct values share a point at their mean.
@@ -112,31 +118,35 @@ class NumberModes:
                 merged = np.add.reduceat(counts, starts)
                 distinct, counts = np.add.reduceat(distinct * counts, starts) / merged, merged
             self.mixture = Mixture.fit(distinct, counts.astype(float), components).heavier_than(min_weight)
-        self.size = (len(self.mixture.means) if self.mixture else 0) + bool(np.isnan(values).any())
+        # The modes: the mixture's, the atoms, missing. Only the first have a width.
+        means, deviations = (self.mixture.means, self.mixture.deviations) if self.mixture else (np.empty(0), np.empty(0))
+        rest = [np.nan] * bool(np.isnan(values).any())
+        self.means = np.concatenate([self.centre + self.scale * means, self.atoms, rest])
+        self.reach = np.append(REACH * self.scale * deviations, np.zeros(len(self.atoms) + len(rest)))
+        self.size = len(self.means)
 
     def encode(self, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Offsets in [-1, 1] and modes, each of shape (n,): the mode is drawn by its probability given the value."""
         offsets, modes = np.zeros(len(values)), np.full(len(values), self.size - 1)
-        present = ~np.isnan(values)
-        if self.mixture is None or not present.any():
+        atom = np.searchsorted(self.atoms, values).clip(max=max(len(self.atoms) - 1, 0))
+        heavy = self.atoms[atom] == values if len(self.atoms) else np.zeros(len(values), dtype=bool)
+        modes[heavy] = self.size - np.isnan(self.means).sum() - len(self.atoms) + atom[heavy]
+        spread = ~np.isnan(values) & ~heavy
+        if self.mixture is None or not spread.any():
             return offsets, modes
-        distinct, inverse = np.unique((values[present] - self.centre) / self.scale, return_inverse=True)
+        distinct, inverse = np.unique((values[spread] - self.centre) / self.scale, return_inverse=True)
         shift = (distinct - self.mixture.means[:, None]) / (REACH * self.mixture.deviations[:, None])
         chance = self.mixture.responsibilities(distinct) * (np.abs(shift) <= 1)
         # A value beyond the reach of every mode goes to the end of the one that comes nearest.
         chance[np.abs(shift).argmin(axis=0), np.arange(len(distinct))] += 1e-9
         limits = (chance / chance.sum(axis=0)).cumsum(axis=0)[:-1]
-        modes[present] = drawn = (rng.random(len(inverse)) > limits[:, inverse]).sum(axis=0)
-        offsets[present] = np.clip(shift[drawn, inverse], -1, 1)
+        modes[spread] = drawn = (rng.random(len(inverse)) > limits[:, inverse]).sum(axis=0)
+        offsets[spread] = np.clip(shift[drawn, inverse], -1, 1)
         return offsets, modes
 
     def decode(self, offsets: np.ndarray, modes: np.ndarray) -> np.ndarray:
         """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
-        if self.mixture is None:
-            return np.full(len(modes), np.nan)
-        means = np.append(self.mixture.means, np.nan)[modes]
-        standard = means + offsets * REACH * np.append(self.mixture.deviations, np.nan)[modes]
-        return self.marginal.snap(self.centre + self.scale * standard)
+        return self.marginal.snap(self.means[modes] + offsets * self.reach[modes])
 
 
 class TableModes:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from workbench.conditions import sample_matching
 from workbench.generators._modes import TableModes
-from workbench.generators._networks import Adam, Critic, GeneratorNetwork, gumbel, normal
+from workbench.generators._networks import Adam, Blocks, Critic, GeneratorNetwork, gumbel, normal
 from workbench.generators._training import Epochs, bar
 from workbench.schema import InputError, Schema
 
@@ -35,11 +35,11 @@ class CTGAN:
     """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
 
     epochs: int = 300
-    """Passes over the table; each is max(rows // batch_size, 1) steps."""
+    """Passes over the table."""
     seconds: float | None = None
     """Train no longer than this; the first epoch's time sets how many fit."""
     batch_size: int = 500
-    """Rows a step, drawn with replacement; a multiple of pac."""
+    """Most rows a step, drawn with replacement, a multiple of pac; fewer where an epoch would have less than 10 steps."""
     critic_steps: int = 1
     """Critic steps for each generator step."""
     pac: int = 10
@@ -52,6 +52,8 @@ class CTGAN:
     """Of Adam with betas (0.5, 0.9), for both networks."""
     weight_decay: float = 1e-6
     """Of the generator's Adam."""
+    average: float = 0.998
+    """Decay, at each step, of the average of the generator's weights that rows are sampled with."""
     dropout: float = 0.5
     """Of the critic's hidden units."""
     penalty: float = 10.0
@@ -72,8 +74,9 @@ class CTGAN:
         for name in ("learning_rate", "tau"):
             if not getattr(self, name) > 0:
                 raise InputError(f"ctgan: {name} is {getattr(self, name)}; it must be above 0.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"ctgan: dropout is {self.dropout}; it must be at least 0 and below 1.")
+        for name in ("dropout", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"ctgan: {name} is {getattr(self, name)}; it must be at least 0 and below 1.")
         if self.batch_size < 2 or self.batch_size % self.pac:
             raise InputError(f"ctgan: batch_size is {self.batch_size}; it must be a multiple of pac ({self.pac}) above 1.")
 
@@ -87,16 +90,19 @@ class CTGAN:
         self._rows = rows = Rows(*self._encoding.encode(table, rng), self._encoding)
         self._generator = generator = GeneratorNetwork(self.noise, self.width, rows.size, len(rows.counts), rng)
         critic = Critic(rows.size, len(rows.counts), self.pac, self.width, self.dropout, rng)
-        generator_adam = Adam(generator.parameters, self.learning_rate, self.weight_decay)
+        generator_adam = Adam(generator.parameters, self.learning_rate, self.weight_decay, average=self.average)
         critic_adam = Adam(critic.parameters, self.learning_rate)
 
+        # At least two groups: a batch of one row has no variance, and one of a single group little.
+        groups = min(max(len(table) // (10 * self.pac), 2), self.batch_size // self.pac)
+        size = groups * self.pac
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             losses = torch.zeros(())
-            for _ in range(max(len(table) // self.batch_size, 1)):
+            for _ in range(max(len(table) // size, 1)):
                 for _ in range(self.critic_steps):
-                    level = rows.levels(rows.by_log_frequency, self.batch_size, rng)
-                    logits = generator(normal(rng, self.batch_size, self.noise), level)
+                    level = rows.levels(rows.by_log_frequency, size, rng)
+                    logits = generator(normal(rng, size, self.noise), level)
                     fake = rows.activate(logits, self.tau, rng)
                     critic_loss, gradients = critic.loss(rows.real(level, rng), fake.detach(), level, self.penalty, rng)
                     critic_adam.step(gradients)
@@ -106,6 +112,7 @@ class CTGAN:
                 losses += critic_loss + condition_loss.detach() - score
             cause = f"the learning rate {self.learning_rate:g} or the penalty {self.penalty:g} is too large for this table"
             self.trained.check(float(losses), "ctgan", cause)
+        generator_adam.use_averages()
         self._average_statistics(rng)
         return self
 
@@ -147,30 +154,24 @@ class Rows:
     """
 
     def __init__(self, offsets: np.ndarray, codes: np.ndarray, encoding: TableModes):
-        sizes, numbers = np.array(encoding.sizes), offsets.shape[1]
-        # Blocks of one size lie together, so that one softmax takes them all.
-        self._order = np.argsort(sizes, kind="stable")
-        starts = np.empty_like(sizes)
-        starts[self._order] = numbers + np.cumsum(sizes[self._order]) - sizes[self._order]
-        self.size = numbers + int(sizes.sum())
-        self._groups = [(int(size), int(count)) for size, count in zip(*np.unique(sizes, return_counts=True), strict=True)]
-        self._lengths = [numbers, *(size * count for size, count in self._groups)]
+        self._blocks = blocks = Blocks(encoding.sizes, offsets.shape[1])
+        self.size, starts = blocks.size, blocks.starts
         self._offsets, self._hot = torch.from_numpy(offsets), torch.from_numpy((codes + starts).astype(np.int32))
 
         columns = [encoding.schema.names.index(name) for name in encoding.labels]
-        blocks = sizes[columns] if columns else np.array([1])
-        first = np.cumsum(blocks) - blocks
+        levels = np.array(encoding.sizes)[columns] if columns else np.array([1])
+        first = np.cumsum(levels) - levels
         self._first = dict(zip(encoding.labels, first, strict=False))
         members = codes[:, columns].T if columns else np.zeros((1, len(codes)), dtype=int)
         self._by_level = np.concatenate([np.argsort(member, kind="stable") for member in members])
-        self.counts = np.concatenate([np.bincount(member, minlength=b) for member, b in zip(members, blocks, strict=True)])
+        self.counts = np.concatenate([np.bincount(member, minlength=n) for member, n in zip(members, levels, strict=True)])
         self._begin = np.cumsum(self.counts) - self.counts
         self.by_frequency = _shares(self.counts, first)
         self.by_log_frequency = _shares(np.log1p(self.counts), first)
 
-        column = np.repeat(np.arange(len(blocks)), blocks)
+        column = np.repeat(np.arange(len(levels)), levels)
         target = starts[columns][column] + np.arange(len(column)) - first[column] if columns else np.zeros(1, dtype=int)
-        outside = np.full((len(blocks), self.size), -np.inf, dtype=np.float32)
+        outside = np.full((len(levels), self.size), -np.inf, dtype=np.float32)
         outside[column, target] = 0
         self._column, self._target, self._outside = map(torch.from_numpy, (column, target, outside))
 
@@ -187,28 +188,19 @@ class Rows:
         levels = levels.numpy()
         index = self._by_level[self._begin[levels] + (rng.random(len(levels)) * self.counts[levels]).astype(int)]
         rows = torch.zeros(len(levels), self.size)
-        rows[:, : self._lengths[0]] = self._offsets[index]
+        rows[:, : self._blocks.numbers] = self._offsets[index]
         return rows.scatter_(1, self._hot[index].long(), 1.0)
 
     def activate(self, logits: torch.Tensor, tau: float, rng: np.random.Generator) -> torch.Tensor:
         """Rows from the generator's outputs: tanh of an offset, Gumbel softmax of a block."""
-        offsets, *blocks = logits.split(self._lengths, dim=1)
-        noise = gumbel(rng, len(logits), self.size - self._lengths[0]).split(self._lengths[1:], dim=1)
-        softmaxes = [
-            ((block + gumbel) / tau).unflatten(1, (-1, size)).softmax(dim=2).flatten(1)
-            for block, gumbel, (size, _) in zip(blocks, noise, self._groups, strict=True)
-        ]
-        return torch.cat([offsets.tanh(), *softmaxes], dim=1)
+        numbers = self._blocks.numbers
+        noisy = (logits.T[numbers:] + gumbel(rng, self.size - numbers, len(logits))) / tau
+        return torch.cat([logits.T[:numbers].tanh(), self._blocks.softmax(noisy)]).T.contiguous()
 
     def decide(self, logits: torch.Tensor, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Offsets, shape (n, numbers), and codes, shape (n, columns): the largest entry of each Gumbel softmax."""
-        offsets, *blocks = logits.split(self._lengths, dim=1)
-        noise = gumbel(rng, len(logits), self.size - self._lengths[0]).split(self._lengths[1:], dim=1)
-        codes = [
-            (block + gumbel).unflatten(1, (-1, size)).argmax(dim=2)
-            for block, gumbel, (size, _) in zip(blocks, noise, self._groups, strict=True)
-        ]
-        return offsets.tanh().numpy(), torch.cat(codes, dim=1)[:, np.argsort(self._order)].numpy()
+        numbers = self._blocks.numbers
+        return logits[:, :numbers].tanh().numpy(), self._blocks.draw(logits.T[numbers:], rng)
 
     def condition_loss(self, logits: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy between the wanted level and its column's block."""
