@@ -90,6 +90,18 @@ def test_every_generator_keeps_them_in_every_row(name):
     assert len(some) == 20 and some["high"].between(3, 6).all() and (some["country"] == "France").all() and some["group"].all()
 
 
+def test_conditions_that_cannot_be_met_end_in_one_sentence():
+    fitted = make("cart").fit(TABLE, SCHEMA, np.random.default_rng(1))
+    for where, sentence in (
+        ({"contry": "France"}, "did you mean country"),
+        ({"country": "Spain"}, r"acceptance 0\b"),
+        ({"high": (5, 3)}, "range 5 to 3 is empty"),
+        ({"high": (500, 600), "group": True}, r"acceptance 0\b"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            fitted.sample(5, np.random.default_rng(2), where=where)
+
+
 @every_generator
 @pytest.mark.parametrize("rows", [1, 2])
 def test_small_tables(name, rows):

@@ -62,10 +62,11 @@ class _Constrained:
         if not self._rewriting:
             return own(self._generator, n, rng, where)
         # Conditions on columns as they are go to the generator, which may meet them without rejection.
-        left = {name: wanted for name, wanted in (where or {}).items() if name in self._rewriting.changed}
-        passed = {name: wanted for name, wanted in (where or {}).items() if name not in left}
+        where, original = where or {}, self._rewriting.original
+        left = {name: wanted for name, wanted in where.items() if original[name].name in self._rewriting.changed}
+        passed = {name: wanted for name, wanted in where.items() if name not in left}
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
             return self._rewriting.restore(own(self._generator, size, rng, passed))
 
-        return sample_matching(draw, n, rng, self._rewriting.original, left)
+        return sample_matching(draw, n, rng, original, left)
