@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench import summary
+from workbench import evaluation, summary
 from workbench.evaluation import evaluate, read_table, reference_table
 from workbench.metrics import METRICS, Metric, Trial
 from workbench.results import ROW_COLUMNS
@@ -237,6 +237,21 @@ def test_hostile_tables_give_readings_or_notes(data, synthetic, card, name):
         assert score < good
     if name in ("text for numbers", "infinite and far away"):
         assert any("'loanamt'" in note for note in found.notes) and found.notes[0] in repr(found)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_tables_with_a_target_of_numbers_give_readings_or_notes(data, synthetic, name):
+    """Every function on its own, without its references: a reading for each metric, or the reason why there is none."""
+    target = data.schema.with_roles(target="loanamt")
+    table, _ = read_table(HOSTILE[name](synthetic), target)
+    trial = Trial(data.train, data.test, table, target)
+    with np.errstate(all="ignore"):
+        for function in dict.fromkeys(metric.function for metric in METRICS.values()):
+            group = {name: metric for name, metric in METRICS.items() if metric.function == function}
+            rows = evaluation._run(group, trial)
+            assert {row.metric for row in rows} == set(group)
+            assert all(np.isfinite(row.value) or row.note for row in rows)
+            assert not [row for row in rows if "error:" in row.note or "no reading" in row.note]
 
 
 @pytest.mark.parametrize(

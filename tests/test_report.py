@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import nbformat
 import numpy as np
@@ -152,6 +153,7 @@ def test_page_reads_without_eyes(made):
     assert all(box.get("tabindex") == "0" and box.get("aria-label") for box in page.all("div") if box.get("role") == "region")
     levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
     assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels)), "no level is skipped"
 
 
 def test_page_tells_everything_in_order(made):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -33,6 +32,7 @@ from workbench.gates import GATES, Check
 from workbench.metrics import Trial
 from workbench.metrics.groups import listed
 from workbench.metrics.models import one_thread
+from workbench.results import write_text
 from workbench.schema import InputError, Schema, nearest
 from workbench.summary import number
 
@@ -108,9 +108,7 @@ class Audit:
         path, text = Path(path), json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}")
-            part.write_text(text + "\n", encoding="utf-8")
-            os.replace(part, path)
+            write_text(path, text + "\n")
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}); name another folder.") from None
 

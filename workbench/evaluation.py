@@ -26,7 +26,7 @@ from workbench.datasets import Dataset, table_hash
 from workbench.encode import Marginal, from_float, to_float
 from workbench.metrics import METRICS, Guarantee, Metric, Row, Trial, get
 from workbench.metrics.models import one_thread
-from workbench.results import to_table
+from workbench.results import to_table, write_text
 from workbench.schema import KINDS, Column, InputError, Schema, nearest
 
 # Learners trained on noise rank real rows in a random direction, so one permutation is a coarse floor for utility.
@@ -117,9 +117,7 @@ def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int
     rows = _run(group, _fresh(real) if kind == "fresh" else _in_place(kind, real, draw))
     # An error may be this process's own, such as too little memory.
     if path and not any(row.note.startswith("error") for row in rows):
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
-        part.replace(path)
+        write_text(path, json.dumps([asdict(row) for row in rows]))
     return rows
 
 

@@ -206,7 +206,9 @@ def score_strips(batch: Batch) -> Piece:
                 caption = Markup("<strong>{}</strong> <span>{}</span>").format(titled(metric), direction(metric))
                 cards.append(image(figure, _spoken(part, metric), caption))
             if cards or blank:
-                out += Markup('<h4>{}</h4><div class="cards">{}</div>{}').format(family.title(), Markup("").join(cards), blank)
+                level = "h4" if part.title else "h3"
+                head = Markup('<{} class="family">{}</{}>').format(level, family.title(), level)
+                out += head + Markup('<div class="cards">{}</div>{}').format(Markup("").join(cards), blank)
     return Piece(out)
 
 

@@ -12,6 +12,7 @@ and is read through two tables, `read_report` (the numbers) and `cells` (how eac
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -86,6 +87,17 @@ def to_table(rows: Iterable[Row]) -> pd.DataFrame:
 def write(table: pd.DataFrame, path: Path) -> None:
     """Parquet with the same bytes for the same rows."""
     table.to_parquet(path, index=False, compression="zstd", engine="pyarrow")
+
+
+def write_text(path: Path, text: str, sync: bool = False) -> None:
+    """A reader sees the old file or the whole new one; with sync, so does one after a power cut."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(part, path)
 
 
 def read(path: Path) -> pd.DataFrame:

@@ -212,7 +212,7 @@ def within(cells: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterabl
                 caveat = "one split: the interval is over seeds, and says nothing about other test rows"
                 mean, low, high = corrected_interval(d, np.inf, 0)
             if len(d) < 2:
-                caveat = f"no interval: {len(d)} {unit}s in common"
+                caveat = f"no interval: {len(d)} {unit}{'' if len(d) == 1 else 's'} in common"
             row = {"dataset": dataset, "first": first, "second": second, "difference": mean, "low": low, "high": high}
             yield row | {"units": len(d), "caveat": caveat}
 

@@ -122,13 +122,7 @@ def says_disk_full(reason: str) -> bool:
 
 
 def write_json(path: Path, value, sync: bool = True) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(part, path)
+    results.write_text(path, json.dumps(value, ensure_ascii=False), sync)
 
 
 def _sync(folder: Path) -> None:
