@@ -29,7 +29,7 @@ def train(table: pd.DataFrame, **params):
 def gaussian():
     """A generator trained on two normal numbers of correlation 0.8."""
     z = seeded(0).multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 10_000)
-    return train(pd.DataFrame({"a": 5 + 2 * z[:, 0], "b": z[:, 1]}), told=0.4)
+    return train(pd.DataFrame({"a": 5 + 2 * z[:, 0], "b": z[:, 1]}), told=0.4, epochs=30, batch_size=256)
 
 
 @pytest.fixture(scope="module")

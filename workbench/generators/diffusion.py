@@ -143,12 +143,9 @@ class Diffusion:
         """Scores, shape (n, scored columns), and codes, shape (n, coded columns), from noise."""
         network, device = self._network, self._weights.device
         x = normal(rng, n, len(self._scored)).to(device)
-        held = np.flatnonzero(levels[1] - levels[0] < 1)
-        low, high = levels[:, held]
-        wanted = torch.from_numpy(ndtri(low + (high - low) * rng.random((n, len(held))))).float().to(device)
-        x[:, held] = wanted
-        given = torch.zeros(n, x.shape[1], dtype=torch.bool, device=device)
-        given[:, held] = True
+        low, high = levels
+        wanted = torch.from_numpy(ndtri((low + (high - low) * rng.random(x.shape)).clip(1e-9, 1 - 1e-9))).float().to(device)
+        given = torch.from_numpy(high - low < 1).to(device).expand(x.shape)
         codes = network.masks.repeat(n, 1)
         for j, mask in allowed.items():
             if mask.sum() == 1:
@@ -156,19 +153,19 @@ class Diffusion:
         angles = _angle(torch.linspace(1, 0, self.steps + 1, dtype=float)).tolist()
         before, turned = 0.0, np.inf
         for step, (angle, after) in zip(range(self.steps, 0, -1), pairwise(angles), strict=True):
+            x = torch.where(given, wanted, x)
             velocity, logits = network(self._weights, x, given, codes, torch.full((n, 1), step / self.steps, device=device))
             # Adams and Bashforth's second step: the velocity's change goes on as it did.
             turn = angle - after
             x = x - turn * (velocity + turn / (2 * turned) * (velocity - before))
-            x[:, held] = wanted
             before, turned = velocity, turn
             reveal = (codes == network.masks) & (random(rng, *codes.shape).to(device) < 1 / step)
             for j, logit in enumerate(logits):
+                logit = logit[reveal[:, j]]
                 if j in allowed:
                     logit = logit.masked_fill(~allowed[j], -torch.inf)
-                drawn = (logit + gumbel(rng, *logit.shape).to(device)).argmax(1)
-                codes[:, j] = torch.where(reveal[:, j], drawn, codes[:, j])
-        return x.cpu().numpy(), codes.cpu().numpy()
+                codes[reveal[:, j], j] = (logit + gumbel(rng, *logit.shape).to(device)).argmax(1)
+        return torch.where(given, wanted, x).cpu().numpy(), codes.cpu().numpy()
 
     def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], np.ndarray]:
         """What conditions leave: codes, bool, by coded column; lowest and highest levels, shape (2, scored columns).
