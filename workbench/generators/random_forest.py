@@ -4,9 +4,9 @@ Watson, Blesch, Kapar and Wright (2023), "Adversarial random forests for density
 Round by round the synthetic rows are drawn from the leaves of the forest before, each column on its own; once the forest
 can no longer tell them from real rows, a mixture of leaves with independent columns describes the table.
 A tree cuts labels along one order of their levels (that of the table's main axis), so nominal labels need more cuts.
-Differs from the paper: the leaves of the round before the last are kept (whose rows have been put to the test), numbers follow
-the interpolated quantiles of their leaf instead of a truncated normal, which keeps spikes, grids and bounds, and a missing
-value is a value like any other.
+Differs from the paper: the leaves before the last are kept (whose rows have been put to the test), and numbers are drawn
+between two neighbours of their leaf, or as one of its rows has them where values repeat, instead of from a truncated normal:
+spikes, grids, bounds and missing values stay.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class AdversarialForest:
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> AdversarialForest:
         self._schema, self._table, self.accuracy = schema, table.copy(), []
-        self._numbers = {c.name: to_float(table[c.name]) for c in schema.columns if not c.is_discrete}
+        # Numbers of which few are repeated are drawn between two rows of a leaf, all else as one of its rows has it.
+        distinct = {c.name: table[c.name].nunique() for c in schema.columns if not c.is_discrete}
+        self._numbers = {name: to_float(table[name]) for name, count in distinct.items() if 4 * count > table[name].count()}
         self._marginals = {name: Marginal.fit(numbers) for name, numbers in self._numbers.items()}
         margins = Margins(table, schema).columns
         # Places among the train values: trees only compare, and places fit the float32 they read.
@@ -69,7 +71,7 @@ class AdversarialForest:
             if self.accuracy[-1] >= min(self.accuracy[:-1]):
                 break  # the rows of these leaves are no harder to tell apart than those of the leaves before
             self._leaves, leaves = leaves, following
-        self._leaves.sort([j for j, column in enumerate(schema.columns) if not column.is_discrete])
+        self._leaves.sort([j for j, name in enumerate(schema.names) if name in self._numbers])
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
@@ -90,7 +92,7 @@ class AdversarialForest:
         leaves = self._leaves.draw(n, rng)
         columns = {}
         for j, column in enumerate(self._schema.columns):
-            if column.is_discrete:
+            if column.name not in self._numbers:
                 size = self._leaves.counts[leaves]
                 anywhere = rng.random(n) * (size + self.smoothing) >= size
                 donors = np.where(anywhere, rng.integers(len(self._table), size=n), self._leaves.rows(leaves, rng))
