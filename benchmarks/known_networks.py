@@ -9,10 +9,10 @@ L_syn    mean log-likelihood of synthetic rows under the true network. Low for r
 L_test   mean log-likelihood of real test rows under the true graph with its distributions counted on synthetic rows. Low where
          something real is missing: real train rows set the ceiling.
 
-A state that the truth rules out has probability 0. The benchmark of the paper added 1e-8 to each row's probability, so that one
-impossible label costs a row as much as thirty; here every conditional probability is at least 1e-6, and `impossible` is the share
-of rows with one that was raised. Counted distributions have one row's weight of the uniform distribution in each case of
-the parents. "real rows" are the ceiling, and independent and permuted the floor; bayes-expert is given the true edges.
+A state that the truth rules out has probability 0. SDMetrics (BNLogLikelihood) gives such a row 1e-8, which is more than many
+possible rows of a large network have; here every conditional probability is at least 1e-6, and `impossible` is the share of
+rows with one that was raised. Counted distributions have one uniform row's weight in each case of the parents. "real rows"
+are the ceiling, independent and permuted the floor; bayes-expert is given the true edges.
 
 Every result is a line of benchmarks/known_networks.jsonl; the last one of a (dataset, generator, params, seed, threads) counts.
 """

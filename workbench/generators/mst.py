@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import networkx as nx
 import numpy as np
@@ -22,7 +23,7 @@ import pandas as pd
 from workbench.generators import check_least
 from workbench.generators._accounting import Domain, check_budget
 from workbench.generators.bayesian_network import Network, family_counts
-from workbench.generators.privbayes import conditional, domain_codes, exponential_mechanism
+from workbench.generators.privbayes import conditional, domain_codes, exponential_mechanism, project
 from workbench.schema import Schema
 
 
@@ -131,13 +132,6 @@ def pool(counts: np.ndarray, allowed: np.ndarray, least: float) -> tuple[np.ndar
     return group, np.where(pooled, 1 / max(pooled.sum(), 1), kept * 1.0)
 
 
-def project(noisy: np.ndarray, total: float) -> np.ndarray:
-    """The nearest counts that are not negative and sum to total (Duchi et al. 2008, projection on the simplex)."""
-    falling = np.sort(noisy)[::-1]
-    excess = (np.cumsum(falling) - total) / np.arange(1, len(noisy) + 1)
-    return np.maximum(noisy - excess[np.flatnonzero(falling > excess)[-1]], 0)
-
-
 def fitted(pair: np.ndarray, first: np.ndarray, second: np.ndarray, rounds: int = 50) -> np.ndarray:
     """The pair's table with these margins, by iterative proportional fitting (Deming and Stephan 1940)."""
     pair = pair + 1e-9 * np.outer(first, second) / max(second.sum(), 1)  # a margin needs a cell to live in
@@ -156,6 +150,7 @@ def spent(rho: float, delta: float) -> float:
     return float(compute_epsilon(orders, orders * rho, delta)[0])
 
 
+@cache
 def concentrated(epsilon: float, delta: float) -> float:
     """The most rho whose epsilon at this delta is no more than epsilon."""
     low, high = 0.0, epsilon + 1.0

@@ -1,12 +1,14 @@
 """PrivBayes: a Bayesian network whose graph is chosen, and whose tables are counted, under differential privacy.
 
 Zhang, Cormode, Procopiuc, Srivastava and Xiao 2014 (SIGMOD) and 2017 (ACM TODS 42:25). The exponential mechanism adds one
-column after the other, with the parents that share most information with it; Laplace noise goes on every joint table; the
-two costs add up to epsilon (basic composition). Bins are equally wide over the declared domain, since quantiles would leak.
+column after the other, with the parents that it depends on most (score R of 2017, for columns with any number of states);
+Laplace noise goes on every joint table; all costs add up to epsilon (basic composition). Bins are equally wide over the
+declared domain, since quantiles would leak. What is not declared is read off train, outside the guarantee, which says so.
 
-Where this differs from the paper: parents are whole columns (no generalised values), all tables are counted anew, and the
-number of train rows counts as public, as there. Coarse: what happens inside a bin is lost, and with many columns or few
-rows the noise leaves little but marginals.
+Where this differs from the paper: parents are whole columns (no generalised values), all tables are counted anew, and noisy
+tables are projected on those that sum to the rows instead of cut at zero. The number of rows is public, as there. Coarse:
+what happens inside a bin is lost, and with many columns or few rows the noise leaves little but marginals. The noise is
+made of double-precision floats, which is no protection from who reads their last bits (Mironov 2012).
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import pandas as pd
 from workbench.encode import Codes, Marginal, from_float, to_float
 from workbench.generators import check_least
 from workbench.generators._accounting import Domain, check_budget
-from workbench.generators.bayesian_network import Network, family_counts, mutual_information
+from workbench.generators.bayesian_network import Network, family_counts
 from workbench.schema import InputError, Schema
 
 
@@ -71,16 +73,18 @@ class PrivBayes(Network):
             self.charges.append((f"table of {schema.names[node]}", count))
             counts = family_counts(states, self._codes.sizes, node, parents)
             # Exchanging a row moves two counts by one.
-            noisy = counts + rng.laplace(scale=2 / count, size=counts.shape)
-            self._tables[node] = conditional(np.maximum(noisy, 0) * allowed[node], allowed[node])
+            noisy = (counts + rng.laplace(scale=2 / count, size=counts.shape))[:, allowed[node]]
+            counts = np.zeros(counts.shape)
+            counts[:, allowed[node]] = project(noisy.ravel(), len(table)).reshape(noisy.shape)
+            self._tables[node] = conditional(counts, allowed[node])
         self.epsilon_spent, self.delta_spent = math.fsum(epsilon for _, epsilon in self.charges), 0.0
         self.guarantee = f"{self.epsilon_spent:.4g}-differential privacy for the exchange of one row{domain.caveat}"
         return self
 
     def _choose_parents(self, states: np.ndarray, epsilon: float, rng: np.random.Generator) -> dict[int, tuple[int, ...]]:
-        """Algorithm 2 and 4 of the paper, with mutual information as the score, in the order the columns are chosen."""
+        """Algorithms 2 and 4 of the paper, in the order the columns are chosen: parents come before their children."""
         rows, columns = states.shape
-        sizes, spread = self._codes.sizes, sensitivity(rows)
+        sizes, each = self._codes.sizes, epsilon / max(columns - 1, 1)
         most_cells = rows * (1 - self.graph_share) * self.epsilon / (2 * columns * self.usefulness)
         chosen = {int(rng.integers(columns)): ()}
         while len(chosen) < columns:
@@ -93,18 +97,21 @@ class PrivBayes(Network):
             if len(candidates) > self.max_candidates:
                 drawn = np.sort(rng.permutation(len(candidates))[: self.max_candidates])
                 candidates = [candidates[i] for i in drawn]
-            scores = np.array([mutual_information(states, sizes, node, *parents) / math.log(2) for node, parents in candidates])
-            each = epsilon / (columns - 1)
+            scores = np.array([dependence(family_counts(states, sizes, *candidate)) for candidate in candidates])
             self.charges.append((f"choice {len(chosen)}", each))
-            node, parents = candidates[exponential_mechanism(scores, spread, each, rng)]
+            node, parents = candidates[exponential_mechanism(scores, 3 / rows, each, rng)]
             chosen[node] = tuple(sorted(parents))
         return chosen
 
 
-def sensitivity(rows: int) -> float:
-    """How much the exchange of one of `rows` rows moves a mutual information, in bits, at most (Zhang et al. 2014, lemma 1)."""
-    rows = max(rows, 2)
-    return 2 / rows * math.log2((rows + 1) / 2) + (rows - 1) / rows * math.log2((rows + 1) / (rows - 1))
+def dependence(counts: np.ndarray) -> float:
+    """R of Zhang et al. 2017: half the sum of |P(x, y) - P(x) P(y)|, from 0 for independence to less than 1.
+
+    The exchange of one of n rows moves the joint shares by 2/n in all, and the product by 2/n for each of its two factors: R
+    by at most 3/n (3/n + 2/n^2 in the paper). Mutual information moves by more than log(n)/n, for smaller differences.
+    """
+    shares = counts / counts.sum()
+    return float(np.abs(shares - shares.sum(axis=1, keepdims=True) * shares.sum(axis=0)).sum() / 2)
 
 
 def exponential_mechanism(scores: np.ndarray, spread: float, epsilon: float, rng: np.random.Generator) -> int:
@@ -143,3 +150,10 @@ def conditional(counts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     shares = whole / whole.sum() if whole.sum() > 0 else allowed / allowed.sum()
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts / np.where(total > 0, total, 1), shares)
+
+
+def project(noisy: np.ndarray, total: float) -> np.ndarray:
+    """The nearest counts that are not negative and sum to total (Duchi et al. 2008, projection on the simplex)."""
+    falling = np.sort(noisy)[::-1]
+    excess = (np.cumsum(falling) - total) / np.arange(1, len(noisy) + 1)
+    return np.maximum(noisy - excess[np.flatnonzero(falling > excess)[-1]], 0)
