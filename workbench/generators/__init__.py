@@ -56,15 +56,7 @@ class Entry:
         """What its source says it can do, read without importing it: "conditions" where it meets (some) conditions itself
         rather than by rejection only, and "seconds" and "epsilon" where these are hyper-parameters.
         """
-        module, _, name = self.where.rpartition(":")
-        path = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
-        classes = {node.name: node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
-        members, bases = {}, [name]
-        while bases:
-            node = classes.get(bases.pop(0))
-            for item in node.body if node else []:
-                members.setdefault(getattr(item, "name", getattr(getattr(item, "target", None), "id", "")), item)
-            bases += [base.id for base in node.bases if isinstance(base, ast.Name)] if node else []
+        members = _members(*self.where.split(":"))
         # A method that hands `where` on to rejection, or to the generator inside it, and reads it nowhere else has no more.
         nodes = list(ast.walk(members["sample"]))
         calls = [node for node in nodes if isinstance(node, ast.Call)]
@@ -74,6 +66,21 @@ class Entry:
         handed = [value for call in passed for value in (*call.args, *(keyword.value for keyword in call.keywords))]
         read = any(isinstance(node, ast.Name) and node.id == "where" and node not in handed for node in nodes)
         return ["conditions"] * read + [field for field in ("seconds", "epsilon") if field in members]
+
+
+def _members(module: str, name: str) -> dict[str, ast.stmt]:
+    """What a class of this package and its bases define, by name."""
+    path = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    node = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
+    if node is None:
+        homes = {alias.name: node.module for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+        return _members(homes[name], name) if str(homes.get(name)).startswith("workbench.") else {}
+    members = {}
+    for base in reversed(node.bases):
+        members |= _members(module, base.id) if isinstance(base, ast.Name) else {}
+    own = {getattr(item, "name", getattr(getattr(item, "target", None), "id", "")): item for item in node.body}
+    return members | own
 
 
 GENERATORS: dict[str, Entry] = {
