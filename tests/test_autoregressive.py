@@ -107,7 +107,7 @@ def test_continuous_numbers_are_not_repeated_and_atoms_are(mixed):
     made = generator.sample(3000, rng(1))
     assert (made["x"] == 0).mean() == pytest.approx(0.5, abs=0.04)
     assert made.loc[made["x"] != 0, "x"].isin(table["x"]).mean() < 0.01 and made["y"].isin(table["y"]).mean() < 0.01
-    assert made["x"].corr(made["y"]) == pytest.approx(table["x"].corr(table["y"]), abs=0.05)
+    assert made["x"].corr(made["y"]) == pytest.approx(table["x"].corr(table["y"]), abs=0.08)
 
 
 def test_conditions_on_ranges_single_numbers_and_shared_labels(mixed):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.generators.autoregressive import AutoregressiveTransformer
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+RARE = 500  # train rows at which a number's code says as much by itself as with its neighbours
 
 
 class Network:
@@ -27,29 +28,34 @@ class Network:
         """codes: of the train table; sizes: how many each column has; numbers: which columns are numbers."""
         self.settings, self._ends, width = settings, np.cumsum([0, *sizes]), settings.width
         # Without what the weights add, every column has its train shares; codes that train lacks stay impossible.
-        counts = [torch.bincount(column.long(), minlength=size) for column, size in zip(codes.T, sizes, strict=True)]
-        self._shares = (torch.cat(counts) / len(codes)).log()
+        per_column = [torch.bincount(column.long(), minlength=size) for column, size in zip(codes.T, sizes, strict=True)]
+        counts, column = torch.cat(per_column), np.repeat(np.arange(len(sizes)), sizes)
+        self._shares, self._column = (counts / len(codes)).log(), torch.tensor(column, device=DEVICE)
         self._first = torch.tensor(self._ends[:-1], device=DEVICE)
+        # A number's code has a say of its own where train holds it often; a rare one says what its neighbours say.
+        self._own = torch.where(torch.tensor(np.array(numbers)[column], device=DEVICE), counts / (counts + RARE), 1.0)[:, None]
         places, knots = _places(sizes, numbers, settings.knots)
         self._low, self._between = places.long().to(DEVICE), places.frac().float()[:, None].to(DEVICE)
+        self._scores = torch.cat([_scores(*both) for both in zip(per_column, numbers, strict=True)])[:, :, None]
         blocks = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
-        tables = [(len(self._shares), width), (knots, width), (len(self._shares), width), (knots, width)]
-        self._shapes = [*tables, (len(self._shares),), (len(sizes), width), *blocks * settings.layers]
+        tables = [(len(counts), width), (knots, width), (len(sizes), 2, width)]
+        self._shapes = [*tables, *tables, (len(counts),), (len(sizes), width), *blocks * settings.layers]
 
     def initial(self, rng: np.random.Generator) -> torch.Tensor:
-        scales = [0.2, 0.5, 0.0, 0.0, 0.0, 0.5, *(shape[0] ** -0.5 for shape in self._shapes[6:])]
+        scales = [0.2, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.5, *(shape[0] ** -0.5 for shape in self._shapes[8:])]
         drawn = [normal(rng, *shape).flatten() * scale for shape, scale in zip(self._shapes, scales, strict=True)]
         return torch.cat(drawn).to(DEVICE)
 
     def parts(self, weights: torch.Tensor) -> list[torch.Tensor]:
         """What each code says, what makes it likely, the codes' and the positions' biases, and four matrices a block."""
         parts = weights.split([int(np.prod(shape)) for shape in self._shapes])
-        said, said_knots, out, out_knots, bias, *rest = (part.view(s) for part, s in zip(parts, self._shapes, strict=True))
-        return [said + self._interpolate(said_knots), out + self._interpolate(out_knots), bias + self._shares, *rest]
+        parts = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return [self._vectors(*parts[:3]), self._vectors(*parts[3:6]), parts[6] + self._shares, *parts[7:]]
 
-    def _interpolate(self, knots: torch.Tensor) -> torch.Tensor:
+    def _vectors(self, own: torch.Tensor, knots: torch.Tensor, curves: torch.Tensor) -> torch.Tensor:
+        """A vector for each code: its own, between those of two knots, and along a parabola of its normal score."""
         low, high = (F.embedding(index, knots) for index in (self._low, (self._low + 1).clamp(max=len(knots) - 1)))
-        return torch.lerp(low, high, self._between)
+        return own * self._own + torch.lerp(low, high, self._between) + (self._scores * curves[self._column]).sum(1)
 
     def cache(self, rows: int, positions: int) -> torch.Tensor:
         """Room for the keys and values of every block."""
@@ -115,6 +121,15 @@ def _places(sizes: Sequence[int], numbers: Sequence[bool], knots: int) -> tuple[
         places += [count + np.linspace(0, max(own - 1, 0), size - 1), [count + own]] if own > 1 else [np.full(size, count)]
         count += own + 1
     return torch.from_numpy(np.concatenate(places).astype(float)), count
+
+
+def _scores(counts: torch.Tensor, is_number: bool) -> torch.Tensor:
+    """The normal score of each code of a number, and half its square less one, shape (size, 2); zeros for other codes."""
+    if not is_number:
+        return torch.zeros(len(counts), 2, device=DEVICE)
+    present = counts[:-1].double()
+    score = torch.special.ndtri((present.cumsum(0) - present / 2) / present.sum().clamp(min=1)).clamp(-4, 4)
+    return F.pad(torch.stack([score, (score**2 - 1) / 2], dim=1), (0, 0, 0, 1)).float()
 
 
 class AdamW:

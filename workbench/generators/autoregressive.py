@@ -63,7 +63,7 @@ class AutoregressiveTransformer:
     max_levels: int = 500
     """Most levels of a label column; the rarest labels share one, and are drawn by their shares."""
     learning_rate: float = 3e-3
-    """Highest rate of AdamW."""
+    """Highest rate of AdamW for 256 rows a step; for fewer it falls with the square root."""
     weight_decay: float = 0.01
     """Of AdamW: pulls all weights towards zero, where the columns are independent."""
     dropout: float = 0.1
@@ -96,7 +96,7 @@ class AutoregressiveTransformer:
         self.held = rng.permutation(len(table))[: min(int(len(table) * self.validation), 10_000)]
         train, held = codes[np.delete(np.arange(len(table)), self.held)], codes[self.held]
         size = max(1, min(self.batch_size, len(train) // 20, TOKENS // codes.shape[1]))
-        steps = len(train) // size
+        steps, rate = len(train) // size, self.learning_rate * min(1.0, size / 256) ** 0.5
 
         numbers = [not schema[name].is_discrete for name in self._order]
         sizes = [self._codes.size(name) for name in self._order]
@@ -111,7 +111,7 @@ class AutoregressiveTransformer:
             for step, rows in enumerate(batches):
                 loss = network.losses(weights, train[rows], rng).mean()
                 done = (epoch + step / steps) / self.trained.total
-                adam.step(*torch.autograd.grad(loss, weights), self.learning_rate * _schedule(done))
+                adam.step(*torch.autograd.grad(loss, weights), rate * _schedule(done))
                 total += loss.detach()
             self.trained.check(float(total), "autoregressive", f"the learning rate {self.learning_rate:g} is too large")
             if len(held):
@@ -119,6 +119,7 @@ class AutoregressiveTransformer:
                 if self.losses[-1] <= min(self.losses):
                     self._weights = adam.average.clone()
                 elif len(self.losses) - np.argmin(self.losses) > self.patience:
+                    self.trained.done = epoch + 1
                     break
         return self
 
