@@ -5,10 +5,11 @@ Radford et al. 2018, "Improving language understanding by generative pre-trainin
 own, so an impossible value cannot be drawn. Numbers with many values are quantile bins, and are drawn within their bin
 without regard to the rest of the row; a table of a few hundred rows teaches it little more than the marginals.
 
-Where this differs from those papers: the codes of a number share knots along its range, for both what a value says and how
-likely it is, so that neighbours are learnt together; the weights are averaged, and those with the least loss on rows held
-out of training are kept, which keeps rows from being learnt by heart; the columns keep one order, so conditions are met by
-weighted rejection, which is exact up to a share of one over the number of proposals.
+Where this differs from those papers: a number's codes take their meaning from knots along its range and from its normal
+score, and have a say of their own only where train holds them often, so that neighbours are learnt together; bins at both
+ends are finer; the weights are averaged, and those with the least loss on rows held out of training are kept, which keeps
+rows from being learnt by heart; the columns keep one order, so conditions are met by weighted rejection, which is exact up
+to a share of one over the number of proposals.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class AutoregressiveTransformer:
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
     """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
 
-    epochs: int = 20
+    epochs: int = 15
     """Most passes over the table; the learning rate falls to zero over them."""
     seconds: float | None = None
     """Train no longer than this; the first epoch's time sets how many fit."""
@@ -175,7 +176,7 @@ class AutoregressiveTransformer:
     @torch.no_grad()
     def _scores(self, weights: torch.Tensor, codes: torch.Tensor) -> np.ndarray:
         parts = [-self._network.losses(weights, part) for part in codes.split(max(1, TOKENS // codes.shape[1]))]
-        return torch.cat(parts).cpu().numpy()
+        return torch.cat(parts).double().cpu().numpy()
 
     @torch.no_grad()
     def _extend(
