@@ -308,3 +308,39 @@ def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatc
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == written, "the second table needs nothing new"
     evaluate(data, tables[1].head(50), metrics=FEW)
     assert len(list(tmp_path.iterdir())) > len(written), "another length is another reference"
+
+
+BOUNDED = """
+import resource, sys
+import numpy as np, pandas as pd, workbench as wb
+
+def levels(n, rng):
+    code = rng.integers(10_000, size=n)
+    return pd.DataFrame({"code": [f"k{c}" for c in code], "x": rng.normal(size=n) + code / 5000})
+
+def wide(n, rng):
+    x = rng.normal(size=(n, 4)) @ np.random.default_rng(1).normal(size=(4, 150)) + rng.normal(size=(n, 150))
+    labels = np.array(list("abcde"))[np.clip(x[:, :48] + 2, 0, 4).astype(int)]
+    columns = {f"x{j}": x[:, j].round(2) for j in range(150)} | {f"c{j}": labels[:, j] for j in range(48)}
+    return pd.DataFrame(columns).rename(columns={"x0": "x"})
+
+def table(make, n, seed):
+    rng = np.random.default_rng(seed)
+    rows = make(n, rng)
+    return rows.assign(sex=rng.choice(["m", "f"], n), y=np.where(rows["x"] + rng.normal(size=n) > 1, "yes", "no"))
+
+make, n = {"levels": (levels, 30_000), "wide": (wide, 20_000)}[sys.argv[1]]
+train, test, synthetic = (table(make, n // part, seed) for seed, part in enumerate((1, 2, 1)))
+schema = wb.Schema.infer(train, target="y", sensitive=["sex"], kinds={"code": "categorical"} if "code" in train else None)
+rows = wb.evaluate(wb.Dataset("large", *map(schema.cast, (train, test)), schema), schema.cast(synthetic)).rows
+assert rows["metric"].nunique() == len(wb.metrics.METRICS) and not rows["note"].str.contains("error:").any()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
+"""
+
+
+@pytest.mark.skipif(os.environ.get("WORKBENCH_LONG") != "1", reason="minutes: WORKBENCH_LONG=1 runs it")
+@pytest.mark.parametrize("kind", ["levels", "wide"])
+def test_ten_thousand_levels_and_two_hundred_columns_need_less_than_two_gigabytes(kind):
+    done = subprocess.run([sys.executable, "-c", BOUNDED, kind], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2000
