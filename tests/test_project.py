@@ -108,7 +108,7 @@ def requirement_lines() -> list[str]:
 
 
 def test_every_import_is_declared():
-    names = set(declared())
+    names = set(declared()) | {Requirement(line).name for line in PROJECT["optional-dependencies"]["models"]}
     sources = [path.read_text() for path in [*MODULES, *(ROOT / "tests").glob("*.py")]]
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
@@ -136,9 +136,11 @@ def code_lines(path: Path) -> int:
     return len({line for token in tokens for line in range(token.start[0], token.end[0] + 1)} - documented)
 
 
-def test_the_package_stays_small():
-    lines = sum(map(code_lines, MODULES))
-    assert lines < 9500, f"the helper package has {lines} lines of code: look for what to delete"
+@pytest.mark.parametrize(("part", "most"), [("workbench", 5400), ("generators", 3800), ("metrics", 1700)])
+def test_the_package_stays_small(part, most):
+    """A method or a metric costs its own file; everything around them may not grow."""
+    lines = sum(code_lines(path) for path in MODULES if path.parent.name == part)
+    assert lines < most, f"{part} has {lines} lines of code: look for what to delete"
 
 
 def test_import_is_cheap():
