@@ -151,16 +151,19 @@ def test_loss_and_gradients_of_the_critic_are_those_of_autograd(mixed):
     torch.testing.assert_close(gradient.view(groups, -1), torch.autograd.grad(score(flat).mean(), flat)[0])
 
 
-def test_adam_is_torchs_adam():
+def test_adam_is_torchs_adam_and_averages():
     start, gradients = torch.from_numpy(seeded(0).random((3, 2))), seeded(1).normal(size=(20, 3, 2))
     ours, theirs = start.clone(), start.clone().requires_grad_()
-    adam = Adam([ours], 0.01, weight_decay=0.1)
+    adam, average = Adam([ours], 0.01, weight_decay=0.1, average=0.8), start
     reference = torch.optim.Adam([theirs], 0.01, betas=(0.5, 0.9), weight_decay=0.1)
-    for gradient in map(torch.from_numpy, gradients):
+    for step, gradient in enumerate(map(torch.from_numpy, gradients), start=1):
         adam.step([gradient])
         theirs.grad = gradient
         reference.step()
+        average = average.lerp(theirs.detach(), max(0.2, 9 / (9 + step)))
     torch.testing.assert_close(ours, theirs.detach())
+    adam.use_averages()
+    torch.testing.assert_close(ours, average)
 
 
 def test_conditions_are_drawn_by_log_frequency_and_rows_have_them():
@@ -197,6 +200,21 @@ def test_same_rngs_same_table_whatever_torch_is_seeded_with(mixed):
     assert not schema.check(first)
     assert first["same"].eq(7.5).all() and first["empty"].isna().all()
     assert set(first["city"].dropna()) <= {"a", "b", "c"}
+
+
+def test_small_tables_have_batches_of_a_tenth_of_their_rows(mixed):
+    seen, model = [], CTGAN(epochs=1, noise=8, width=16)
+    levels = Rows.levels
+
+    class Counting(Rows):
+        def levels(self, shares, n, rng):
+            seen.append(n)
+            return levels(self, shares, n, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.generators.ctgan.Rows", Counting)
+        model.fit(*mixed, seeded(0))
+    assert seen[:10] == [30] * 10
 
 
 @pytest.mark.parametrize("columns", [["city"], ["price"], ["same"], ["empty"], ["city", "flag"], ["price", "when"]])

@@ -5,10 +5,11 @@ training row is drawn for a label chosen by log-frequency; the generator is told
 does not return it; the critic judges `pac` rows together (Lin et al. 2018) under a gradient penalty (Gulrajani et al.
 2017). It needs many steps: small tables and short trainings give poor rows.
 
-Where this differs from the paper: missing numbers are a mode, missing labels a level, and the labels beyond `max_levels`
-share a level; a real row and its fake have the same condition, so the penalty's gradient is taken with respect to the
-rows alone; the fakes of the last critic step also train the generator; batch statistics are averaged for sampling, so
-that a row does not depend on the rows sampled beside it.
+Where this differs from the paper: missing numbers are a mode, and so is a value that many rows share; missing labels are a
+level, and the labels beyond `max_levels` share one; a real row and its fake have the same condition, so the penalty's gradient
+is taken with respect to the rows alone; the fakes of the last critic step also train the generator; rows are sampled with the
+average of the generator's weights over its last steps, which stops the margins from swinging (Yazici et al. 2019), and with
+averaged batch statistics, so that a row does not depend on the rows sampled beside it; small tables have smaller batches.
 """
 
 from __future__ import annotations
