@@ -170,7 +170,7 @@ def test_the_guarantee_says_what_it_leaves_out(name):
 @pytest.mark.parametrize("name", ["privbayes", "mst"])
 @pytest.mark.parametrize("epsilon", [0, -1.0, float("inf"), float("nan"), "1", True])
 def test_an_impossible_budget_is_named(name, epsilon):
-    with pytest.raises(InputError, match="epsilon is .*; give a finite number above 0"):
+    with pytest.raises(InputError, match=r"epsilon is .*; give a finite number above 0"):
         make(name, {"epsilon": epsilon})
 
 
@@ -202,11 +202,13 @@ def test_the_exponential_mechanism_has_its_closed_form():
     assert np.abs(seen - expected).max() < 0.015
 
 
-def audit(name: str, epsilon: float, noise: float, runs: int = 1000) -> float:
+def audit(name: str, epsilon: float, noise: float, runs: int = 300) -> float:
     """The budget that an attack proves who knows every row but the last, from the share of yes in the fitted tables."""
     from workbench.metrics.privacy import best_threshold, empirical_epsilon
 
     tables, schema = neighbours("a")
+    if name == "mst":  # whose neighbour lacks the row
+        tables[0] = tables[0].iloc[:-1]
     settings = {"epsilon": epsilon, **public("a")} | ({"delta": 1e-2} if name == "mst" else {})
     scores = [
         np.array([make(name, settings).fit(tables[w], schema, Watched([w, i], noise))._tables[0][0, 1] for i in range(runs)])
@@ -221,7 +223,7 @@ def audit(name: str, epsilon: float, noise: float, runs: int = 1000) -> float:
 def test_a_canary_proves_no_more_than_epsilon_and_catches_missing_noise(name):
     assert 0 < audit(name, 3.0, 1.0) <= 3.0
     assert audit(name, 1.0, 0.0) > 2.0, "no noise at all"
-    assert audit(name, 1.0, 0.2) > 1.0, "every one of five tables spends the whole budget"
+    assert audit(name, 1.0, 0.1) > 1.0, "every one of ten tables spends the whole budget"
 
 
 def test_zero_concentrated_privacy_lies_between_its_closed_forms():

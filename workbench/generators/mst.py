@@ -142,6 +142,7 @@ def fitted(pair: np.ndarray, first: np.ndarray, second: np.ndarray, rounds: int 
     return pair
 
 
+@cache
 def spent(rho: float, delta: float) -> float:
     """The least epsilon that rho-concentrated privacy gives at this delta (Canonne et al. 2020, by dp_accounting)."""
     from dp_accounting.rdp import compute_epsilon
