@@ -54,7 +54,7 @@ class Diffusion:
     """Share of the rows held out of training (2,000 rows at most)."""
     batch_size: int = 512
     """Rows a step; fewer where an epoch would have less than 20 steps."""
-    width: int = 512
+    width: int = 256
     """Units of the network."""
     blocks: int = 3
     """Residual blocks of the network."""
@@ -63,7 +63,7 @@ class Diffusion:
     weight_decay: float = 0.01
     """Of AdamW."""
     told: float = 0.1
-    """Share of the rows that are trained with a random part of them given, as conditions do."""
+    """Share of the training rows of which the network is told a random part, as conditions do."""
     steps: int = 30
     """Steps from noise to rows."""
     max_values: int = 30
@@ -122,8 +122,10 @@ class Diffusion:
         return self
 
     def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        """Exact for conditions on labels as far as the network is; numbers asked for are drawn in their range first, whatever
-        else is asked, and noised along with the row. Rejection then keeps the rows that meet all of `where`."""
+        """Conditions are given to the network from the start, numbers as draws from their range by train's distribution.
+
+        Both are approximate (the draw of a number ignores what else is asked); rejection makes all of `where` hold.
+        """
         allowed, levels = self._allowed(where or {})
         asked = self._encoding.asked(where or {})
 
