@@ -25,6 +25,10 @@ lab: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/cell_overhead.py
 	$(BIN)/python benchmarks/ctgan_adult.py
+	$(BIN)/python benchmarks/copulas_adult.py
+	$(BIN)/python benchmarks/evaluation_speed.py
+	$(BIN)/python benchmarks/known_networks.py
+	$(BIN)/python benchmarks/methods.py
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -38,6 +38,10 @@ MEASURES = {
     "mb": "peak MB",
 }
 # Shape error, trend error, AUC (RMSE for Beijing) as Zhang et al. 2024 (TabSyn) and Shi et al. 2025 (TabDiff) print them.
+GENERATORS = (
+    "independent", "gaussian-copula", "vine-copula", "cart", "arf", "bayes-tree", "bayes-tan", "bayes-hillclimb",
+    "privbayes", "mst", "gan", "ctgan", "pate-gan", "dp-gan", "tvae", "diffusion", "autoregressive",
+)  # fmt: skip
 PUBLISHED = {
     "adult": {
         "CTGAN": (16.84, 20.23, 0.886),
@@ -240,7 +244,7 @@ def _processor() -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", default=",".join(PUBLISHED))
-    parser.add_argument("--generators", default="real rows,independent,gaussian-copula,cart,bayes-tree,bayes-hillclimb")
+    parser.add_argument("--generators", default=",".join([REAL, *GENERATORS]))
     parser.add_argument("--params", default="{}", help="hyper-parameters as JSON, for every generator named")
     parser.add_argument("--budgets", help="measure at each of these seconds of training")
     parser.add_argument("--seed", type=int, default=0)
