@@ -35,7 +35,8 @@ reason = model.supports(schema)
 FIT = """
 model = model.fit(schema.cast(pd.read_parquet(folder / "train.parquet")), schema, np.random.default_rng({seed}))
 names = ("epsilon_spent", "delta_spent", "guarantee")
-(folder / "claims.json").write_text(json.dumps({{name: getattr(model, name) for name in names if hasattr(model, name)}}, default=float))
+claims = {{name: getattr(model, name) for name in names if hasattr(model, name)}}
+(folder / "claims.json").write_text(json.dumps(claims, default=float))
 """
 SAMPLE = """
 where = json.loads({where!r})
