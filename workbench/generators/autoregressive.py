@@ -41,7 +41,7 @@ class AutoregressiveTransformer:
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
     """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
 
-    epochs: int = 15
+    epochs: int = 10
     """Most passes over the table; the learning rate falls to zero over them."""
     seconds: float | None = None
     """Train no longer than this; the first epoch's time sets how many fit."""
