@@ -118,9 +118,17 @@ GENERATORS: dict[str, Entry] = {
         "Bayesian network by hill climbing",
         "Heckerman, Geiger and Chickering 1995",
     ),
+    "gan": Entry("workbench.generators.gan:GAN", "adversarial", "Plain GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
     "ctgan": Entry(
         "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
     ),
+    "pate-gan": Entry(
+        "workbench.generators.pategan:PateGAN",
+        "adversarial",
+        "PATE-GAN (private)",
+        "Jordon, Yoon and van der Schaar 2019; Ganev et al. 2024",
+    ),
+    "dp-gan": Entry("workbench.generators.dpgan:DPGAN", "adversarial", "DP-GAN (private)", "Xie et al. 2018, arXiv:1802.06739"),
     "tvae": Entry(
         "workbench.generators.tvae:TVAE",
         "autoencoder",

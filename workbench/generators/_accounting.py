@@ -58,19 +58,24 @@ class Ledger:
         self.queries[query] = self.queries.get(query, 0) + count
 
 
-def least_noise(epsilon: float, delta: float, event: Callable[[float], object], count: int, sampling: float = 1.0) -> float:
-    """The least noise with which `count` queries `event(noise)`, on that share of the rows, cost no more than epsilon."""
+def least_noise(epsilon: float, delta: float, event: Callable[[float], object], count: int) -> float:
+    """The least noise with which `count` queries `event(noise)` cost no more than epsilon at delta."""
     import dp_accounting
     from dp_accounting.pld import PLDAccountant
+    from dp_accounting.rdp import RdpAccountant
 
-    # The Gaussian without sampling has a closed form (Balle and Wang 2018); what is sampled needs less, but seldom below 0.3.
-    guess = max(dp_accounting.get_sigma_gaussian(epsilon, delta) * count**0.5 * sampling, 0.3)
-    bracket = dp_accounting.LowerEndpointAndGuess(guess / 30, guess)
+    if isinstance(event(1.0), dp_accounting.GaussianDpEvent):  # in closed form (Balle and Wang 2018)
+        return dp_accounting.get_sigma_gaussian(epsilon, delta) * count**0.5 * (1 + 1e-4)
 
     def composed(noise: float):
         return dp_accounting.SelfComposedDpEvent(event(noise), count)
 
-    return dp_accounting.calibrate_dp_mechanism(PLDAccountant, composed, epsilon, delta, bracket, tol=1e-4 * guess)
+    # Renyi divergences need a little more noise and are found at once; loss distributions take long where epsilon is large.
+    bracket = dp_accounting.LowerEndpointAndGuess(min(0.01, 0.01 / epsilon), 1.0)
+    orders = [*range(2, 64), 128, 256, 512, 1024]
+    enough = dp_accounting.calibrate_dp_mechanism(lambda: RdpAccountant(orders), composed, epsilon, delta, bracket)
+    bracket = dp_accounting.ExplicitBracketInterval(enough / 2, enough * 1.01)
+    return dp_accounting.calibrate_dp_mechanism(PLDAccountant, composed, epsilon, delta, bracket, tol=1e-3 * enough)
 
 
 class Domain:
@@ -133,8 +138,7 @@ def _cast(declared: Sequence, only: Schema, column: Column) -> pd.Series:
 
 
 def _declared_step(declared: Sequence, column: Column) -> float | None:
-    step = declared[2] if len(declared) == 3 else 1.0 if column.kind == "integer" else None
-    return step
+    return declared[2] if len(declared) == 3 else 1.0 if column.kind == "integer" else None
 
 
 def _witnesses(values: np.ndarray, step: float | None) -> np.ndarray:
