@@ -6,6 +6,8 @@ A generator is a dataclass whose fields are its hyper-parameters, with three met
     fit(table, schema, rng)               learn from a table cast to the schema; returns itself; never changes the table
     sample(n, rng, where=None)            exactly n rows with the same columns, order and dtypes
 
+A private one sets epsilon_spent, delta_spent and guarantee, one sentence of what these cover, when it is fitted.
+
 The same two random generators give the same table, byte for byte, on the same machine and library versions.
 """
 
