@@ -7,6 +7,7 @@ row of a table: there is no product with zeros, however many levels there are.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import cos, pi
 
 import numpy as np
 import torch
@@ -212,6 +213,30 @@ class Adam:
 
     def use_averages(self) -> None:
         self._vector.copy_(self._averages)
+
+
+class AdamW:
+    """Loshchilov and Hutter 2019, betas (0.9, 0.99), on one vector, its gradient's norm at most 1; and a running average."""
+
+    def __init__(self, weights: torch.Tensor, decay: float):
+        self._weights, self._decay, self._steps = weights, decay, 0
+        self.average = weights.detach().clone()
+        self._mean, self._square = torch.zeros_like(self.average), torch.zeros_like(self.average)
+
+    @torch.no_grad()
+    def step(self, gradient: torch.Tensor, rate: float) -> None:
+        self._steps += 1
+        gradient = gradient / gradient.norm().clamp(min=1.0)
+        self._mean.lerp_(gradient, 0.1)
+        self._square.lerp_(gradient.square_(), 0.01)
+        spread = (self._square / (1 - 0.99**self._steps)).sqrt_().add_(1e-8)
+        self._weights.mul_(1 - rate * self._decay).addcdiv_(self._mean, spread, value=-rate / (1 - 0.9**self._steps))
+        self.average.lerp_(self._weights, max(0.01, 9 / (10 + self._steps)))
+
+
+def schedule(done: float, warm_up: float = 0.05) -> float:
+    """The share of the highest learning rate when a share of the training is done: up over `warm_up`, then a half cosine."""
+    return min(1.0, done / warm_up + 0.01) * (1 + cos(pi * done)) / 2
 
 
 # All noise comes from numpy's generator: it is seeded by the caller, faster than torch's, and leaves torch's state alone.

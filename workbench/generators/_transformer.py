@@ -130,22 +130,3 @@ def _scores(counts: torch.Tensor, is_number: bool) -> torch.Tensor:
     present = counts[:-1].double()
     score = torch.special.ndtri((present.cumsum(0) - present / 2) / present.sum().clamp(min=1)).clamp(-4, 4)
     return F.pad(torch.stack([score, (score**2 - 1) / 2], dim=1), (0, 0, 0, 1)).float()
-
-
-class AdamW:
-    """Loshchilov and Hutter 2019, betas (0.9, 0.99), on one vector, its gradient's norm at most 1; and a running average."""
-
-    def __init__(self, weights: torch.Tensor, decay: float):
-        self._weights, self._decay, self._steps = weights, decay, 0
-        self.average = weights.detach().clone()
-        self._mean, self._square = torch.zeros_like(self.average), torch.zeros_like(self.average)
-
-    @torch.no_grad()
-    def step(self, gradient: torch.Tensor, rate: float) -> None:
-        self._steps += 1
-        gradient = gradient / gradient.norm().clamp(min=1.0)
-        self._mean.lerp_(gradient, 0.1)
-        self._square.lerp_(gradient.square_(), 0.01)
-        spread = (self._square / (1 - 0.99**self._steps)).sqrt_().add_(1e-8)
-        self._weights.mul_(1 - rate * self._decay).addcdiv_(self._mean, spread, value=-rate / (1 - 0.9**self._steps))
-        self.average.lerp_(self._weights, max(0.01, 9 / (10 + self._steps)))

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import cos, pi
 from typing import ClassVar
 
 import numpy as np
@@ -26,9 +25,9 @@ import torch
 from workbench.conditions import matches, sample_matching
 from workbench.encode import Codes
 from workbench.generators import check_least
-from workbench.generators._networks import gumbel
+from workbench.generators._networks import AdamW, gumbel, schedule
 from workbench.generators._training import Epochs, bar
-from workbench.generators._transformer import DEVICE, AdamW, Network
+from workbench.generators._transformer import DEVICE, Network
 from workbench.schema import InputError, Schema, nearest
 
 TOKENS = 2**15  # most values, rows times columns, that pass through the network at once
@@ -112,7 +111,7 @@ class AutoregressiveTransformer:
             for step, rows in enumerate(batches):
                 loss = network.losses(weights, train[rows], rng).mean()
                 done = (epoch + step / steps) / self.trained.total
-                adam.step(*torch.autograd.grad(loss, weights), rate * _schedule(done))
+                adam.step(*torch.autograd.grad(loss, weights), rate * schedule(done))
                 total += loss.detach()
             self.trained.check(float(total), "autoregressive", f"the learning rate {self.learning_rate:g} is too large")
             if len(held):
@@ -197,8 +196,3 @@ class AutoregressiveTransformer:
             done.append((codes, chance))
         codes, chances = zip(*done, strict=True)
         return torch.cat(codes), torch.cat(chances)
-
-
-def _schedule(done: float) -> float:
-    """The share of the highest learning rate when a share of the training is done: up over 5% of it, then a half cosine."""
-    return min(1.0, done / 0.05 + 0.01) * (1 + cos(pi * done)) / 2

@@ -28,9 +28,8 @@ from workbench.conditions import matches, sample_matching
 from workbench.encode import Marginal, from_float
 from workbench.generators import check_least
 from workbench.generators._modes import TableModes
-from workbench.generators._networks import gumbel, normal, random
+from workbench.generators._networks import AdamW, gumbel, normal, random, schedule
 from workbench.generators._training import Epochs, bar
-from workbench.generators.autoregressive import AdamW
 from workbench.schema import InputError, Schema
 
 POWER = 2.0  # of time, in the angle of the noise
@@ -107,7 +106,7 @@ class Diffusion:
             for step, batch in enumerate(np.split(rng.permutation(train)[: size * rounds], rounds)):
                 loss = network.loss(weights, *rows.noised(batch, rng, self.told))
                 done = (epoch + step / rounds) / self.trained.total
-                adam.step(*torch.autograd.grad(loss, weights), self.learning_rate * _schedule(done))
+                adam.step(*torch.autograd.grad(loss, weights), self.learning_rate * schedule(done, warm_up=0.03))
                 total += loss.detach()
             self.trained.check(float(total), "diffusion", f"the learning rate {self.learning_rate:g} is too large")
             if held:
@@ -317,8 +316,3 @@ class Scores:
 def _angle(time: torch.Tensor) -> torch.Tensor:
     """Of the noise in numbers, from 0 to a right angle; small angles, where details arise, take more of the time."""
     return time**POWER * torch.pi / 2
-
-
-def _schedule(done: float) -> float:
-    """The share of the highest learning rate when a share of the training is done: up over 3% of it, then a half cosine."""
-    return min(1.0, done / 0.03 + 0.01) * (1 + np.cos(np.pi * done)) / 2
