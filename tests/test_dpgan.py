@@ -149,5 +149,5 @@ def test_an_impossible_domain_is_refused(declared, said):
 
 @pytest.mark.parametrize("epsilon", [0, -1, float("inf"), float("nan"), "1", True])
 def test_an_impossible_budget_is_one_sentence(epsilon):
-    with pytest.raises(InputError, match="dp-gan: epsilon is .*; give a finite number above 0"):
+    with pytest.raises(InputError, match=r"dp-gan: epsilon is .*; give a finite number above 0"):
         DPGAN(epsilon=epsilon)

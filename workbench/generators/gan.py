@@ -2,7 +2,8 @@
 
 Goodfellow et al. 2014, arXiv:1406.2661, with its non-saturating loss. The teaching baseline, with nothing of what was added
 for tables later: numbers are scaled to their bounds, so skewed and many-peaked columns come out badly; nothing keeps rare
-labels in the game, so they vanish; nothing holds the two networks in balance, so longer training may be worse.
+labels in the game, so they may vanish, and missing values with them; nothing holds the two networks in balance, so longer
+training may be worse.
 
 Where this differs from the paper: tables instead of images, hence a Gumbel softmax for each label column (Jang et al. 2017);
 missing is a level of a label column, and a flag beside a number; Adam (betas 0.5 and 0.9) instead of momentum.
