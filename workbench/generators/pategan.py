@@ -3,7 +3,7 @@
 Jordon, Yoon and van der Schaar 2019 (ICLR), kept to what Ganev, Annamalai and De Cristofaro 2024 (arXiv:2406.13985) found six
 public implementations to break. The generator learns from the student, so each table costs a few thousand noisy bits: expect
 coarse rows at any epsilon that protects, and little from a small table, where teachers see a handful of rows each.
-Against so weak a student the generator often collapses: on Adult it was worse than independent marginals, at epsilon 1 and 10.
+Against so weak a student the generator collapses: on Adult, at epsilon 1 and 10, its margins got worse by training.
 
 Where this differs from the paper: noise goes on the number of votes for "real" alone, which one row moves by one, so a query
 costs half of noise on both counts; it is Gaussian (Papernot et al. 2018) unless told otherwise; the accountant never looks at
