@@ -212,7 +212,8 @@ def write(page: Path) -> None:
     processors = " and ".join(sorted({row["processor"] for row in rows}))
     note = f"Seconds were measured on {processors}; compare them within a table only.\n"
     page.write_text(f"{head}## Measured\n\n{note}{tables(rows)}\n", encoding="utf-8")
-    figure([row for row in rows if row["dataset"] == "adult" and "fit" in row], page.parent / "quality_per_second.svg")
+    plain = [row for row in rows if row["dataset"] == "adult" and "fit" in row and row["params"].keys() <= {"seconds"}]
+    figure(plain, page.parent / "quality_per_second.svg")
 
 
 def figure(rows: list[dict], path: Path) -> None:
