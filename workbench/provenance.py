@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
+from threading import Lock
 
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
+_PARSER = Lock()  # Python 3.11 may lose count of its recursion where two threads parse at once
 # Every cell computes with these and writes Parquet by pyarrow, whatever its own imports are.
 ALWAYS = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
 # Drawing and progress change no number. A cell's data and schema are in its key by their values, so how they were read is
@@ -123,8 +125,13 @@ def _read_module(name: str, path: Path) -> tuple[str, list[str]]:
     return digest(text), imported
 
 
+def _parse(text: str) -> ast.Module:
+    with _PARSER:
+        return ast.parse(text)
+
+
 def _without(text: str, table: str) -> str:
-    for node in ast.parse(text).body:
+    for node in _parse(text).body:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
         if any(isinstance(target, ast.Name) and target.id == table for target in targets):
             lines = text.splitlines()
@@ -135,7 +142,7 @@ def _without(text: str, table: str) -> str:
 @cache
 def _imports(text: str) -> list[str]:
     """Dotted names of everything imported anywhere in `text`, except for type checkers."""
-    names, todo = [], [ast.parse(text)]
+    names, todo = [], [_parse(text)]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
