@@ -23,6 +23,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from recording import processor
+
 PEERS = Path(__file__).parent.parent / "build" / "peers"
 SIDES = ("ours", "package")
 MEASURES = {"shape": "shape error, %", "trend": "trend error, %", "auc": "TSTR AUC"}
@@ -88,7 +90,7 @@ def show(options: argparse.Namespace, model: str, epochs: dict, turns: dict, fac
     print(f"{'':32}{'ours':>10}{'package':>10}{'ratio':>8}{'real':>9}")
     for label, ours, peer, *ceiling in lines:
         print(f"{label:32}{ours:>10.3f}{peer:>10.3f}{ours / peer:>8.2f}" + "".join(f"{value:>9.3f}" for value in ceiling))
-    print(f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}")
+    print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}")
     print("; ".join(f"{side}: {facts[side]['versions']}" for side in SIDES) + f"; sdmetrics {quality['version']}")
 
 
@@ -250,13 +252,6 @@ def quality(folder: Path, task: dict) -> None:
             "trend": round(100 - 100 * scores["Column Pair Trends"], 2),
         }
     print(json.dumps(errors))
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _options() -> argparse.Namespace:

@@ -20,16 +20,13 @@ Every result is a line of benchmarks/known_networks.jsonl; the last one of a (da
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from recording import latest, run
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 REAL = "real rows"
@@ -51,21 +48,8 @@ def main() -> None:
     for dataset in options.datasets.split(",") if options.generators else []:
         for generator in options.generators.split(","):
             job = {"dataset": dataset, "generator": generator, "params": json.loads(options.params)}
-            run(job | {"seed": options.seed, "threads": options.threads})
-    print(tables(latest()))
-
-
-def run(job: dict) -> None:
-    """Measure in a process of its own and add the result, or the error's last line, to the record."""
-    from methods import _processor
-
-    threads = {f"{name}_NUM_THREADS": str(job["threads"]) for name in ("OMP", "MKL", "OPENBLAS")}
-    command = [sys.executable, __file__, "--job", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads)
-    result = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.strip().splitlines()[-1]}
-    with open(RECORD, "a", encoding="utf-8") as file:
-        file.write(json.dumps(job | result | {"date": str(datetime.date.today()), "processor": _processor()}) + "\n")
-    print(job["dataset"], job["generator"], json.dumps(result), file=sys.stderr)
+            run(__file__, RECORD, job | {"seed": options.seed, "threads": options.threads})
+    print(tables(latest(RECORD)))
 
 
 def measure(dataset: str, generator: str, params: dict, seed: int, threads: int) -> dict:
@@ -136,13 +120,6 @@ def _cells(table: pd.DataFrame, cpd) -> tuple[np.ndarray, np.ndarray]:
         case = case * len(cpd.state_names[parent]) + codes[parent]
         known &= codes[parent] >= 0
     return np.where(known, case, -1), codes[node]
-
-
-def latest() -> list[dict]:
-    """The last line of each (dataset, generator, params, seed, threads)."""
-    lines = RECORD.read_text(encoding="utf-8").splitlines() if RECORD.exists() else []
-    keys = ("dataset", "generator", "params", "seed", "threads")
-    return list({json.dumps([row[key] for key in keys], sort_keys=True): row for row in map(json.loads, lines)}.values())
 
 
 def tables(rows: list[dict]) -> str:

@@ -13,15 +13,12 @@ synthetic and read on real test rows (the papers: XGBoost; the RMSE of Beijing i
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+from recording import latest, run
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 REAL = "real rows"  # the ceiling: errors of test against train, and a model fitted on train
@@ -103,20 +100,8 @@ def main() -> None:
                 for budget in map(float, options.budgets.split(",")) if options.budgets else [None]:
                     params = json.loads(options.params) | ({"seconds": budget} if budget else {})
                     job = {"dataset": dataset, "generator": generator, "params": params, "seed": options.seed}
-                    run(job | {"threads": options.threads})
-        print(tables(latest()))
-
-
-def run(job: dict) -> None:
-    """Measure in a process of its own and add the result, or the error's last line, to the record."""
-    threads = {f"{name}_NUM_THREADS": str(job["threads"]) for name in ("OMP", "MKL", "OPENBLAS")}
-    command = [sys.executable, __file__, "--job", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads)
-    result = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr.strip().splitlines()[-1]}
-    facts = {"date": str(datetime.date.today()), "processor": _processor()}
-    with open(RECORD, "a", encoding="utf-8") as file:
-        file.write(json.dumps(job | result | facts) + "\n")
-    print(job["dataset"], job["generator"], json.dumps(result), file=sys.stderr)
+                    run(__file__, RECORD, job | {"threads": options.threads})
+        print(tables(latest(RECORD)))
 
 
 def measure(dataset: str, generator: str, params: dict, seed: int, threads: int) -> dict:
@@ -174,17 +159,6 @@ def utility(test, synthetic, schema, seed: int) -> dict:
     return {"rmse": float(np.sqrt(np.nanmean((answer["prediction"].to_numpy() - to_float(test[target])) ** 2)))}
 
 
-def latest() -> list[dict]:
-    """The last line of each (dataset, generator, params, seed, threads)."""
-    rows = {}
-    for line in RECORD.read_text(encoding="utf-8").splitlines() if RECORD.exists() else []:
-        row = json.loads(line)
-        rows[tuple(json.dumps(row[name], sort_keys=True) for name in ("dataset", "generator", "params", "seed", "threads"))] = (
-            row
-        )
-    return list(rows.values())
-
-
 def tables(rows: list[dict]) -> str:
     """A Markdown table for each dataset, the smallest trend error first, and what papers print below it."""
     parts = []
@@ -207,7 +181,7 @@ def tables(rows: list[dict]) -> str:
 
 def write(page: Path) -> None:
     """Replace what follows the page's line "## Measured" by the tables, and draw the figure beside the page."""
-    rows = latest()
+    rows = latest(RECORD)
     head = page.read_text(encoding="utf-8").split("## Measured")[0]
     processors = " and ".join(sorted({row["processor"] for row in rows}))
     note = f"Seconds were measured on {processors}; compare them within a table only.\n"
@@ -233,13 +207,6 @@ def figure(rows: list[dict], path: Path) -> None:
     axes[0].set_yscale("log")
     sns.move_legend(axes[1], "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
     shown.savefig(path, metadata={"Date": None})
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def _options() -> argparse.Namespace:

@@ -42,7 +42,7 @@ def test_loss_and_gradients_are_those_of_autograd_on_one_hot_rows(clinic):
     offsets, hot = torch.from_numpy(offsets), torch.from_numpy(codes + blocks.starts)
     rows = torch.zeros(40, blocks.size).scatter_(1, hot, 1.0)
     rows[:, :2] = offsets
-    network, model._deviations = Network([blocks.size, 16, blocks.size], seeded(2), "cpu"), torch.tensor([[0.1], [0.5]])
+    network, model._deviations = Network([blocks.size, 16, blocks.size], seeded(2)), torch.tensor([[0.1], [0.5]])
     output = network(offsets.T, hot)
     loss = model._reconstruction(output, offsets.T, hot)
     slope, deviations_slope = model._slopes(output, offsets.T, hot)

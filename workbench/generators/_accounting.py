@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -76,6 +76,21 @@ def least_noise(epsilon: float, delta: float, event: Callable[[float], object], 
     enough = dp_accounting.calibrate_dp_mechanism(lambda: RdpAccountant(orders), composed, epsilon, delta, bracket)
     bracket = dp_accounting.ExplicitBracketInterval(enough / 2, enough * 1.01)
     return dp_accounting.calibrate_dp_mechanism(PLDAccountant, composed, epsilon, delta, bracket, tol=1e-3 * enough)
+
+
+@dataclass
+class Private:
+    """The hyper-parameters by which a private generator is told of the domain."""
+
+    bounds: Mapping[str, Sequence] = field(default_factory=dict)
+    """(low, high) or (low, high, grid step) of columns of numbers and dates, known without the rows."""
+    levels: Mapping[str, Sequence] = field(default_factory=dict)
+    """Labels of label columns, known without the rows."""
+    missing: Sequence[str] | None = None
+    """The columns that may miss values; None reads that off the rows, like all that is not declared: see `guarantee`."""
+
+    def _domain(self, table: pd.DataFrame, schema: Schema) -> Domain:
+        return Domain(table, schema, self.bounds, self.levels, self.missing)
 
 
 class Domain:

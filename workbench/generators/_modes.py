@@ -177,6 +177,7 @@ class TableModes:
         }
         used = dict(zip(self.labels, map(len, self._used), strict=True))
         self.sizes = [used[name] if name in used else self.numbers[name].size for name in schema.names]
+        self.size = len(self.numbers) + sum(self.sizes)  # of a row: its offsets, and a one-hot block for every column
 
     def encode(self, table: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Offsets, float32, and codes, int64."""

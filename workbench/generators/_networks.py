@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
 
 class Blocks:
     """Where the entries of a row lie: the offsets of numbers first, then a one-hot block for every column.

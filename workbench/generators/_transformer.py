@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from workbench.generators._networks import normal, random
+from workbench.generators._networks import DEVICE, normal, random
 
 if TYPE_CHECKING:
     from workbench.generators.autoregressive import AutoregressiveTransformer
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 RARE = 500  # train rows at which a number's code says as much by itself as with its neighbours
 
 

@@ -25,9 +25,9 @@ import torch
 from workbench.conditions import matches, sample_matching
 from workbench.encode import Codes
 from workbench.generators import check_least
-from workbench.generators._networks import AdamW, gumbel, schedule
+from workbench.generators._networks import DEVICE, AdamW, gumbel, schedule
 from workbench.generators._training import Epochs, bar
-from workbench.generators._transformer import DEVICE, Network
+from workbench.generators._transformer import Network
 from workbench.schema import InputError, Schema, nearest
 
 TOKENS = 2**15  # most values, rows times columns, that pass through the network at once

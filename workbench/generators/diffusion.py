@@ -28,7 +28,7 @@ from workbench.conditions import matches, sample_matching
 from workbench.encode import Marginal, from_float
 from workbench.generators import check_least
 from workbench.generators._modes import TableModes
-from workbench.generators._networks import AdamW, gumbel, normal, random, schedule
+from workbench.generators._networks import DEVICE, AdamW, gumbel, normal, random, schedule
 from workbench.generators._training import Epochs, bar
 from workbench.schema import InputError, Schema
 
@@ -196,8 +196,7 @@ class Rows:
     """The encoded table: normal scores, NaN where a row's value is a code alone, and codes of `sizes` kinds a column."""
 
     def __init__(self, scores: np.ndarray, codes: np.ndarray):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.scores, self.codes = torch.from_numpy(scores).to(device), torch.from_numpy(codes).to(device)
+        self.scores, self.codes = torch.from_numpy(scores).to(DEVICE), torch.from_numpy(codes).to(DEVICE)
         self.counts = [np.bincount(column) for column in codes.T]
         self.sizes = [len(count) for count in self.counts]
 

@@ -12,8 +12,8 @@ of rows (pac is 1), since a row would then have part in the gradients of its pac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from workbench.conditions import sample_matching
 from workbench.generators import check_least
-from workbench.generators._accounting import Domain, Ledger, check_budget, least_noise
+from workbench.generators._accounting import Ledger, Private, check_budget, least_noise
 from workbench.generators._modes import TableModes
 from workbench.generators._networks import Adam, normal
 from workbench.generators._training import Epochs, bar
@@ -32,7 +32,7 @@ from workbench.schema import Schema
 
 
 @dataclass
-class DPGAN:
+class DPGAN(Private):
     """A GAN with differentially private steps of its critic (Xie et al. 2018)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
@@ -42,12 +42,6 @@ class DPGAN:
     """Privacy budget, for one row added or taken away; what was spent is in `epsilon_spent` after the fit."""
     delta: float = 1e-5
     """The chance with which the guarantee may fail; well below 1 / rows."""
-    bounds: Mapping[str, Sequence] = field(default_factory=dict)
-    """(low, high) or (low, high, grid step) of columns of numbers and dates, known without the rows."""
-    levels: Mapping[str, Sequence] = field(default_factory=dict)
-    """Labels of label columns, known without the rows."""
-    missing: Sequence[str] | None = None
-    """The columns that may miss values; None reads that off the rows, like all that is not declared: see `guarantee`."""
     epochs: int = 50
     """Blocks of `steps` steps; the noise is the least that pays for all of them."""
     steps: int = 40
@@ -81,7 +75,7 @@ class DPGAN:
         """Raises Diverged where a loss is no longer finite."""
         from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 
-        domain = Domain(table, schema, self.bounds, self.levels, self.missing)
+        domain = self._domain(table, schema)
         encoding = TableModes(domain.table, schema, 1, 0.0, self.max_levels, number=Bounded)
         rows = Rows(encoding, domain.restrict(table), rng)
         self._maker = Maker(encoding, self.noise, self.width, self.tau, rng)

@@ -64,7 +64,7 @@ class GAN:
         """Raises Diverged where a loss is no longer finite."""
         rows = Rows(TableModes(table, schema, 1, 0.0, self.max_levels, number=Bounded), table, rng)
         self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
-        critic = Perceptron([self._maker.size, self.width, self.width, 1], rng)
+        critic = Perceptron([rows.size, self.width, self.width, 1], rng)
         maker_adam, critic_adam = Adam(self._maker.parameters, self.learning_rate), Adam(critic.parameters, self.learning_rate)
 
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
@@ -115,7 +115,7 @@ class Rows:
         self._offsets, codes = encoding.encode(table, rng)
         first = len(encoding.numbers) + np.cumsum(encoding.sizes) - encoding.sizes
         self._hot = (codes + first).astype(np.int32)
-        self.size = len(encoding.numbers) + sum(encoding.sizes)
+        self.size = encoding.size
 
     def take(self, index: np.ndarray) -> torch.Tensor:
         """The rows at `index`, float32, of its shape and one axis more."""
@@ -130,8 +130,7 @@ class Maker:
     def __init__(self, encoding: TableModes, noise: int, width: int, tau: float, rng: np.random.Generator):
         self.encoding, self._noise, self._tau = encoding, noise, tau
         self._numbers = len(encoding.numbers)
-        self.size = self._numbers + sum(encoding.sizes)
-        self._perceptron = Perceptron([noise, width, width, self.size], rng)
+        self._perceptron = Perceptron([noise, width, width, encoding.size], rng)
         self.parameters = self._perceptron.parameters
 
     @torch.no_grad()

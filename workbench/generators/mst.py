@@ -12,8 +12,7 @@ proportional fitting. Bins are equally wide over the declared domain, since quan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import networkx as nx
@@ -21,26 +20,20 @@ import numpy as np
 import pandas as pd
 
 from workbench.generators import check_least
-from workbench.generators._accounting import Domain, check_budget
+from workbench.generators._accounting import Private, check_budget
 from workbench.generators.bayesian_network import Network, family_counts
 from workbench.generators.privbayes import conditional, domain_codes, exponential_mechanism, project
 from workbench.schema import Schema
 
 
 @dataclass
-class MST(Network):
+class MST(Private, Network):
     """A differentially private tree of noisy pair tables (McKenna et al. 2021)."""
 
     epsilon: float = 1.0
     """Privacy budget, for adding or taking away one row; what was spent is in `epsilon_spent` after the fit."""
     delta: float = 1e-9
     """The chance with which the guarantee may fail; well below 1 / rows."""
-    bounds: Mapping[str, Sequence] = field(default_factory=dict)
-    """(low, high) or (low, high, grid step) of columns of numbers and dates, known without the rows."""
-    levels: Mapping[str, Sequence] = field(default_factory=dict)
-    """Labels of label columns, known without the rows."""
-    missing: Sequence[str] | None = None
-    """The columns that may miss values; None reads that off the rows, like all that is not declared: see `guarantee`."""
     bins: int = 32
     """Equally wide bins of a column of numbers or dates."""
     max_levels: int = 500
@@ -54,7 +47,7 @@ class MST(Network):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> MST:
         self._schema = schema
-        domain = Domain(table, schema, self.bounds, self.levels, self.missing)
+        domain = self._domain(table, schema)
         self._codes, allowed = domain_codes(domain, schema, self.bins, self.max_levels)
         states, sizes = self._codes.encode(domain.restrict(table)), self._codes.sizes
         columns, self.charges = states.shape[1], []

@@ -13,8 +13,8 @@ are no class shares to protect; every row is given to a teacher by a draw of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from workbench.conditions import sample_matching
 from workbench.generators import check_least
-from workbench.generators._accounting import Domain, Ledger, check_budget, least_noise
+from workbench.generators._accounting import Domain, Ledger, Private, check_budget, least_noise
 from workbench.generators._modes import TableModes
 from workbench.generators._networks import Adam
 from workbench.generators._training import Epochs, bar
@@ -33,7 +33,7 @@ from workbench.schema import InputError, Schema
 
 
 @dataclass
-class PateGAN:
+class PateGAN(Private):
     """A GAN whose student discriminator is taught by private aggregation of teachers (Jordon et al. 2019)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
@@ -43,12 +43,6 @@ class PateGAN:
     """Privacy budget, for one row added, taken away or exchanged; what was spent is in `epsilon_spent` after the fit."""
     delta: float = 1e-5
     """The chance with which the guarantee may fail; well below 1 / rows."""
-    bounds: Mapping[str, Sequence] = field(default_factory=dict)
-    """(low, high) or (low, high, grid step) of columns of numbers and dates, known without the rows."""
-    levels: Mapping[str, Sequence] = field(default_factory=dict)
-    """Labels of label columns, known without the rows."""
-    missing: Sequence[str] | None = None
-    """The columns that may miss values; None reads that off the rows, like all that is not declared: see `guarantee`."""
     teachers: int = 500
     """Parts of the table, with a teacher each: more withstand more noise, and each of them sees fewer rows."""
     mechanism: str = "gaussian"
@@ -96,7 +90,7 @@ class PateGAN:
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PateGAN:
         """Raises InputError where the first round would cost more than epsilon, Diverged where a loss is not finite."""
-        domain = Domain(table, schema, self.bounds, self.levels, self.missing)
+        domain = self._domain(table, schema)
         rows = Rows(self._encoding(domain, table, schema), domain.restrict(table), rng)
         self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
         self._maker.start_from(domain.table, rng)

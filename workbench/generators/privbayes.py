@@ -14,8 +14,7 @@ made of double-precision floats, which is no protection from who reads their las
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -23,23 +22,17 @@ import pandas as pd
 
 from workbench.encode import Codes, Marginal, from_float, to_float
 from workbench.generators import check_least
-from workbench.generators._accounting import Domain, check_budget
+from workbench.generators._accounting import Domain, Private, check_budget
 from workbench.generators.bayesian_network import Network, family_counts
 from workbench.schema import InputError, Schema
 
 
 @dataclass
-class PrivBayes(Network):
+class PrivBayes(Private, Network):
     """A differentially private Bayesian network (Zhang et al. 2014)."""
 
     epsilon: float = 1.0
     """Privacy budget, for the exchange of one row; what was spent is in `epsilon_spent` after the fit."""
-    bounds: Mapping[str, Sequence] = field(default_factory=dict)
-    """(low, high) or (low, high, grid step) of columns of numbers and dates, known without the rows."""
-    levels: Mapping[str, Sequence] = field(default_factory=dict)
-    """Labels of label columns, known without the rows."""
-    missing: Sequence[str] | None = None
-    """The columns that may miss values; None reads that off the rows, like all that is not declared: see `guarantee`."""
     graph_share: float = 0.3
     """Share of epsilon for choosing the graph (beta in the paper); the rest is for the tables."""
     degree: int = 3
@@ -61,7 +54,7 @@ class PrivBayes(Network):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PrivBayes:
         self._schema = schema
-        domain = Domain(table, schema, self.bounds, self.levels, self.missing)
+        domain = self._domain(table, schema)
         self._codes, allowed = domain_codes(domain, schema, self.bins, self.max_levels)
         states = self._codes.encode(domain.restrict(table))
         columns, self.charges = states.shape[1], []

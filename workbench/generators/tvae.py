@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from workbench.conditions import sample_matching
 from workbench.generators import check_least
 from workbench.generators._modes import TableModes
-from workbench.generators._networks import Adam, Blocks, normal, uniform
+from workbench.generators._networks import DEVICE, Adam, Blocks, normal, uniform
 from workbench.generators._training import Epochs, bar
 from workbench.schema import Schema
 
@@ -75,22 +75,21 @@ class TVAE:
         self._encoding = TableModes(table, schema, self.modes, self.min_mode_weight, self.max_levels)
         offsets, codes = self._encoding.encode(table, rng)
         self._blocks = blocks = Blocks(self._encoding.sizes, offsets.shape[1])
-        self._device = device = "cuda" if torch.cuda.is_available() else "cpu"
-        offsets, hot = torch.from_numpy(offsets).to(device), torch.from_numpy(codes + blocks.starts).to(device)
-        encoder = Network([blocks.size, self.width, self.width, 2 * self.embedding], rng, device)
-        self._decoder = decoder = Network([self.embedding, self.width, self.width, blocks.size], rng, device)
-        self._deviations = torch.full((blocks.numbers, 1), 0.1, device=device)
+        offsets, hot = torch.from_numpy(offsets).to(DEVICE), torch.from_numpy(codes + blocks.starts).to(DEVICE)
+        encoder = Network([blocks.size, self.width, self.width, 2 * self.embedding], rng)
+        self._decoder = decoder = Network([self.embedding, self.width, self.width, blocks.size], rng)
+        self._deviations = torch.full((blocks.numbers, 1), 0.1, device=DEVICE)
         parameters = [*encoder.parameters, *decoder.parameters, self._deviations]
-        normals = torch.Generator(device).manual_seed(int(rng.integers(2**63)))  # twice as fast as numpy's
+        normals = torch.Generator(DEVICE).manual_seed(int(rng.integers(2**63)))  # twice as fast as numpy's
         adam = Adam(parameters, self.learning_rate, self.weight_decay, betas=(0.9, 0.999))
 
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         size = min(self.batch_size, max(len(table) // 10, 1))
         for _ in self.trained:
-            for rows in torch.from_numpy(rng.permutation(len(table))).to(device).split(size):
+            for rows in torch.from_numpy(rng.permutation(len(table))).to(DEVICE).split(size):
                 x, ones = offsets[rows].T, hot[rows]
                 mean, log_variance = encoder(x, ones).chunk(2)
-                deviation, noise = (log_variance / 2).exp(), torch.randn(mean.shape, generator=normals, device=device)
+                deviation, noise = (log_variance / 2).exp(), torch.randn(mean.shape, generator=normals, device=DEVICE)
                 output = decoder(torch.addcmul(mean, deviation, noise))
 
                 # The gradient of the loss: reconstruction, and the divergence (mean^2 + variance - log variance - 1) / 2.
@@ -132,7 +131,7 @@ class TVAE:
         return sample_matching(draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        output, numbers = self._decoder(normal(rng, self.embedding, n).to(self._device)).cpu(), self._blocks.numbers
+        output, numbers = self._decoder(normal(rng, self.embedding, n).to(DEVICE)).cpu(), self._blocks.numbers
         offsets = output[:numbers].tanh() + self._deviations.cpu() * normal(rng, numbers, n)
         return offsets.clamp(-1, 1).T.numpy(), self._blocks.draw(output[numbers:], rng)
 
@@ -143,11 +142,11 @@ class Network:
     As in CTGAN's critic, gradients are written out: they are products of weights, inputs and slopes.
     """
 
-    def __init__(self, sizes: list[int], rng: np.random.Generator, device: str):
+    def __init__(self, sizes: list[int], rng: np.random.Generator):
         self.parameters = []
         for inputs, outputs in pairwise(sizes):
             shapes = (inputs, outputs), (outputs, 1)
-            self.parameters += [uniform(rng, inputs**-0.5, *shape).to(device) for shape in shapes]
+            self.parameters += [uniform(rng, inputs**-0.5, *shape).to(DEVICE) for shape in shapes]
 
     def __call__(self, x: torch.Tensor, hot: torch.Tensor | None = None) -> torch.Tensor:
         """With `hot`, shape (n, columns), x has the first inputs alone; the others are one-hot: their part is a sum of rows."""
