@@ -43,7 +43,7 @@ if reason := model.supports(data.schema):
     raise Skipped(reason)
 with record.phase("fit"):
     model = model.fit(learnt, data.schema, np.random.default_rng([seed, 0]))
-with record.phase("sample"):
+with record.phase("sample"), record.facts(model):
     synthetic = model.sample(rows or len(learnt), np.random.default_rng([seed, 1, draw]))
 with record.phase("evaluate"):
     row = {"metric": "mean", "column": "", "group": "", "value": float(synthetic.iloc[:, 0].mean()), "note": ""}

@@ -7,16 +7,19 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 from workbench import results
 from workbench.datasets import Dataset, load
 from workbench.schema import InputError, Schema
 
 EPOCH = "phases.jsonl"  # in a cell's result folder: one line when a phase begins, one when it ends
+FACTS = "facts.json"  # there too: what the generator tells of itself
+MOST_FACTS = 65536  # bytes
 
 
 class Skipped(Exception):
@@ -32,15 +35,33 @@ class Record:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what is inside; the runner reads the phase while it lasts."""
+        """Time what is inside, and its CPU seconds; the runner reads the phase while it lasts."""
         self._note(name, "begin")
         yield
         self._note(name, "end")
 
     def _note(self, name: str, what: str) -> None:
-        line = json.dumps({"phase": name, "what": what, "time": time.time()}) + "\n"
+        line = json.dumps({"phase": name, "what": what, "time": time.time(), "cpu": cpu_seconds()}) + "\n"
         with open(self.folder / EPOCH, "a", encoding="utf-8") as file:
             file.write(line)
+
+    @contextmanager
+    def facts(self, model: object) -> Iterator[None]:
+        """Keep what `model.facts`, a dict of JSON values, tells after what is inside: tokens were paid for by a failure too.
+
+        Raises InputError, once what is inside went well, where it is anything else or longer than MOST_FACTS bytes.
+        """
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                self._keep(model)
+            raise
+        self._keep(model)
+
+    def _keep(self, model: object) -> None:
+        if facts := getattr(model, "facts", None):
+            (self.folder / FACTS).write_text(json_facts(facts), encoding="utf-8")
 
     def save(self, rows: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, int]:
         """Write rows.parquet and synthetic.parquet; returns their sizes in bytes."""
@@ -54,18 +75,53 @@ class Record:
         return pd.Series(phases((self.folder / EPOCH).read_text())[0], name="seconds").round(3)
 
 
-def phases(text: str) -> tuple[dict[str, float], str]:
-    """Seconds of each finished phase, and the phase that has begun and not ended ("" for none), from EPOCH's text."""
-    begun, seconds, current = {}, {}, ""
+def cpu_seconds() -> float:
+    """CPU seconds, user and system, of this process, its children that ended, and all descendants that live.
+
+    What descendants took is known in steps of 10 ms, and of one that ended only where its parent asked how.
+    """
+    me = psutil.Process()
+    total = time.process_time() + sum(me.cpu_times()[2:4])  # of children that ended
+    for child in me.children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            total += sum(child.cpu_times()[:4])
+    return total
+
+
+def json_facts(facts: object) -> str:
+    """A generator's facts as JSON text. Raises InputError for anything but a dict, by text, of JSON values, in bounded size."""
+    if not isinstance(facts, dict):
+        raise InputError(f"a generator's facts must be a dict; these are a {type(facts).__name__}.")
+    for name, value in facts.items():
+        one = {name: value}
+        try:
+            alike = json.loads(json.dumps(one, allow_nan=False, ensure_ascii=False).encode()) == one
+        except (TypeError, ValueError, RecursionError):
+            alike = False
+        if not alike:
+            raise InputError(
+                f"fact {name!r} is {str(value)[:60]!r}; give texts, finite numbers, booleans, None, lists and dicts."
+            )
+    text = json.dumps(facts)
+    if len(text) > MOST_FACTS:
+        raise InputError(f"a generator's facts are {len(text):,} bytes of JSON; tell at most {MOST_FACTS:,}.")
+    return text
+
+
+def phases(text: str) -> tuple[dict[str, float], dict[str, float], str]:
+    """Seconds and CPU seconds of each finished phase, and the phase that has begun and not ended ("" for none), from EPOCH's
+    text."""
+    begun, seconds, cpu, current = {}, {}, {}, ""
     for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
             break  # a killed cell's last line
         note = json.loads(line)
         if note["what"] == "begin":
-            begun[note["phase"]], current = note["time"], note["phase"]
+            begun[note["phase"]], current = note, note["phase"]
         else:
-            seconds[note["phase"]], current = note["time"] - begun[note["phase"]], ""
-    return seconds, current
+            seconds[note["phase"]], cpu[note["phase"]] = (note[name] - begun[note["phase"]][name] for name in ("time", "cpu"))
+            current = ""
+    return seconds, cpu, current
 
 
 def read_data(name: str, snapshot: str = "", split: int = 0) -> Dataset:

@@ -247,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("run", _run, "Run a report's unfinished cells, then write its page.")
     sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
-    sub.add_argument("--retry-failed", action="store_true", help="run failed cells again too")
+    sub.add_argument("--retry-failed", action="store_true", help="run failed and skipped cells again too")
     sub.add_argument("--wait", action="store_true", help="wait for another run of this folder to end")
     workers(sub)
 

@@ -62,6 +62,14 @@ FACT_COLUMNS = {
     "evaluate_seconds": "float64",
     "save_seconds": "float64",
     "peak_mb": "float64",  # largest proportional set size of the cell's processes together, in MB (1e6 bytes)
+    "cpu_seconds": "float64",  # user and system, of all the cell's processes: kernel, papermill and what they started
+    "fit_cpu": "float64",  # CPU seconds of a phase in the kernel and what it started
+    "sample_cpu": "float64",
+    "evaluate_cpu": "float64",
+    "joules": "float64",  # of the machine's processor packages while the cell ran, whatever ran beside it; only as counted
+    "input_tokens": "Int64",  # of a language model, cached answers included
+    "output_tokens": "Int64",
+    "cost": "float64",  # of these tokens at the grid's input_price and output_price, in the grid's currency
     "attempts": "Int64",
     "rows": "Int64",  # synthetic rows
     "train_rows": "Int64",
@@ -153,7 +161,9 @@ def plan(folder: Path | str) -> dict:
 
 def manifest(folder: Path | str, key: str) -> dict:
     """The record of one cell: key, cell, inputs (what the key hashes), limits, status, phase, reason, traceback, phases
-    (seconds), seconds, peak_mb, attempts, versions, fingerprint, host, cpu, cores, python, started, hashes, rows.
+    (seconds), seconds, phases_cpu and cpu_seconds (CPU seconds), joules, peak_mb, facts (what the generator told of itself),
+    attempts, versions, fingerprint, host, cpu, cores, python, started, hashes, rows. Older versions have no CPU seconds,
+    joules and facts.
 
     `key` may be the beginning of one. Raises InputError where no attempt at such a cell is recorded.
     """
@@ -192,6 +202,11 @@ def _facts(folder: Path | str, cell: dict, failed: Path | None) -> dict:
     record = json.loads((home / "manifest.json").read_text(encoding="utf-8"))
     about |= {name: record[name] for name in FACT_COLUMNS if name in record and name != "attempts"}
     about |= {f"{name}_seconds": seconds for name, seconds in record["phases"].items() if name in PHASES}
+    about |= {f"{name}_cpu": used for name, used in record.get("phases_cpu", {}).items() if f"{name}_cpu" in FACT_COLUMNS}
+    for name in ("input_tokens", "output_tokens", "cost"):
+        value = record.get("facts", {}).get(name)
+        if type(value) in (int, float) and 0 <= value < 2**53 and (name == "cost" or value == int(value)):
+            about[name] = value  # anybody's code told it
     about |= {f"{name}_hash": value for name, value in record.get("hashes", {}).items()}
     return about | {"status": record["status"], "attempts": len(record["attempts"])}
 

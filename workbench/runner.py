@@ -55,7 +55,7 @@ def run(
     """Run the pending cells of folder/grid.toml and store them under folder/runs.
 
     workers: cells at a time (default: cores // threads). scheduler: "tcp://HOST:PORT" of a Dask cluster to run them on.
-    retry_failed: also run cells that failed before. wait: wait for another run on this folder instead of refusing.
+    retry_failed: also run cells that failed or were skipped before. wait: wait for another run on this folder, do not refuse.
     backend: an object like those of workbench.backends. Raises InputError for mistakes in the grid, a folder that
     another run holds, and a full disk; finished cells are kept in each case.
     """
@@ -177,12 +177,16 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
 
 
 def pending_cells(plan: grids.Plan, retry_failed: bool = False) -> list[grids.Cell]:
-    """The planned cells still to run: not finished, and not failed under the same limits unless asked for."""
+    """The planned cells still to run: not finished, and not failed under the same limits unless asked for.
+
+    A skipped cell is asked for too: what it lacked (the address of a model server) may be no part of its key.
+    """
     folder, limits = plan.grid.folder, asdict(plan.grid.limits)
     known = status_of(folder, {cell.key for cell in plan.cells})
 
     def again(key: str) -> bool:
-        return known[key] not in FINAL and (retry_failed or results.manifest(folder, key)["limits"] != limits)
+        failed = known[key] not in FINAL and (retry_failed or results.manifest(folder, key)["limits"] != limits)
+        return failed or (retry_failed and known[key] == "skipped")
 
     return [cell for cell in plan.cells if cell.key not in known or again(cell.key)]
 

@@ -53,8 +53,9 @@ def store(plan: Plan, cell: Cell, outcome: dict, attempts: list[dict]) -> Path:
             os.fsync(file.fileno())
     _sync(part)
     target.parent.mkdir(exist_ok=True)
-    if target.exists():  # without DONE: somebody else's hand
-        shutil.rmtree(target)
+    finished = folder / "runs" / cell.key  # a skipped cell that was run again, or without DONE: somebody else's hand
+    if finished.exists():
+        shutil.rmtree(finished)
     os.replace(part, target)
     _sync(target.parent)
     return target

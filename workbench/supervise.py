@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -23,6 +24,7 @@ import psutil
 from workbench import kernels, provenance
 
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
+POWERCAP = Path("/sys/class/powercap")  # where Linux keeps the processor's energy counters (RAPL), readable by root as a rule
 NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
 
 
@@ -41,6 +43,9 @@ def supervise(connection: socket.socket) -> None:
     finally:
         kernels.kill_descendants()
     if outcome:
+        # Of all that this process and its descendants waited for; what was still running has been killed and waited for.
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        outcome |= {"cpu_seconds": round(used.ru_utime + used.ru_stime, 2), "facts": _facts()}
         if outcome["status"] == "ok":
             outcome |= _check_result()
         connection.sendall((json.dumps(outcome) + "\n").encode())
@@ -55,18 +60,19 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
     memory_limit = limits["memory_mb"] * 1e6
     kernel = kernels.fork(kernels.run_kernel, file, int(1.1 * memory_limit), close=[connection])
     notebook = kernels.fork(kernels.run_notebook, file, kernel, spec["parameters"], close=[connection])
-    meter, told, peak, ended, kernel_gone = _Meter(), "start", 0.0, {}, None
+    meter, energy, told, peak, ended, kernel_gone = _Meter(), Energy(), "start", 0.0, {}, None
     while True:
         ready, _, _ = select.select([connection], [], [], LOOK)
         if ready and not connection.recv(1):
             return None
         ended |= kernels.reap_status()
         seconds = time.monotonic() - began
-        done, current = _phases()
+        done, cpu, current = _phases()
         if (current or told) != told:
             told = current
             connection.sendall((json.dumps({"phase": told}) + "\n").encode())
-        about = {"phase": told, "phases": done, "seconds": round(seconds, 3), "traceback": ""}
+        about = {"phase": told, "phases": done, "phases_cpu": cpu, "seconds": round(seconds, 3), "joules": energy.read()}
+        about["traceback"] = ""
         if notebook in ended:
             return about | {"peak_mb": round(peak / 1e6, 1)} | _verdict(ended, kernel, notebook, peak / memory_limit)
         memory = meter.read(memory_limit)
@@ -117,13 +123,48 @@ def _check_result() -> dict:
         return {"status": "error", "phase": "save", "reason": f"the notebook ended without a valid result: {error}"}
 
 
-def _phases() -> tuple[dict[str, float], str]:
+def _facts() -> dict:
+    """What Record kept of the generator's facts; {} for none, and for what is not as Record writes it."""
+    from workbench.cell import FACTS, MOST_FACTS, json_facts
+
+    try:
+        with open(Path("out", FACTS), encoding="utf-8") as file:
+            return json.loads(json_facts(json.loads(file.read(MOST_FACTS))))
+    except (OSError, ValueError):
+        return {}
+
+
+def _phases() -> tuple[dict[str, float], dict[str, float], str]:
     from workbench.cell import EPOCH, phases
 
     try:
         return phases(Path("out", EPOCH).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError):
-        return {}, ""
+        return {}, {}, ""
+
+
+class Energy:
+    """Joules that the processor packages took since this was made, as their own counters (RAPL) say; never an estimate.
+
+    It is the whole machine's packages, whatever else ran on them meanwhile.
+    """
+
+    def __init__(self, folder: Path = POWERCAP):
+        self._joules, self._last = 0.0, {}
+        for place in sorted(folder.glob("intel-rapl:*")):  # AMD's processors too; two colons are parts of a package
+            with suppress(OSError, ValueError):
+                if place.name.count(":") == 1 and (place / "name").read_text().startswith("package"):
+                    wraps = int((place / "max_energy_range_uj").read_text())
+                    self._last[place / "energy_uj"] = int((place / "energy_uj").read_text()), wraps
+
+    def read(self) -> float | None:
+        """None where there is no counter, or none that may be read. To be asked more often than a counter wraps (minutes)."""
+        with suppress(OSError, ValueError):
+            for path, (before, wraps) in self._last.items():
+                now = int(path.read_text())
+                self._joules += (now - before) % (wraps + 1) / 1e6
+                self._last[path] = now, wraps
+            return round(self._joules, 3) if self._last else None
 
 
 class _Meter:
