@@ -148,6 +148,7 @@ def test_cpu_seconds_count_children_dead_and_alive():
 def test_phases_keep_both_clocks_and_a_torn_last_line():
     notes = [("fit", "begin", 10, 1), ("fit", "end", 14, 4), ("sample", "begin", 14, 4)]
     text = "".join(json.dumps(dict(zip(("phase", "what", "time", "cpu"), note, strict=True))) + "\n" for note in notes)
+    assert phases("") == ({}, {}, "") and phases(text[: text.index("sample") - 11])[2] == "fit"
     assert phases(text + '{"phase"') == ({"fit": 4}, {"fit": 3}, "sample")
 
 

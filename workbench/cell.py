@@ -109,8 +109,7 @@ def json_facts(facts: object) -> str:
 
 
 def phases(text: str) -> tuple[dict[str, float], dict[str, float], str]:
-    """Seconds and CPU seconds of each finished phase, and the phase that has begun and not ended ("" for none), from EPOCH's
-    text."""
+    """Seconds and CPU seconds of each finished phase, and the phase that began last ("" for none), from EPOCH's text."""
     begun, seconds, cpu, current = {}, {}, {}, ""
     for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
@@ -120,7 +119,6 @@ def phases(text: str) -> tuple[dict[str, float], dict[str, float], str]:
             begun[note["phase"]], current = note, note["phase"]
         else:
             seconds[note["phase"]], cpu[note["phase"]] = (note[name] - begun[note["phase"]][name] for name in ("time", "cpu"))
-            current = ""
     return seconds, cpu, current
 
 
