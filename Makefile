@@ -2,13 +2,14 @@
 # make test     lint, unit tests, notebooks
 # make lab      JupyterLab on the notebooks
 # make bench    the speed and quality comparisons against other packages
+# make model-server   a small language model of random weights on http://localhost:8765/v1, for the generator llm
 # make clean    remove .venv and everything made under reports/
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: report test lab bench clean
+.PHONY: report test lab bench model-server clean
 
 report: $(INSTALLED)
 	$(BIN)/workbench run reports/loans
@@ -29,6 +30,9 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/evaluation_speed.py
 	$(BIN)/python benchmarks/known_networks.py
 	$(BIN)/python benchmarks/methods.py
+
+model-server: $(INSTALLED)
+	$(BIN)/python -m workbench.model_server --port 8765
 
 clean:
 	rm -rf .venv build *.egg-info

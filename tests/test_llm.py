@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -21,10 +20,9 @@ from workbench.datasets import table_hash
 from workbench.generators import make
 from workbench.generators._chat import ModelError
 from workbench.generators._facts import Fact
+from workbench.model_server import local_server
 from workbench.schema import Column, InputError, Schema
 
-SERVER = Path(__file__).with_name("model_server.py")
-PYTHON = os.environ.get("WORKBENCH_MODEL_PYTHON", sys.executable)  # an environment that has llguidance
 KEY = "sk-never-to-be-seen"
 
 
@@ -46,19 +44,8 @@ class Server:
 @contextmanager
 def serving(folder: Path, *flags: str):
     log = folder / "requests.jsonl"
-    command = [PYTHON, SERVER, "--log", log, "--lifetime", "300", *flags]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        address = process.stdout.readline().strip()
-        if not address:
-            error = process.stderr.read()
-            if "ModuleNotFoundError" in error:
-                pytest.skip(f"the model server lacks a package: {error.splitlines()[-1]}")
-            raise RuntimeError(error)
+    with local_server("--log", log, *flags, lifetime=300) as address:
         yield Server(address, log)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +326,46 @@ def test_a_server_that_dies_in_mid_answer_leaves_rows_to_go_on_from(server, tmp_
     assert generator.usage["sent"] == len(server.requests) == generator.usage["requests"] - 2
 
 
+@pytest.mark.parametrize("fault", ["error", "limit", "garbage", "hang", "refuse", "free"])
+def test_finished_rows_are_kept_whatever_fails(server, fault):
+    whole = fitted(cache=os.environ["WORKBENCH_LLM_CACHE"] + "2").sample(60, rng(2))
+    server.put(fault=fault, on=list(range(3, 20)))
+    with pytest.raises(ModelError, match="40 of 60 rows were good; answers are kept"):
+        fitted(patience=0, retries=1, timeout=0.5 if fault == "hang" else 20).sample(60, rng(2))
+    server.put()
+    generator = fitted()
+    made = generator.sample(60, rng(2))
+    assert generator.usage["sent"] == len(server.requests) < generator.usage["requests"]
+    assert fault == "free" or table_hash(made) == table_hash(whole), "a kept answer off the schema is asked again as it was"
+
+
+def test_facts_tell_what_was_asked_and_answered_and_no_address_or_key(server):
+    first = fitted(input_price=2.0, output_price=8.0)
+    first.sample(40, rng(2))
+    facts = first.facts
+    assert json.loads(json.dumps(facts)) == facts and len(json.dumps(facts)) < 700
+    assert facts["model"] == "random-bytes" and facts["requests"] == 2 and facts["cost"] == first.usage["cost"] > 0
+    assert re.fullmatch("random-bytes [0-9a-f]{12}", *facts["server"])
+    assert not any(hidden in str(facts) for hidden in (KEY, "127.0.0.1", "localhost"))
+    again, other, shares = (fitted(input_price=2.0, output_price=8.0, shares=told) for told in (False, False, True))
+    for generator, seed in ((again, 2), (other, 3), (shares, 2)):
+        generator.sample(40, rng(seed))
+    assert again.facts == facts, "a run from the cache was the same run"
+    changed = {name for name in facts if other.facts[name] != facts[name]}
+    assert changed >= {"requests_sha256", "answers_sha256"} and "prompt_sha256" not in changed
+    assert shares.facts["prompt_sha256"] != facts["prompt_sha256"]
+
+
 # Faults of a server.
+
+
+def test_a_server_that_cannot_start_says_why(running):
+    port = running.address.split(":")[2].split("/")[0]
+    with pytest.raises(InputError, match=f"port {port} cannot be used .*; choose another"), local_server("--port", port):
+        pass
+    code = "import sys; sys.modules['llguidance'] = None; from workbench.model_server import main; main()"
+    bare = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert bare.returncode == 1 and bare.stderr.startswith("the model server needs llguidance") and not bare.stdout
 
 
 @pytest.mark.parametrize(("fault", "seconds"), [("limit", 1.0), ("error", 0.3), ("garbage", 0.0)])
@@ -398,34 +424,8 @@ def test_an_answer_that_is_cut_off_is_asked_for_in_halves(server):
 
 
 def test_the_page_about_it_runs(server):
-    page = SERVER.parents[1] / "docs" / "language-models.md"
+    page = Path(__file__).parents[1] / "docs" / "language-models.md"
     code = re.search(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL).group(1)
     session: dict = {}
     exec(code, session)
     assert len(session["synthetic"]) == 20 and session["edge"]["age"].between(70, 90).all()
-
-
-# A checkpoint of transformers, in an environment that has it.
-
-CHECKPOINT = """
-import sys
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(["<end>", *letters])}, []))
-tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(sys.argv[1])
-config = LlamaConfig(vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
-LlamaForCausalLM(config).save_pretrained(sys.argv[1])
-"""
-
-
-def test_a_causal_model_of_transformers(server, tmp_path):
-    found = subprocess.run([PYTHON, "-c", "import transformers, torch"], capture_output=True, check=False)
-    if found.returncode:
-        pytest.skip("transformers is not installed; WORKBENCH_MODEL_PYTHON may name a Python that has it and llguidance")
-    subprocess.run([PYTHON, "-c", CHECKPOINT, tmp_path / "model"], check=True, capture_output=True)
-    with serving(tmp_path, "--checkpoint", str(tmp_path / "model")) as llama:
-        made = fitted(base_url=llama.address, batch_rows=3).sample(6, rng(2))
-    assert SMALL.check(made) == [] and made["age"].between(30, 60).all() and set(made["ward"]) <= set("abc")
-    shutil.rmtree(tmp_path / "model")

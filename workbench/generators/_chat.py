@@ -13,7 +13,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from workbench.schema import InputError
 from workbench.sources import cache_folder
@@ -39,7 +39,7 @@ class Chat:
 
     def answer(self, request: dict) -> dict:
         """The answer's text, why it ended, and its tokens. Raises InputError or ModelError, in a sentence without the key."""
-        key = _sha(json.dumps(request, sort_keys=True))
+        key = sha256(json.dumps(request, sort_keys=True))
         path = self.folder / f"{key}.json"
         try:
             answer, cached = json.loads(path.read_text(encoding="utf-8"))["answer"], True
@@ -49,8 +49,8 @@ class Chat:
             unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
             unfinished.write_text(json.dumps({"request": request, "answer": answer}), encoding="utf-8")
             unfinished.replace(path)
-        tokens = {name: answer[name] for name in ("input_tokens", "output_tokens")}
-        self.answers.append({"request": key, "answer": _sha(answer["text"]), **tokens, "cached": cached})
+        told = {name: answer.get(name) for name in ("server", "input_tokens", "output_tokens")}
+        self.answers.append({"request": key, "answer": sha256(answer["text"]), **told, "cached": cached})
         return answer
 
     def _send(self, request: dict) -> dict:
@@ -75,6 +75,8 @@ class Chat:
         return {
             "text": choice.message.content or "",
             "finish": choice.finish_reason,
+            # Some servers name the model's file; its folder is nobody's business.
+            "server": " ".join(filter(None, (PurePath(reply.model or "").name, reply.system_fingerprint))),
             "input_tokens": usage and usage.prompt_tokens,
             "output_tokens": usage and usage.completion_tokens,
         }
@@ -113,5 +115,5 @@ class Chat:
         return (text.replace(key, "***") if key else text).strip().rstrip(".")[:300]
 
 
-def _sha(text: str) -> str:
+def sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -22,7 +22,7 @@ import pandas as pd
 
 from workbench.constraints import check
 from workbench.generators import check_least
-from workbench.generators._chat import Chat, ModelError
+from workbench.generators._chat import Chat, ModelError, sha256
 from workbench.generators._prompt import Form, as_records
 from workbench.schema import InputError, Schema, nearest
 
@@ -222,7 +222,8 @@ class LLM:
 
     @property
     def answers(self) -> list[dict]:
-        """For each request so far: the hashes of it and of its answer, their tokens, and whether it was in the cache."""
+        """For each request so far: the hashes of it and of its answer, what the server calls itself, tokens, and whether it
+        was in the cache."""
         return sorted(self._chat.answers, key=lambda answer: answer["request"])
 
     @property
@@ -233,6 +234,16 @@ class LLM:
         cost = None if any(None in pair for pair in priced) else sum(count * price for count, price in priced) / 1e6
         sent = sum(not answer["cached"] for answer in self.answers)
         return {"requests": len(self.answers), "sent": sent, **tokens, "cost": cost}
+
+    @property
+    def facts(self) -> dict:
+        """What a cell's record keeps of the answers so far: JSON values without the server's address and the key. The hash of
+        the prompt is that of a request for one row; those of requests and of answers are of their hashes' lists, in order."""
+        hashes = {name: sha256(json.dumps([answer[name] for answer in self.answers])) for name in ("request", "answer")}
+        told = {"model": self._model, "server": sorted({answer["server"] or "" for answer in self.answers})[:3]}
+        prompt = sha256(json.dumps(self.request()["messages"]))
+        usage = {name: value for name, value in self.usage.items() if name != "sent"}  # the same for a run from the cache
+        return told | {"prompt_sha256": prompt} | {f"{name}s_sha256": value for name, value in hashes.items()} | usage
 
 
 @dataclass

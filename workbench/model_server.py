@@ -1,37 +1,70 @@
-"""An OpenAI-compatible server of a small language model that keeps to a JSON schema: what the `llm` generator is tested with.
+"""An OpenAI-compatible server of a small language model that keeps to a JSON schema: to try the `llm` generator with.
 
-    python tests/model_server.py                                  random weights made on the spot; prints its address
-    python tests/model_server.py --checkpoint FOLDER              a causal model and tokenizer saved by transformers
+    python -m workbench.model_server --port 8765                  random weights made on the spot; prints its address
+    python -m workbench.model_server --checkpoint FOLDER          a causal model and tokenizer saved by transformers
 
 The model computes every answer: it reads the prompt, and llguidance masks what the schema does not allow at each token.
 Random weights know nothing, so their rows are valid and mean nothing. The option --fault makes chosen requests fail the way
 servers fail: `limit` answers 429 with Retry-After, `quota` 429 for good, `error` 500, `die` ends the process in mid-answer,
-`hang` never answers, `garbage` sends a body cut in half, `free` decodes without the schema, `refuse` refuses.
+`hang` never answers, `garbage` sends a body cut in half, `free` decodes without the schema, `refuse` refuses. It listens on
+this machine alone. Notebooks and tests start it with `local_server`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryFile
 
-import llguidance
-import llguidance.numpy
 import numpy as np
+
+from workbench.schema import InputError
+
+
+@contextmanager
+def local_server(*flags: object, lifetime: float = 3600) -> Iterator[str]:
+    """Starts the server as a process of its own with these command line options, yields its address, and ends it.
+
+    It ends by itself after `lifetime` seconds, should nobody be left to end it. Raises InputError where it does not start.
+    """
+    command = [sys.executable, "-m", __name__, "--lifetime", lifetime, *flags]
+    with (
+        TemporaryFile("w+") as said,
+        subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
+        try:
+            address = process.stdout.readline().strip()
+            if not address:
+                process.wait()
+                said.seek(0)
+                raise InputError(said.read().strip().splitlines()[-1])
+            yield address
+        finally:
+            process.kill()
 
 
 class RandomBytes:
     """A recurrent language model over bytes (Elman 1990) with random weights, small enough for thousands of bytes a second."""
 
     def __init__(self, seed: int = 0, width: int = 64):
+        import llguidance
+
         draw = np.random.default_rng(seed)
         self.tokens = llguidance.LLTokenizer("byte")
         self.embed = draw.normal(size=(self.tokens.vocab_size, width))
         self.recur = draw.normal(size=(width, width)) / np.sqrt(width)
         self.head = draw.normal(size=(self.tokens.vocab_size, width)) / np.sqrt(width)
+        self.fingerprint = hashlib.sha256(self.head.tobytes()).hexdigest()[:12]
 
     def encode(self, messages: list[dict]) -> list[int]:
         return list(as_text(messages).encode())
@@ -58,6 +91,10 @@ class Checkpoint:
         self.model = AutoModelForCausalLM.from_pretrained(folder).to(self.device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.tokens = from_tokenizer(self.tokenizer, n_vocab=self.model.config.vocab_size)
+        weights = hashlib.sha256()
+        for path in sorted(Path(folder).glob("*.safetensors")):
+            weights.update(path.read_bytes())
+        self.fingerprint = weights.hexdigest()[:12]
 
     def encode(self, messages: list[dict]) -> list[int]:
         if self.tokenizer.chat_template:
@@ -78,6 +115,9 @@ def complete(
     engine, prompt: list[int], schema: dict | None, seed: int, temperature: float, limit: int
 ) -> tuple[list[int], str]:
     """Tokens drawn from the model, only such as the schema allows, and why they end: "stop" or "length"."""
+    import llguidance
+    import llguidance.numpy
+
     draw = np.random.default_rng(seed)
     matcher, mask = None, llguidance.numpy.allocate_token_bitmask(1, engine.tokens.vocab_size)
     allowed = np.arange(engine.tokens.vocab_size)
@@ -166,7 +206,7 @@ class Handler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": len(prompt), "completion_tokens": len(made), "total_tokens": len(prompt) + len(made)}
         choice = {"index": 0, "message": message, "finish_reason": end}
         reply = {"id": "chatcmpl", "object": "chat.completion", "created": 0, "model": options.name, "usage": usage}
-        self.reply(200, reply | {"choices": [choice]}, fault=fault)
+        self.reply(200, reply | {"system_fingerprint": engine.fingerprint, "choices": [choice]}, fault=fault)
 
     def refuse(self, status: int, text: str, code: str, headers: dict | None = None) -> None:
         self.reply(status, {"error": {"message": text, "type": code, "code": code}}, headers)
@@ -202,7 +242,14 @@ def main() -> None:
     parser.add_argument("--on", type=int, nargs="*", default=[], help="numbers of the requests that fail; all by default")
     parser.add_argument("--lifetime", type=float, help="seconds after which the server ends by itself")
     options = parser.parse_args()
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    try:
+        import llguidance  # noqa: F401 (not needed by anything else, so it may be missing)
+    except ModuleNotFoundError:
+        sys.exit('the model server needs llguidance, which holds a model to a schema; pip install "workbench[models]".')
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    except OSError as error:
+        sys.exit(f"port {options.port} cannot be used ({error.strerror}); choose another, or 0 for a free one.")
     server.options, server.lock, server.requests = options, threading.Lock(), 0
     server.engine = Checkpoint(options.checkpoint) if options.checkpoint else RandomBytes(options.seed)
     if options.lifetime:
