@@ -17,6 +17,14 @@ from workbench.schema import Column, InputError, Schema
 MAX_DRAWS = 100  # tables of the wanted size drawn before giving up
 
 
+class TooFew(InputError):
+    """Fewer rows met a condition than were asked for; `rows` are those that did."""
+
+    def __init__(self, sentence: str, rows: pd.DataFrame):
+        super().__init__(sentence)
+        self.rows = rows
+
+
 def sample_matching(
     draw: Callable[[int, np.random.Generator], pd.DataFrame],
     n: int,
@@ -26,8 +34,8 @@ def sample_matching(
 ) -> pd.DataFrame:
     """Exactly n rows of `draw(n, rng)` that meet `where`, by bounded rejection.
 
-    Raises InputError with the acceptance rate when MAX_DRAWS tables do not hold n such rows, or after a tenth of them when
-    the rest cannot be expected to.
+    Raises TooFew with the acceptance rate and the rows found when MAX_DRAWS tables do not hold n such rows, or after a
+    tenth of them when the rest cannot be expected to.
     """
     if not where:
         return draw(n, rng)
@@ -43,14 +51,14 @@ def sample_matching(
             return pd.concat(kept, ignore_index=True).iloc[:n]
         if draws >= MAX_DRAWS // 10 and found * MAX_DRAWS < 0.1 * n * draws:
             break
-    raise _too_few(found, drawn, n, where)
+    raise _too_few(pd.concat(kept, ignore_index=True), drawn, n, where)
 
 
 def matching_rows(table: pd.DataFrame, schema: Schema, where: Mapping | None, n: int) -> np.ndarray:
-    """Numbers of the rows that meet `where`, at least one, for a generator that repeats rows. Raises InputError for none."""
+    """Numbers of the rows that meet `where`, at least one, for a generator that repeats rows. Raises TooFew for none."""
     rows = np.flatnonzero(matches(table, schema, where or {}))
     if not len(rows):
-        raise _too_few(0, len(table), n, where)
+        raise _too_few(table.head(0), len(table), n, where)
     return rows
 
 
@@ -119,8 +127,10 @@ def _no_value(column: Column, value) -> InputError:
     return InputError(f"condition on {column.name!r}: {value!r} is not a value of a {column.kind} column.")
 
 
-def _too_few(found: int, drawn: int, n: int, where: Mapping) -> InputError:
-    return InputError(
+def _too_few(rows: pd.DataFrame, drawn: int, n: int, where: Mapping) -> TooFew:
+    found = len(rows)
+    return TooFew(
         f"only {found} of {drawn} sampled rows meet {dict(where)!r} (acceptance {found / max(drawn, 1):.2g}), {n} were asked "
-        "for; loosen the condition or ask for fewer rows."
+        "for; loosen the condition or ask for fewer rows.",
+        rows,
     )

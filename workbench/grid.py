@@ -30,7 +30,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -42,7 +41,7 @@ from workbench.generators import GENERATORS
 from workbench.generators import make as make_generator
 from workbench.peers import kernel_spec
 from workbench.schema import InputError, nearest
-from workbench.tomlfile import Lines, check, quote
+from workbench.tomlfile import Lines, check, parse, quote
 
 NOTEBOOK = provenance.PACKAGE.parent / "notebooks" / "cell.ipynb"
 FORMAT = 1  # of a key's document; raised when what a cell does changes in a way its sources do not show
@@ -149,16 +148,7 @@ def plan(grid: Grid) -> Plan:
 def read(folder: Path | str) -> Grid:
     """The checked grid of a report folder. Raises InputError naming the line, the key and the way out."""
     path = Path(folder) / "grid.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-        source = tomllib.loads(text)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give a folder that holds a grid.toml.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}; texts need quotes, tables [brackets].") from None
-    where = Lines(path, text)
+    source, where = parse(path, "give a folder that holds a grid.toml.")
     check(source, TOP, where, "")
     for key in ("datasets", "generators"):
         if not source.get(key):

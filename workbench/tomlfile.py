@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,19 @@ def check(table: dict, known: Mapping[str, type], where: Lines, header: str, ind
         wanted = (int, float) if known[key] is float else known[key]
         if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
             raise where.error(header, index, key, f"{key} is {value!r}; give {TYPE_NAMES[known[key]]}.")
+
+
+def parse(path: Path, hint: str) -> tuple[dict, Lines]:
+    """A file's tables, and where they stand. Raises InputError for what cannot be read or is not TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), Lines(path, text)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); {hint}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}; texts need quotes, tables [brackets].") from None
 
 
 @dataclass(frozen=True)

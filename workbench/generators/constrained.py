@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from workbench.conditions import sample_matching
+from workbench.conditions import TooFew, sample_matching
 from workbench.constraints import Rewriting
 from workbench.schema import Schema
 
@@ -67,6 +67,9 @@ class _Constrained:
         passed = {name: wanted for name, wanted in where.items() if name not in left}
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            return self._rewriting.restore(own(self._generator, size, rng, passed))
+            try:
+                return self._rewriting.restore(own(self._generator, size, rng, passed))
+            except TooFew as few:
+                raise TooFew(str(few), self._rewriting.restore(few.rows)) from None
 
         return sample_matching(draw, n, rng, original, left)
