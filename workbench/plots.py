@@ -4,11 +4,13 @@
     tradeoff(rows)                              utility against closeness to the training rows
     bias_by_group(rows)                         bias readings around zero, a panel for each sensitive column or group
     marginals(real, synthetic, columns)         distributions side by side
+    pairs(real, synthetic, columns)             rows as dots for each pair of columns, real beside synthetic
     correlation_difference(real, synthetic, schema)   where pairwise association was lost or invented
     critical_difference(ranks, difference)      mean ranks over datasets, those too close to tell apart joined by a bar
 
 Rows are `results.read_report(folder)` or any table with metric, column, group, value, low, high, floor and ceiling.
-Generators differ in colour (colour-blind safe) and in marker; controls are grey and hollow.
+Generators differ in colour (colour-blind safe) and in marker; controls are grey and hollow. In the SVG all that belongs to a
+generator carries its `summary.handle` as id, so that a page can dim it.
 """
 
 from __future__ import annotations
@@ -176,8 +178,10 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
                 x, y, look = right.loc[key], up.loc[key], style[key[1]]
                 if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
                     errors = {"xerr": _whisker(x), "yerr": _whisker(y)}
-                    ax.errorbar(x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5)
-                    ax.plot(x["mean"], y["mean"], look["marker"], ms=8, mfc=look["face"], mec=look["color"], mew=1.5, zorder=4)
+                    bars = ax.errorbar(x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5)
+                    mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.5, "zorder": 4}
+                    drawn = ax.plot(x["mean"], y["mean"], look["marker"], ms=8, **mark)
+                    _belongs(key[1], *drawn, *bars.get_children())
             ax.set_xlabel(METRICS[metric].title if metric in METRICS else metric)
             ax.margins(0.08)
             ax.grid(color=BAND, zorder=0)
@@ -186,7 +190,10 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
         marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=_short(n, 28))
                  for n, k in style.items()]  # fmt: skip
         marks.append(mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)"))
-        figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=3 * len(closeness), handletextpad=0.4)
+        legend = figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=3 * len(closeness),
+                               handletextpad=0.4)  # fmt: skip
+        for name, *entry in zip(style, legend.legend_handles, legend.get_texts(), strict=False):
+            _belongs(name, *entry)
     return figure
 
 
@@ -231,6 +238,48 @@ def marginals(
     return figure
 
 
+def pairs(real: pd.DataFrame, synthetic: pd.DataFrame, columns: Sequence[str], most: int = 8, dots: int = 400) -> Figure:
+    """Rows as dots for each pair of two to four columns: real ones left, synthetic ones right, on the same axes.
+
+    Labels stand at the places of the `most` most frequent real ones, the rest and missing values together, and are spread
+    around them; rows with a missing number are left out. Each side shows at most `dots` rows, thinned evenly.
+    """
+    chosen = [(first, second) for place, first in enumerate(columns) for second in columns[place + 1 :]]
+    if not 1 <= len(chosen) <= 6:
+        raise InputError(f"{len(columns)} columns are chosen for pair plots; choose two to four.")
+    tables = {name: t.iloc[np.linspace(0, len(t) - 1, min(dots, len(t))).astype(int)] for name, t in
+              {"real": real, "synthetic": synthetic}.items()}  # fmt: skip
+    with mpl.rc_context(STYLE):
+        figure, axes = _panels(2 * len(chosen), 2, 2.6)
+        for place, (first, second) in enumerate(chosen):
+            left, right = axes[2 * place : 2 * place + 2]
+            right.sharex(left)
+            right.sharey(left)
+            for ax, (kind, table), color in zip((left, right), tables.items(), (MUTED, COLORS[0]), strict=True):
+                x, y = (_places(table[name], real[name], most, axis) for name, axis in ((first, ax.xaxis), (second, ax.yaxis)))
+                ax.plot(x, y, ".", ms=3.5, color=color, alpha=0.5, mew=0)
+                ax.set_title(kind if place == 0 else "")
+                ax.set_xlabel(_short(first, 40))
+                ax.tick_params(axis="x", rotation=25)
+            left.set_ylabel(_short(second, 30))
+    return figure
+
+
+def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
+    """Where the values stand on the axis, whose ticks are set: numbers and days as they are, labels spread around theirs."""
+    if pd.api.types.is_numeric_dtype(real) and not pd.api.types.is_bool_dtype(real):
+        return _floats(values)
+    if pd.api.types.is_datetime64_any_dtype(real):
+        axis.set_major_formatter(lambda day, _: str(pd.Timestamp(0) + pd.Timedelta(days=day))[:10])
+        return _floats(values) / 86_400e9
+    names = [str(label) for label in real.value_counts().index[:most]]
+    axis.set_ticks(range(len(names) + 1), [*(_short(name, 14) for name in names), "others"])
+    place = values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
+    place = place.map({name: at for at, name in enumerate(names)})
+    spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(values))  # the same each time, and of no meaning
+    return place.fillna(len(names)).to_numpy(dtype=float) + spread
+
+
 def correlation_difference(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, most: int = 40) -> Figure:
     """Association of each pair of columns, synthetic minus real (the first `most` columns): blue is lost, orange is invented.
 
@@ -271,22 +320,33 @@ def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent
         look, row = style[name], head.loc[name] if name in head.index else None
         if row is None or not np.isfinite(row["mean"]):
             why = _short((absent.get(name) if row is None else row["note"]) or "no reading", 40)
-            ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5,
-                        color=MUTED, style="italic", zorder=6)  # fmt: skip
+            why = ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5,
+                              color=MUTED, style="italic", zorder=6)  # fmt: skip
+            _belongs(name, why)
             continue
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-            ax.plot([row["low"], row["high"]], [place, place], color=look["color"], lw=4, alpha=0.35, solid_capstyle="butt")
+            bar = {"color": look["color"], "lw": 4, "alpha": 0.35, "solid_capstyle": "butt"}
+            _belongs(name, *ax.plot([row["low"], row["high"]], [place, place], **bar))
         dots = seeds.loc[seeds["label"] == name, "value"].dropna().to_numpy()
         dots = dots[np.linspace(0, len(dots) - 1, CROWD).astype(int)] if len(dots) > CROWD else dots
-        ax.plot(dots, np.full(len(dots), place), ".", ms=5, color=look["color"], alpha=0.9, mew=0)
-        ax.plot(row["mean"], place, look["marker"], ms=6, mfc=look["face"], mec=look["color"], mew=1.3, zorder=5)
-        ax.annotate(summary.number(row["mean"]), (1.015, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5,
-                    color=INK)  # fmt: skip
+        small = ax.plot(dots, np.full(len(dots), place), ".", ms=5, color=look["color"], alpha=0.9, mew=0)
+        mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.3, "zorder": 5}
+        large = ax.plot(row["mean"], place, look["marker"], ms=6, **mark)
+        told = ax.annotate(summary.number(row["mean"]), (1.015, place), xycoords=("axes fraction", "data"), va="center",
+                           fontsize=7.5, color=INK)  # fmt: skip
+        _belongs(name, *small, *large, told)
     ax.set_yticks(range(len(names)), [_short(name, 26) for name in names])
+    for name, tick in zip(names, ax.get_yticklabels(), strict=True):
+        _belongs(name, tick)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(length=0)
     ax.spines["left"].set_visible(False)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
+def _belongs(name: str, *artists) -> None:
+    for artist in artists:
+        artist.set_gid(summary.handle(name))
 
 
 def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = None) -> None:
@@ -413,8 +473,10 @@ def critical_difference(ranks: Mapping[str, float], difference: float, caveat: s
         figure = Figure(figsize=(6.4, 1.3 + 0.24 * len(order) + 0.1 * len(joined)))
         ax = figure.subplots()
         for line, label in enumerate(order):
-            ax.plot(place[line], line, look[label]["marker"], color=look[label]["color"], mfc=look[label]["face"], ms=7)
-            ax.annotate(f"{label}  {place[line]:.2f}", (place[line], line), (8, 0), textcoords="offset points", va="center")
+            mark = {"color": look[label]["color"], "mfc": look[label]["face"], "ms": 7}
+            told = ax.annotate(f"{label}  {place[line]:.2f}", (place[line], line), (8, 0), textcoords="offset points",
+                               va="center")  # fmt: skip
+            _belongs(label, told, *ax.plot(place[line], line, look[label]["marker"], **mark))
         for count, (first, last) in enumerate(joined):
             ax.plot(place[[first, last]], [len(order) + 0.45 * count] * 2, color=INK, lw=3, solid_capstyle="butt")
         told = f"critical difference {difference:.2f}" if np.isfinite(difference) else "no critical difference"
