@@ -9,6 +9,7 @@ Where there are several splits, these are the k units, each the mean over its se
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -101,6 +102,11 @@ def ordered(labels: Iterable[str]) -> list[str]:
     """Labels in the order of GENERATORS, unknown ones after them, controls last."""
     place = {name: count for count, name in enumerate(GENERATORS)}
     return sorted(set(labels), key=lambda text: (is_control(text), place.get(_generator(text), len(place)), text))
+
+
+def handle(*names: str) -> str:
+    """A short id for a label, or for a dataset's label, that is safe in HTML, SVG and CSS, whatever the names hold."""
+    return "g" + hashlib.sha256("\0".join(names).encode()).hexdigest()[:10]
 
 
 def is_control(label: str) -> bool:
