@@ -30,7 +30,7 @@ LAYERS = [
     ["conditions", "datasets"],
     ["generators", "metrics"],
     ["results", "summary", "gates"],
-    ["card", "cell", "plots", "statistics"],
+    ["card", "cell", "plots", "scenarios", "statistics"],
     ["evaluation", "grid", "kernels", "page"],
     ["comparison", "cost", "report"],
     ["supervise", "store", "auditing"],

@@ -175,6 +175,16 @@ def _generate(options) -> None:
     print(f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}")
 
 
+def _scenarios(options) -> None:
+    from workbench import datasets, scenarios
+
+    roles = {"target": options.target, "sensitive": _names(options.sensitive)}
+    data = datasets.load(options.table, **roles, constraints=_constraints(options.constraint))
+    params = dict(map(_parameter, options.param))
+    done = scenarios.run(data, options.scenarios, options.generator, options.seed, **params)
+    print(f"{done!r}\n{done.write(options.out)}")
+
+
 def _audit(options) -> int:
     from workbench import auditing
 
@@ -280,6 +290,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0, metavar="S")
     sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter; repeatable")
     sub.add_argument("--out", required=True, metavar="FILE", help="a .csv or .parquet file")
+
+    sub = command("scenarios", _scenarios, "Generate the edge cases of a TOML file, and test a model on them.")
+    roles(sub)
+    sub.add_argument("scenarios", metavar="SCENARIOS.toml", help="what to ask for: see docs/edge-cases.md")
+    constraints(sub)
+    sub.add_argument("--generator", required=True, metavar="G")
+    sub.add_argument("--seed", type=int, default=0, metavar="S")
+    sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter; repeatable")
+    sub.add_argument("--out", required=True, metavar="DIR", help="where to write NAME.csv and scenarios.json")
 
     sub = command("audit", _audit, "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL.")
     roles(sub)
