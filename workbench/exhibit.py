@@ -1,0 +1,249 @@
+"""What can be shown of a session, taken along, and said in plain Python: figures, rows, grid.toml, code, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from pprint import pformat
+
+import pandas as pd
+import tomli_w
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from workbench import plots
+from workbench.datasets import DATASETS
+from workbench.metrics import METRICS
+from workbench.page import Piece, image
+from workbench.results import write_text
+from workbench.schema import InputError
+from workbench.session import Session
+
+COLUMNS = 6  # shown in marginals where none are chosen
+PAIRED = 3  # columns that the pair plots show at most
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet may run
+
+# View -> the call that draws it, in the names that SCRIPT defines, and what it shows. `figure` makes the same calls.
+FIGURES = {
+    "scores": (
+        "plots.strips(rows, {strips})",
+        "Each metric between its floor and its ceiling, a fresh real sample; a line a generator.",
+    ),
+    "marginals": (
+        "plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}}, {columns})",
+        "Single columns: bars are real test rows, each line a generator.",
+    ),
+    "pairs": (
+        "plots.pairs(data.test, tables[{name!r}, {seed}], {paired})",
+        "Pairs of columns: real test rows left, synthetic rows right.",
+    ),
+    "correlations": (
+        "plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema)",
+        "Association of each pair, synthetic minus real: blue is lost, orange invented.",
+    ),
+    "groups": (
+        "plots.bias_by_group(rows)",
+        "Bias by group: right of zero a difference of the real rows is amplified, left of zero dampened.",
+    ),
+    "trade-off": (
+        "plots.tradeoff(rows)",
+        "Up is useful for training models, right is close to the training rows; the upper left is wanted.",
+    ),
+}
+STRIPS = ("marginals", "worst_column", "pair_trends", "tstr_auc", "tstr_r2", "utility_ratio", "bias_amp", "excess_copies")
+
+SCRIPT = '''"""The comparison that was clicked together: python side_by_side.py [FOLDER] writes its files."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import workbench as wb
+from workbench import plots
+from workbench.generators import make, views
+
+data = wb.load({load})
+generators = {generators}
+metrics = {metrics}
+
+tables, cards = {{}}, {{}}
+for name, params in generators.items():
+    for seed in range({seeds}):
+        train, scored = views(name, data, seed)  # all train rows, save for the holdout control
+        generator = make(name, params).fit(train, data.schema, np.random.default_rng([seed, 0]))
+        tables[name, seed] = generator.sample(len(train), np.random.default_rng([seed, 1]))
+        cards[name, seed] = wb.evaluate(scored, tables[name, seed], seed, metrics, generator=generator)
+rows = pd.concat({{pair: card.rows for pair, card in cards.items()}}, names=["label", "seed"])
+rows = rows.reset_index(["label", "seed"]).reset_index(drop=True)
+rows.insert(0, "dataset", data.name)
+
+figures = {{
+{figures}}}
+
+out = Path(sys.argv[1] if len(sys.argv) > 1 else "side-by-side")
+out.mkdir(parents=True, exist_ok=True)
+rows.to_csv(out / "scores.csv", index=False)
+for (name, seed), table in tables.items():
+    table.to_csv(out / f"{{name.rpartition(':')[2]}}-{{seed}}.csv", index=False)
+for name, figure in figures.items():
+    (out / f"{{name}}.svg").write_text(plots.svg(figure), encoding="utf-8")
+'''
+
+
+def looked_at(session: Session, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> tuple[str, int, list[str]]:
+    """What the views show: the pair if it is finished, otherwise the first that is; columns, the first few by default."""
+    finished = session.finished or dict.fromkeys(session.pairs)
+    pair = (name, seed) if (name, seed) in finished else next(iter(finished))
+    known = session.data.schema.names
+    return *pair, [column for column in columns if column in known] or known[:COLUMNS]
+
+
+def figure(session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> Figure:
+    """The figure of one view of FIGURES, about what `looked_at` makes of the other arguments.
+
+    Raises InputError where nothing is measured yet, or nothing that the figure is made of.
+    """
+    rows, data = session.rows(), session.data
+    name, seed, columns = looked_at(session, name, seed, columns)
+    tables = {pair: found.synthetic for pair, found in session.finished.items()}
+    if view == "scores":
+        return plots.strips(rows, _strips(session))
+    if view == "marginals":
+        return plots.marginals(data.test, {n: t for (n, s), t in tables.items() if s == seed}, columns)
+    if view == "pairs":
+        return plots.pairs(data.test, tables[name, seed], columns[:PAIRED])
+    if view == "correlations":
+        return plots.correlation_difference(data.test, tables[name, seed], data.schema)
+    return plots.bias_by_group(rows) if view == "groups" else plots.tradeoff(rows)
+
+
+def picture(session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> Piece:
+    """`figure` as an escaped HTML image whose alternative text says what it shows and of what."""
+    drawn = figure(session, view, name, seed, columns)
+    name, seed, columns = looked_at(session, name, seed, columns)
+    about = {"pairs": f"{name}, seed {seed}", "correlations": f"{name}, seed {seed}", "marginals": f"seed {seed}"}
+    words = f"{FIGURES[view][1]} Here: {about.get(view, ', '.join(session.generators))}."
+    return Piece(image(drawn, words, Markup("{}").format(words)))
+
+
+def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
+    """Real test rows and synthetic rows in one table to search and sort; without a network, in a frame of its own.
+
+    The frame is sandboxed: whatever a value is, it cannot reach the page around it. Of more than half a megabyte a part.
+    """
+    from itables import to_html_datatable
+
+    name, seed, _ = looked_at(session, name, seed)
+    found = session.result(name, seed)
+    if not found:
+        raise InputError("nothing is measured yet; run it first.")
+    parts = {"real": session.data.test, name: found.synthetic}
+    table = pd.concat([part.set_axis([f"{label} {row}" for row in range(len(part))]) for label, part in parts.items()])
+    body = to_html_datatable(table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%")
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Rows</title><body>{body}</body></html>'
+    words = f"Real test rows and synthetic rows of {name}, seed {seed}: search and sort"
+    frame = '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%" height="560"></iframe>'
+    return Piece(frame.format(escape(words), escape(page)))
+
+
+def grid(session: Session) -> str:
+    """The text of the grid.toml that repeats the choice as a batch (`workbench run FOLDER`)."""
+    known = session.table in DATASETS
+    dataset = {"name": session.table} if known else {"path": str(Path(session.table).absolute())}
+    roles = {"target": session.target, "sensitive": session.sensitive}
+    dataset |= {role: value for role, value in roles.items() if value is not None}
+    rows = [{"name": name, "params": dict(params)} if params else name for name, params in session.generators.items()]
+    about = {"title": f"Side by side: {session.data.name}", "seeds": list(range(session.seeds)), "generators": rows}
+    return tomli_w.dumps(about | {"datasets": [dataset]})
+
+
+def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> str:
+    """The plain-Python twin of what is chosen: a script whose files are, byte for byte, those of `export`.
+
+    Generators that were skipped or have failed are left out.
+    """
+    name, seed, columns = looked_at(session, name, seed, columns)
+    table = session.table if session.table in DATASETS else str(Path(session.table).absolute())
+    roles = {"target": session.target, "sensitive": session.sensitive}
+    load = ", ".join([repr(table), *(f"{role}={value!r}" for role, value in roles.items() if value is not None)])
+    failed = {pair[0] for pair, step in session.progress.items() if step.phase in ("skipped", "error")}
+    used = {
+        key: dict(params) for key, params in session.generators.items() if key not in failed or (key, 0) in session.finished
+    }
+    blanks = {"name": name, "seed": seed, "columns": columns, "paired": columns[:PAIRED], "strips": _strips(session)}
+    figures = "".join(f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session))
+    metrics = "None  # all" if session.everything else pformat(list(session.metrics), width=120, compact=True)
+    return SCRIPT.format(
+        load=load, generators=pformat(used, sort_dicts=False), metrics=metrics, seeds=session.seeds, figures=figures
+    )
+
+
+def drawable(session: Session) -> list[str]:
+    """The views of FIGURES that the data have something for: groups need a sensitive column, utility a target."""
+    schema = session.data.schema
+    lacking = {"groups": not (schema.sensitive and schema.target), "trade-off": not schema.target}
+    return [view for view in FIGURES if not lacking.get(view)]
+
+
+def export(
+    session: Session,
+    folder: str = ".",
+    name: str = "",
+    seed: int = 0,
+    columns: Sequence[str] = (),
+    formula_safe: bool = False,
+) -> list[Path]:
+    """Write grid.toml, side_by_side.py, the scores (CSV, LaTeX), the tables (CSV) and figures (SVG); returns the paths.
+
+    folder is one inside the session's root. With formula_safe, text cells of the CSV files which begin as a spreadsheet's
+    formula does get a leading ' (OWASP, CSV injection); otherwise values are as they are. Raises InputError for a folder
+    elsewhere.
+    """
+    root = session.root.resolve()
+    place = (root / folder).resolve()
+    if not place.is_relative_to(root):
+        raise InputError(f"folder {folder!r} is outside {root.name!r}; name one inside it.")
+    rows, finished = session.rows(), session.finished
+    safe = formulas_as_text if formula_safe else lambda table: table
+    texts = {"grid.toml": grid(session), "side_by_side.py": code(session, name, seed, columns)}
+    texts |= {"scores.csv": safe(rows).to_csv(index=False), "scores.tex": latex(rows)}
+    texts |= {
+        f"{n.rpartition(':')[2]}-{s}.csv": safe(found.synthetic).to_csv(index=False) for (n, s), found in finished.items()
+    }
+    for view in drawable(session):
+        texts[f"{view}.svg"] = plots.svg(figure(session, view, name, seed, columns))
+    place.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():
+        write_text(place / file, text)
+    return [place / file for file in texts]
+
+
+def latex(rows: pd.DataFrame) -> str:
+    """Headline values as a LaTeX table, a line a metric, a column a generator, mean over seeds; every text is escaped."""
+    from workbench.summary import headlines, number
+
+    heads = headlines(rows)
+    table = heads.pivot_table("mean", "metric", "label", sort=False)[list(dict.fromkeys(rows["label"]))]
+    table.index = [METRICS[metric].title for metric in table.index]
+    return table.map(number).rename_axis(columns=None).to_latex(escape=True)
+
+
+def formulas_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """A leading ' for every text and column name that begins as a formula does; numbers, dates and booleans stay."""
+
+    def quoted(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    table = table.apply(lambda values: values.map(quoted) if values.dtype == object else values)
+    return table.rename(columns=quoted)
+
+
+def _strips(session: Session) -> list[str]:
+    """The metrics of the overview that apply to the target's kind."""
+    task = session.data.schema.task
+    idle = {"classification": {"tstr_r2"}, "regression": {"tstr_auc"}, None: {"tstr_r2", "tstr_auc", "utility_ratio"}}[task]
+    idle |= set() if session.data.schema.sensitive else {"bias_amp"}
+    return [metric for metric in STRIPS if metric not in idle]
