@@ -2,6 +2,7 @@
 
     strips(rows)                                every metric on its floor-to-ceiling axis, a line of dots for each generator
     tradeoff(rows)                              utility against closeness to the training rows
+    cost(rows, cells)                           a quality against the CPU seconds of the fit
     bias_by_group(rows)                         bias readings around zero, a panel for each sensitive column or group
     marginals(real, synthetic, columns)         distributions side by side
     pairs(real, synthetic, columns)             rows as dots for each pair of columns, real beside synthetic
@@ -174,27 +175,62 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
             for table, line in ((right, ax.axvline), (up, ax.axhline)):
                 if np.isfinite(table["ceiling"].mean()):
                     line(table["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
-            for key in up.index.intersection(right.index):
-                x, y, look = right.loc[key], up.loc[key], style[key[1]]
-                if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
-                    errors = {"xerr": _whisker(x), "yerr": _whisker(y)}
-                    bars = ax.errorbar(x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5)
-                    mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.5, "zorder": 4}
-                    drawn = ax.plot(x["mean"], y["mean"], look["marker"], ms=8, **mark)
-                    _belongs(key[1], *drawn, *bars.get_children())
+            _points(ax, right, up, style)
             ax.set_xlabel(METRICS[metric].title if metric in METRICS else metric)
-            ax.margins(0.08)
-            ax.grid(color=BAND, zorder=0)
-            ax.set_axisbelow(True)
         axes[0].set_ylabel(METRICS[utility].title if utility in METRICS else utility)
-        marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=_short(n, 28))
-                 for n, k in style.items()]  # fmt: skip
-        marks.append(mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)"))
-        legend = figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=3 * len(closeness),
-                               handletextpad=0.4)  # fmt: skip
-        for name, *entry in zip(style, legend.legend_handles, legend.get_texts(), strict=False):
-            _belongs(name, *entry)
+        _legend(figure, style, 3 * len(closeness))
     return figure
+
+
+def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio") -> Figure:
+    """A quality (up: its headline with its 95% interval) against the CPU seconds of the fit (right, log), with their range.
+
+    cells: `results.cells(folder)`. Fits below a millisecond stand at one. The dashed line is the ceiling: what real rows
+    reach. Raises InputError where no cell has both numbers, as with cells of versions that counted no CPU seconds.
+    """
+    up = summary.headlines(prepared(rows[rows["metric"] == metric])).set_index(["dataset", "label"])
+    spent = cells[cells["fit_cpu"].notna() & (cells["status"] == "ok")].groupby(["dataset", "label"])["fit_cpu"]
+    right = spent.agg(mean="mean", low="min", high="max").clip(lower=1e-3)
+    both = up.index.intersection(right.index)
+    if both.empty:
+        raise InputError(f"no cell has both {metric!r} and CPU seconds; cells of older versions have none: run them again.")
+    style = looks(both.get_level_values("label"))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
+        ax = figure.subplots()
+        ax.set_xscale("log")
+        if np.isfinite(up["ceiling"].mean()):
+            ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+        _points(ax, right, up, style)
+        ax.set_xlabel("CPU seconds of the fit")
+        ax.set_ylabel(METRICS[metric].title if metric in METRICS else metric)
+        _legend(figure, style, 3)
+    return figure
+
+
+def _points(ax, right: pd.DataFrame, up: pd.DataFrame, style: Mapping[str, dict]) -> None:
+    """A mark with its whiskers for each (dataset, label) that has a finite mean in both tables."""
+    for key in up.index.intersection(right.index):
+        x, y, look = right.loc[key], up.loc[key], style[key[1]]
+        if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
+            errors = {"xerr": _whisker(x), "yerr": _whisker(y)}
+            bars = ax.errorbar(x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5)
+            mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.5, "zorder": 4}
+            drawn = ax.plot(x["mean"], y["mean"], look["marker"], ms=8, **mark)
+            _belongs(key[1], *drawn, *bars.get_children())
+    ax.margins(0.08)
+    ax.grid(color=BAND, zorder=0)
+    ax.set_axisbelow(True)
+
+
+def _legend(figure: Figure, style: Mapping[str, dict], columns: int) -> None:
+    marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=_short(n, 28))
+             for n, k in style.items()]  # fmt: skip
+    marks.append(mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)"))
+    legend = figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=columns,
+                           handletextpad=0.4)  # fmt: skip
+    for name, *entry in zip(style, legend.legend_handles, legend.get_texts(), strict=False):
+        _belongs(name, *entry)
 
 
 def svg(figure: Figure) -> str:
