@@ -4,14 +4,20 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from batch import report, stub_notebook
 
-from workbench import grid, results, runner
+import workbench as wb
+from workbench import grid, plots, results, runner
 from workbench.cell import MOST_FACTS, Record, cpu_seconds, json_facts, phases
-from workbench.schema import InputError
+from workbench.cost import Curve, Scores, equivalent, learning_curve, power_law, price, score_tables, section, subset
+from workbench.metrics import Row
+from workbench.page import Batch
+from workbench.schema import InputError, Schema
 from workbench.supervise import Energy
 
 BURN = "import time\nwhile time.process_time() < {}: pass"
@@ -172,3 +178,122 @@ def test_energy_is_what_the_packages_counted(tmp_path):
     assert energy.read() == pytest.approx(0.502)
     (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
     assert energy.read() is None, "half a machine is no reading"
+
+
+ROWS = np.array([50, 100, 200, 400, 800, 1600])
+
+
+def law(rows, a=0.85, b=1.2, c=0.5):
+    return a - b * np.asarray(rows, float) ** -c
+
+
+def curve_of(values, influence=None):
+    return Curve(ROWS, Scores(np.asarray(values), influence))
+
+
+def test_the_power_law_is_found_where_it_holds():
+    for a, b, c in ((0.85, 1.2, 0.5), (0.9, 3.0, 1.0), (0.6, 0.0, 0.7)):
+        found = power_law(ROWS.astype(float), law(ROWS, a, b, c))
+        np.testing.assert_allclose(found[:2], (a, b), atol=1e-9)
+        assert b == 0 or found[2] == pytest.approx(c)
+    assert power_law(ROWS.astype(float), -law(ROWS))[1] == 0, "a curve that falls is flat to the law"
+
+
+def test_equivalent_inverts_the_curve_and_says_so_where_it_cannot():
+    exact = curve_of(np.repeat(law(ROWS)[:, None], 4, axis=1))
+
+    def worth(score):
+        return equivalent(exact, Scores(np.array([score, score])), np.random.default_rng(0))
+
+    assert worth(law(300)).value == pytest.approx(300) and str(worth(law(300))) == "300 real rows"
+    assert str(worth(law(40))) == "less than 50 real rows" and worth(0.2).high == 0
+    assert str(worth(law(1700))) == "more than 1,600 real rows" and worth(0.99).low == np.inf
+    flat = curve_of(np.full((6, 4), 0.7))
+    assert str(equivalent(flat, Scores(np.array([0.69])), np.random.default_rng(0))) == "less than 50 real rows"
+    wide = equivalent(exact, Scores(law([30, 300, 5000])), np.random.default_rng(0))
+    assert str(wide).endswith("real rows (less than 50 to more than 1,600)"), "three tables that disagree"
+
+
+def test_the_interval_covers_what_it_should():
+    """Draws of rows, synthetic tables and shared test rows all move the scores; the truth is 300 rows."""
+    rng, covered, low = np.random.default_rng(1), [], []
+    for _ in range(100):
+        common = rng.normal(size=400)  # what the test rows do to every learner
+
+        def scored(truth, k, common=common):
+            influence = 0.4 * common + 0.2 * rng.normal(size=(len(truth), k, 400))
+            values = truth[:, None] + rng.normal(size=(len(truth), k)) * 0.012 + influence.mean(axis=-1)
+            return values, influence - influence.mean(axis=-1, keepdims=True)
+
+        values, influence = scored(law([300]), 4)
+        found = equivalent(curve_of(*scored(law(ROWS), 8)), Scores(values[0], influence[0]), rng, repeats=200)
+        covered.append(found.low <= 300 <= found.high)
+        low.append(np.isfinite(found.high))
+    assert 0.88 <= np.mean(covered) <= 1
+    assert np.mean(low) > 0.7, "not by being endless"
+
+
+def test_a_learning_curve_on_a_real_table_rises_and_repeats():
+    data = wb.load("diabetes")
+    curve = learning_curve(data, [20, 80, 300], draws=3)
+    means = curve.scores.values.mean(axis=1)
+    assert means[0] < means[1] < means[2] and curve.scores.influence.shape[:2] == (3, 3)
+    np.testing.assert_array_equal(learning_curve(data, [300, 80, 20], draws=3).scores.values, curve.scores.values)
+    assert subset(data, 80, 1).iloc[:20].equals(subset(data, 20, 1)), "draws are nested"
+    copy = score_tables(data, [data.train, data.train.iloc[::-1]])
+    assert equivalent(curve, copy, np.random.default_rng(0)).value > 80
+    with pytest.raises(InputError, match=r"sizes \[10, 9999\], 3 draws: give three sizes or more, from 2 to"):
+        learning_curve(data, [10, 9999], draws=3)
+    schema = Schema(tuple(replace(column, role="feature") for column in data.schema.columns))
+    with pytest.raises(InputError, match="no score to buy: not applicable: the table has no target"):
+        score_tables(replace(data, schema=schema), [data.train])
+
+
+def test_prices_add_up():
+    assert price(rows=300, row_price=0.5) == 150
+    assert price(cpu_seconds=7200, cpu_hour_price=0.05, tokens=(2_000_000, 500_000), token_prices=(1, 4)) == pytest.approx(4.1)
+
+
+@pytest.fixture
+def batch():
+    """Two generators and a control, one seed each; only one of them counted tokens."""
+    labels = ["cart", "llm", "copy"]
+    facts = {
+        "generator": labels,
+        "label": labels,
+        "key": labels,
+        "dataset": "d",
+        "status": "ok",
+        "seed": 0,
+        "draw": 0,
+        "split": 0,
+    }
+    facts |= {"fit_cpu": [2.5, 0.4, 0], "sample_cpu": 0.1, "evaluate_cpu": 9, "cpu_seconds": 12, "peak_mb": 300, "cost": np.nan}
+    facts |= {"input_tokens": [None, 5000, None], "output_tokens": [None, 700, None], "joules": [810, None, None]}
+    columns = results.CELL_COLUMNS | results.FACT_COLUMNS
+    cells = pd.DataFrame(facts, columns=list(columns)).astype(columns)
+    readings = {
+        "cart": {"utility_ratio": 0.9, "pair_trends": 0.95},
+        "llm": {"utility_ratio": 0.4},
+        "copy": {"utility_ratio": 1},
+    }
+    tables = [results.to_table([Row(*one) for one in found.items()]).assign(label=label) for label, found in readings.items()]
+    rows = pd.concat(tables, ignore_index=True).assign(dataset="d", seed=0, ceiling=1.0)
+    return Batch.of(rows, cells, "<b>t</b>")
+
+
+def test_the_section_tells_cost_beside_quality(batch):
+    html = str(section(batch))
+    assert "copy 0.00 s, 1.000; llm 0.40 s, 0.400; cart 2.50 s, 0.900" in html, "the figure in words, cheapest first"
+    assert html.count("<figure>") == 2 and "Prompt tokens" in html and "5,000" in html and "in the grid" not in html
+    assert html.count("not readable") == 2 and "810" in html and "300" in html
+    figure = plots.cost(batch.rows, batch.cells)
+    ax = figure.axes[0]
+    points = {line.get_xdata()[0]: line.get_ydata()[0] for line in ax.lines if line.get_markersize() == 8}
+    assert ax.get_xscale() == "log" and points == pytest.approx({2.5: 0.9, 0.4: 0.4, 0.001: 1.0})
+
+
+def test_reports_without_cpu_seconds_say_so(batch):
+    batch.cells[["fit_cpu", "sample_cpu", "evaluate_cpu", "cpu_seconds", "joules"]] = np.nan
+    html = str(section(batch))
+    assert "<figure>" not in html and html.count("Not drawn: no cell has both") == 2 and html.count("not readable") == 3
