@@ -27,6 +27,7 @@ from workbench.page import (
     html_table,
     image,
     listed,
+    marked,
     named,
     plural,
     scored,
@@ -60,13 +61,14 @@ def mitigation(batch: Batch) -> Piece:
             for one in (inner, label):
                 if one not in shown:
                     cells = (scored(keyed.get((one, m)), False, part.labels[one], notes) for m in metrics)
-                    lines.append((named(one, part.labels[one]), *cells))
+                    lines.append((named(one, part.labels[one], part.name), *cells))
                     shown.add(one)
             cells = (_told(gain, _signed(metric)) for metric, gain in gains.items())
-            lines.append((Markup("change<small>{} against {}</small>").format(label, inner), *cells))
+            pair = Markup("change<small>{} against {}</small>").format(named(label), named(inner))
+            lines.append((pair, *cells))
             said += Markup("<li><strong>{}</strong> against {}: {}.</li>").format(label, inner, _sentence(gains))
         if said:
-            header = ["Generator", *(Markup("{}<small>{}</small>").format(titled(m), direction(m)) for m in metrics)]
+            header = ["Generator", *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics)]
             caption = f"What mitigation buys on {part.name}: changes are paired by split and seed, with 95% intervals"
             out += part.title + Markup("<ul>{}</ul>").format(said) + html_table(header, lines, caption, "scores")
             out += footnotes(notes)
@@ -146,12 +148,13 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
         best = mean.idxmax()
         gains = {label: _gain(of[of["label"].isin([label, best])], label, best, sizes) for label in mean.index if label != best}
         caveats |= {gain["caveat"] for gain in gains.values() if gain and gain["caveat"]}
-        columns[metric] = {best: Markup('<span class="best">best ★</span>')} | {k: _told(gain) for k, gain in gains.items()}
+        star = Markup('<span class="best" data-v="0">best ★</span>')
+        columns[metric] = {best: star} | {k: _told(gain) for k, gain in gains.items()}
     if not columns:
         return Markup("")
-    lines = [(named(k, part.labels[k]), *(columns[m].get(k, _told(None)) for m in columns)) for k in names]
+    lines = [(named(k, part.labels[k], part.name), *(columns[m].get(k, _told(None)) for m in columns)) for k in names]
     caption = f"How far each generator lies behind the best one on {part.name}: paired difference, 95% interval"
-    table = html_table(["Generator", *map(titled, columns)], lines, caption, "scores")
+    table = html_table(["Generator", *map(marked, columns)], lines, caption, "scores")
     caveats |= {"the best one is picked on these very numbers, and the intervals are not widened for their number"}
     return table + footnotes([f"{caveat[0].upper()}{caveat[1:]}." for caveat in sorted(caveats)])
 
@@ -167,9 +170,9 @@ def _components(part: Part, rows: pd.DataFrame) -> Markup:
     for label in [label for label in part.labels if not summary.is_control(label)]:
         told = [[f"{name} {number(np.sqrt(row[name]))}" for name in varying] if (row := found.get((m, label))) else ["–"]
                 for m in metrics]  # fmt: skip
-        lines.append((named(label), *map(", ".join, told)))
+        lines.append((named(label, dataset=part.name), *map(", ".join, told)))
     caption = f"Standard deviation of the scores on {part.name} that is due to each of: {', '.join(varying)}"
-    return html_table(["Generator", *map(titled, metrics)], lines, caption, "text")
+    return html_table(["Generator", *map(marked, metrics)], lines, caption, "text")
 
 
 def _across(batch: Batch) -> Markup:
@@ -203,17 +206,18 @@ def _across(batch: Batch) -> Markup:
         ranks = dict(own["ranks"][["label", "rank"]].itertuples(index=False))
         alt = ", ".join(f"{label} {rank:.2f}" for label, rank in ranks.items())
         alt = f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}. {row['caveat'].capitalize()}."
-        caption = Markup("<strong>{}</strong> <span>{}</span>").format(titled(metric), row["caveat"] or handling)
+        caption = Markup("<strong>{}</strong> <span>{}</span>").format(marked(metric), row["caveat"] or handling)
         if handling == statistics.AT_FLOOR:
-            cards.append(image(critical_difference(ranks, row["critical_difference"]), alt, caption))
+            cards.append(image(critical_difference(ranks, row["critical_difference"]), alt, caption, f"ranks {about}"))
         pairs = own["pairs"].sort_values("holm_p", kind="stable").head(PAIRS).to_dict("records")
-        lines = [(f"{r['first']} − {r['second']}", number(r["difference"]), _p(r["holm_p"]), _p(r["nemenyi_p"]),
-                  *(f"{r[name]:.0%}" if np.isfinite(r[name]) else "–"
+        lines = [(Markup("{} − {}").format(named(r["first"]), named(r["second"])), number(r["difference"]),
+                  _p(r["holm_p"]), _p(r["nemenyi_p"]), *(f"{r[name]:.0%}" if np.isfinite(r[name]) else "–"
                     for name in ("first_better", "practically_equal", "second_better"))) for r in pairs]  # fmt: skip
         header = ["Pair", "Mean difference", "Wilcoxon p (Holm)", "Nemenyi p"]
         header += ["First better", "Equal in practice", "Second better"]
         table = html_table(header, lines, f"Pairs: {about}; the last three are posterior probabilities", "text")
-        summed = Markup("<summary>{}: {} of {}</summary>").format(about, len(lines), plural(len(own["pairs"]), "pair"))
+        shown = f"{len(lines)} of {plural(len(own['pairs']), 'pair')}"
+        summed = Markup("<summary>{}, {}: {}</summary>").format(marked(metric), handling, shown)
         details += Markup("<details>{}{}</details>").format(summed, table)
     rope = f"Equal in practice: a new dataset's difference lies within ±{statistics.ROPE:g} (Bayesian signed-rank test)."
     out += Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
@@ -242,7 +246,7 @@ def success(batch: Batch) -> Piece:
             told.append("–" if pair is None else f"{number(pair['at_floor'])}, finished {number(pair['score'])}")
         lines.append((named(label), f"{ok.mean():.0%}, {ok.sum()} of {len(ok)}", *told))
     caption = "Success rate; then means with failed cells at the floor of their dataset, and over finished cells alone"
-    return Piece(html_table(["Generator", "Success rate", *map(titled, metrics)], lines, caption, "text"))
+    return Piece(html_table(["Generator", "Success rate", *map(marked, metrics)], lines, caption, "text"))
 
 
 def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.DataFrame:

@@ -22,7 +22,10 @@ DATASETS, LABELS, LINES = 4, 24, 48
 
 @dataclass
 class Batch:
-    """What a page is made of: the rows and cells of a report folder, and the headlines that follow from them."""
+    """What a page is made of: the rows and cells of a report folder, and the headlines that follow from them.
+
+    `cells` has the columns of `results.cells`, and `home` where it comes from a folder: a cell's own place in it, "" for none.
+    """
 
     title: str
     rows: pd.DataFrame
@@ -34,6 +37,10 @@ class Batch:
     def read(cls, folder: str | Path) -> Batch:
         folder = Path(folder).resolve()
         rows, cells = results.read_report(folder), results.cells(folder)
+        failed = {key: f"failed/{path.name}" for key, path in results.attempts(folder).items()}
+        done = cells["status"].isin(["ok", "skipped"])
+        cells["home"] = [f"runs/{key}" if ok else failed.get(key, "") for key, ok in zip(cells["key"], done, strict=True)]
+        cells["executed"] = [bool(home) and (folder / home / "cell.ipynb").exists() for home in cells["home"]]
         finished = cells.loc[cells["status"] == "ok", "key"]
         versions = results.manifest(folder, finished.iloc[0])["versions"] if len(finished) else {}
         return cls.of(rows, cells, results.plan(folder).get("title") or folder.name, versions)
@@ -59,7 +66,7 @@ class Batch:
             cells = self.cells[self.cells["dataset"] == name]
             labels = summary.ordered(cells["label"])[:LABELS]
             tables = (t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads))
-            title = Markup("<h3>{}</h3>").format(name) if len(self.datasets) > 1 else Markup("")
+            title = Markup('<h3 data-d="{0}">{0}</h3>').format(name) if len(self.datasets) > 1 else Markup("")
             rows, heads = tables
             idle = heads["note"].str.startswith("not applicable").groupby(heads["metric"]).transform("all").astype(bool)
             status = {label: unfinished(cells[cells["label"] == label]) for label in labels}
@@ -81,7 +88,7 @@ class Part:
     heads: pd.DataFrame
     idle: pd.DataFrame
 
-    def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: str, signed: bool = False) -> Markup:
+    def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: Markup, signed: bool = False) -> Markup:
         """Generators by (column, group) of one metric's rows; with `signed`, each interval around zero also in words."""
         keyed = {(r["label"], r["column"], r["group"]): r for r in summary.aggregate(rows).to_dict("records")}
         lines, notes = [], []
@@ -89,7 +96,7 @@ class Part:
             found = [keyed.get((label, *key)) for key in keys]
             words = [f"<small>{sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else "" for r in found]
             cells = [scored(r, False, status, notes) + Markup(word) for r, word in zip(found, words, strict=True)]
-            lines.append((named(label), *cells))
+            lines.append((named(label, dataset=self.name), *cells))
         header = ["Generator", *(shortened(group or column, 60) for column, group in keys)]
         return html_table(header, lines, caption, "scores") + footnotes(notes)
 
@@ -110,7 +117,9 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
         return Markup('<span class="none">{}</span>').format(status or "not measured")
     out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
     if not missing:
-        out = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
+        told = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
+        # Off the keyboard's way: the line's header links to the same list of cells, and thousands of stops help nobody.
+        out = Markup('<a href="#{}" tabindex="-1">{}</a>').format(summary.handle(row["dataset"], row["label"]), told)
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
             out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
     if missing or unreadable(note):
@@ -146,15 +155,17 @@ def sign(row) -> str:
     return "amplified" if low > 0 else "dampened" if high < 0 else "no clear change"
 
 
-def image(figure, alt: str, caption: Markup) -> Markup:
-    """An SVG image with its alternative text; inside an img element it can run nothing."""
+def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
+    """An SVG image with its alternative text, saved as `name`; inside an img element it can run nothing."""
     from workbench.plots import svg
 
     width, height = (round(100 * inches) for inches in figure.get_size_inches())
     data = base64.b64encode(slim(svg(figure)).encode()).decode()
+    file = re.sub(r"\W+", "-", name.casefold()).strip("-")[:80] or "figure"
     return Markup(
-        '<figure><img width="{}" height="{}" alt="{}" src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
-    ).format(width, height, alt, data, caption)
+        '<figure><img width="{}" height="{}" alt="{}" data-file="{}.svg" src="data:image/svg+xml;base64,{}">'
+        "<figcaption>{}</figcaption></figure>"
+    ).format(width, height, alt, file, data, caption)
 
 
 def slim(svg: str) -> str:
@@ -166,24 +177,42 @@ def slim(svg: str) -> str:
     return re.sub(r">\s+<", "><", svg)
 
 
-def html_table(header: Iterable, lines: Iterable[Iterable], caption: str, kind: str) -> Markup:
-    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header."""
+def html_table(header: Iterable, lines: Iterable[Iterable], caption: Markup | str, kind: str, foot: Iterable = ()) -> Markup:
+    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header.
+
+    `foot` holds lines that stay below the others, however these are sorted.
+    """
     top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
-    body = Markup("").join(
-        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
-            first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
+    body, last = (
+        Markup("").join(
+            Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+                first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
+            )
+            for first, *rest in part
         )
-        for first, *rest in lines
+        for part in (lines, foot)
     )
     return Markup(
         '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>"
-    ).format(kind, caption, caption, top, body)
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody>{}</table></div>"
+    ).format(
+        kind, Markup(caption).striptags() if hasattr(caption, "__html__") else caption, caption, top, body,
+        Markup("<tfoot>{}</tfoot>").format(last) if last else "",
+    )  # fmt: skip
 
 
-def named(label: str, status: str = "") -> Markup:
-    out = Markup("{}<small>control</small>" if summary.is_control(label) else "{}").format(label)
+def named(label: str, status: str = "", dataset: str | None = None) -> Markup:
+    """A generator as the page's script knows it; with its dataset, a link to the list of its cells."""
+    out = Markup('<span data-g="{}">{}</span>').format(summary.handle(label), label)
+    if dataset is not None:
+        out = Markup('<a href="#{}">{}</a>').format(summary.handle(dataset, label), out)
+    out += Markup("<small>control</small>") if summary.is_control(label) else ""
     return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
+
+
+def marked(metric: str) -> Markup:
+    """A metric's title as the page's script knows it: in a table's head it stands for its column, in a caption for all."""
+    return Markup("<span data-m>{}</span>").format(titled(metric))
 
 
 def unfinished(cells: pd.DataFrame) -> str:

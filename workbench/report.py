@@ -8,10 +8,14 @@ anything but the batch's rows and cells.
 from __future__ import annotations
 
 import ast
+import base64
+import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -30,6 +34,7 @@ from workbench.page import (
     html_table,
     image,
     listed,
+    marked,
     named,
     plural,
     scored,
@@ -43,7 +48,7 @@ from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "report.ipynb"
 # What one page holds at most, so that 10,000 cells still make a page that opens.
-PANELS, COLUMNS, FAILURES, HASHES = 8, 12, 50, 100
+PANELS, COLUMNS, FAILURES, CELLS = 8, 12, 50, 2000
 STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
 
 
@@ -64,6 +69,7 @@ def publish(notebook: Path, parameters: dict[str, object], folder: Path, title: 
 
     Both files appear when they are whole. Raises the notebook's own InputError, and one where FOLDER cannot be written.
     """
+    import nbformat
     import papermill
 
     try:
@@ -77,7 +83,7 @@ def publish(notebook: Path, parameters: dict[str, object], folder: Path, title: 
                 kernel_manager_class=_kernel(sockets),
                 progress_bar=progress,
             )
-            html.write_text(to_html(executed, title), encoding="utf-8")
+            html.write_text(to_html(nbformat.read(executed, as_version=4), title), encoding="utf-8")
             for made in (executed, html):
                 os.replace(made, folder / made.name)
     except papermill.PapermillExecutionError as error:
@@ -101,14 +107,27 @@ def _kernel(folder: str) -> type:
     return Kernel
 
 
-def to_html(notebook: Path, title: str, language: str = "en") -> str:
-    """An executed notebook as one standalone HTML text: prose and results without code, styles inside, no scripts."""
+def to_html(notebook, title: str, language: str = "en") -> str:
+    """An executed notebook (a NotebookNode) as one standalone HTML text: prose and results without code, styles inside.
+
+    The page's policy lets a browser run one script, report.js, by its hash, and load nothing.
+    """
     from nbconvert import HTMLExporter
 
-    template = (Path(__file__).parent / "report.html.j2").read_text(encoding="utf-8")
+    template, script = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("report.html.j2", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = {"title": title, "language": language, "script": script, "script_hash": f"sha256-{digest}"}
     exporter = HTMLExporter(raw_template=template, mathjax_url="", require_js_url="", exclude_anchor_links=True)
-    text, _ = exporter.from_filename(str(notebook), resources={"page": {"title": title, "language": language}})
-    return text
+    return exporter.from_notebook_node(notebook, resources={"page": page})[0]
+
+
+def page_of(title: str, parts: Iterable[Markup | str]) -> str:
+    """The same kind of page without a notebook: Markdown texts and pieces of HTML, in this order."""
+    from nbformat import v4
+
+    cells = [v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": str(part)})]) if isinstance(part, Markup)
+             else v4.new_markdown_cell(part) for part in parts]  # fmt: skip
+    return to_html(v4.new_notebook(cells=cells), title)
 
 
 def facts_line(batch: Batch) -> Piece:
@@ -153,7 +172,8 @@ def verdicts(batch: Batch) -> Piece:
         lines = []
         for label, status in part.labels.items():
             states = own[own["label"] == label].to_dict("records")
-            lines.append((named(label, status), *(Markup('<span class="state {}">{} {}</span><small>{}</small>').format(
+            told = Markup('<span class="state {}">{} {}</span><small>{}</small>').format
+            lines.append((named(label, status, part.name), *(told(
                 s["state"].replace(" ", "-"), STATES[s["state"]], s["state"], s["reason"]) for s in states)))  # fmt: skip
         out += part.title + _sentences(own[~own["label"].map(summary.is_control)])
         out += html_table(
@@ -203,8 +223,8 @@ def score_strips(batch: Batch) -> Piece:
                     blank += note.format(titled(metric), (readings["note"].iloc[0] or "no cell finished").rstrip("."))
                     continue
                 figure = plots.strips(part.rows[part.rows["metric"] == metric], [metric], absent=part.labels)
-                caption = Markup("<strong>{}</strong> <span>{}</span>").format(titled(metric), direction(metric))
-                cards.append(image(figure, _spoken(part, metric), caption))
+                caption = Markup("<strong>{}</strong> <span>{}</span>").format(marked(metric), direction(metric))
+                cards.append(image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)}"))
             if cards or blank:
                 level = "h4" if part.title else "h3"
                 head = Markup('<{} class="family">{}</{}>').format(level, family.title(), level)
@@ -226,7 +246,7 @@ def tradeoff(batch: Batch) -> Piece:
         cards = [
             image(plots.tradeoff(part.rows, utility, [metric]), f"{_spoken(part, utility)} {_spoken(part, metric)}",
                     Markup("<strong>{}</strong> <span>up: more useful · right: closer to training rows</span>").format(
-                        titled(metric)))
+                        marked(metric)), f"{part.name} {titled(utility)} against {titled(metric)}")
             for metric in closeness
         ]  # fmt: skip
         out += part.title + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
@@ -241,16 +261,17 @@ def score_table(batch: Batch) -> Piece:
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
         best = {metric: _best(part.heads[part.heads["metric"] == metric], metric) for metric in metrics}
         lines = [
-            (named(label, status), *(scored(keyed.get((label, m)), label in best[m], status, notes) for m in metrics))
-            for label, status in part.labels.items()
+            (named(label, state, part.name), *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics))
+            for label, state in part.labels.items()
         ]
         ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
-        for end, told in (("ceiling", "a fresh real sample"), ("floor", "what the metric sees is destroyed")):
-            lines.append(
-                (Markup("{}<small>{}</small>").format(end.title(), told), *(number(ends.loc[m, end]) for m in metrics))
-            )
-        header = ["Generator", *(Markup("{}<small>{}</small>").format(titled(m), direction(m)) for m in metrics)]
-        out += part.title + html_table(header, lines, f"Scores on {part.name}: mean over seeds, 95% interval below", "scores")
+        foot = [
+            (Markup("{}<small>{}</small>").format(end.title(), told), *(number(ends.loc[m, end]) for m in metrics))
+            for end, told in (("ceiling", "a fresh real sample"), ("floor", "what the metric sees is destroyed"))
+        ]
+        header = ["Generator", *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics)]
+        caption = f"Scores on {part.name}: mean over seeds, 95% interval below"
+        out += part.title + html_table(header, lines, caption, "scores", foot)
         out += footnotes(notes)
         idle = part.idle.assign(note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip("."))
         told = "; ".join(f"{titled(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
@@ -272,7 +293,11 @@ def _across(batch: Batch) -> Markup:
     for label in summary.ordered(batch.cells["label"])[:LABELS]:
         found = [mean.loc[(label, m)] if (label, m) in mean.index else None for m in metrics]
         told = [
-            Markup("{}<small>{:.0f} datasets</small>").format(number(f["mean"]), f["count"]) if f is not None else "–"
+            Markup('<a href="#{}" tabindex="-1">{}</a><small>{:.0f} datasets</small>').format(
+                summary.handle(label), number(f["mean"]), f["count"]
+            )
+            if f is not None
+            else "–"
             for f in found
         ]
         lines.append((named(label), f"{done.get(label, 0)} of {ran[label]}", *told))
@@ -280,7 +305,7 @@ def _across(batch: Batch) -> Markup:
         '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling − floor): 1 is a fresh real '
         "sample, 0 is the floor. Datasets without a reading are left out of a mean; the counts say how many are in it.</p>"
     )
-    header = ["Generator", "Datasets finished", *map(titled, metrics)]
+    header = ["Generator", "Datasets finished", *map(marked, metrics)]
     return Markup(told) + html_table(header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores")
 
 
@@ -312,12 +337,15 @@ def bias(batch: Batch) -> Piece:
                     told = summary.aggregate(one[(one["column"] == key[0]) & (one["group"] == key[1])]).to_dict("records")
                     alt = ", ".join(f"{r['label']} {number(r['mean'])} ({sign(r)})" for r in told if np.isfinite(r["mean"]))
                     about = key[1] or key[0]
-                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, titled(metric))
-                    cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption))
+                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, marked(metric))
+                    name = f"{part.name} {titled(metric)} {about}"
+                    cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption, name))
                 out += Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
             if keys:
                 more = f", {COLUMNS} of {len(keys)}" if len(keys) > COLUMNS else ""
-                caption = f"{titled(metric)} on {part.name} by sensitive column and group, largest first{more}"
+                caption = Markup("{} on {} by sensitive column and group, largest first{}").format(
+                    marked(metric), part.name, more
+                )
                 out += part.table(one, keys[:COLUMNS], caption, signed=metric.endswith("bias_amp"))
     return Piece(out)
 
@@ -329,8 +357,8 @@ def worst_columns(batch: Batch) -> Piece:
         rows = part.rows[(part.rows["metric"] == "marginals") & (part.rows["column"] != "")]
         own = rows[~rows["label"].map(summary.is_control)]
         order = (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
-        caption = (
-            f"Marginals of {part.name} by column, the worst {min(COLUMNS, len(order))} of {len(order)} first (1: identical)"
+        caption = Markup("<span data-m>Marginals</span> of {} by column, the worst {} of {} first (1: identical)").format(
+            part.name, min(COLUMNS, len(order)), len(order)
         )
         table = part.table(rows, [(column, "") for column in order.index[:COLUMNS]], caption) if len(order) else Markup(
             '<p class="note">No finished cell has readings by column.</p>')  # fmt: skip
@@ -339,16 +367,15 @@ def worst_columns(batch: Batch) -> Piece:
 
 
 def run_facts(batch: Batch) -> Piece:
-    """What ran, how long it took and how much memory it needed; versions, machine and hashes."""
-    lines, hashes = [], []
+    """What ran, how long it took and how much memory it needed; versions, machine and the list of cells."""
+    lines = []
     for part in batch.each():
         for label in part.labels:
             cells = part.cells[part.cells["label"] == label]
             took = [digits(cells[f"{phase}_seconds"].mean(), 2) for phase in ("fit", "sample", "evaluate")]
             size = [_range(cells[column]) for column in ("rows", "train_rows", "test_rows")]
             ok = f"{(cells['status'] == 'ok').sum()} of {len(cells)}"
-            lines.append((named(label), part.name, ok, *size, *took, digits(cells["peak_mb"].max(), 0)))
-        hashes += part.cells[part.cells["status"] == "ok"].to_dict("records")
+            lines.append((named(label, dataset=part.name), part.name, ok, *size, *took, digits(cells["peak_mb"].max(), 0)))
     header = ["Generator", "Dataset", "Cells finished", "Synthetic rows", "Train rows", "Test rows"]
     header += ["Fit, s", "Sample, s", "Evaluate, s", "Peak memory, MB"]
     out = html_table(header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores")
@@ -357,19 +384,37 @@ def run_facts(batch: Batch) -> Piece:
     facts = [(words, _range(ran[name])) for name, words in names.items()]
     facts += [(f"Version of {name}", version) for name, version in batch.versions.items()]
     out += html_table(["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text")
-    code = Markup("<code>{}</code>").format
-    lines = [
-        (
-            f"{r['label']}, {_where(r)}, {r['dataset']}",
-            *(code(str(r[n])[:16]) for n in ("key", "synthetic_hash", "rows_hash")),
+    return Piece(out + _cells(batch))
+
+
+def _cells(batch: Batch) -> Markup:
+    """A list a generator of its cells, which the numbers link to: executed notebook, manifest and hashes of each."""
+    ran = pd.concat([part.cells[part.cells["label"].isin(list(part.labels))] for part in batch.each()])
+    groups = dict(list(ran.groupby("label", sort=False)))
+    most = max(1, CELLS // max(1, ran[["dataset", "label"]].drop_duplicates().shape[0]))
+    out, header = Markup(""), ["Dataset", "Cell", "Status", "Executed notebook", "Manifest", "Synthetic table", "Rows"]
+    for label in summary.ordered(groups):
+        lines = []
+        for dataset, cells in groups[label].groupby("dataset", sort=False):
+            first = Markup('<span id="{}">{}</span>').format(summary.handle(dataset, label), dataset)
+            for cell in cells.head(most).to_dict("records"):
+                hashes = (str(cell[name])[:16] if cell["status"] == "ok" else "–" for name in ("synthetic_hash", "rows_hash"))
+                lines.append((first, _where(cell), cell["status"], *_links(cell), *hashes))
+                first = dataset
+        caption = f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal bytes"
+        summed = Markup('<summary id="{}">{}: {} of {}</summary>').format(
+            summary.handle(label), named(label), len(lines), plural(len(groups[label]), "cell")
         )
-        for r in hashes[:HASHES]
-    ]
-    table = html_table(
-        ["Cell", "Key", "Synthetic table", "Rows"], lines, "First 16 digits of sha256; equal hashes mean equal bytes", "text"
-    )
-    return Piece(out + Markup("<details><summary>Hashes of {} of {}</summary>{}</details>").format(
-        len(lines), plural(len(hashes), "finished cell"), table))  # fmt: skip
+        out += Markup("<details>{}{}</details>").format(summed, html_table(header, lines, caption, "text"))
+    return Markup("<h3>Cells</h3>{}").format(out)
+
+
+def _links(cell: dict) -> tuple[Markup | str, Markup | str]:
+    """To a cell's executed notebook and manifest, by their place beside the page; "–" where there is none."""
+    home, link = quote(str(cell.get("home") or "")), Markup('<a href="{}/{}">{}</a>').format
+    name = f"{cell['key'][:12]}"
+    notebook = link(home, "cell.ipynb", f"{name} notebook") if home and cell["executed"] else "–"
+    return notebook, link(home, "manifest.json", f"{name} manifest") if home else "–"
 
 
 def failures(batch: Batch) -> Piece:
@@ -378,7 +423,14 @@ def failures(batch: Batch) -> Piece:
     if not len(bad):
         return Piece(Markup("<p>Every cell finished: no generator was skipped, stopped or failed.</p>"))
     lines = [
-        (named(r["label"]), r["dataset"], _where(r), r["status"], r["phase"] or "–", shortened(r["reason"] or "–", 300))
+        (
+            named(r["label"], dataset=r["dataset"]),
+            r["dataset"],
+            _where(r),
+            r["status"],
+            r["phase"] or "–",
+            shortened(r["reason"] or "–", 300),
+        )
         for r in bad.head(FAILURES).fillna({"phase": "", "reason": ""}).to_dict("records")
     ]
     told = f"{len(bad):,} of {plural(len(batch.cells), 'cell')} gave no score" + (
@@ -397,7 +449,7 @@ def readings(batch: Batch) -> Piece:
             f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
         )
         out += Markup("<details><summary><strong>{}</strong> <code>{}</code></summary><p>{}</p><pre>{}</pre></details>").format(
-            entry.title, metric, told, _docstring(entry.function))  # fmt: skip
+            marked(metric), metric, told, _docstring(entry.function))  # fmt: skip
     return Piece(out)
 
 

@@ -1,0 +1,108 @@
+// What a report page does beyond being read: sort each table, filter the whole page, save each figure. The page is whole
+// without it. No library: itables' offline bundle (DataTables) weighs 726 kB a page, more than all tables of a report, and
+// neither hides a generator's marks inside figures nor keeps a filter across tables. Texts enter as text, never as HTML.
+(() => {
+  const all = (query, root = document) => [...root.querySelectorAll(query)];
+  const make = (tag, set = {}, ...inside) => {
+    const { aria = {}, ...properties } = set;
+    const element = Object.assign(document.createElement(tag), properties);
+    for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
+    element.append(...inside);
+    return element;
+  };
+
+  // Sorting: a head's button goes through ascending, descending and the page's own order. What has no value stays last.
+  const value = (cell) => {
+    const marked = cell.querySelector("[data-v]");
+    const shown = [...cell.childNodes].filter((node) => node.nodeName !== "SMALL").map((node) => node.textContent);
+    const text = marked ? marked.dataset.v : shown.join("").trim();
+    if (!text || text === "–" || cell.querySelector(":scope > .none")) return null;
+    const number = text.replace(/[,+]|^below /g, "").replace(/^−/, "-").match(/^-?\d+(\.\d+)?(?![\d.]*[\p{L}=])/u);
+    return number ? Number(number[0]) : text;
+  };
+  const compare = (a, b) =>
+    typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+  const sort = (table, column, head) => {
+    const body = table.tBodies[0];
+    table.order ??= [...body.rows];
+    const next = { none: "ascending", ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")];
+    all("thead th", table).forEach((other) => other.setAttribute("aria-sort", other === head ? next : "none"));
+    const sign = next === "descending" ? -1 : 1;
+    const keyed = table.order.map((row) => [next === "none" ? null : value(row.cells[column]), row]);
+    keyed.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : sign * compare(a, b)));
+    body.append(...keyed.map(([, row]) => row));
+  };
+  for (const table of all("table")) {
+    if (!table.tHead || !table.tBodies.length || table.tBodies[0].rows.length < 2) continue;
+    [...table.tHead.rows[0].cells].forEach((head, column) => {
+      const button = make("button", { type: "button", className: "sort", onclick: () => sort(table, column, head) });
+      button.append(...head.childNodes);
+      head.append(button);
+      head.setAttribute("aria-sort", "none");
+    });
+  }
+
+  // Figures: a link that saves what is shown; a hidden generator's marks carry its id inside the SVG and are dimmed there.
+  const figures = all("figure img[src^='data:image/svg+xml;base64,']").map((image) => {
+    const name = image.dataset.file || "figure.svg";
+    const link = make("a", { className: "save", download: name, href: image.src, aria: { label: `Save figure ${name}` } }, "SVG");
+    image.closest("figure").querySelector("figcaption").append(link);
+    return { image, link, source: image.src };
+  });
+  const dim = ({ image, link, source }, hidden) => {
+    const style = `<style>${[...hidden].map((id) => `#${id}`).join()}{opacity:.07}</style></svg>`;
+    const [start, data] = source.split(",");
+    image.src = link.href = hidden.size ? `${start},${btoa(atob(data).replace(/<\/svg>\s*$/, style))}` : source;
+  };
+
+  // Filters. Each of the three hides by a class of its own, so that they can be combined.
+  const labels = new Map(all("[data-g]").map((element) => [element.dataset.g, element.textContent]));
+  const datasets = [...new Set(all("h3[data-d]").map((head) => head.dataset.d))];
+  const metrics = [...new Set(all("[data-m]").map((element) => element.textContent))];
+  if (labels.size < 2) return;
+  const hidden = new Set();
+  let [wanted, shown] = ["", ""];
+  const byGenerator = () => {
+    all("tbody tr").forEach((row) =>
+      row.classList.toggle("no-g", all("th [data-g]", row).some((element) => hidden.has(element.dataset.g))));
+    figures.forEach((figure) => dim(figure, hidden));
+  };
+  const byMetric = () => all("[data-m]").forEach((element) => {
+    const out = !element.textContent.toLowerCase().includes(wanted);
+    const place = element.closest("thead th, figure, caption, summary");
+    if (place?.tagName !== "TH") return place?.closest("figure, .table, details").classList.toggle("no-m", out);
+    all("tr", place.closest("table")).forEach((row) => row.cells[place.cellIndex]?.classList.toggle("no-m", out));
+  });
+  const byDataset = () => all("h3[data-d]").forEach((head) => {
+    let element = head;
+    do element.classList.toggle("no-d", shown !== "" && head.dataset.d !== shown);
+    while ((element = element.nextElementSibling) && element.tagName !== "H3");
+  });
+  const told = make("span", { role: "status" });
+  const apply = (...filters) => {
+    filters.forEach((filter) => filter());
+    const parts = [`${labels.size - hidden.size} of ${labels.size} generators`];
+    told.textContent = [...parts, wanted && `metrics like “${wanted}”`, shown].filter(Boolean).join(" · ");
+  };
+  const boxes = [...labels].map(([id, text]) => {
+    const box = make("input", { type: "checkbox", checked: true, value: id });
+    box.onchange = () => { hidden[box.checked ? "delete" : "add"](id); apply(byGenerator); };
+    return [box, make("label", {}, box, make("bdi", { title: text }, text))];
+  });
+  const every = (checked) => make("button", { type: "button", onclick: () => {
+    boxes.forEach(([box]) => { box.checked = checked; hidden[checked ? "delete" : "add"](box.value); });
+    apply(byGenerator);
+  } }, checked ? "All" : "None");
+  const search = make("input", { type: "search", placeholder: "any part of its name" });
+  search.setAttribute("list", "metrics");
+  search.oninput = () => { wanted = search.value.trim().toLowerCase(); apply(byMetric); };
+  const choice = make("select", { onchange: () => { shown = choice.value; apply(byDataset); } },
+    make("option", { value: "" }, "all"), ...datasets.map((name) => make("option", { value: name }, name)));
+  const panel = make("details", { className: "filter" }, make("summary", {}, "Filter: ", told),
+    make("div", {}, make("label", {}, "Metric ", search),
+      make("datalist", { id: "metrics" }, ...metrics.map((name) => make("option", { value: name }))),
+      ...(datasets.length > 1 ? [make("label", {}, "Dataset ", choice)] : [])),
+    make("fieldset", {}, make("legend", {}, "Generators "), every(true), every(false), ...boxes.map(([, label]) => label)));
+  (document.querySelector("nav") ?? document.querySelector("h1")).after(panel);
+  apply();
+})();
