@@ -25,12 +25,12 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A module imports only from layers above its own in this list (or from its own layer, where that is a package's inside).
 LAYERS = [
     ["schema", "catalog", "provenance"],
-    ["encode", "model_server", "sources", "peers", "tomlfile"],
+    ["encode", "model_server", "sources", "peers", "texts", "tomlfile"],
     ["constraints"],
     ["conditions", "datasets"],
     ["generators", "metrics"],
     ["results", "summary", "gates"],
-    ["card", "cell", "plots", "scenarios", "statistics"],
+    ["card", "cell", "evidence", "plots", "scenarios", "statistics"],
     ["evaluation", "grid", "kernels", "page"],
     ["comparison", "cost", "report"],
     ["supervise", "store", "auditing"],

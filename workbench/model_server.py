@@ -103,8 +103,8 @@ class Checkpoint:
 
     def read(self, tokens: list[int], state=None) -> tuple[np.ndarray, object]:
         with self.torch.inference_mode():
-            made = self.model(self.torch.tensor([tokens], device=self.device), past_key_values=state, use_cache=True)
-        return made.logits[0, -1].double().cpu().numpy(), made.past_key_values
+            made = self.model(self.torch.tensor([tokens], device=self.device), cache=state, use_cache=True)
+        return made.logits[0, -1].double().cpu().numpy(), made.cache
 
 
 def as_text(messages: list[dict]) -> str:

@@ -125,6 +125,13 @@ METRICS: dict[str, Metric] = {
         "workbench.metrics.scarcity:edge_coverage", "utility", "up", "Coverage of edge rows", "train and test"
     ),
     "tail_mass": Metric("workbench.metrics.scarcity:tail_mass", "utility", "zero", "Tail mass, log-ratio", floor="uniform"),
+    "distinct_1": Metric("workbench.metrics.text:diversity", "fidelity", "up", "Distinct words of texts", floor="uniform"),
+    "distinct_2": Metric("workbench.metrics.text:diversity", "fidelity", "up", "Distinct word pairs", floor="uniform"),
+    "self_bleu": Metric("workbench.metrics.text:diversity", "fidelity", "down", "Self-BLEU of texts", floor="uniform"),
+    "text_duplicates": Metric(
+        "workbench.metrics.text:duplicates", "fidelity", "down", "Texts nearly repeated", floor="uniform"
+    ),
+    "text_tstr_auc": Metric("workbench.metrics.text:text_utility", "utility", "up", "TSTR ROC AUC, texts alone"),
     "bias_amp": Metric("workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"),
     "bias_amp_reverse": Metric(
         "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"
@@ -163,6 +170,7 @@ METRICS: dict[str, Metric] = {
         "workbench.metrics.privacy:membership", "privacy", "down", "Epsilon, empirical lower bound", "train and test", "copy"
     ),
     "epsilon": Metric("workbench.metrics.privacy:epsilon", "privacy", "down", "Epsilon spent, as claimed", floor=""),
+    "memorised_texts": Metric("workbench.metrics.text:memorised", "privacy", "down", "Texts nearly of train", "train", "copy"),
     "attack_risk": Metric(
         "workbench.metrics.attacks:attack_risk", "privacy", "down", "Worst attack risk", "train and test", "copy"
     ),
