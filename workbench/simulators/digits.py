@@ -23,66 +23,46 @@ from workbench.simulators import Prior
 
 SIDE, BOX, NODES = 32, 20, 72
 PIXELS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
-# Ways to write each digit: strokes of control points "x,y" in hundredths of the height (y down), which a smooth curve
-# passes through; it has a corner at those marked "!", and the pen leaves the paper at "/".
-STROKES = {
-    0: [
-        "30,0 8,15 0,50 10,88 30,100 50,86 60,50 50,14 30,0",
-        "38,0 12,12 0,52 12,90 32,100 52,84 58,45 46,10 24,6",
-        "10,14 0,50 10,88 30,100 50,86 60,50 46,8 22,0 4,22",
-    ],
-    1: [
-        "0,36 16,22 34,0! 34,50 34,100",
-        "20,0 20,50 20,100",
-        "4,26 26,0! 26,50 26,100! / 0,100 26,100 52,100",
-        "0,50 18,32 30,0! 30,50 30,100",
-        "14,0 14,50 12,100! 60,98",
-    ],
-    2: [
-        "2,24 10,6 32,0 54,12 54,36 34,64 0,100! 30,98 62,98",
-        "2,20 16,2 40,2 52,20 42,50 20,80 4,92 2,80 14,78 34,94 62,96",
-        "0,14 22,0 48,8 50,30 30,60 2,96! 30,92 60,100",
-        "6,16 28,0 48,14 46,40 30,70 10,98 4,84 24,82 44,98 70,92",
-    ],
-    3: [
-        "2,10 26,0 52,12 48,36 20,46! 48,54 60,76 40,98 16,100 0,90",
-        "0,14 24,0 48,10 44,34 22,46 46,54 56,78 34,100 0,92",
-        "2,2 30,2 56,2! 24,42! 52,54 58,80 34,100 0,92",
-    ],
-    4: [
-        "28,0 14,26 0,58! 30,60 60,56 / 44,32 42,66 38,100",
-        "46,0 22,32 0,66! 30,66 64,66 / 46,0 46,50 46,100",
-        "10,0 4,28 4,50! 30,54 62,46 / 52,0 46,50 40,100",
-        "30,0 10,30 0,56 14,60 36,54 54,32! 48,66 40,100",
-    ],
-    5: [
-        "54,2 30,2 10,2! 8,22 6,42! 28,36 54,50 56,76 34,98 0,94",
-        "10,0 8,22 6,44! 30,38 54,52 54,80 30,100 0,92 / 10,2 34,4 62,0",
-        "58,0 24,4 10,14 8,36 28,46 50,60 46,88 24,100 0,94",
-    ],
-    6: [
-        "40,0 16,22 2,56 6,86 28,100 50,90 54,70 38,56 16,62 4,82",
-        "26,0 8,26 0,62 8,92 30,100 54,88 56,66 36,54 12,64 4,80",
-        "48,2 22,12 4,46 4,82 26,100 50,92 56,72 40,56 18,64 6,80",
-    ],
-    7: [
-        "0,4 28,4 58,0! 42,36 28,66 20,100",
-        "0,6 28,6 60,0! 40,44 20,100 / 10,52 32,48 56,46",
-        "0,18 4,2! 30,6 58,2! 40,44 24,100 / 12,52 32,50 54,46",
-        "0,22 6,4 28,8 56,4! 46,30 30,60 22,100",
-    ],
-    8: [
-        "52,12 28,0 6,14 14,38 38,54 52,76 34,98 10,92 4,72 24,52 48,32 52,12",
-        "28,0 8,12 10,34 28,46 46,34 48,12 28,0 / 28,46 4,62 4,88 28,100 52,88 52,62 28,46",
-        "50,18 30,0 10,12 16,36 40,58 46,84 26,100 6,84 16,58 46,34 56,4",
-    ],
-    9: [
-        "52,16 30,0 6,12 4,36 24,48 46,38 52,14! 52,50 46,100",
-        "52,18 32,0 8,10 2,34 22,50 46,38 52,18! 56,56 48,88 24,100 2,90",
-        "50,14 26,0 4,16 8,42 34,46 50,20 54,56 42,92 16,100 0,88",
-        "48,20 28,0 4,14 8,40 30,46 50,24! 48,60 34,100",
-    ],
-}
+# Ways to write each digit, a line each: strokes of control points "x,y" in hundredths of the height (y down), which a smooth
+# curve passes through; it has a corner at those marked "!", and the pen leaves the paper at "/".
+STROKES = """
+0: 30,0 8,15 0,50 10,88 30,100 50,86 60,50 50,14 30,0
+0: 38,0 12,12 0,52 12,90 32,100 52,84 58,45 46,10 24,6
+0: 10,14 0,50 10,88 30,100 50,86 60,50 46,8 22,0 4,22
+1: 0,36 16,22 34,0! 34,50 34,100
+1: 20,0 20,50 20,100
+1: 4,26 26,0! 26,50 26,100! / 0,100 26,100 52,100
+1: 0,50 18,32 30,0! 30,50 30,100
+1: 14,0 14,50 12,100! 60,98
+2: 2,24 10,6 32,0 54,12 54,36 34,64 0,100! 30,98 62,98
+2: 2,20 16,2 40,2 52,20 42,50 20,80 4,92 2,80 14,78 34,94 62,96
+2: 0,14 22,0 48,8 50,30 30,60 2,96! 30,92 60,100
+2: 6,16 28,0 48,14 46,40 30,70 10,98 4,84 24,82 44,98 70,92
+3: 2,10 26,0 52,12 48,36 20,46! 48,54 60,76 40,98 16,100 0,90
+3: 0,14 24,0 48,10 44,34 22,46 46,54 56,78 34,100 0,92
+3: 2,2 30,2 56,2! 24,42! 52,54 58,80 34,100 0,92
+4: 28,0 14,26 0,58! 30,60 60,56 / 44,32 42,66 38,100
+4: 46,0 22,32 0,66! 30,66 64,66 / 46,0 46,50 46,100
+4: 10,0 4,28 4,50! 30,54 62,46 / 52,0 46,50 40,100
+4: 30,0 10,30 0,56 14,60 36,54 54,32! 48,66 40,100
+5: 54,2 30,2 10,2! 8,22 6,42! 28,36 54,50 56,76 34,98 0,94
+5: 10,0 8,22 6,44! 30,38 54,52 54,80 30,100 0,92 / 10,2 34,4 62,0
+5: 58,0 24,4 10,14 8,36 28,46 50,60 46,88 24,100 0,94
+6: 40,0 16,22 2,56 6,86 28,100 50,90 54,70 38,56 16,62 4,82
+6: 26,0 8,26 0,62 8,92 30,100 54,88 56,66 36,54 12,64 4,80
+6: 48,2 22,12 4,46 4,82 26,100 50,92 56,72 40,56 18,64 6,80
+7: 0,4 28,4 58,0! 42,36 28,66 20,100
+7: 0,6 28,6 60,0! 40,44 20,100 / 10,52 32,48 56,46
+7: 0,18 4,2! 30,6 58,2! 40,44 24,100 / 12,52 32,50 54,46
+7: 0,22 6,4 28,8 56,4! 46,30 30,60 22,100
+8: 52,12 28,0 6,14 14,38 38,54 52,76 34,98 10,92 4,72 24,52 48,32 52,12
+8: 28,0 8,12 10,34 28,46 46,34 48,12 28,0 / 28,46 4,62 4,88 28,100 52,88 52,62 28,46
+8: 50,18 30,0 10,12 16,36 40,58 46,84 26,100 6,84 16,58 46,34 56,4
+9: 52,16 30,0 6,12 4,36 24,48 46,38 52,14! 52,50 46,100
+9: 52,18 32,0 8,10 2,34 22,50 46,38 52,18! 56,56 48,88 24,100 2,90
+9: 50,14 26,0 4,16 8,42 34,46 50,20 54,56 42,92 16,100 0,88
+9: 48,20 28,0 4,14 8,40 30,46 50,24! 48,60 34,100
+"""
 
 
 @dataclass(frozen=True)
@@ -125,10 +105,19 @@ class Digits:
     priors: ClassVar[dict[str, Prior]]
 
     def __post_init__(self):
-        for field in fields(self)[:-1]:
-            value, most = getattr(self, field.name), 1.0 if field.name in ("variants", "distractors") else np.inf
+        for name in self.components():
+            value, most = getattr(self, name), self.most(name)
             if not 0 <= value <= most:
-                raise InputError(f"{field.name} is {value}; give a number from 0 {'to 1' if most == 1 else 'up'}.")
+                raise InputError(f"{name} is {value}; give a number from 0 {'up' if most == np.inf else 'to 1'}.")
+
+    @classmethod
+    def components(cls) -> list[str]:
+        """The names of what is randomized."""
+        return [field.name for field in fields(cls) if field.name != "preprocessing"]
+
+    @staticmethod
+    def most(component: str) -> float:
+        return 1.0 if component in ("variants", "distractors") else np.inf
 
     def simulate(self, n: int, rng: np.random.Generator, **parameters: float) -> pd.DataFrame:
         """A table of n digits: 64 integers pixel_ROW_COLUMN, 0..16, and the category `digit`, "0" to "9"."""
@@ -161,7 +150,9 @@ class Digits:
         if not self.preprocessing:
             middle, width = (left + right) / 2, (bottom - top) * BOX / SIDE
             left, right = middle - width / 2, middle + width / 2
-        ink = np.hypot(np.diff(x), np.diff(y)) * down
+        before, after = np.pad(down, ((0, 0), (1, 1)))[:, :-2], np.pad(down, ((0, 0), (1, 1)))[:, 2:]
+        rests = down * (2.0 - before - after)  # where a stroke begins and ends: a dot's ink there makes the end round
+        ink = np.hypot(np.diff(x), np.diff(y)) * down + 1.9 * pen * rests
         ink *= np.exp(self.pressure * rng.standard_normal((n, 6)) @ _between(6, NODES - 1).T)
         x, y = (x[:, 1:] + x[:, :-1]) / 2, (y[:, 1:] + y[:, :-1]) / 2
         stray = self._stray(n, rng)
@@ -209,8 +200,9 @@ class Digits:
         return start[0] + np.cos(angle) * steps, start[1] + np.sin(angle) * steps, np.repeat(drawn, 12, axis=1)
 
 
+# Everything is randomized and nothing calibrated: a table's spreads are drawn up to twice as wide as the defaults.
 Digits.priors = {
-    field.name: Prior(0, 2 * field.default if field.default < 1 else field.default) for field in fields(Digits)[:-1]
+    name: Prior(0, min(2 * getattr(Digits, name), Digits.most(name)), calibrated=False) for name in Digits.components()
 }
 
 
@@ -266,7 +258,11 @@ def _between(knots: int, points: int) -> np.ndarray:
 @cache
 def _ways() -> dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Of each way of writing: the basis (NODES, controls), the controls (controls, 2), where the pen is down (NODES - 1)."""
-    return {digit: [_way(text) for text in texts] for digit, texts in STROKES.items()}
+    ways = {digit: [] for digit in range(10)}
+    for line in STROKES.strip().splitlines():
+        digit, strokes = line.split(": ")
+        ways[int(digit)].append(_way(strokes))
+    return ways
 
 
 def _way(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
