@@ -29,7 +29,7 @@ def test_every_figure_is_found_on_a_real_card(table):
 
 
 def test_the_raw_copy_fails_all_three_tests(table):
-    risks = table["copy"].drop("all three")
+    risks = table.loc[table.index.get_level_values("test") != "all three", "copy"]
     assert all(float(told.split()[0]) > 0.9 for told in risks), risks
     assert table.loc[("all three", "Epsilon spent, as claimed"), "copy"] == "no formal guarantee"
     assert float(table.loc[("singling out", "singling out, univariate"), "independent"].split()[0]) < 0.1
