@@ -42,6 +42,7 @@ TINY = {
     "permuted": {},
     "smote": {},
     "llm": {"retries": 12},  # needs OPENAI_BASE_URL and WORKBENCH_LLM_MODEL; tests/test_llm.py starts a server
+    "simulation": {"simulator": "mortgage", "budget": 64},  # its own columns; tests/test_simulation.py holds the contract
     "reweighed": {},
     "per-group": {},
 }

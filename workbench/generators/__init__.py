@@ -150,6 +150,12 @@ GENERATORS: dict[str, Entry] = {
         "Castellon et al. 2023, arXiv:2307.10430",
     ),
     "llm": Entry("workbench.generators.llm:LLM", "language model", "Prompted language model", "Seedat et al. 2024"),
+    "simulation": Entry(
+        "workbench.generators.simulation:Simulation",
+        "simulation",
+        "Calibrated simulator",
+        "Beaumont, Zhang and Balding 2002",
+    ),
     "reweighed": Entry(
         "workbench.generators.mitigated:Reweighed", "mitigation", "Reweighed, then CART", "Kamiran and Calders 2012"
     ),

@@ -1,0 +1,237 @@
+"""Simulation: a program of how the rows come about, its parameters calibrated to the real table, run to make new ones.
+
+The simulator says what is tied to what and why; train says how much, through statistics (shares, quantiles, correlations), by
+approximate Bayesian computation (Beaumont, Zhang and Balding 2002). No row is copied or learnt, and a question nobody has data
+for, such as one more doctor, can be asked. What the simulator does not know, no calibration adds: look at `unreached` and at
+the card. docs/simulation.md shows how to write one.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from workbench.conditions import sample_matching
+from workbench.constraints import check
+from workbench.generators import Entry, check_least
+from workbench.generators._calibration import calibrate
+from workbench.generators.independent import Independent
+from workbench.schema import Column, InputError, Schema, nearest
+from workbench.simulators import SIMULATORS, Prior
+
+
+@dataclass
+class Simulation:
+    """A simulator calibrated by approximate Bayesian computation (Beaumont, Zhang and Balding 2002)."""
+
+    simulator: str = ""
+    """A name in SIMULATORS, or "path/to/file.py:Class", a simulator of yours."""
+    calibrate: str = "abc"
+    """"abc", or "none": then every parameter is drawn from its prior, and train is looked at for nothing else."""
+    budget: int = 2048
+    """Tables simulated to calibrate."""
+    keep: float = 0.25
+    """Share of the second half of them that is kept, the nearest to train."""
+    most_rows: int = 2000
+    """Most rows of such a table; where train has more, the posterior is wider than it might be."""
+    worlds: int = 10
+    """Draws of the parameters that share the rows of a table; 1 makes a table of one world."""
+    rest: str = "error"
+    """Train's columns that the simulator does not make: "error", or "independent", each drawn on its own from its marginal."""
+    excluded: str = "error"
+    """What a prior that excludes the data is: an "error", or a "warning"."""
+
+    keeps_constraints: ClassVar[bool] = True  # rows that break one are drawn again
+
+    def __post_init__(self):
+        check_least(self, budget=4, most_rows=1, worlds=1)
+        if isinstance(self.keep, bool) or not isinstance(self.keep, (int, float)) or not 0 < self.keep <= 1:
+            raise InputError(f"Simulation: keep is {self.keep!r}; give a share above 0, at most 1.")
+        for name, known in {
+            "calibrate": ("abc", "none"),
+            "rest": ("error", "independent"),
+            "excluded": ("error", "warning"),
+        }.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"Simulation: {name} is {getattr(self, name)!r}; give {' or '.join(known)}.")
+
+    def supports(self, schema: Schema) -> str | None:
+        if not self.simulator:
+            return f"it has no simulator; known: {', '.join(SIMULATORS)}, or path/to/file.py:Class."
+        made = World(self.simulator).schema
+        missing = [name for name in schema.names if name not in made.names]
+        if missing and self.rest == "error":
+            return f'column {missing[0]!r} is not made by simulator {self.simulator!r}; drop it, or set rest to "independent".'
+        if len(missing) == len(schema.names):
+            return f"simulator {self.simulator!r} makes none of the table's columns; it makes {', '.join(made.names)}."
+        for name in set(schema.names) & set(made.names):
+            if schema[name].kind != made[name].kind:
+                return f"column {name!r} is {schema[name].kind}, and simulator {self.simulator!r} makes it {made[name].kind}."
+        return None
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Simulation:
+        if reason := self.supports(schema):
+            raise InputError(f"Simulation: {reason}")
+        check(table, schema)
+        self._world, self._schema, self._posterior = World(self.simulator), schema, None
+        self._combinations = [table[list(names)].drop_duplicates() for names in schema.combinations]
+        own = Schema(tuple(column for column in schema.columns if column.name in self._world.schema.names))
+        rest = Schema(tuple(column for column in schema.columns if column.name not in own.names))
+        self._rest = Independent().fit(table[rest.names], rest, rng) if rest.names else None
+        if self.calibrate == "abc":
+            rows, streams = min(len(table), self.most_rows), np.random.default_rng(rng.integers(2**63))
+            self._posterior = calibrate(
+                lambda values: self._world.run(rows, streams, values),
+                table[own.names],
+                own,
+                self._world.priors,
+                rng,
+                self.budget,
+                self.keep,
+                self.excluded == "error",
+                _bar,
+            )
+            if unreached := self._posterior.unreached:
+                warnings.warn(
+                    f"simulator {self.simulator!r} does not reach {len(unreached)} statistics of train, such as the "
+                    f"{unreached[0]}; they are left out of the calibration.",
+                    stacklevel=2,
+                )
+        self.facts = self._tell(rest.names, own.names, len(table))
+        return self
+
+    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+        return sample_matching(self._draw if not self._schema.constraints else self._keeping, n, rng, self._schema, where)
+
+    def parameters(self, rng: np.random.Generator) -> dict[str, float]:
+        """One draw of all parameters: the calibrated ones from the posterior, the others from their priors."""
+        values = {name: prior.at(rng.random()) for name, prior in self._world.priors.items()}
+        if self._posterior is None:
+            return values
+        row = self._posterior.draws.iloc[rng.choice(len(self._posterior.draws), p=self._posterior.weights)]
+        return values | row.to_dict()
+
+    @property
+    def posterior(self) -> pd.DataFrame:
+        """A row a calibrated parameter: unit, the prior's ends, the posterior's 95% interval and median, and width_left, the
+        width of that interval in shares of the prior (1: nothing was learnt)."""
+        if self._posterior is None:
+            raise InputError('Simulation: nothing was calibrated; set calibrate to "abc".')
+        return self._posterior.table
+
+    def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        sizes = np.diff(np.linspace(0, n, min(self.worlds, n) + 1).astype(int))
+        tables = [self._world.run(int(size), rng, self.parameters(rng)) for size in sizes]
+        table = pd.concat(tables, ignore_index=True)
+        if self._rest is not None:
+            table = table.join(self._rest.sample(n, rng))
+        return table[self._schema.names]
+
+    def _keeping(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Rows in which the constraints hold; the others are drawn again."""
+        kept = []
+        for _ in range(100):
+            table = self._draw(max(n, 100), rng)
+            for low, high, strict in self._schema.inequalities:
+                broken = table[low] >= table[high] if strict else table[low] > table[high]
+                table = table[~broken.fillna(False).to_numpy(dtype=bool)]
+            for combination in self._combinations:
+                table = table.merge(combination, how="inner")
+            kept.append(table)
+            if sum(map(len, kept)) >= n:
+                return pd.concat(kept, ignore_index=True).iloc[:n]
+        raise InputError(f"simulator {self.simulator!r} hardly makes a row in which the constraints hold; drop one of them.")
+
+    def _tell(self, rest: list[str], own: list[str], rows: int) -> dict:
+        priors = self._world.priors
+        facts = {
+            "simulator": self.simulator,
+            "calibration": self.calibrate,
+            "randomized": [name for name, prior in priors.items() if self.calibrate == "none" or not prior.calibrated],
+            "independent columns": rest,
+            "columns not in train": [name for name in self._world.schema.names if name not in own],
+        }
+        if self._posterior is None:
+            return facts
+        ends = self._posterior.table.set_index("parameter")[["low", "median", "high"]]
+        return facts | {
+            "simulations": self._posterior.simulations,
+            "rows of a simulation": min(rows, self.most_rows),
+            "effective draws": round(self._posterior.effective, 1),
+            "posterior": {name: [float(f"{x:.6g}") for x in row] for name, row in ends.iterrows()},
+            "unreached": self._posterior.unreached,
+        }
+
+
+class World:
+    """A simulator by its name, checked before and after every run: whatever is wrong is an InputError of one sentence."""
+
+    def __init__(self, name: str):
+        if name not in SIMULATORS and not name.rpartition(":")[0].endswith(".py"):
+            raise InputError(f"unknown simulator {name!r}; {nearest(name, SIMULATORS)}")
+        try:
+            found = Entry(SIMULATORS.get(name, name), "", "", "").load()
+            found = found() if isinstance(found, type) else found
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"simulator {name!r} cannot be loaded: {_said(error)}") from error
+        self.name, self._simulate = name, getattr(found, "simulate", found)
+        columns, self.priors = getattr(found, "columns", None), getattr(found, "priors", None)
+        for what, value, kind in (("columns", columns, str), ("priors", self.priors, Prior)):
+            if not isinstance(value, Mapping) or not all(isinstance(item, kind) for item in value.values()):
+                raise InputError(f"simulator {name!r} has no {what}: declare a dict of name to {kind.__name__}.")
+        self.schema = Schema(tuple(Column(column, kind) for column, kind in columns.items()))
+        self._missing = set(getattr(found, "missing", ()))
+        taken = signature(self._simulate).parameters
+        named = [key for key, value in taken.items() if value.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+        if not any(value.kind is Parameter.VAR_KEYWORD for value in taken.values()):
+            for parameter in self.priors:
+                if parameter not in named[2:]:
+                    raise InputError(f"simulator {name!r} takes no parameter {parameter!r}; {nearest(parameter, named[2:])}")
+
+    def run(self, n: int, rng: np.random.Generator, values: Mapping[str, float]) -> pd.DataFrame:
+        """A table of n rows, cast to the simulator's schema."""
+        before = np.random.get_state()[1:3], random.getstate()
+        # A stream of its own: however much the simulator draws, nothing else shifts.
+        try:
+            table = self._simulate(n, np.random.default_rng(rng.integers(2**63, size=2)), **values)
+        except Exception as error:
+            at = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
+            raise InputError(f"simulator {self.name!r} failed with {at}: {_said(error)}") from error
+        after = np.random.get_state()[1:3], random.getstate()
+        if not np.array_equal(before[0][0], after[0][0]) or before[0][1] != after[0][1] or before[1] != after[1]:
+            raise InputError(f"simulator {self.name!r} draws from a global random state; let it use the generator it is given.")
+        if not isinstance(table, pd.DataFrame):
+            raise InputError(f"simulator {self.name!r} returned a {type(table).__name__}; it must return a DataFrame.")
+        if len(table) != n:
+            raise InputError(f"simulator {self.name!r} returned {len(table)} rows where {n} were asked for.")
+        try:
+            table = self.schema.cast(table)
+        except InputError as error:
+            raise InputError(f"simulator {self.name!r} does not make what it declares: {error}") from None
+        for name in table.columns[table.isna().any()]:
+            if name not in self._missing:
+                raise InputError(f"simulator {self.name!r} leaves column {name!r} missing; list it in `missing`, or fill it.")
+        return table
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def _bar(steps: range) -> Iterable[int]:
+    """A progress bar, on a terminal or in a notebook, once two seconds have passed."""
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        return steps
+    from tqdm.auto import tqdm
+
+    return tqdm(steps, desc="calibrating", unit="simulation", delay=2, leave=False)
