@@ -1,6 +1,8 @@
-# make report   install into .venv, run the default benchmark, write reports/loans/index.html
+# make report   install into .venv, run the default benchmark, write reports/loans/index.html and reports/index.html
+# make pdf      a finished report as $(REPORT)/report.pdf, by headless Chromium: make pdf REPORT=reports/loans
 # make test     lint, unit tests, notebooks
-# make lab      JupyterLab on the notebooks
+# make lab      JupyterLab, open on the side-by-side notebook
+# make app      the same comparison as a page of its own on this machine (Voila)
 # make bench    the speed and quality comparisons against other packages
 # make model-server   a small language model of random weights on http://localhost:8765/v1, for the generator llm
 # make clean    remove .venv and everything made under reports/
@@ -8,11 +10,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+REPORT ?= reports/loans
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: report test lab bench model-server clean
+.PHONY: report pdf test lab app bench model-server clean
 
 report: $(INSTALLED)
 	$(BIN)/workbench run reports/loans
+	$(BIN)/workbench index reports
+
+pdf: $(INSTALLED)
+	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium or Chrome: make pdf CHROMIUM=/path/to/it"; exit 2; }
+	$(BIN)/workbench report $(REPORT)
+	"$(CHROMIUM)" --headless --disable-gpu --no-first-run --no-pdf-header-footer $(if $(filter 0,$(shell id -u)),--no-sandbox) \
+		--print-to-pdf="$(REPORT)/report.pdf" "file://$(abspath $(REPORT))/index.html"
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -21,7 +32,12 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: $(INSTALLED)
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks notebooks/10-side-by-side.ipynb
+
+# A token of its own at every start, this machine only. Cells tagged static repeat the page for readers without a kernel.
+app: $(INSTALLED)
+	JUPYTER_PATH=$(CURDIR)/notebooks $(BIN)/voila notebooks/10-side-by-side.ipynb --token --Voila.ip=127.0.0.1 --template=workbench \
+		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=static
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/cell_overhead.py
@@ -36,6 +52,7 @@ model-server: $(INSTALLED)
 
 clean:
 	rm -rf .venv build *.egg-info
+	rm -f reports/index.html
 	find reports -mindepth 2 ! -name grid.toml ! -name README.md -delete
 
 # Written last, so an interrupted installation is started again.

@@ -33,7 +33,7 @@ LAYERS = [
     ["card", "cell", "evidence", "plots", "scenarios", "statistics"],
     ["evaluation", "grid", "kernels", "page"],
     ["comparison", "cost", "report"],
-    ["supervise", "store", "auditing"],
+    ["supervise", "store", "auditing", "changes", "index"],
     ["forkserver", "watch"],
     ["warm"],
     ["backends"],

@@ -92,6 +92,26 @@ def _run(options) -> int:
     return 0
 
 
+def _report(options) -> None:
+    from workbench import changes, report
+
+    if bool(options.report) == bool(options.compare):
+        raise InputError("workbench report takes one folder, or --compare with two.")
+    if options.report:
+        print(report.report(options.report))
+        return
+    found = changes.compare(*options.compare)
+    print(found)
+    if options.out:
+        print(found.write(options.out))
+
+
+def _index(options) -> None:
+    from workbench import index
+
+    print(index.index(options.folder))
+
+
 def _status(options) -> None:
     from workbench import watch
 
@@ -260,6 +280,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--retry-failed", action="store_true", help="run failed and skipped cells again too")
     sub.add_argument("--wait", action="store_true", help="wait for another run of this folder to end")
     workers(sub)
+
+    sub = command("report", _report, "Write a report's page again without running, or tell what changed between two runs.")
+    sub.add_argument("report", metavar="reports/NAME", nargs="?")
+    sub.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two report folders, the earlier run first")
+    sub.add_argument("--out", metavar="PAGE.html", help="with --compare: write what changed as a page too")
+
+    sub = command("index", _index, "Write FOLDER/index.html over all report folders in it.")
+    sub.add_argument("folder", metavar="FOLDER", nargs="?", default="reports", help="default: reports")
 
     sub = command("status", _status, "Count a report's cells by their state.")
     sub.add_argument("report", metavar="reports/NAME")

@@ -259,7 +259,7 @@ def score_table(batch: Batch) -> Piece:
     for part in batch.each():
         metrics, notes = list(part.heads["metric"].unique()), []
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
-        best = {metric: _best(part.heads[part.heads["metric"] == metric], metric) for metric in metrics}
+        best = {metric: leaders(part.heads[part.heads["metric"] == metric], metric) for metric in metrics}
         lines = [
             (named(label, state, part.name), *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics))
             for label, state in part.labels.items()
@@ -461,7 +461,7 @@ def _docstring(where: str) -> str:
     return next((ast.get_docstring(f) or "" for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == name), "")
 
 
-def _best(heads: pd.DataFrame, metric: str) -> set[str]:
+def leaders(heads: pd.DataFrame, metric: str) -> set[str]:
     """Labels of the best generator, and of those whose number prints alike; controls do not compete."""
     own = heads[~heads["label"].map(summary.is_control) & heads["mean"].notna() & ~heads["note"].map(unreadable).astype(bool)]
     if len(own) < 2:

@@ -1,0 +1,85 @@
+"""One page over all report folders: what each holds, how far it got, who is best by a few headlines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from markupsafe import Markup
+from tqdm.auto import tqdm
+
+from workbench import results
+from workbench.comparison import COMPARED
+from workbench.page import Batch, html_table, listed, named, plural, shortened, titled
+from workbench.report import leaders, page_of
+from workbench.schema import InputError
+from workbench.summary import number
+
+SHOWN = 3  # datasets of a report whose best generators are named
+HEADER = ["Report", "State", "Cells finished", "Datasets", "Generators", "Started (UTC)"]
+
+
+def index(folder: str | Path = "reports") -> Path:
+    """Write FOLDER/index.html over the report folders in FOLDER, half-finished and broken ones too; return its path.
+
+    Raises InputError where FOLDER is no folder or cannot be written.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the one that holds your report folders.")
+    homes = [path for path in sorted(folder.iterdir()) if (path / "grid.toml").exists() or (path / "plan.json").exists()]
+    lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
+    header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
+    told = "Each line is one report. Best is the generator with the best mean over its cells; controls do not compete."
+    table = html_table(header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "text")
+    try:
+        results.write_text(folder / "index.html", page_of("Reports", [f"# Reports\n\n{told}", table]))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); give a folder that can.") from None
+    return folder / "index.html"
+
+
+def _line(home: Path) -> list:
+    """A report's line; a folder that cannot be read keeps its line, with the reason."""
+    if not (home / "plan.json").exists():
+        return [home.name, "not run yet", *["–"] * (len(HEADER) - 2 + len(COMPARED))]
+    try:
+        batch = Batch.read(home)
+        return [_title(home, batch.title), *_told(home, batch), *(_best(batch, metric) for metric in COMPARED)]
+    except Exception as error:  # whatever is wrong with one folder, the others are still listed
+        reason = shortened(f"{type(error).__name__}: {error}".replace(str(home.resolve()), home.name), 200)
+        return [home.name, f"broken: {reason}", *["–"] * (len(HEADER) - 2 + len(COMPARED))]
+
+
+def _title(home: Path, title: str) -> Markup:
+    out = Markup("{}<small>{}</small>").format(title, home.name)
+    page = home / "index.html"
+    return Markup('<a href="{}/index.html">{}</a>').format(quote(home.name), out) if page.exists() else out
+
+
+def _told(home: Path, batch: Batch) -> list[str]:
+    counts = batch.cells["status"].value_counts()
+    rest = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "ok")
+    state = "half finished" if counts.get("pending") else "finished" if not rest else "finished with gaps"
+    if not (home / "index.html").exists():
+        state += f"; no page yet: workbench report {home.parent.resolve().name}/{home.name}"
+    labels = batch.cells["label"].unique()
+    return [
+        state, f"{counts.get('ok', 0):,} of {len(batch.cells):,}{f' ({rest})' if rest else ''}",
+        shortened(listed(batch.datasets), 120), f"{len(labels):,}", batch.cells["started"].dropna().max() or "–",
+    ]  # fmt: skip
+
+
+def _best(batch: Batch, metric: str) -> Markup:
+    out = []
+    for dataset in batch.datasets[:SHOWN]:
+        heads = batch.heads[(batch.heads["dataset"] == dataset) & (batch.heads["metric"] == metric)]
+        best = leaders(heads, metric)
+        if best:
+            value = number(heads.set_index("label").loc[min(best), "mean"])
+            about = f"{value}{f', {dataset}' if len(batch.datasets) > 1 else ''}"
+            out.append(Markup("{}<small>{}</small>").format(Markup(", ").join(map(named, sorted(best))), about))
+    more = len(batch.datasets) - SHOWN
+    return (Markup("").join(out) or Markup("–")) + (
+        Markup("<small>and {} more datasets</small>").format(more) if more > 0 else ""
+    )
