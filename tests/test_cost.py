@@ -290,6 +290,7 @@ def test_the_section_tells_cost_beside_quality(batch):
     figure = plots.cost(batch.rows, batch.cells)
     ax = figure.axes[0]
     points = {line.get_xdata()[0]: line.get_ydata()[0] for line in ax.lines if line.get_markersize() == 8}
+    assert "mathdefault" not in plots.svg(figure) and ">0.01<" in plots.svg(figure), "ticks are plain text"
     assert ax.get_xscale() == "log" and points == pytest.approx({2.5: 0.9, 0.4: 0.4, 0.001: 1.0})
 
 

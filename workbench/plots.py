@@ -199,6 +199,7 @@ def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio")
         figure = Figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
         ax = figure.subplots()
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:g}")  # powers of ten would need mathtext, which is off: names are drawn as they are
         if np.isfinite(up["ceiling"].mean()):
             ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         _points(ax, right, up, style)
