@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from workbench import provenance, results, statistics, summary
 from workbench.page import direction, html_table, marked, named, plural, shortened, titled
-from workbench.report import page_of
+from workbench.report import page_of, where
 from workbench.schema import InputError
 from workbench.summary import FACTORS, number
 
@@ -66,11 +66,14 @@ class Changes:
 
     def tables(self, label: Callable = str, metric: Callable = titled) -> Iterator[tuple[str, list[str], list[tuple]]]:
         """Caption, header and lines of what differs; the largest difference first."""
-        lines = [(label(r["label"]), r["dataset"], *(r[name] for name in FACTORS), r["status_before"], r["status_after"])
-                 for r in self._moved().to_dict("records")]  # fmt: skip
-        yield "Cells added, removed or with another status", ["Generator", "Dataset", *FACTORS, "Before", "After"], lines
-        lines = list(self.made_with.itertuples(index=False, name=None))
-        yield "What the cells in both runs were made with", ["Fact", "Before", "After"], lines
+        lines = [
+            (label(name), dataset, before, after, f"{len(of):,}", shortened("; ".join(map(where, of.to_dict("records"))), 120))
+            for (name, dataset, before, after), of in self._moved().groupby(
+                ["label", "dataset", "status_before", "status_after"], sort=False
+            )
+        ]
+        header = ["Generator", "Dataset", "Before", "After", "Cells", "Which"]
+        yield "Cells added, removed or with another status", header, lines
         changed = self.headlines[self.headlines["difference"] != 0]
         lines = [
             (
@@ -94,6 +97,8 @@ class Changes:
             "Pairs",
         ]
         yield "Headlines, the largest difference relative to noise first", header, lines
+        lines = list(self.made_with.itertuples(index=False, name=None))
+        yield "What the cells in both runs were made with", ["Fact", "Before", "After"], lines
 
     def __str__(self) -> str:
         out = [" -> ".join(self.names), *self.told()]
@@ -113,7 +118,7 @@ class Changes:
         parts += [Markup("<p>{}</p>").format(sentence) for sentence in self.told()]
         for caption, header, lines in self.tables(named, marked):
             more = f", {LISTED:,} of {len(lines):,}" if len(lines) > LISTED else ""
-            parts += [html_table(header, lines[:LISTED], caption + more, "text")] if lines else []
+            parts += [html_table(header, lines[:LISTED], caption + more, "list")] if lines else []
         try:
             results.write_text(Path(path), page_of(f"What changed: {title}", parts))
         except OSError as error:

@@ -101,9 +101,8 @@ def _report(options) -> None:
         print(report.report(options.report))
         return
     found = changes.compare(*options.compare)
-    print(found)
-    if options.out:
-        print(found.write(options.out))
+    page = found.write(options.out) if options.out else ""
+    print(f"{found}\n{page}".rstrip())
 
 
 def _index(options) -> None:

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from workbench import results
 from workbench.comparison import COMPARED
-from workbench.page import Batch, html_table, listed, named, plural, shortened, titled
+from workbench.page import Batch, html_table, listed, plural, shortened, titled
 from workbench.report import leaders, page_of
 from workbench.schema import InputError
 from workbench.summary import number
@@ -31,7 +31,7 @@ def index(folder: str | Path = "reports") -> Path:
     lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
     header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
     told = "Each line is one report. Best is the generator with the best mean over its cells; controls do not compete."
-    table = html_table(header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "text")
+    table = html_table(header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list")
     try:
         results.write_text(folder / "index.html", page_of("Reports", [f"# Reports\n\n{told}", table]))
     except OSError as error:
@@ -64,9 +64,10 @@ def _told(home: Path, batch: Batch) -> list[str]:
     if not (home / "index.html").exists():
         state += f"; no page yet: workbench report {home.parent.resolve().name}/{home.name}"
     labels = batch.cells["label"].unique()
+    started = max(batch.cells["started"].dropna(), default="–")[:16].replace("T", " ")
     return [
         state, f"{counts.get('ok', 0):,} of {len(batch.cells):,}{f' ({rest})' if rest else ''}",
-        shortened(listed(batch.datasets), 120), f"{len(labels):,}", batch.cells["started"].dropna().max() or "–",
+        shortened(listed(batch.datasets), 120), f"{len(labels):,}", started,
     ]  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def _best(batch: Batch, metric: str) -> Markup:
         if best:
             value = number(heads.set_index("label").loc[min(best), "mean"])
             about = f"{value}{f', {dataset}' if len(batch.datasets) > 1 else ''}"
-            out.append(Markup("{}<small>{}</small>").format(Markup(", ").join(map(named, sorted(best))), about))
+            out.append(Markup("{}<small>{}</small>").format(", ".join(sorted(best)), about))
     more = len(batch.datasets) - SHOWN
     return (Markup("").join(out) or Markup("–")) + (
         Markup("<small>and {} more datasets</small>").format(more) if more > 0 else ""

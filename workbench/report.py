@@ -399,7 +399,7 @@ def _cells(batch: Batch) -> Markup:
             first = Markup('<span id="{}">{}</span>').format(summary.handle(dataset, label), dataset)
             for cell in cells.head(most).to_dict("records"):
                 hashes = (str(cell[name])[:16] if cell["status"] == "ok" else "–" for name in ("synthetic_hash", "rows_hash"))
-                lines.append((first, _where(cell), cell["status"], *_links(cell), *hashes))
+                lines.append((first, where(cell), cell["status"], *_links(cell), *hashes))
                 first = dataset
         caption = f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal bytes"
         summed = Markup('<summary id="{}">{}: {} of {}</summary>').format(
@@ -426,7 +426,7 @@ def failures(batch: Batch) -> Piece:
         (
             named(r["label"], dataset=r["dataset"]),
             r["dataset"],
-            _where(r),
+            where(r),
             r["status"],
             r["phase"] or "–",
             shortened(r["reason"] or "–", 300),
@@ -491,7 +491,7 @@ def _amplifiers(heads: pd.DataFrame) -> Markup:
     return Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
 
 
-def _where(cell: dict) -> str:
+def where(cell: dict) -> str:
     """Which seed, and which split and draw where there are several."""
     return ", ".join(f"{name} {cell[name]}" for name in summary.FACTORS if name == "seed" or cell.get(name))
 
