@@ -4,9 +4,9 @@
     2  describe every table by the same statistics: quantiles, shares, associations of pairs
     3  condense these to one number a parameter, what a regression predicts of it (Fearnhead and Prangle 2012) from the few
        statistics that orthogonal matching pursuit picks: a parameter is then not read off what the simulator gets wrong
-    4  narrow the priors to where the best tables came from (Blum and Francois 2010), and do 1 to 3 again
-    5  keep the tables nearest to the real one, move their parameters along a local linear regression and weight them
+    4  keep the tables nearest to the real one, move their parameters along a local linear regression and weight them
        (Beaumont, Zhang and Balding 2002)
+    5  narrow the priors to where these came from (Blum and Francois 2010), and do all of it again, four times in all
 
 On numpy, scipy and scikit-learn. Of the kept libraries for this, sbi (neural posteriors) would bring ten packages, tensorboard
 and grpcio among them, and pyABC (sequential Monte Carlo) six, among them clients of Redis and git; a simulated table costs
@@ -28,11 +28,11 @@ from workbench.encode import to_float
 from workbench.schema import InputError, Schema
 from workbench.simulators import Prior
 
+ROUNDS = 4  # in each of which a share of the tables is simulated
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of a number
 MOST_LABELS = 20  # levels whose shares are read; of a column with more, how many there are
 MOST_PAIRED = 5  # levels whose associations with other columns are read
 READ = 10  # most statistics that a parameter is read off
-ENOUGH = 0.03  # share of its variance that may go untold for fewer of them
 TIED = 0.5  # a statistic is moved by a parameter from this absolute correlation on
 
 
@@ -147,7 +147,7 @@ def calibrate(
 ) -> Posterior:
     """Calibrate the parameters to `train`, whose columns `schema` names; those not to be calibrated are drawn along.
 
-    budget: simulated tables, in two rounds, each rounded up to a power of two. keep: share of the second round that is kept.
+    budget: simulated tables, in ROUNDS rounds, each rounded up to a power of two. keep: share of a round that is kept.
     Raises InputError where a statistic of train lies outside all that the priors simulate and a parameter moves it: the prior
     excludes the data (a warning where not strict, or where no parameter moves it: then the simulator cannot make it).
     """
@@ -155,10 +155,10 @@ def calibrate(
     chosen = {name: prior for name, prior in priors.items() if prior.calibrated}
     statistics = Statistics(train, schema)
     real = statistics.steady(statistics(train)[None])[0]
-    power = max(int(np.ceil(np.log2(budget / 2))), 1)
-    steps = iter(progress(range(2 * 2**power)))
+    power = max(int(np.ceil(np.log2(budget / ROUNDS))), 1)
+    steps = iter(progress(range(ROUNDS * 2**power)))
     low, high, unreached = np.zeros(len(priors)), np.ones(len(priors)), None
-    for _ in range(2):
+    for _ in range(ROUNDS):
         levels = low + (high - low) * qmc.Sobol(len(priors), rng=rng).random_base2(power)
         raw = np.array([statistics(simulate(_at(priors, row))) for row, _ in zip(levels, steps, strict=False)])
         made = statistics.steady(raw)
@@ -169,14 +169,14 @@ def calibrate(
         if not chosen or not usable.any():
             raise InputError("no statistic of train moves with a parameter that is to be calibrated; set calibrate to none.")
         y, weights = _regress(logit(np.clip(levels[:, which], 1e-6, 1 - 1e-6)), made[:, usable], real[usable], keep)
-        # The second round's box: where the best tables came from, and half as far again on both sides.
+        # The next round's box: where the best tables came from, and half as far again on both sides.
         moved = expit(y)
         spread = np.ptp(moved, axis=0) / 2
         low[which] = np.maximum(moved.min(axis=0) - spread, 0)
         high[which] = np.minimum(moved.max(axis=0) + spread, 1)
     next(steps, None)
     draws = pd.DataFrame([_at(chosen, row) for row in moved], columns=list(chosen))
-    return Posterior(draws, weights, _summary(draws, weights, chosen, moved), unreached, 2 * 2**power)
+    return Posterior(draws, weights, _summary(draws, weights, chosen, moved), unreached, ROUNDS * 2**power)
 
 
 def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
@@ -190,8 +190,10 @@ def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> 
     for j, target in enumerate(centered.T):
         path = orthogonal_mp(made, target, n_nonzero_coefs=min(READ, made.shape[1]), return_path=True)
         path = path.reshape(made.shape[1], -1)
-        left = ((target[:, None] - made @ path) ** 2).sum(axis=0) / (target**2).sum()
-        picked = np.flatnonzero(path[:, np.argmax(left <= left[-1] + ENOUGH)])
+        left = ((target[:, None] - made @ path) ** 2).sum(axis=0)
+        # One more is picked only if noise would hardly help as much (the extended criterion of Chen and Chen 2008).
+        cost = np.arange(1, len(left) + 1) * (np.log(len(y)) + 2 * np.log(made.shape[1]))
+        picked = np.flatnonzero(path[:, np.argmin(len(y) * np.log(left + 1e-12) + cost)])
         # Predictions for tables that the regression has not seen, as it has not seen the real one.
         told[:, j] = cross_val_predict(line, made[:, picked], target, cv=min(5, len(y)))
         meant[j] = line.fit(made[:, picked], target).predict(real[None, picked])[0]

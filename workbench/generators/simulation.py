@@ -36,10 +36,10 @@ class Simulation:
     """A name in SIMULATORS, or "path/to/file.py:Class", a simulator of yours."""
     calibrate: str = "abc"
     """"abc", or "none": then every parameter is drawn from its prior, and train is looked at for nothing else."""
-    budget: int = 2048
+    budget: int = 1024
     """Tables simulated to calibrate."""
     keep: float = 0.25
-    """Share of the second half of them that is kept, the nearest to train."""
+    """Share of a round of them that is kept, the nearest to train."""
     most_rows: int = 2000
     """Most rows of such a table; where train has more, the posterior is wider than it might be."""
     worlds: int = 10
@@ -88,10 +88,11 @@ class Simulation:
         self._rest = Independent().fit(table[rest.names], rest, rng) if rest.names else None
         if self.calibrate == "abc":
             rows, streams = min(len(table), self.most_rows), np.random.default_rng(rng.integers(2**63))
+            described, wider = self._world.describe(table[own.names], own)
             self._posterior = calibrate(
-                lambda values: self._world.run(rows, streams, values),
-                table[own.names],
-                own,
+                lambda values: self._world.describe(self._world.run(rows, streams, values), own)[0],
+                described,
+                wider,
                 self._world.priors,
                 rng,
                 self.budget,
@@ -190,13 +191,23 @@ class World:
             if not isinstance(value, Mapping) or not all(isinstance(item, kind) for item in value.values()):
                 raise InputError(f"simulator {name!r} has no {what}: declare a dict of name to {kind.__name__}.")
         self.schema = Schema(tuple(Column(column, kind) for column, kind in columns.items()))
-        self._missing = set(getattr(found, "missing", ()))
+        self._missing, self._derive = set(getattr(found, "missing", ())), getattr(found, "derive", None)
         taken = signature(self._simulate).parameters
         named = [key for key, value in taken.items() if value.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
         if not any(value.kind is Parameter.VAR_KEYWORD for value in taken.values()):
             for parameter in self.priors:
                 if parameter not in named[2:]:
                     raise InputError(f"simulator {name!r} takes no parameter {parameter!r}; {nearest(parameter, named[2:])}")
+
+    def describe(self, table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, Schema]:
+        """The table with the numbers that the simulator derives, where it has all of its columns, and the schema of both."""
+        if self._derive is None or len(schema.columns) < len(self.schema.columns):
+            return table, schema
+        try:
+            further = self._derive(table).astype(float).replace([np.inf, -np.inf], np.nan)
+        except Exception as error:
+            raise InputError(f"simulator {self.name!r} cannot derive its numbers: {_said(error)}") from error
+        return table.join(further), Schema((*schema.columns, *(Column(name, "numeric") for name in further)))
 
     def run(self, n: int, rng: np.random.Generator, values: Mapping[str, float]) -> pd.DataFrame:
         """A table of n rows, cast to the simulator's schema."""

@@ -1,11 +1,13 @@
 """Simulators: how a world makes its rows, written as a program, with priors over what is not known of it.
 
-A simulator is a class without arguments, or a plain function, with three attributes that declare it:
+A simulator is a class without arguments, or a plain function, with attributes that declare it:
 
     columns     column -> kind, in order: what it makes
     priors      parameter -> Prior, for every parameter
     missing     names of the columns that may have missing values (left out: none)
     simulate    simulate(n, rng, **parameters): a table of exactly n rows; all randomness from `rng` (a function is its own)
+    derive      derive(table): a DataFrame of further numbers, computed from real and simulated rows alike, that tell parameters
+                well, such as a ratio of two columns; the calibration looks at them too (left out: none)
 
 The generator `simulation` draws parameters, calibrates those that are to be calibrated to a real table, and simulates.
 """

@@ -23,6 +23,7 @@ INDUSTRIES = {  # unemployment rate in an industry, percent -> its weight among 
     **{1.8: 10, 2.0: 5, 3.1: 12, 3.2: 36, 3.6: 7, 3.9: 9, 4.3: 9, 5.3: 3, 8.9: 1, 10.6: 8},
 }
 TERMS = {120: 1, 180: 8, 240: 1, 300: 3, 360: 85, 480: 2}  # months -> weight: what lenders offer
+GAPS = {"male": 0.008, "unit": 0.003, "married": 0.002, "dep": 0.002, "term": 0.002, "gdlin": 0.001}  # left empty on forms
 LIMITS = (0.8, 0.9, 0.95)  # loan to value: without mortgage insurance, with it, and at the most
 
 
@@ -35,7 +36,7 @@ class MortgageDesk:
         | dict.fromkeys(("married", "self", "gdlin", "pubrec", "unver", "min30", "sch", "male", "approve"), "boolean")
         | dict.fromkeys(("mortg", "cons", "race"), "categorical")
     )
-    missing = ("min30",)
+    missing = ("min30", *GAPS)
     priors: ClassVar = {
         "income": Prior(20, 200, "median yearly income, thousand dollars", "log-uniform"),
         "income_spread": Prior(0.2, 1.0, "standard deviation of the logarithm"),
@@ -61,7 +62,7 @@ class MortgageDesk:
         "married": Prior(0.3, 0.95, SHARE),
         "schooled": Prior(0.3, 0.95, SHARE),
         "leniency": Prior(0.0, 6.0, "log-odds of approval of a clean application"),
-        "credit_weight": Prior(0.0, 6.0, "log-odds lost below the guidelines"),
+        "credit_weight": Prior(0.0, 8.0, "log-odds lost below the guidelines"),
         "ratio_weight": Prior(0.0, 0.3, "log-odds lost for a percent of debts above 36, and for 2.5 of leverage above 80"),
         "disparity": Prior(0.0, 0.5, "share of minority applicants turned down after they passed"),
         "rate": Prior(0.09, 0.11, "yearly interest", calibrated=False),
@@ -112,13 +113,13 @@ class MortgageDesk:
         group = rng.random(n) < minority
         hispanic = group & (rng.random(n) < 0.4)
         # Households: men apply with a wife more often; schooling and self-employment pay.
-        male = rng.random(n) < men
-        wed = rng.random(n) < married * np.where(male, 1.13, 0.45)
-        children = rng.poisson(rng.gamma(1.5, np.where(wed, 0.75, 0.15)))
+        male, age = rng.random(n) < men, rng.normal(size=n)
+        wed = rng.random(n) < np.clip(married * np.where(male, 1.13, 0.45) + 0.1 * age, 0, 1)
+        children = rng.poisson(rng.gamma(1.5, np.where(wed, 0.75, 0.15) * np.exp(0.2 * age)))
         school = rng.random(n) < np.clip(schooled - 0.12 * group, 0, 1)
         alone = rng.random(n) < self_employed
         tail = 0.8 * rng.normal(size=n) + 0.6 * (rng.exponential(size=n) - 0.69)
-        earns = income_spread * tail + 0.2 * (school - schooled) + 0.15 * (wed - married) + 0.2 * (male - men)
+        earns = income_spread * tail + 0.2 * (school - schooled) + 0.25 * (wed - married) + 0.2 * (male - men)
         earns += 0.2 * (alone - self_employed) - wealth_gap * (group - minority)
         earned = income * np.exp(earns)
 
@@ -128,12 +129,14 @@ class MortgageDesk:
         price = price_ratio * income * np.exp(dear)
         saver = savings_spread * rng.standard_t(6, n) / 1.2 + 0.8 * dear - wealth_gap * (group - minority)
         liquid = savings * income * np.exp(saver)
+        tract = rng.random(n) < np.where(group, 0.25, 0.02)
+        units = np.where(rng.random(n) < np.where(tract, 0.45, 0.07), _pick({2: 6, 3: 3, 4: 1}, n, rng), 1)
         months = _pick(TERMS, n, rng)
         wanted = leverage - equity * (saver - 0.5 * dear) - 0.15 * (rng.gumbel(size=n) - 0.58) - 0.3 * (1 - months / 360)
         limit = np.asarray(LIMITS)[rng.choice(3, n, p=[0.45, 0.25, 0.3])]
         loan = price * np.clip(np.minimum(limit, wanted), 0.1, None)
-        owner = rng.random(n) < expit(logit(owners) + dear)
-        other = earned * wealth * np.exp(rng.normal(size=n) + 0.5 * saver + 0.5 * alone) * np.where(owner, 1.0, 0.2)
+        owner = rng.random(n) < expit(logit(owners) + dear + 0.7 * age)
+        other = earned * wealth * np.exp(rng.normal(size=n) + 0.5 * saver + 0.5 * alone + 0.3 * age) * np.where(owner, 1.0, 0.2)
         owed = earned * 0.3 * rng.exponential(size=n) * (rng.random(n) < 0.4)
 
         # Ratios follow from the annuity; what the income leaves out (co-applicants, rents) is the noise.
@@ -161,11 +164,9 @@ class MortgageDesk:
         facts = rng.random(n) < unverified * np.where(below, 5, 0.6)
         worry = np.clip(burden - 36, 0, 30) + np.clip(100 * loan / price - 80, 0, 40) / 2.5
         odds = leniency - credit_weight * below - 3 * facts - ratio_weight * worry - 0.5 * failed
-        tract = rng.random(n) < np.where(group, 0.25, 0.02)
-        units = np.where(rng.random(n) < np.where(tract, 0.45, 0.07), _pick({2: 6, 3: 3, 4: 1}, n, rng), 1)
         passed = rng.random(n) < expit(odds - 0.4 * (units - 1))
         approved = passed & ~(group & (rng.random(n) < disparity))
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "loanamt": np.maximum(np.round(loan), 1).astype(int),
                 "appinc": np.round(earned).astype(int),
@@ -183,7 +184,7 @@ class MortgageDesk:
                 "gdlin": ~below,
                 "pubrec": failed,
                 "unver": facts,
-                "min30": pd.array(tract, dtype="boolean"),
+                "min30": tract,
                 "sch": school,
                 "male": male,
                 "approve": approved,
@@ -191,7 +192,23 @@ class MortgageDesk:
                 "cons": consumer,
                 "race": np.select([hispanic, group], ["hispanic", "black"], "white"),
             }
-        ).assign(min30=lambda table: table["min30"].mask(rng.random(n) < unlocated))
+        )
+        for name, share in {"min30": unlocated, **GAPS}.items():
+            table[name] = table[name].convert_dtypes().mask(rng.random(n) < share)
+        return table
+
+    def derive(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Ratios that an underwriter would look at."""
+        price, earned, loan, liquid = (table[name].astype(float) for name in ("price", "appinc", "loanamt", "liq"))
+        return pd.DataFrame(
+            {
+                "loan to value": loan / price,
+                "price to income": price / earned,
+                "liquid to income": liquid / earned,
+                "other debts": table["obrat"] - table["hrat"],
+                "cost of a loan": table["hrat"] * earned / loan,
+            }
+        )
 
 
 def _pick(weights: dict, n: int, rng: np.random.Generator) -> np.ndarray:
