@@ -36,7 +36,7 @@ from workbench.results import write_text
 from workbench.schema import InputError, Schema, nearest
 from workbench.summary import number
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "audit.ipynb"
+NOTEBOOK = provenance.NOTEBOOKS / "audit.ipynb"
 FORMAT = "workbench audit 1"
 EXIT_CODES = {"PASS": 0, "ALERT": 1, "FAIL": 2}
 STATUSES = [*EXIT_CODES, "NOT MEASURED"]

@@ -43,7 +43,7 @@ from workbench.peers import kernel_spec
 from workbench.schema import InputError, nearest
 from workbench.tomlfile import Lines, check, parse, quote
 
-NOTEBOOK = provenance.PACKAGE.parent / "notebooks" / "cell.ipynb"
+NOTEBOOK = provenance.NOTEBOOKS / "cell.ipynb"
 FORMAT = 1  # of a key's document; raised when what a cell does changes in a way its sources do not show
 
 TOP = {"title": str, "seeds": list, "splits": list, "draws": int, "rows": int, "threads": int, "limits": dict}

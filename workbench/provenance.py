@@ -21,6 +21,7 @@ from threading import Lock
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
+NOTEBOOKS = PACKAGE / "notebooks"  # in a checkout a link to the folder at its top; installed, a folder
 _PARSER = Lock()  # Python 3.11 may lose count of its recursion where two threads parse at once
 # Every cell computes with these and writes Parquet by pyarrow, whatever its own imports are.
 ALWAYS = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from workbench import results, summary
+from workbench import provenance, results, summary
 from workbench.metrics import METRICS
 from workbench.page import (
     LABELS,
@@ -46,7 +46,7 @@ from workbench.page import (
 from workbench.schema import InputError
 from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "report.ipynb"
+NOTEBOOK = provenance.NOTEBOOKS / "report.ipynb"
 # What one page holds at most, so that 10,000 cells still make a page that opens.
 PANELS, COLUMNS, FAILURES, CELLS = 8, 12, 50, 2000
 STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
