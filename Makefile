@@ -22,7 +22,7 @@ report: $(INSTALLED)
 pdf: $(INSTALLED)
 	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium or Chrome: make pdf CHROMIUM=/path/to/it"; exit 2; }
 	$(BIN)/workbench report $(REPORT)
-	"$(CHROMIUM)" --headless --disable-gpu --no-first-run --no-pdf-header-footer $(if $(filter 0,$(shell id -u)),--no-sandbox) \
+	"$(CHROMIUM)" --headless --disable-gpu --no-first-run --no-pdf-header-footer --generate-pdf-document-outline $(if $(filter 0,$(shell id -u)),--no-sandbox) \
 		--print-to-pdf="$(REPORT)/report.pdf" "file://$(abspath $(REPORT))/index.html"
 
 test: $(INSTALLED)

@@ -18,7 +18,7 @@ from workbench.metrics import METRICS
 from workbench.page import Piece, image
 from workbench.results import write_text
 from workbench.schema import InputError
-from workbench.session import Session
+from workbench.session import SLOW, Session
 
 COLUMNS = 6  # shown in marginals where none are chosen
 PAIRED = 3  # columns that the pair plots show at most
@@ -64,10 +64,11 @@ import pandas as pd
 import workbench as wb
 from workbench import plots
 from workbench.generators import make, views
+from workbench.metrics import METRICS
 
 data = wb.load({load})
 generators = {generators}
-metrics = {metrics}
+metrics = [name for name in METRICS if name not in {left_out}]
 
 tables, cards = {{}}, {{}}
 for name, params in generators.items():
@@ -134,7 +135,8 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
 
     The frame is sandboxed: whatever a value is, it cannot reach the page around it. Of more than half a megabyte a part.
     """
-    from itables import to_html_datatable
+    from itables import options, to_html_datatable
+    from itables.javascript import generate_init_offline_itables_html
 
     name, seed, _ = looked_at(session, name, seed)
     found = session.result(name, seed)
@@ -142,8 +144,10 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
         raise InputError("nothing is measured yet; run it first.")
     parts = {"real": session.data.test, name: found.synthetic}
     table = pd.concat([part.set_axis([f"{label} {row}" for row in range(len(part))]) for label, part in parts.items()])
-    body = to_html_datatable(table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%")
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Rows</title><body>{body}</body></html>'
+    body = generate_init_offline_itables_html(options.dt_bundle)
+    body += to_html_datatable(table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%")
+    look = "<style>body{font:13px/1.4 system-ui,sans-serif}</style>"
+    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
     words = f"Real test rows and synthetic rows of {name}, seed {seed}: search and sort"
     frame = '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%" height="560"></iframe>'
     return Piece(frame.format(escape(words), escape(page)))
@@ -175,9 +179,9 @@ def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str]
     }
     blanks = {"name": name, "seed": seed, "columns": columns, "paired": columns[:PAIRED], "strips": _strips(session)}
     figures = "".join(f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session))
-    metrics = "None  # all" if session.everything else pformat(list(session.metrics), width=120, compact=True)
+    left_out = () if session.everything else SLOW
     return SCRIPT.format(
-        load=load, generators=pformat(used, sort_dicts=False), metrics=metrics, seeds=session.seeds, figures=figures
+        load=load, generators=pformat(used, sort_dicts=False), left_out=left_out, seeds=session.seeds, figures=figures
     )
 
 

@@ -139,6 +139,10 @@ class Session:
         return path
 
     @property
+    def busy(self) -> bool:
+        return self._worker is not None
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         return tuple(METRICS) if self.everything else FAST
 
