@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SHAPES = ("uniform", "log-uniform", "normal", "whole")
 
 SIMULATORS: dict[str, str] = {  # name -> "module:Class"
+    "emergency": "workbench.simulators.emergency:Emergency",
+    "payments": "workbench.simulators.payments:Payments",
     "mortgage": "workbench.simulators.mortgage:MortgageDesk",
 }
 
