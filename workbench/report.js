@@ -55,6 +55,24 @@
     image.src = link.href = hidden.size ? `${start},${btoa(atob(data).replace(/<\/svg>\s*$/, style))}` : source;
   };
 
+  // Printing: tables too wide for a page are set as several, each with the first column; gone again afterwards.
+  addEventListener("beforeprint", () => all(".scores").filter((box) => box.querySelector("tr").cells.length > 12).forEach((box) => {
+    box.classList.add("whole");
+    const heads = [...box.querySelector("tr").cells];
+    const shown = heads.map((head, at) => at).filter((at) => at && !heads[at].classList.contains("no-m"));
+    for (let from = shown.length - 1 - ((shown.length - 1) % 10); from >= 0; from -= 10) {
+      const part = box.cloneNode(true);
+      const keep = new Set([0, ...shown.slice(from, from + 10)]);
+      all("tr", part).forEach((row) => [...row.cells].forEach((cell, at) => keep.has(at) || cell.remove()));
+      part.classList.replace("whole", "split");
+      box.after(part);
+    }
+  }));
+  addEventListener("afterprint", () => {
+    all(".split").forEach((part) => part.remove());
+    all(".whole").forEach((box) => box.classList.remove("whole"));
+  });
+
   // Filters. Each of the three hides by a class of its own, so that they can be combined.
   const labels = new Map(all("[data-g]").map((element) => [element.dataset.g, element.textContent]));
   const datasets = [...new Set(all("h3[data-d]").map((head) => head.dataset.d))];
