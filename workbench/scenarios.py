@@ -213,9 +213,10 @@ def stress(scenario: Scenario, real: Sequence[np.ndarray], made: Sequence[np.nda
     told = "not told apart" if low <= 0 <= high else "more wrong on synthetic" if low > 0 else "more wrong on real"
     rows.append(Row("error difference", value, low, high, note="" if np.isnan(value) else told))
     for row in (_mean(f"answer, {who}", answer) for who, _, answer in sides):
-        low, high = scenario.expect or (-np.inf, np.inf)
-        word = "" if scenario.expect is None else "; as expected" if low <= row.value <= high else "; not as expected"
-        rows.append(replace(row, note=row.note + word))
+        if scenario.expect is not None and not np.isnan(row.value):
+            met = scenario.expect[0] <= row.value <= scenario.expect[1]
+            row = replace(row, note=f"{row.note}; {'as' if met else 'not as'} expected")
+        rows.append(row)
     return rows
 
 
