@@ -223,6 +223,12 @@ def plugin(folder: Path, name: str) -> tuple[Path, str] | None:
     return (Path(folder, file), class_name) if file.endswith(".py") else None
 
 
+def plugins(folder: Path, params: Mapping) -> dict[str, tuple[Path, str]]:
+    """The parameters that are such a name themselves, of a simulator say, with its file and class."""
+    named = {key: plugin(folder, value) for key, value in params.items() if isinstance(value, str)}
+    return {key: place for key, place in named.items() if place}
+
+
 def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, list[str]]:
     """What the keys of one generator's cells hash besides the data, and the modules it imports from other packages."""
     about = {
@@ -231,15 +237,18 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
         "kernel": row["kernel"],
         "notebook": provenance.digest(canonical(code)),
     }
-    place = plugin(grid.folder, row["name"])
+    place, named = plugin(grid.folder, row["name"]), plugins(grid.folder, row["params"])
+    texts = {key: path.read_text(encoding="utf-8") for key, (path, _) in named.items()}
+    if texts:
+        about["parameter plugins"] = {key: provenance.digest(text) for key, text in texts.items()}
     if place:
         text = place[0].read_text(encoding="utf-8")
         about["plugin"] = provenance.digest(text)
-        sources, modules = provenance.uses([*code, text])
+        sources, modules = provenance.uses([*code, *texts.values(), text])
     else:
         entry = GENERATORS[row["name"]]
         about["entry"] = [entry.where, entry.fits_on]
-        sources, modules = provenance.uses(code, [entry.where.split(":")[0]])
+        sources, modules = provenance.uses([*code, *texts.values()], [entry.where.split(":")[0]])
     if row["kernel"]:
         about["kernel_spec"] = kernel_spec(row["kernel"])
     return about | {"sources": sources, "versions": provenance.versions(modules)}, modules
@@ -281,6 +290,9 @@ def _generator(row: dict | str, where: Lines, index: int) -> dict:
     try:
         if row["kernel"]:
             kernel_spec(row["kernel"])
+        key = "params"
+        for named in plugins(where.path.parent, row["params"]).values():
+            _check_plugin(*named, (ast.ClassDef, ast.FunctionDef))
         key = "params" if row["name"] in GENERATORS else "name"
         if place:
             _check_plugin(*place)
@@ -291,7 +303,7 @@ def _generator(row: dict | str, where: Lines, index: int) -> dict:
     return row
 
 
-def _check_plugin(path: Path, class_name: str) -> None:
+def _check_plugin(path: Path, class_name: str, kinds: tuple = (ast.ClassDef,)) -> None:
     """Read, never imported: planning must not run, or need the dependencies of, somebody's generator."""
     try:
         body = ast.parse(path.read_text(encoding="utf-8")).body
@@ -299,7 +311,7 @@ def _check_plugin(path: Path, class_name: str) -> None:
         raise InputError(f"plug-in {path.name} cannot be read ({error.strerror}); paths start from grid.toml.") from None
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InputError(f"plug-in {path.name} is not Python: {error}.") from None
-    classes = [node.name for node in body if isinstance(node, ast.ClassDef)]
+    classes = [node.name for node in body if isinstance(node, kinds)]
     if class_name not in classes:
         raise InputError(f"plug-in {path.name} has no class {class_name!r}; {nearest(class_name, classes)}")
 

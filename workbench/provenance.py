@@ -121,8 +121,8 @@ def _read_module(name: str, path: Path) -> tuple[str, list[str]]:
     imported = _imports(text)
     if name in TABLES:
         text = _without(text, TABLES[name])
-    if name == "workbench.metrics":  # `evaluate` imports each metric's module by the name in this table
-        imported += re.findall(r'"(workbench\.metrics\.\w+):\w+"', text)
+    if name in ("workbench.metrics", "workbench.simulators"):  # their modules are imported by the names in their tables
+        imported += re.findall(r'"(workbench\.(?:metrics|simulators)\.\w+):\w+"', text)
     return digest(text), imported
 
 

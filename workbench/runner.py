@@ -158,10 +158,15 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
         files, generator = {path.name: path.read_text(encoding="utf-8")}, f"./{path.name}:{class_name}"
         if provenance.digest(files[path.name]) != inputs["plugin"]:
             raise InputError(f"plug-in {path} changed while its cells were running; run again.")
+    params = dict(cell.params)
+    for key, (path, class_name) in grids.plugins(plan.home, params).items():
+        files[path.name], params[key] = path.read_text(encoding="utf-8"), f"./{path.name}:{class_name}"
+        if provenance.digest(files[path.name]) != inputs["parameter plugins"][key]:
+            raise InputError(f"plug-in {path} changed while its cells were running; run again.")
     return {
         "key": cell.key,
         "parameters": {
-            "dataset": cell.dataset, "generator": generator, "params": dict(cell.params), "seed": cell.seed,
+            "dataset": cell.dataset, "generator": generator, "params": params, "seed": cell.seed,
             "split": cell.split, "draw": cell.draw, "rows": cell.rows, "kernel": cell.kernel, "snapshot": "data", "out": "out",
         },
         "notebook": grids.NOTEBOOK.read_text(encoding="utf-8"),
