@@ -20,7 +20,7 @@ from torch.nn import functional as F
 class Reader:
     """Reads digits; `fit` again on other images goes on from the weights it has: that is fine-tuning."""
 
-    width: int = 24
+    width: int = 16
     """Channels of the first convolution; the others have twice as many"""
     rate: float = 4e-3
     """Highest learning rate"""
