@@ -28,6 +28,7 @@ SIMULATORS: dict[str, str] = {  # name -> "module:Class"
     "emergency": "workbench.simulators.emergency:Emergency",
     "payments": "workbench.simulators.payments:Payments",
     "mortgage": "workbench.simulators.mortgage:MortgageDesk",
+    "digits": "workbench.simulators.digits:Digits",
 }
 
 
