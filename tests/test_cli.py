@@ -5,7 +5,6 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +40,6 @@ def test_list_as_text_and_json(what, capsys):
     assert all(entry["name"] in text for entry in entries)
     if what != "datasets":
         assert [entry["name"] for entry in entries] == list({"generators": GENERATORS, "metrics": METRICS}[what])
-
-
-def test_what_generators_support_is_read_off_their_code():
-    supports = {name: entry.supports() for name, entry in GENERATORS.items()}
-    assert supports["gaussian-copula"] == ["conditions"] and supports["ctgan"] == ["conditions", "seconds"]
-    assert supports["cart"] == supports["reweighed"] == supports["permuted"] == []
-    for name, entry in GENERATORS.items():
-        known = {field.name for field in fields(entry.load())}
-        assert set(supports[name]) - {"conditions"} == known & {"seconds", "epsilon"}, name
 
 
 def test_list_is_quick():

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench import conditions
 from workbench.datasets import Dataset, table_hash
 from workbench.generators import GENERATORS, generate, make, views
 from workbench.schema import Column, InputError, Schema
@@ -303,6 +304,20 @@ def test_documentation(name):
                     is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
                     described[statement.target.id] = is_text
     assert all(described[field.name] for field in fields(generator_class))
+
+
+@every_generator
+def test_registry_declares_what_a_generator_supports(name, monkeypatch):
+    """Fields by their names; conditions by how many candidate rows are looked at for a thousand rows of a rare label."""
+    declared, known = set(GENERATORS[name].supports), {field.name for field in fields(GENERATORS[name].load())}
+    assert declared - {"conditions"} == known & {"seconds", "epsilon"}
+    if name == "ctgan":
+        return  # two epochs teach it no label; tests/test_ctgan.py asks a trained one
+    generator, looked_at, matches = trained(name), [], conditions.matches
+    share = (generator.sample(3000, rng(2))["region"] == "east").mean()
+    monkeypatch.setattr(conditions, "matches", lambda table, *rest: looked_at.append(len(table)) or matches(table, *rest))
+    generator.sample(1000, rng(2), where={"region": "east"})
+    assert ("conditions" in declared) == (1000 / sum(looked_at) > 2 * share)
 
 
 @every_generator

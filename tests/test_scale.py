@@ -15,7 +15,7 @@ from workbench.generators import GENERATORS
 
 pytestmark = pytest.mark.skipif(os.environ.get("WORKBENCH_LONG") != "1", reason="takes an hour: set WORKBENCH_LONG=1")
 NAMES = [name for name in GENERATORS if name != "llm"]  # answers of a model server say nothing about this machine
-TRAINED = [name for name in NAMES if "seconds" in GENERATORS[name].supports()]
+TRAINED = [name for name in NAMES if "seconds" in GENERATORS[name].supports]
 
 MEASURE = """
 import json, resource, sys, time

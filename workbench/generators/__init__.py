@@ -13,7 +13,6 @@ The same two random generators give the same table, byte for byte, on the same m
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
@@ -49,46 +48,21 @@ class Entry:
     title: str
     source: str
     fits_on: str = "train"  # the holdout control alone is given half of test, and is scored on the other half
+    supports: tuple[str, ...] = ()  # "conditions" where it meets some by itself, "seconds" and "epsilon" where these are fields
 
     def load(self) -> type:
         module, _, name = self.where.rpartition(":")
         return getattr(_import_file(module) if module.endswith(".py") else import_module(module), name)
 
-    def supports(self) -> list[str]:
-        """What its source says it can do, read without importing it: "conditions" where it meets (some) conditions itself
-        rather than by rejection only, and "seconds" and "epsilon" where these are hyper-parameters.
-        """
-        members = _members(*self.where.split(":"))
-        # A method that hands `where` on to rejection, or to the generator inside it, and reads it nowhere else has no more.
-        nodes = list(ast.walk(members["sample"]))
-        calls = [node for node in nodes if isinstance(node, ast.Call)]
-        passed = [
-            call for call in calls if getattr(call.func, "id", getattr(call.func, "attr", "")) in ("sample_matching", "sample")
-        ]
-        handed = [value for call in passed for value in (*call.args, *(keyword.value for keyword in call.keywords))]
-        read = any(isinstance(node, ast.Name) and node.id == "where" and node not in handed for node in nodes)
-        return ["conditions"] * read + [field for field in ("seconds", "epsilon") if field in members]
-
-
-def _members(module: str, name: str) -> dict[str, ast.stmt]:
-    """What a class of this package and its bases define, by name."""
-    path = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
-    body = ast.parse(path.read_text(encoding="utf-8")).body
-    node = next((node for node in body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    if node is None:
-        homes = {alias.name: node.module for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
-        return _members(homes[name], name) if str(homes.get(name)).startswith("workbench.") else {}
-    members = {}
-    for base in reversed(node.bases):
-        members |= _members(module, base.id) if isinstance(base, ast.Name) else {}
-    own = {getattr(item, "name", getattr(getattr(item, "target", None), "id", "")): item for item in node.body}
-    return members | own
-
 
 GENERATORS: dict[str, Entry] = {
     "independent": Entry("workbench.generators.independent:Independent", "statistical", "Independent marginals", "baseline"),
     "gaussian-copula": Entry(
-        "workbench.generators.gaussian_copula:GaussianCopula", "statistical", "Gaussian copula", "Sklar 1959; Nelsen 2006"
+        "workbench.generators.gaussian_copula:GaussianCopula",
+        "statistical",
+        "Gaussian copula",
+        "Sklar 1959; Nelsen 2006",
+        supports=("conditions",),
     ),
     "vine-copula": Entry("workbench.generators.vine_copula:VineCopula", "statistical", "Vine copula", "Dissmann et al. 2013"),
     "cart": Entry(
@@ -112,44 +86,78 @@ GENERATORS: dict[str, Entry] = {
     "bayes-expert": Entry(
         "workbench.generators.bayesian_network:ExpertNetwork", "bayesian network", "Expert-given network", "Pearl 1988"
     ),
-    "privbayes": Entry("workbench.generators.privbayes:PrivBayes", "bayesian network", "PrivBayes", "Zhang et al. 2014, 2017"),
-    "mst": Entry("workbench.generators.mst:MST", "bayesian network", "MST", "McKenna, Miklau and Sheldon 2021"),
+    "privbayes": Entry(
+        "workbench.generators.privbayes:PrivBayes",
+        "bayesian network",
+        "PrivBayes",
+        "Zhang et al. 2014, 2017",
+        supports=("epsilon",),
+    ),
+    "mst": Entry(
+        "workbench.generators.mst:MST", "bayesian network", "MST", "McKenna, Miklau and Sheldon 2021", supports=("epsilon",)
+    ),
     "bayes-hillclimb": Entry(
         "workbench.generators.bayesian_network:HillClimb",
         "bayesian network",
         "Bayesian network by hill climbing",
         "Heckerman, Geiger and Chickering 1995",
     ),
-    "gan": Entry("workbench.generators.gan:GAN", "adversarial", "Plain GAN", "Goodfellow et al. 2014, arXiv:1406.2661"),
+    "gan": Entry(
+        "workbench.generators.gan:GAN",
+        "adversarial",
+        "Plain GAN",
+        "Goodfellow et al. 2014, arXiv:1406.2661",
+        supports=("seconds",),
+    ),
     "ctgan": Entry(
-        "workbench.generators.ctgan:CTGAN", "adversarial", "Conditional tabular GAN", "Xu et al. 2019, arXiv:1907.00503"
+        "workbench.generators.ctgan:CTGAN",
+        "adversarial",
+        "Conditional tabular GAN",
+        "Xu et al. 2019, arXiv:1907.00503",
+        supports=("conditions", "seconds"),
     ),
     "pate-gan": Entry(
         "workbench.generators.pategan:PateGAN",
         "adversarial",
         "PATE-GAN (private)",
         "Jordon, Yoon and van der Schaar 2019; Ganev et al. 2024",
+        supports=("seconds", "epsilon"),
     ),
-    "dp-gan": Entry("workbench.generators.dpgan:DPGAN", "adversarial", "DP-GAN (private)", "Xie et al. 2018, arXiv:1802.06739"),
+    "dp-gan": Entry(
+        "workbench.generators.dpgan:DPGAN",
+        "adversarial",
+        "DP-GAN (private)",
+        "Xie et al. 2018, arXiv:1802.06739",
+        supports=("seconds", "epsilon"),
+    ),
     "tvae": Entry(
         "workbench.generators.tvae:TVAE",
         "autoencoder",
         "Variational autoencoder for tables",
         "Xu et al. 2019, arXiv:1907.00503",
+        supports=("seconds",),
     ),
     "diffusion": Entry(
         "workbench.generators.diffusion:Diffusion",
         "diffusion",
         "Diffusion of numbers and labels",
         "Kotelnikov et al. 2023 (TabDDPM); Shi et al. 2025 (TabDiff)",
+        supports=("conditions", "seconds"),
     ),
     "autoregressive": Entry(
         "workbench.generators.autoregressive:AutoregressiveTransformer",
         "autoregressive",
         "Autoregressive transformer over columns",
         "Castellon et al. 2023, arXiv:2307.10430",
+        supports=("conditions", "seconds"),
     ),
-    "llm": Entry("workbench.generators.llm:LLM", "language model", "Prompted language model", "Seedat et al. 2024"),
+    "llm": Entry(
+        "workbench.generators.llm:LLM",
+        "language model",
+        "Prompted language model",
+        "Seedat et al. 2024",
+        supports=("conditions",),
+    ),
     "simulation": Entry(
         "workbench.generators.simulation:Simulation",
         "simulation",
@@ -163,9 +171,20 @@ GENERATORS: dict[str, Entry] = {
         "workbench.generators.mitigated:PerGroup", "mitigation", "CART for each group", "after Dwork et al. 2018"
     ),
     "holdout": Entry(
-        "workbench.generators.controls:Holdout", "control", "Real holdout", "reference: real rows nobody trained on", "holdout"
+        "workbench.generators.controls:Holdout",
+        "control",
+        "Real holdout",
+        "reference: real rows nobody trained on",
+        "holdout",
+        supports=("conditions",),
     ),
-    "copy": Entry("workbench.generators.controls:Copy", "control", "Raw copy of train", "reference: no privacy at all"),
+    "copy": Entry(
+        "workbench.generators.controls:Copy",
+        "control",
+        "Raw copy of train",
+        "reference: no privacy at all",
+        supports=("conditions",),
+    ),
     "permuted": Entry("workbench.generators.controls:Permuted", "control", "Permuted columns", "reference: no joint structure"),
     "smote": Entry("workbench.generators.controls:Smote", "control", "SMOTE interpolation", "Chawla et al. 2002"),
 }
