@@ -97,7 +97,8 @@ def ablation(scanned: dict, seed: int) -> dict:
     from workbench.simulators.digits import Digits
 
     names = Digits.components()
-    out = {"nothing": []} | {name: [name] for name in [*names, "preprocessing"]} | {"all of the above but preprocessing": names}
+    out = {"nothing": []} | {name: [name] for name in [*names, "preprocessing"]}
+    out |= {"all that is randomized": names, "that and the preprocessing": [*names, "preprocessing"]}
     return {what: _drawn_only(Digits(**dict.fromkeys(left, 0)), scanned, seed, **SHORT) for what, left in out.items()}
 
 
