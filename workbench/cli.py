@@ -51,7 +51,7 @@ def _generators() -> list[dict]:
             "family": entry.family,
             "title": entry.title,
             "source": entry.source,
-            "supports": entry.supports(),
+            "supports": list(entry.supports),
         }
         for name, entry in GENERATORS.items()
     ]
