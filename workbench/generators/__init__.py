@@ -158,6 +158,13 @@ GENERATORS: dict[str, Entry] = {
         "Seedat et al. 2024",
         supports=("conditions",),
     ),
+    "great": Entry(
+        "workbench.generators.great:GReaT",
+        "language model",
+        "GReaT, a fine-tuned language model",
+        "Borisov et al. 2023",
+        supports=("conditions", "seconds"),
+    ),
     "simulation": Entry(
         "workbench.generators.simulation:Simulation",
         "simulation",

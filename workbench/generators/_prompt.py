@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +13,7 @@ import pandas as pd
 from workbench.conditions import matches
 from workbench.encode import to_float
 from workbench.generators._facts import Fact, plain
-from workbench.schema import InputError, Schema
+from workbench.schema import InputError, Schema, nearest
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,15 @@ class Form:
         check = Draft202012Validator(self.row_schema)
         faults = [best_match(check.iter_errors(row)) for row in rows]
         why = next((f"{fault.json_path.replace('$.', '')}: {fault.message}"[:300] for fault in faults if fault), "")
-        good = [row for row, fault in zip(rows, faults, strict=True) if not fault]
-        table = self.table(good)
+        table, fault = self.accepted([row for row, fault in zip(rows, faults, strict=True) if not fault])
+        return table, why or fault
+
+    def accepted(self, rows: list[dict]) -> tuple[pd.DataFrame, str]:
+        """Of rows that the JSON schema allows, those that pass what it cannot hold, and a sentence about the first that does
+        not. A column that a row leaves out takes the only value that it can have."""
+        table, why = self.table(rows), ""
         keep = np.ones(len(table), dtype=bool)
-        for passed, sentence in self._checks(table, good):
+        for passed, sentence in self._checks(table, rows):
             why = why or ("" if passed.all() else f"{int((~passed).sum())} rows: {sentence}")
             keep &= passed
         return table[keep].reset_index(drop=True), why
@@ -128,7 +133,7 @@ class Form:
                 halves = table[name].str.contains("[\ud800-\udfff]", na=False).to_numpy(dtype=bool)
                 yield ~halves, f"{name!r} holds half a character, which no file can"
             elif not fact.column.is_discrete:
-                lost = table[name].isna().to_numpy() & np.array([row[name] is not None for row in rows], dtype=bool)
+                lost = table[name].isna().to_numpy() & np.array([row.get(name) is not None for row in rows], dtype=bool)
                 yield ~lost, f"{name!r} is not a value between its ends"
         for low, high, strict in self.schema.inequalities:
             one, other = to_float(table[low]), to_float(table[high])
@@ -143,6 +148,16 @@ class Form:
                 np.array([row not in self.forbidden for row in map(tuple, as_records(table))], dtype=bool),
                 "the row repeats an example",
             )
+
+
+def unwritable(texts: Sequence[str], schema: Schema) -> str | None:
+    """Why these columns cannot be free text, or None."""
+    for name in texts:
+        if name not in schema.names:
+            return f"texts: no column {name!r}; {nearest(name, schema.names)}"
+        if schema[name].kind != "categorical" or any(name in names for names in schema.combinations):
+            return f"texts: column {name!r} is not categorical, or is part of a combination, so it cannot be free text."
+    return None
 
 
 def as_records(table: pd.DataFrame) -> list[list]:

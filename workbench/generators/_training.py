@@ -15,13 +15,13 @@ class Diverged(RuntimeError):
     """Training left the finite numbers; there is nothing to sample from."""
 
 
-def bar(epochs: range) -> Iterable[int]:
-    """The epochs with a progress bar, on a terminal or in a notebook, once they have taken two seconds."""
+def bar(epochs: range, doing: str = "training", unit: str = "epoch") -> Iterable[int]:
+    """The epochs, or other steps, with a progress bar, on a terminal or in a notebook, once they have taken two seconds."""
     if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
         return epochs
     from tqdm.auto import tqdm
 
-    return tqdm(epochs, desc="training", unit="epoch", delay=2, leave=False)
+    return tqdm(epochs, desc=doing, unit=unit, delay=2, leave=False)
 
 
 @dataclass

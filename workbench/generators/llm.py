@@ -23,7 +23,7 @@ import pandas as pd
 from workbench.constraints import check
 from workbench.generators import check_least
 from workbench.generators._chat import Chat, ModelError, sha256
-from workbench.generators._prompt import Form, as_records
+from workbench.generators._prompt import Form, as_records, unwritable
 from workbench.schema import InputError, Schema, nearest
 
 FORMATS = ("json_schema", "json_object", "text")
@@ -111,12 +111,7 @@ class LLM:
             return "base_url holds a user, a password or a query; give the key as OPENAI_API_KEY and a plain address."
         if not self._model:
             return "no model is named; set WORKBENCH_LLM_MODEL, or the field model."
-        for name in self.texts:
-            if name not in schema.names:
-                return f"texts: no column {name!r}; {nearest(name, schema.names)}"
-            if schema[name].kind != "categorical" or any(name in names for names in schema.combinations):
-                return f"texts: column {name!r} is not categorical, or is part of a combination, so it cannot be free text."
-        return None
+        return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> LLM:
         if reason := self.supports(schema):
