@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from workbench.schema import InputError
+from workbench.generators import make
+from workbench.schema import InputError, Schema
 from workbench.simulators.digit_reader import Reader
 from workbench.simulators.digits import PIXELS, STROKES, Digits, count_blocks, even_out, upright
 
@@ -33,6 +34,15 @@ def test_a_table_of_digits():
 def test_priors_name_every_component_and_hold_its_default():
     assert list(Digits.priors) == Digits.components()
     assert all(prior.low <= getattr(Digits, name) <= prior.high for name, prior in Digits.priors.items())
+
+
+def test_the_generator_simulation_draws_them():
+    table = Digits().simulate(60, np.random.default_rng(0))
+    schema = Schema.infer(table, kinds={"digit": "categorical"})
+    model = make("simulation", {"simulator": "digits", "calibrate": "none"})
+    made = model.fit(table, schema, np.random.default_rng(1)).sample(40, np.random.default_rng(2))
+    assert list(made.columns) == list(table.columns) and len(made) == 40
+    assert made[PIXELS].to_numpy().max() > 8
 
 
 @pytest.mark.parametrize(("name", "value"), [("slant", -0.1), ("distractors", 1.5), ("noise", float("nan"))])
