@@ -96,7 +96,7 @@ def write(page: Path) -> None:
             "Only as many synthetic rare rows as real ones: average precision over doing nothing",
             across(doubled, "over none"),
         ]
-    for dataset in DATASETS:
+    for dataset in [name for name in DATASETS if name in set(balanced["dataset"])]:
         parts += [
             f"{dataset}: average precision over doing nothing",
             within(balanced[balanced["dataset"] == dataset], "over none"),
@@ -125,7 +125,8 @@ def within(rows: pd.DataFrame, gain: str) -> str:
     told = {}
     for (generator, rare), part in rows.groupby(["generator", "rare"]):
         mean, low, high = interval(part[gain])
-        told[generator, rare] = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+        ends = "one split" if np.isnan(low) else f"{low:+.3f}, {high:+.3f}"
+        told[generator, rare] = f"{mean:+.3f} [{ends}]".replace("-", "−")
     return markdown(told)
 
 
