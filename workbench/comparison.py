@@ -199,10 +199,10 @@ def _across(batch: Batch) -> Markup:
     cards, details = [], Markup("")
     for (metric, handling), found in tables["friedman"].groupby(["metric", "handling"], sort=False):
         about, row = f"{titled(metric)}, {handling}", found.iloc[0]
+        if not row["datasets"]:  # every dataset has a failed cell: there is no complete case
+            continue
         here = {name: tables[name].set_index(["metric", "handling"]) for name in ("ranks", "pairs")}
         own = {name: table.loc[[(metric, handling)]] for name, table in here.items()}
-        if not row["datasets"]:
-            continue
         ranks = dict(own["ranks"][["label", "rank"]].itertuples(index=False))
         alt = ", ".join(f"{label} {rank:.2f}" for label, rank in ranks.items())
         alt = f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}. {row['caveat'].capitalize()}."

@@ -174,7 +174,7 @@ def slim(svg: str) -> str:
     svg = re.sub(r'(<g|<path|<text) id="[^"]*_\d+"', r"\1", svg)
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
     svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", svg)
-    return re.sub(r">\s+<", "><", svg)
+    return re.sub(r">\s+<", "><", svg).strip()
 
 
 def html_table(header: Iterable, lines: Iterable[Iterable], caption: Markup | str, kind: str, foot: Iterable = ()) -> Markup:

@@ -85,12 +85,16 @@
       row.classList.toggle("no-g", all("th [data-g]", row).some((element) => hidden.has(element.dataset.g))));
     figures.forEach((figure) => dim(figure, hidden));
   };
-  const byMetric = () => all("[data-m]").forEach((element) => {
-    const out = !element.textContent.toLowerCase().includes(wanted);
-    const place = element.closest("thead th, figure, caption, summary");
-    if (place?.tagName !== "TH") return place?.closest("figure, .table, details").classList.toggle("no-m", out);
-    all("tr", place.closest("table")).forEach((row) => row.cells[place.cellIndex]?.classList.toggle("no-m", out));
-  });
+  const byMetric = () => {
+    all("[data-m]").forEach((element) => {
+      const out = !element.textContent.toLowerCase().includes(wanted);
+      const place = element.closest("thead th, figure, caption, summary");
+      if (place?.tagName !== "TH") return place?.closest("figure, .table, details").classList.toggle("no-m", out);
+      all("tr", place.closest("table")).forEach((row) => row.cells[place.cellIndex]?.classList.toggle("no-m", out));
+    });
+    all(".family + .cards").forEach((cards) =>
+      cards.previousElementSibling.classList.toggle("no-m", !cards.querySelector("figure:not(.no-m)")));
+  };
   const byDataset = () => all("h3[data-d]").forEach((head) => {
     let element = head;
     do element.classList.toggle("no-d", shown !== "" && head.dataset.d !== shown);
