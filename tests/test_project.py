@@ -24,6 +24,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # A module imports only from layers above its own in this list (or from its own layer, where that is a package's inside).
 LAYERS = [
+    ["errors"],
+    ["metadata"],
     ["schema", "catalog", "provenance"],
     ["encode", "model_server", "sources", "peers", "texts", "tomlfile"],
     ["constraints"],

@@ -141,14 +141,13 @@ def _compare(options) -> int:
     sensitive = _names(options.sensitive)
     constraints = _constraints(options.constraint)
     # Reading the table first puts a mistake in it before anything is written.
-    datasets.load(options.table, target=options.target, sensitive=sensitive, constraints=constraints)
+    given = {"target": options.target, "sensitive": sensitive, "constraints": constraints, "metadata": options.metadata}
+    datasets.load(options.table, **given)
     folder = Path(options.out)
     text = grid.make(
         title=f"Generators compared on {Path(options.table).name}",
         table=options.table,
-        target=options.target,
-        sensitive=sensitive,
-        constraints=constraints,
+        **given,
         generators=_names(options.generators),
         seeds=options.seeds,
     )
@@ -180,7 +179,8 @@ def _generate(options) -> None:
     params = dict(_parameter(text) for text in options.param)
     with tqdm(total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False) as bar:
         roles = {"target": options.target, "sensitive": _names(options.sensitive)}
-        data = datasets.load(options.table, **roles, constraints=_constraints(options.constraint))
+        declared = {"constraints": _constraints(options.constraint), "metadata": options.metadata}
+        data = datasets.load(options.table, **roles, **declared)
         bar.set_description_str(options.generator)
         bar.update()
         synthetic = generators.generate(options.generator, data, rows=options.rows, seed=options.seed, **params)
@@ -223,6 +223,12 @@ def _audit(options) -> int:
     return done.exit_code
 
 
+def _completion(options) -> None:
+    import shtab
+
+    print(shtab.complete(_parser(), options.shell))
+
+
 def _names(text: str | None) -> list[str] | None:
     """A comma-separated list; None where the option was not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
@@ -261,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     def constraints(sub: argparse.ArgumentParser) -> None:
         summary = "'LOW <= HIGH', 'LOW < HIGH', or COL,COL for the combinations of labels seen in train; repeatable"
         sub.add_argument("--constraint", action="append", default=[], metavar="TEXT", help=summary)
+        sub.add_argument("--metadata", metavar="FILE", help="SDV's metadata of the table, as JSON")
 
     def workers(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
@@ -336,6 +343,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--window", default="", metavar="LABEL", help="the time window of the table, for the record")
     sub.add_argument("--out", metavar="DIR", help="where to write audit.json and audit.html")
     sub.add_argument("--json", action="store_true", help="print the record as JSON")
+    sub = command("completion", _completion, "Print a script for a shell that completes this command.")
+    sub.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     return parser
 
 

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
-from importlib import import_module, metadata
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import pandas as pd
 from workbench import sources
 from workbench.catalog import DATASETS, Entry
 from workbench.constraints import check as check_constraints
+from workbench.metadata import read as read_metadata
 from workbench.schema import InputError, Schema, nearest
 from workbench.sources import true_network
 
@@ -70,25 +72,34 @@ def load(
     test_size: float = 0.3,
     seed: int = 0,
     constraints: Iterable[str | Iterable[str]] | None = None,
+    metadata: Mapping | str | Path | None = None,
 ) -> Dataset:
     """A named dataset, or the table at the path of a CSV, CSV.gz or Parquet file.
 
     target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none. `constraints` are those of
     Schema, "low <= high" or ["city", "country"]: every row must meet them, and every synthetic row will. Rows without a
-    target are dropped. The split is stratified by the target's labels (by its quintiles for a number) and seeded, with
-    floor(test_size * rows) rows in test; at seed 0 adult keeps the split it was published with, whatever test_size is.
+    target are dropped. `metadata` are SDV's, a JSON file or a dictionary: they give kinds and the formats of dates; keys,
+    identifiers and personal data are left out unless `kinds` names them. The split is stratified by the target's labels (by
+    its quintiles for a number) and seeded, with floor(test_size * rows) rows in test; at seed 0 adult keeps the split it was
+    published with, whatever test_size is.
     Raises InputError for an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
     """
     if not 0 < test_size < 1:
         raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")
     kinds = dict(kinds or {})
-    name, entry, raw, read_from = _read(name_or_path, kinds)
+    sdv = read_metadata(metadata) if metadata is not None else None
+    if sdv:
+        kinds = {name: kind for name, kind in sdv.kinds.items() if kind != "number"} | kinds
+    name, entry, raw, read_from = _read(name_or_path, kinds, as_text=sdv.formats if sdv else ())
     target = entry.target if target is None else target
     if sensitive is None:
         sensitive = [column for column in entry.sensitive if column != target]
     sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)
 
     table, left_out = _prepare(raw, entry)
+    if sdv:
+        table, private = sdv.apply(table, kept=kinds)
+        left_out |= private
     if read_from.startswith("OpenML"):
         sources.check_pin(name, table, entry)
     every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
@@ -136,13 +147,16 @@ def table_hash(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _read(name_or_path: str | Path, kinds: Mapping[str, str]) -> tuple[str, Entry, pd.DataFrame, str]:
+def _read(
+    name_or_path: str | Path, kinds: Mapping[str, str], as_text: Iterable[str] = ()
+) -> tuple[str, Entry, pd.DataFrame, str]:
     """The dataset's name, its entry, its raw table, and in words where that was read."""
     name = str(name_or_path)
     is_name = not isinstance(name_or_path, Path) and Path(name).name == name and not name.lower().endswith(sources.SUFFIXES)
     entry = DATASETS.get(name) if is_name else None
     local = sources.local_file(name) if is_name else None
     declared = {column for column, kind in (dict(entry.kinds if entry else {}) | kinds).items() if kind == "categorical"}
+    declared |= set(as_text)
     if local:
         return name, entry or _unnamed(local), sources.read_file(local, declared), f"{local.name} in WORKBENCH_DATA"
     if entry:
@@ -170,7 +184,7 @@ def _read_entry(name: str, entry: Entry) -> tuple[pd.DataFrame, str]:
     module, function = entry.read.split(":")
     reader = getattr(import_module(module), function)
     package = entry.package
-    return (reader(name) if function == "network" else reader()), f"{package} {metadata.version(package)}"
+    return (reader(name) if function == "network" else reader()), f"{package} {version(package)}"
 
 
 def _prepare(raw: pd.DataFrame, entry: Entry) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -48,7 +48,7 @@ FORMAT = 1  # of a key's document; raised when what a cell does changes in a way
 
 TOP = {"title": str, "seeds": list, "splits": list, "draws": int, "rows": int, "threads": int, "limits": dict}
 TOP |= {"datasets": list, "generators": list}
-DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict, "constraints": list}
+DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict, "constraints": list, "metadata": str}
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int}
 
@@ -123,9 +123,9 @@ def plan(grid: Grid) -> Plan:
     used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
     for row, split in product(grid.datasets, grid.splits):
         place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
-        data = load(
-            place, row.get("target"), row.get("sensitive"), row.get("kinds"), seed=split, constraints=row.get("constraints")
-        )
+        given = {key: row.get(key) for key in ("target", "sensitive", "kinds", "constraints")}
+        sdv = Path(grid.folder, row["metadata"]) if "metadata" in row else None
+        data = load(place, **given, seed=split, metadata=sdv)
         loaded[row["name"], split] = data
         facts = {"train": table_hash(data.train), "test": table_hash(data.test), "schema": json.loads(data.schema.to_json())}
         for generator in grid.generators:
@@ -192,6 +192,7 @@ def make(
     generators: Iterable[str] | None = None,
     seeds: int = 3,
     constraints: Iterable[str | list[str]] = (),
+    metadata: str | None = None,
 ) -> str:
     """The text of a grid.toml that compares generators (all by default) on one dataset's name or one file."""
     names = list(generators or GENERATORS)
@@ -202,6 +203,8 @@ def make(
         dataset += f"\nsensitive = {quote(list(sensitive))}"
     if constraints:
         dataset += f"\nconstraints = {quote(list(constraints))}"
+    if metadata is not None:
+        dataset += f"\nmetadata = {quote(str(Path(metadata).absolute()))}"
     head = f"title = {quote(title)}\nseeds = {list(range(seeds))}\ngenerators = {quote(names)}"
     return f"{head}\n\n[[datasets]]\n{dataset}\n"
 

@@ -14,12 +14,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from workbench import metadata
+from workbench.errors import InputError, nearest
 
 KINDS = {
     "numeric": "float64",
@@ -34,21 +37,6 @@ _BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": Tru
 _MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
 _ZERO_LED = re.compile(r"0\d+$")  # 01234 is a code, such as a postal code: its zero is lost in a number
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
-
-
-class InputError(ValueError):
-    """One sentence for the person who gave the input: it names the column, key or file, and the way out."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error sentence: the known names nearest to `name`, or all of them.
-
-    >>> nearest("ctgn", ["ctgan", "cart"])
-    'did you mean ctgan?'
-    """
-    known = list(known)
-    close = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}."
 
 
 @dataclass(frozen=True)
@@ -246,6 +234,20 @@ class Schema:
             raise
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(f"this is not a schema in JSON ({error}); write one with Schema.to_json().") from None
+
+    def to_sdv(self) -> dict:
+        """SDV's metadata for a table of this schema, to be saved as JSON. Roles and constraints have no place in it."""
+        return metadata.write({column.name: column.kind for column in self.columns})
+
+    @classmethod
+    def from_sdv(cls, source: str | Path | Mapping, target: str | None = None, sensitive: Iterable[str] = ()) -> Schema:
+        """The schema that SDV's metadata describe: a JSON file's path, or what Metadata.to_dict() returns.
+
+        Keys, identifiers and personal data are left out. Numbers are numeric where nothing says that they are whole;
+        `load(table, metadata=...)` looks at the table for that. Raises InputError as `metadata.read` does.
+        """
+        kinds = {name: "numeric" if kind == "number" else kind for name, kind in metadata.read(source).kinds.items()}
+        return cls(tuple(Column(name, kind) for name, kind in kinds.items())).with_roles(target, sensitive)
 
     def _repr_html_(self) -> str:
         table = pd.DataFrame([asdict(column) for column in self.columns]).to_html(index=False, escape=True)
