@@ -202,17 +202,16 @@ def stress(scenario: Scenario, real: Sequence[np.ndarray], made: Sequence[np.nda
     generator's: what a model "gets wrong" there may be the generator's mistake, and rows close to those that the model learnt
     from look easier than they are.
     """
-    sides = [("real rows", *real), ("synthetic rows", *made)]
-    rows = [
-        _mean(f"error, {who}", error) for who, error in [*((who, error) for who, error, _ in sides), ("other rows", others)]
-    ]
-    value, (a, b) = rows[1].value - rows[0].value, (side[~np.isnan(side)] for side in (real[0], made[0]))
+    (real_error, real_answer), (made_error, made_answer) = real, made
+    errors = {"real rows": real_error, "synthetic rows": made_error, "other rows": others}
+    rows = [_mean(f"error, {who}", values) for who, values in errors.items()]
+    value, (a, b) = rows[1].value - rows[0].value, (side[~np.isnan(side)] for side in (real_error, made_error))
     shares = np.isin([*a, *b], (0, 1)).all()
     counts = [int(count) for count in (b.sum(), len(b), a.sum(), len(a))]
     low, high = newcombe(*counts) if shares else from_influence(value, b - b.mean(), a - a.mean())
     told = "not told apart" if low <= 0 <= high else "more wrong on synthetic" if low > 0 else "more wrong on real"
     rows.append(Row("error difference", value, low, high, note="" if np.isnan(value) else told))
-    for row in (_mean(f"answer, {who}", answer) for who, _, answer in sides):
+    for row in (_mean("answer, real rows", real_answer), _mean("answer, synthetic rows", made_answer)):
         if scenario.expect is not None and not np.isnan(row.value):
             met = scenario.expect[0] <= row.value <= scenario.expect[1]
             row = replace(row, note=f"{row.note}; {'as' if met else 'not as'} expected")
@@ -224,7 +223,7 @@ def _answers(data: Dataset, asked: pd.DataFrame, seed: int, model) -> tuple[np.n
     """Each row's error (1 for a wrong label, or the absolute error) and the model's answer (probability of the positive
     label, or the predicted number), float, shape (rows,); NaN where there is no target, or no positive label."""
     if data.schema.target is None:
-        return np.full((2, len(asked)), np.nan)
+        return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
     target, is_label = data.schema.target.name, data.schema.task == "classification"
     truth = labels(asked[target]) if is_label else to_float(asked[target])
     if model is None:
