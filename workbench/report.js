@@ -4,9 +4,7 @@
 (() => {
   const all = (query, root = document) => [...root.querySelectorAll(query)];
   const make = (tag, set = {}, ...inside) => {
-    const { aria = {}, ...properties } = set;
-    const element = Object.assign(document.createElement(tag), properties);
-    for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
+    const element = Object.assign(document.createElement(tag), set);
     element.append(...inside);
     return element;
   };
@@ -23,29 +21,25 @@
   const compare = (a, b) =>
     typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
   const sort = (table, column, head) => {
-    const body = table.tBodies[0];
-    table.order ??= [...body.rows];
-    const next = { none: "ascending", ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")];
-    all("thead th", table).forEach((other) => other.setAttribute("aria-sort", other === head ? next : "none"));
-    const sign = next === "descending" ? -1 : 1;
-    const keyed = table.order.map((row) => [next === "none" ? null : value(row.cells[column]), row]);
-    keyed.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : sign * compare(a, b)));
-    body.append(...keyed.map(([, row]) => row));
+    table.order ??= [...table.tBodies[0].rows];
+    const next = { none: "ascending", ascending: "descending", descending: "none" }[head.ariaSort];
+    all("thead th", table).forEach((other) => { other.ariaSort = other === head ? next : "none"; });
+    const [keyed, sign] = [table.order.map((row) => [value(row.cells[column]), row]), next === "descending" ? -1 : 1];
+    if (next !== "none") keyed.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : sign * compare(a, b)));
+    table.tBodies[0].append(...keyed.map(([, row]) => row));
   };
   for (const table of all("table")) {
     if (!table.tHead || !table.tBodies.length || table.tBodies[0].rows.length < 2) continue;
     [...table.tHead.rows[0].cells].forEach((head, column) => {
-      const button = make("button", { type: "button", className: "sort", onclick: () => sort(table, column, head) });
-      button.append(...head.childNodes);
-      head.append(button);
-      head.setAttribute("aria-sort", "none");
+      head.append(make("button", { className: "sort", onclick: () => sort(table, column, head) }, ...head.childNodes));
+      head.ariaSort = "none";
     });
   }
 
   // Figures: a link that saves what is shown; a hidden generator's marks carry its id inside the SVG and are dimmed there.
   const figures = all("figure img[src^='data:image/svg+xml;base64,']").map((image) => {
     const name = image.dataset.file || "figure.svg";
-    const link = make("a", { className: "save", download: name, href: image.src, aria: { label: `Save figure ${name}` } }, "SVG");
+    const link = make("a", { className: "save", download: name, href: image.src, ariaLabel: `Save figure ${name}` }, "SVG");
     image.closest("figure").querySelector("figcaption").append(link);
     return { image, link, source: image.src };
   });
@@ -56,13 +50,11 @@
   };
 
   // Printing: tables too wide for a page are set as several, each with the first column; gone again afterwards.
-  addEventListener("beforeprint", () => all(".scores").filter((box) => box.querySelector("tr").cells.length > 12).forEach((box) => {
+  addEventListener("beforeprint", () => all(".scores:has(thead th:nth-child(13))").forEach((box) => {
     box.classList.add("whole");
-    const heads = [...box.querySelector("tr").cells];
-    const shown = heads.map((head, at) => at).filter((at) => at && !heads[at].classList.contains("no-m"));
+    const shown = [...box.querySelector("tr").cells].flatMap((head, at) => at && !head.classList.contains("no-m") ? [at] : []);
     for (let from = shown.length - 1 - ((shown.length - 1) % 10); from >= 0; from -= 10) {
-      const part = box.cloneNode(true);
-      const keep = new Set([0, ...shown.slice(from, from + 10)]);
+      const [part, keep] = [box.cloneNode(true), new Set([0, ...shown.slice(from, from + 10)])];
       all("tr", part).forEach((row) => [...row.cells].forEach((cell, at) => keep.has(at) || cell.remove()));
       part.classList.replace("whole", "split");
       box.after(part);
@@ -75,14 +67,12 @@
 
   // Filters. Each of the three hides by a class of its own, so that they can be combined.
   const labels = new Map(all("[data-g]").map((element) => [element.dataset.g, element.textContent]));
-  const datasets = [...new Set(all("h3[data-d]").map((head) => head.dataset.d))];
-  const metrics = [...new Set(all("[data-m]").map((element) => element.textContent))];
+  const texts = (query) => [...new Set(all(query).map((element) => element.textContent))];
   if (labels.size < 2) return;
-  const hidden = new Set();
-  let [wanted, shown] = ["", ""];
+  let [hidden, wanted, shown] = [new Set(), "", ""];
   const byGenerator = () => {
-    all("tbody tr").forEach((row) =>
-      row.classList.toggle("no-g", all("th [data-g]", row).some((element) => hidden.has(element.dataset.g))));
+    all("tbody tr, details").forEach((element) => element.classList.toggle("no-g",
+      all(":scope > :is(th, summary) [data-g]", element).some((name) => hidden.has(name.dataset.g))));
     figures.forEach((figure) => dim(figure, hidden));
   };
   const byMetric = () => {
@@ -103,8 +93,8 @@
   const told = make("span", { role: "status" });
   const apply = (...filters) => {
     filters.forEach((filter) => filter());
-    const parts = [`${labels.size - hidden.size} of ${labels.size} generators`];
-    told.textContent = [...parts, wanted && `metrics like “${wanted}”`, shown].filter(Boolean).join(" · ");
+    const generators = `${labels.size - hidden.size} of ${labels.size} generators`;
+    told.textContent = [generators, wanted && `metrics like “${wanted}”`, shown].filter(Boolean).join(" · ");
   };
   const boxes = [...labels].map(([id, text]) => {
     const box = make("input", { type: "checkbox", checked: true, value: id });
@@ -115,15 +105,15 @@
     boxes.forEach(([box]) => { box.checked = checked; hidden[checked ? "delete" : "add"](box.value); });
     apply(byGenerator);
   } }, checked ? "All" : "None");
-  const search = make("input", { type: "search", placeholder: "any part of its name" });
+  const search = make("input", { type: "search", placeholder: "any part of its name",
+    oninput: () => { wanted = search.value.trim().toLowerCase(); apply(byMetric); } });
   search.setAttribute("list", "metrics");
-  search.oninput = () => { wanted = search.value.trim().toLowerCase(); apply(byMetric); };
   const choice = make("select", { onchange: () => { shown = choice.value; apply(byDataset); } },
-    make("option", { value: "" }, "all"), ...datasets.map((name) => make("option", { value: name }, name)));
+    make("option", { value: "" }, "all"), ...texts("h3[data-d]").map((name) => make("option", { value: name }, name)));
   const panel = make("details", { className: "filter" }, make("summary", {}, "Filter: ", told),
     make("div", {}, make("label", {}, "Metric ", search),
-      make("datalist", { id: "metrics" }, ...metrics.map((name) => make("option", { value: name }))),
-      ...(datasets.length > 1 ? [make("label", {}, "Dataset ", choice)] : [])),
+      make("datalist", { id: "metrics" }, ...texts("[data-m]").map((value) => make("option", { value }))),
+      ...(choice.length > 2 ? [make("label", {}, "Dataset ", choice)] : [])),
     make("fieldset", {}, make("legend", {}, "Generators "), every(true), every(false), ...boxes.map(([, label]) => label)));
   (document.querySelector("nav") ?? document.querySelector("h1")).after(panel);
   apply();
