@@ -33,7 +33,9 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of a number
 MOST_LABELS = 20  # levels whose shares are read; of a column with more, how many there are
 MOST_PAIRED = 5  # levels whose associations with other columns are read
 READ = 10  # most statistics that a parameter is read off
-TIED = 0.5  # a statistic is moved by a parameter from this absolute correlation on
+LEAST = 60  # draws that are kept, whatever share was asked for
+MARGIN = 0.2  # a statistic is reached up to this share of the simulated tables' range beyond it: they are finitely many
+TIED = 0.5  # a statistic is moved by a parameter from this absolute rank correlation on
 
 
 class Statistics:
@@ -58,6 +60,7 @@ class Statistics:
             self.names.append(name)
             kinds.append(kind)
         self._kinds = np.array(kinds, dtype=object)
+        self.is_tie = self._kinds == "tie"
         self._scales = np.array([self._scale.get(kind, 1.0) or 1.0 for kind in kinds])
 
     def __call__(self, table: pd.DataFrame) -> np.ndarray:
@@ -65,7 +68,7 @@ class Statistics:
 
     def steady(self, values: np.ndarray) -> np.ndarray:
         """Numbers by their inverse hyperbolic sine, shares by their angle, correlations by Fisher's z: (tables, names)."""
-        share, tie = self._kinds == "share", self._kinds == "tie"
+        share, tie = self._kinds == "share", self.is_tie
         angle = 2 * np.arcsin(np.sqrt(np.clip(values, 0, 1)))
         return np.where(
             share, angle, np.where(tie, np.arctanh(np.clip(values, -0.999, 0.999)), np.arcsinh(values / self._scales))
@@ -199,8 +202,8 @@ def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> 
         meant[j] = line.fit(made[:, picked], target).predict(real[None, picked])[0]
     offset = told - np.clip(meant, told.min(axis=0), told.max(axis=0))  # no further than any simulated table
     distance = np.linalg.norm(offset / np.maximum((centered - told).std(axis=0), 1e-12), axis=1)
-    # As many as a plane through the kept ones needs, whatever share was asked for.
-    kept = np.argsort(distance, kind="stable")[: max(int(keep * len(y)), min(2 * y.shape[1] + 10, len(y)))]
+    # At least LEAST: fewer draws have no 2.5 percent quantile to speak of.
+    kept = np.argsort(distance, kind="stable")[: max(int(keep * len(y)), min(LEAST, len(y)))]
     weights = 1 - (distance[kept] / distance[kept].max()) ** 2 * (1 - 1e-9)
     # Each parameter along its own prediction only: what another one is misread by must not move it.
     offset, y, w = offset[kept], y[kept], weights[:, None] / weights.sum()
@@ -220,10 +223,13 @@ def _unreached(
     """Names of the statistics in which train lies outside all simulated tables, with a warning or an InputError."""
     real, ranks = statistics(train), rankdata(levels, axis=0)
     low, high = made.min(axis=0), made.max(axis=0)
-    outside = np.flatnonzero((real < low) | (real > high))
-    for index in outside[low[outside] < high[outside]]:
+    ends, (at,) = statistics.steady(np.array([low, high])), statistics.steady(real[None])
+    margin = MARGIN * (ends[1] - ends[0])
+    outside = np.flatnonzero((at < ends[0] - margin) | (at > ends[1] + margin))
+    # Correlations are left out: a structure that the simulator lacks is no matter of a prior.
+    for index in outside[(margin[outside] > 0) & ~statistics.is_tie[outside]]:
         ties = [abs(np.corrcoef(rank, rankdata(made[:, index]))[0, 1]) for rank in ranks.T]
-        if not ties or max(ties) < TIED:
+        if not ties or max(ties) < max(TIED, 4 / np.sqrt(len(made))):
             continue
         name, prior = list(priors.items())[int(np.argmax(ties))]
         text = (
