@@ -27,6 +27,8 @@ VIEWS = ("card", *exhibit.FIGURES, "rows")
 NONE = "(none)"
 STYLE = """<style>
 .wb-page{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:75rem}
+.wb-page,.wb-page>.widget-vbox{overflow:visible}
+.wb-told{position:sticky;top:0;z-index:2;background:var(--jp-layout-color0,#fff)}
 .wb-page h2{font-size:15px;margin:10px 0 2px}
 .wb-page table{border-collapse:collapse}
 .wb-page .table{overflow-x:auto}
@@ -110,13 +112,14 @@ class SideBySide(ipw.VBox):
         choose = ipw.VBox(
             [_heading("Choose"), self.table, self.upload, self.target, self.sensitive, self.generators, self.seeds, self.params]
         )
-        start = ipw.VBox([self.everything, ipw.HBox([self.run, self.cancel]), self.told, self.progress, self.code])
+        start = ipw.VBox([self.everything, ipw.HBox([self.run, self.cancel]), self.progress, self.code])
         look = ipw.VBox(
             [_heading("Look"), ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=_wrap()), self.view]
         )
         take = ipw.VBox([_heading("Take along"), ipw.HBox([self.folder, self.safe, self.export], layout=_wrap())])
         start.layout.flex = "1 1 24rem"
-        super().__init__([ipw.HTML(STYLE), ipw.HBox([choose, start], layout=_wrap()), look, self.shown, take])
+        self.told.add_class("wb-told")  # stays in sight
+        super().__init__([ipw.HTML(STYLE), self.told, ipw.HBox([choose, start], layout=_wrap()), look, self.shown, take])
         self.add_class("wb-page")
 
         self._task: asyncio.Task | None = None
