@@ -136,15 +136,23 @@ class Digits:
 
     def bitmaps(self, digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Black pixels, shape (n, 32, 32), of digits as written and scanned, stretched to the box or in proportion."""
-        n = len(digits)
         x, y, down = self._written(digits, rng)
-        slant, turn, widen = (rng.uniform(-most, most, (n, 1)) for most in (self.slant, np.radians(self.rotation), self.aspect))
-        x = (x - 0.3) * np.exp(widen) - slant * (y - 0.5)
-        x, y = x * np.cos(turn) - (y - 0.5) * np.sin(turn), x * np.sin(turn) + (y - 0.5) * np.cos(turn)
+        x, y = self._posed(x, y, rng)
+        half = 0.06 * np.exp(rng.uniform(-self.thickness, self.thickness, (len(digits), 1)))
+        return self._scanned(self._inked(x, y, down, half, rng), rng)
 
-        # Ink is a row of Gaussian dots: their sum is a product of matrices, and half of a line's ink is left at `half`.
-        half = 0.06 * np.exp(rng.uniform(-self.thickness, self.thickness, (n, 1)))
-        pen = half / np.sqrt(2 * np.log(2))
+    def _posed(self, x, y, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        spreads = (self.slant, np.radians(self.rotation), self.aspect)
+        slant, turn, widen = (rng.uniform(-most, most, (len(x), 1)) for most in spreads)
+        x, y = (x - 0.3) * np.exp(widen) - slant * (y - 0.5), y - 0.5
+        return x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+
+    def _inked(self, x, y, down, half, rng: np.random.Generator) -> np.ndarray:
+        """Ink on each pixel of the box, 1 in the middle of a stroke, shape (n, 32, 32).
+
+        A stroke is a row of Gaussian dots, whose sum is a product of matrices; half of a line's ink is left at `half`.
+        """
+        n, pen = len(x), half / np.sqrt(2 * np.log(2))
         spread = np.hypot(pen, self.blur * rng.random((n, 1)))
         left, right = self._edges(x, half, rng)
         top, bottom = self._edges(y, half, rng)
@@ -155,21 +163,22 @@ class Digits:
         rests = down * (2.0 - before - after)  # where a stroke begins and ends: a dot's ink there makes the end round
         ink = np.hypot(np.diff(x), np.diff(y)) * down + 1.9 * pen * rests
         ink *= np.exp(self.pressure * rng.standard_normal((n, 6)) @ _between(6, NODES - 1).T)
-        x, y = (x[:, 1:] + x[:, :-1]) / 2, (y[:, 1:] + y[:, :-1]) / 2
-        stray = self._stray(n, rng)
-        x = np.hstack([x, left + (right - left) * stray[0]])
-        y = np.hstack([y, top + (bottom - top) * stray[1]])
-        ink = np.hstack([ink, stray[2]]) * pen / (spread**2 * np.sqrt(2 * np.pi))
-        across = _dots(left + (right - left) * (np.arange(SIDE) - (SIDE - BOX) / 2 + 0.5) / BOX, x, spread)
-        along = _dots(top + (bottom - top) * (np.arange(SIDE) + 0.5) / SIDE, y, spread)
-        gray = (along * ink.astype(np.float32)[:, None]) @ across.transpose(0, 2, 1)
+        across, along, drawn = self._stray(n, rng)
+        x = np.hstack([(x[:, 1:] + x[:, :-1]) / 2, left + (right - left) * across])
+        y = np.hstack([(y[:, 1:] + y[:, :-1]) / 2, top + (bottom - top) * along])
+        ink = np.hstack([ink, drawn]) * pen / (spread**2 * np.sqrt(2 * np.pi))
+        columns = _dots(left + (right - left) * (np.arange(SIDE) - (SIDE - BOX) / 2 + 0.5) / BOX, x, spread)
+        rows = _dots(top + (bottom - top) * (np.arange(SIDE) + 0.5) / SIDE, y, spread)
+        return (rows * ink.astype(np.float32)[:, None]) @ columns.transpose(0, 2, 1)
 
-        patches = _between(8, SIDE).astype(np.float32)
-        gray *= 1 + self.texture * (patches @ rng.standard_normal((n, 8, 8), dtype=np.float32) @ patches.T)
-        gray += self.noise * rng.standard_normal(gray.shape, dtype=np.float32)
+    def _scanned(self, ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Which pixels are black: those with half of the full ink, more or less."""
+        n, patches = len(ink), _between(8, SIDE).astype(np.float32)
+        ink = ink * (1 + self.texture * (patches @ rng.standard_normal((n, 8, 8), dtype=np.float32) @ patches.T))
+        ink += self.noise * rng.standard_normal(ink.shape, dtype=np.float32)
         light, slope_x, slope_y = rng.uniform(-self.light, self.light, (3, n, 1, 1)).astype(np.float32)
         line = np.linspace(-1, 1, SIDE, dtype=np.float32)
-        black = gray > 0.5 * (1 + light + slope_x * line + slope_y * line[:, None])
+        black = ink > 0.5 * (1 + light + slope_x * line + slope_y * line[:, None])
         if self.preprocessing:
             black[:, :, : (SIDE - BOX) // 2] = black[:, :, (SIDE + BOX) // 2 :] = False
         return black
@@ -192,7 +201,7 @@ class Digits:
         return low + miss[0], high + miss[1]
 
     def _stray(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Dots of a straight stroke from the box's edge inwards: x and y in widths and heights of the box, and their ink."""
+        """Dots of a straight stroke from the box's edge in any direction: x and y in widths and heights of the box, and their ink."""
         side, place = rng.integers(4, size=(n, 1)), rng.random((n, 1))
         start = np.where(side < 2, side, place), np.where(side < 2, place, side - 2)
         angle, length = rng.uniform(0, 2 * np.pi, (n, 1)), rng.uniform(0.1, 0.4, (n, 1))
@@ -209,34 +218,24 @@ Digits.priors = {
 
 def even_out(black: np.ndarray) -> np.ndarray:
     """Bitmaps, shape (n, 32, 32), thinned or thickened by one or two pixels where they have many or few black ones (NIST)."""
-    black, count = black.copy(), black.sum(axis=(1, 2))
-    for chosen, change in ((count > 412, _erode), (count > 560, _erode), (count < 256, _dilate), (count < 108, _dilate)):
-        black[chosen] = change(black[chosen])
+    black, count, thin, thicken = black.copy(), black.sum(axis=(1, 2)), np.logical_and, np.logical_or
+    for chosen, change in ((count > 412, thin), (count > 560, thin), (count < 256, thicken), (count < 108, thicken)):
+        wide = np.pad(black[chosen], ((0, 0), (1, 1), (1, 1)))
+        neighbours = wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:]
+        black[chosen] = change.reduce([black[chosen], *neighbours])
     return black
-
-
-def _dilate(black: np.ndarray) -> np.ndarray:
-    wider = np.pad(black, ((0, 0), (1, 1), (1, 1)))
-    return black | wider[:, :-2, 1:-1] | wider[:, 2:, 1:-1] | wider[:, 1:-1, :-2] | wider[:, 1:-1, 2:]
-
-
-def _erode(black: np.ndarray) -> np.ndarray:
-    wider = np.pad(black, ((0, 0), (1, 1), (1, 1)))
-    return black & wider[:, :-2, 1:-1] & wider[:, 2:, 1:-1] & wider[:, 1:-1, :-2] & wider[:, 1:-1, 2:]
 
 
 def upright(black: np.ndarray) -> np.ndarray:
     """Bitmaps with their rows shifted so that the leftmost pixels of two rows, near the top and the bottom, meet (NIST)."""
     rows, all_of = black.any(axis=2), np.arange(len(black))
-    top, bottom = rows.argmax(axis=1) + 2, SIDE - 3 - rows[:, ::-1].argmax(axis=1)
-    top, bottom = np.minimum(top, SIDE - 1), np.maximum(bottom, 0)
+    top, bottom = np.minimum(rows.argmax(axis=1) + 2, SIDE - 1), np.maximum(SIDE - 3 - rows[:, ::-1].argmax(axis=1), 0)
     known = black[all_of, top].any(axis=1) & black[all_of, bottom].any(axis=1) & (bottom > top + 1)
     lean = black[all_of, top].argmax(axis=1) - black[all_of, bottom].argmax(axis=1)
     factor = np.where(known, lean / np.maximum(bottom - top, 1), 0.0)
     shift = np.rint((np.arange(SIDE) - SIDE // 2) * factor[:, None]).astype(int)
     source = np.arange(SIDE) - shift[..., None]
-    inside = (source >= 0) & (source < SIDE)
-    return np.take_along_axis(black, source.clip(0, SIDE - 1), axis=2) & inside
+    return np.take_along_axis(black, source.clip(0, SIDE - 1), axis=2) & (source >= 0) & (source < SIDE)
 
 
 def count_blocks(black: np.ndarray) -> np.ndarray:
@@ -259,11 +258,8 @@ def _between(knots: int, points: int) -> np.ndarray:
 @cache
 def _ways() -> dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Of each way of writing: the basis (NODES, controls), the controls (controls, 2), where the pen is down (NODES - 1)."""
-    ways = {digit: [] for digit in range(10)}
-    for line in STROKES.strip().splitlines():
-        digit, strokes = line.split(": ")
-        ways[int(digit)].append(_way(strokes))
-    return ways
+    lines = STROKES.strip().splitlines()
+    return {digit: [_way(line[3:]) for line in lines if line.startswith(f"{digit}: ")] for digit in range(10)}
 
 
 def _way(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
