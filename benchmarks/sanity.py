@@ -37,6 +37,8 @@ SCHEMA = Schema(
     ),
     positive="yes",
 )
+TEXTS = "workbench.metrics.text:"  # metrics of free text read the same rows with a note beside them
+NOTED = replace(SCHEMA, columns=(*SCHEMA.columns, Column("note", "categorical")))
 DEFECTS: dict[str, tuple[str, Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]]] = {
     "copy": ("the train rows themselves", lambda train, fresh: train),
     "shrunk": ("numbers drawn to their mean by half", lambda train, fresh: _shrunk(fresh)),
@@ -63,6 +65,14 @@ def draw(n: int, seed: object) -> pd.DataFrame:
     default = np.where(rng.random(n) < 1 / (1 + np.exp(-risk)), "yes", "no")
     table = {"income": income.round(2), "age": age.astype(int), "hours": hours.round(1), "region": region}
     return SCHEMA.cast(pd.DataFrame(table | {"sex": sex, "owner": owner, "default": default}))
+
+
+def noted(table: pd.DataFrame, seed: object) -> pd.DataFrame:
+    """With a note of twelve words a row: a few common ones and many rare ones, one in ten of another kind for a default."""
+    rng = np.random.default_rng(seed)
+    words = np.minimum(rng.zipf(1.3, size=(len(table), 12)), 3000)
+    words += 3000 * ((table["default"] == "yes").to_numpy()[:, None] & (rng.random(words.shape) < 0.1))
+    return table.assign(note=[" ".join(f"w{word}" for word in row) for row in words]).astype({"note": table["region"].dtype})
 
 
 def _shrunk(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,16 +109,24 @@ def readings(rows: int, fresh: int, metrics: Iterable[str] = tuple(METRICS), def
 
     A defect's reading is the mean over the first BASES of the fresh samples, spoilt; a copy is one table.
     """
-    train, test = draw(rows, [1, 0]), draw(rows, [2, 0])
-    samples = [draw(rows, [3, k]) for k in range(fresh)]
+    texts = [name for name in metrics if METRICS[name].function.startswith(TEXTS)]
+    plain = [name for name in metrics if name not in texts]
+    parts = [_readings(rows, fresh, part, defects, part is texts) for part in (plain, texts) if part]
+    return pd.concat(parts).reindex(list(metrics))
+
+
+def _readings(rows: int, fresh: int, metrics: Iterable[str], defects: Iterable[str], notes: bool) -> pd.DataFrame:
+    seeds = [[1, 0], [2, 0], *([3, k] for k in range(fresh))]
+    train, test, *samples = (noted(draw(rows, seed), [*seed, 1]) if notes else draw(rows, seed) for seed in seeds)
     found = {}
     for name in [*range(fresh), *defects]:
         bases = samples[:1] if name == "copy" else samples[:BASES]
         tables = [samples[name]] if isinstance(name, int) else [DEFECTS[name][1](train, base) for base in bases]
-        trials = [Trial(train, test, table.reset_index(drop=True), SCHEMA) for table in tables]
+        schema = NOTED if notes else SCHEMA
+        trials = [Trial(train, test, table.reset_index(drop=True), schema) for table in tables]
         found[name] = pd.DataFrame([headline_values(trial, metrics) for trial in trials]).mean()
         print(f"{name}: read", file=sys.stderr)
-    return pd.DataFrame(found).reindex(list(metrics))
+    return pd.DataFrame(found)
 
 
 def headline_values(trial: Trial, metrics: Iterable[str]) -> dict[str, float]:
@@ -162,8 +180,9 @@ def document(table: pd.DataFrame, rows: int, fresh: int) -> str:
         f"Real rows come from a known distribution: {rows:,} train, test and synthetic rows, seven columns, a rare label to",
         "predict. The band is where one more fresh sample would read in 99 of 100 cases; a reading outside it is **bold**: the",
         f"metric sees the defect. The band is from {fresh} fresh samples, a reading is the mean over {BASES} spoilt ones. The",
-        "two metrics of numeric targets (R2, RMSE) read the same tables with `income` as the target. A claimed epsilon is",
-        "read off the generator; no table shows it.",
+        "two metrics of numeric targets (R2, RMSE) read the same tables with `income` as the target, and those of free text",
+        "the same tables with a note of random words in each row. A claimed epsilon is read off the generator; no table shows",
+        "it.",
         "",
         *(f"- **{name}**: {DEFECTS[name][0]}" for name in defects),
         "",
