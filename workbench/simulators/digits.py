@@ -201,7 +201,7 @@ class Digits:
         return low + miss[0], high + miss[1]
 
     def _stray(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Dots of a straight stroke from the box's edge in any direction: x and y in widths and heights of the box, and their ink."""
+        """Dots of a straight stroke from the box's edge, in any direction: x, y (in widths and heights of it), ink."""
         side, place = rng.integers(4, size=(n, 1)), rng.random((n, 1))
         start = np.where(side < 2, side, place), np.where(side < 2, place, side - 2)
         angle, length = rng.uniform(0, 2 * np.pi, (n, 1)), rng.uniform(0.1, 0.4, (n, 1))
