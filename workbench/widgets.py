@@ -195,7 +195,9 @@ class SideBySide(ipw.VBox):
         self.table.value = self.session.table
         self.target.options = [*([] if declared else [NONE]), *schema.names]
         self.target.value = schema.target.name if schema.target else NONE
-        self.sensitive.options = self.columns.options = schema.names
+        for control in (self.sensitive, self.columns):
+            control.value = ()  # first, or the browser marks options that are gone
+            control.options = schema.names
         self.sensitive.value = [column.name for column in schema.sensitive]
         self._quiet = False
 
