@@ -14,7 +14,8 @@ import psutil
 import pytest
 from scipy import stats
 
-from workbench import comparison, report, results, summary
+from workbench import changes, comparison, index, report, results, summary
+from workbench.cli import main
 from workbench.metrics import METRICS, Row
 from workbench.schema import InputError
 
@@ -122,9 +123,9 @@ def made(tmp_path_factory):
         failed={("cart", 1): ("timeout", "fit", "stopped after 60 s")},
     )
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    page = report.report(folder)
+    assert main(["report", str(folder)]) == 0
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before, "the kernel is gone"
-    return page
+    return folder / "index.html"
 
 
 def test_page_stands_alone(made):
@@ -259,6 +260,89 @@ def test_ten_thousand_cells_make_a_bounded_page():
     made += comparison.comparison(batch) + comparison.success(batch)
     assert len(made) < 3e6
     assert "10,000 cells" in report.facts_line(batch)
+
+
+def changed(folder, label, metric, by):
+    """Another run of the same cells: the readings of one label's metric moved by as much for each seed, its hashes new."""
+    for path in sorted(folder.glob("runs/*/manifest.json")):
+        record = json.loads(path.read_text())
+        if record["cell"]["label"] == label:
+            rows = results.read(path.with_name("rows.parquet"))
+            rows.loc[rows["metric"] == metric, ["value", "low", "high"]] += by[record["cell"]["seed"]]
+            results.write(rows, path.with_name("rows.parquet"))
+            record["hashes"]["rows"], record["versions"]["numpy"] = "ef" * 32, "2.5"
+            path.write_text(json.dumps(record))
+
+
+def test_what_changed_is_paired_and_sorted_by_noise(tmp_path):
+    before = write_report(tmp_path / "before", seeds=3, failed={("copy", 2): ("error", "fit", "boom")})
+    after = write_report(tmp_path / "after", generators=(*GENERATORS, "arf"), seeds=3)
+    assert changes.compare(before, before).identical and "identical: 9 cells" in str(changes.compare(before, before))
+    by = [0.01, 0.03, 0.02]
+    changed(after, "cart", "utility_ratio", by)
+    changed(after, "independent", "utility_ratio", [0.5, -0.5, 0.3])
+    found = changes.compare(before, after)
+    assert not found.identical
+    first, second = found.headlines.head(2).to_dict("records")
+    assert (first["label"], first["metric"], first["units"]) == ("cart", "utility_ratio", 3)
+    half = stats.t.ppf(0.975, 2) * np.std(by, ddof=1) / np.sqrt(3)
+    assert [first[n] for n in ("difference", "low", "high")] == pytest.approx([0.02, 0.02 - half, 0.02 + half])
+    assert first["after"] - first["before"] == pytest.approx(0.02) and first["ratio"] == pytest.approx(0.02 / half)
+    assert second["label"] == "independent" and second["ratio"] < 1, "larger, and within its noise"
+    assert (found.headlines["difference"].iloc[2:] == 0).all()
+    status = found.cells.set_index(["label", "seed"])
+    assert status.loc[("copy", 2), ["status_before", "status_after"]].tolist() == ["error", "ok"]
+    assert (status.loc["arf", "status_before"] == "absent").all() and not status.loc["cart", "same"].any()
+    assert found.made_with.to_numpy().tolist() == [["version of numpy", "2.4", "2.4, 2.5"]]
+    told = str(found)
+    assert "9 cells in both runs, 2 with the same bytes; 3 added, 0 removed, 1 with another status" in told
+    assert re.search(r"cart +loans +Utility kept \(U\) +↑ +0\.970 +0\.990 +0\.020", told)
+    page = Page(found.write(tmp_path / "changes.html").read_text())
+    assert "before → after" in page.text and "version of numpy" in page.text and str(tmp_path) not in page.text
+
+
+def test_report_and_index_by_the_command_line(tmp_path, capsys):
+    folder = write_report(tmp_path / "reports" / "one", seeds=1)
+    assert main(["report", "--compare", str(folder), str(folder), "--out", str(tmp_path / "changes.html")]) == 0
+    told = capsys.readouterr().out
+    assert "identical: 3 cells" in told and told.rstrip().endswith("changes.html") and (tmp_path / "changes.html").exists()
+    assert main(["index", str(folder.parent)]) == 0 and (folder.parent / "index.html").exists()
+    for wrong in (["report"], ["report", str(folder), "--compare", str(folder), str(folder)], ["index", str(tmp_path / "no")]):
+        assert main(wrong) == 2
+    assert main(["report", str(folder), "--out", "page.html"]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_one_pair_is_ordered_by_the_readings_own_intervals(tmp_path):
+    before, after = (write_report(tmp_path / name, seeds=1) for name in ("before", "after"))
+    changed(after, "cart", "utility_ratio", [0.01])
+    first = changes.compare(before, after).headlines.iloc[0]
+    assert np.isnan(first["low"]) and first["ratio"] == pytest.approx(0.01 / np.hypot(0.02, 0.02))
+    with pytest.raises(InputError, match="run it first"):
+        changes.compare(before, tmp_path)
+    with pytest.raises(InputError, match="cannot be written"):
+        changes.compare(before, after).write(tmp_path / "none" / "page.html")
+
+
+def test_index_lists_finished_half_finished_and_broken_reports(tmp_path):
+    write_report(tmp_path / "done")
+    (tmp_path / "done" / "index.html").write_text("a page")
+    write_report(tmp_path / "half", failed={("cart", 0): ("pending", "", "")})
+    broken = write_report(tmp_path / f"broken {HOSTILE[:8]}")
+    next(broken.glob("runs/*/rows.parquet")).write_bytes(b"no parquet")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "grid.toml").write_text("")
+    (tmp_path / "no report").mkdir()
+    text = index.index(tmp_path).read_text()
+    lines = [Page(line).text for line in text.split("<tr>")[2:]]
+    told = "\n".join(lines)
+    assert len(lines) == 4 and "4 reports in" in text and str(tmp_path) not in text
+    assert "half finished; no page yet: workbench report" in told and "5 of 6 (1 pending)" in told
+    assert "broken: ArrowInvalid" in told and "new not run yet" in told
+    assert "6 of 6 loans 3 2026-01-01 00:00" in told and re.search(r"cart 0\.970", told), "the best by utility"
+    assert [a["href"] for a in Page(text).all("a") if a["href"][0] != "#"] == ["done/index.html"]
+    with pytest.raises(InputError, match="is not a folder"):
+        index.index(tmp_path / "none")
 
 
 # Statistics over seeds

@@ -133,14 +133,15 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     keep = [*PAIR, "key", "status", "synthetic_hash", "rows_hash", "train_rows", "test_rows"]
     both = cells[0][keep].merge(cells[1][keep], on=PAIR, how="outer", suffixes=("_before", "_after"))
     both = both.fillna({"status_before": "absent", "status_after": "absent"})
-    equal = [both[f"{name}_before"].eq(both[f"{name}_after"]) for name in ("synthetic_hash", "rows_hash")]
-    both["same"] = equal[0] & equal[1] & (both["status_after"] == "ok")
+    ok = both[["status_before", "status_after"]].eq("ok").all(axis=1)
+    both["same"] = ok
+    for name in ("synthetic_hash", "rows_hash"):
+        both["same"] &= both[f"{name}_before"] == both[f"{name}_after"]
     rows = [results.read_report(folder).assign(side=side) for folder, side in zip(folders, ("before", "after"), strict=True)]
     alike = folders[0].name == folders[1].name
-    names = tuple(f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders)
+    before, after = (f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders)
     shown = [*PAIR, "key_before", "key_after", "status_before", "status_after", "same"]
-    ok = both[(both["status_before"] == "ok") & (both["status_after"] == "ok")]
-    return Changes(names, both[shown], _made_with(folders, ok), _headlines(pd.concat(rows), ok))
+    return Changes((before, after), both[shown], _made_with(folders, both[ok]), _headlines(pd.concat(rows), both[ok]))
 
 
 def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:

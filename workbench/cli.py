@@ -11,6 +11,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from workbench.schema import InputError
 
@@ -95,8 +96,8 @@ def _run(options) -> int:
 def _report(options) -> None:
     from workbench import changes, report
 
-    if bool(options.report) == bool(options.compare):
-        raise InputError("workbench report takes one folder, or --compare with two.")
+    if bool(options.report) == bool(options.compare) or (options.out and options.report):
+        raise InputError("workbench report takes one folder, or --compare with two and perhaps --out.")
     if options.report:
         print(report.report(options.report))
         return
@@ -176,7 +177,7 @@ def _generate(options) -> None:
     out = Path(options.out)
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"--out {out} ends in neither .csv nor .parquet; choose one of them.")
-    params = dict(_parameter(text) for text in options.param)
+    params: dict[str, Any] = dict(_parameter(text) for text in options.param)
     with tqdm(total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False) as bar:
         roles = {"target": options.target, "sensitive": _names(options.sensitive)}
         declared = {"constraints": _constraints(options.constraint), "metadata": options.metadata}
