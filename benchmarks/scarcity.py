@@ -110,13 +110,14 @@ def write(page: Path) -> None:
 
 
 def across(rows: pd.DataFrame, gain: str) -> str:
-    """Mean gain over datasets at each number of rare rows, and on how many of them its interval lies above and below 0."""
+    """Mean gain over datasets at each number of rare rows; and of those with an interval, how many lie above and below 0."""
     told = {}
     for (generator, rare), part in rows.groupby(["generator", "rare"]):
         ends = [interval(one[gain]) for _, one in part.groupby("dataset")]
         better, worse = sum(low > 0 for _, low, _ in ends), sum(high < 0 for _, _, high in ends)
+        known = sum(not np.isnan(low) for _, low, _ in ends)
         mean = np.mean([value for value, _, _ in ends])
-        told[generator, rare] = f"{mean:+.3f} ({better} better, {worse} worse of {len(ends)})".replace("-", "−")
+        told[generator, rare] = f"{mean:+.3f} ({better} better, {worse} worse of {known})".replace("-", "−")
     return markdown(told)
 
 
