@@ -123,17 +123,14 @@ def test_the_bias_dial_is_read_by_bias_amp():
     world, roles = World("mortgage"), {"target": "approve", "sensitive": ["race"]}
     schema = Schema(world.schema.columns).with_roles(**roles)
     before, after = (world.run(150_000, rng(seed), {"disparity": d}) for seed, d in ((1, 0.2), (2, 0.4)))
-    readings = {
-        row.column: row.value
-        for row in bias_amp(Trial(before, before[:1000], after, schema, 0))
-        if row.metric == "bias_amp" and not row.group
-    }
+    rows = bias_amp(Trial(before, before[:1000], after, schema, 0))
+    readings = {row.column: row.value for row in rows if row.metric == "bias_amp" and not row.group}
     rates = before.groupby("race")["approve"].mean().astype(float)
     expected = (rates["black"] + rates["hispanic"]) / 4 / 3  # two of three groups; white stays as it is
     assert readings["race"] == pytest.approx(expected, abs=0.01)
 
 
-TOY = """
+TOY = textwrap.dedent("""
     import numpy as np, pandas as pd
     from workbench.simulators import Prior
 
@@ -151,7 +148,7 @@ TOY = """
             z = rng.normal(size=(2, n))
             y = nuisance * (tie * z[0] + np.sqrt(1 - tie**2) * z[1])
             return pd.DataFrame({"x": center + spread * z[0], "y": y, "c": rng.random(n) < share})
-"""
+""")
 
 
 def write(folder, text: str, name: str = "toy.py") -> str:
@@ -163,7 +160,7 @@ def write(folder, text: str, name: str = "toy.py") -> str:
 def test_the_posterior_covers_the_truth_at_about_the_nominal_rate(tmp_path):
     where = write(tmp_path, TOY)
     world, inside, widths = World(where), [], []
-    for seed in range(25):
+    for seed in range(16):
         truth = draw(world.priors, rng(100, seed))
         table = world.run(200, rng(101, seed), truth)
         posterior = Simulation(where, budget=256).fit(table, world.schema, rng(102, seed)).posterior
@@ -264,12 +261,10 @@ def test_constraints_hold_in_every_row(tmp_path):
 def test_a_prior_that_excludes_the_data_is_named():
     data = load("loans")
     dollars = data.train.assign(price=data.train["price"] * 1000)
-    with pytest.raises(
-        InputError, match=r"the prior of 'price_ratio' .* excludes the data: the .* quantile of price is .* in train"
-    ):
+    with pytest.raises(InputError, match=r"the prior of '(income|price_ratio)' .* excludes the data: the .* of price"):
         make("simulation", {"simulator": "mortgage", "budget": 256}).fit(dollars, data.schema, rng(0))
     with pytest.warns(UserWarning, match="excludes the data"):
-        make("simulation", {"simulator": "mortgage", "budget": 64, "excluded": "warning"}).fit(dollars, data.schema, rng(0))
+        make("simulation", {"simulator": "mortgage", "budget": 256, "excluded": "warning"}).fit(dollars, data.schema, rng(0))
 
 
 WRONG = [
@@ -385,9 +380,9 @@ def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
     assert statuses(tmp_path) == {"good": "ok", "bad": "error"}
     reasons = results.cells(tmp_path).set_index("label")["reason"]
     assert "ZeroDivisionError" in reasons["bad"] and "failed with center=" in reasons["bad"]
-    keys = {cell.key for cell in grid.plan(tmp_path).cells}
+    keys = {cell.key for cell in grid.plan(grid.read(tmp_path)).cells}
     write(tmp_path, TOY + "\n# changed")
-    assert len(keys & {cell.key for cell in grid.plan(tmp_path).cells}) == 1
+    assert len(keys & {cell.key for cell in grid.plan(grid.read(tmp_path)).cells}) == 1
     (tmp_path / "grid.toml").write_text((tmp_path / "grid.toml").read_text().replace("toy.py:Toy", "toy.py:Tool"))
     with pytest.raises(InputError, match="has no class 'Tool'; did you mean Toy"):
-        grid.plan(tmp_path)
+        grid.plan(grid.read(tmp_path))

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 from scipy.stats import qmc, rankdata
 
 from workbench.encode import to_float
@@ -171,9 +170,8 @@ def calibrate(
         usable = finite & ~np.isin(statistics.names, unreached) & (made.min(axis=0) < made.max(axis=0))
         if not chosen or not usable.any():
             raise InputError("no statistic of train moves with a parameter that is to be calibrated; set calibrate to none.")
-        y, weights = _regress(logit(np.clip(levels[:, which], 1e-6, 1 - 1e-6)), made[:, usable], real[usable], keep)
+        moved, weights = _regress(levels[:, which], made[:, usable], real[usable], keep)
         # The next round's box: where the best tables came from, and half as far again on both sides.
-        moved = expit(y)
         spread = np.ptp(moved, axis=0) / 2
         low[which] = np.maximum(moved.min(axis=0) - spread, 0)
         high[which] = np.minimum(moved.max(axis=0) + spread, 1)
@@ -183,7 +181,7 @@ def calibrate(
 
 
 def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
-    """The kept parameters y (on the whole line), moved to where the real statistics are, and their weights."""
+    """The kept parameters y (levels in their priors), moved to where the real statistics are, and their weights."""
     from sklearn.linear_model import LinearRegression, orthogonal_mp
     from sklearn.model_selection import cross_val_predict
 
@@ -209,7 +207,7 @@ def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> 
     offset, y, w = offset[kept], y[kept], weights[:, None] / weights.sum()
     x = offset - (w * offset).sum(axis=0)
     slope = (w * x * y).sum(axis=0) / np.maximum((w * x**2).sum(axis=0), 1e-12)
-    return y - offset * slope, weights / weights.sum()
+    return np.clip(y - offset * slope, 0, 1), weights / weights.sum()
 
 
 def _unreached(
