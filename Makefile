@@ -3,6 +3,9 @@
 # make test     lint, unit tests, notebooks
 # make lab      JupyterLab, open on the side-by-side notebook
 # make app      the same comparison as a page of its own on this machine (Voila)
+# make types    the type hints, checked by mypy
+# make docs     the documentation as pages that need no network: docs/_build/index.html
+# make gallery  the same with the numbered notebooks, executed, in it
 # make bench    the speed and quality comparisons against other packages
 # make model-server   a small language model of random weights on http://localhost:8765/v1, for the generator llm
 # make clean    remove .venv and everything made under reports/
@@ -13,7 +16,7 @@ INSTALLED := .venv/installed
 REPORT ?= reports/loans
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: report pdf test lab app bench model-server clean
+.PHONY: report pdf test types lab app docs gallery bench model-server clean
 
 report: $(INSTALLED)
 	$(BIN)/workbench run reports/loans
@@ -28,8 +31,12 @@ pdf: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/[0-9]*.ipynb
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+types: $(INSTALLED)
+	$(BIN)/mypy
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks notebooks/10-side-by-side.ipynb
@@ -38,6 +45,13 @@ lab: $(INSTALLED)
 app: $(INSTALLED)
 	JUPYTER_PATH=$(CURDIR)/notebooks $(BIN)/voila notebooks/10-side-by-side.ipynb --token --Voila.ip=127.0.0.1 --template=workbench \
 		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=static
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -q -W --keep-going -j 2 docs docs/_build
+
+gallery: $(INSTALLED)
+	$(BIN)/python docs/gallery.py
+	$(MAKE) docs
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/cell_overhead.py
@@ -51,7 +65,7 @@ model-server: $(INSTALLED)
 	$(BIN)/python -m workbench.model_server --port 8765
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods
 	rm -f reports/index.html
 	find reports -mindepth 2 ! -name grid.toml ! -name README.md -delete
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -184,7 +185,7 @@ def audit(
                 checks += gate(trial)
 
     hashes = {"train": data.train, "test": data.test} | ({} if table is None else {"synthetic": table})
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         "decision": "",
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -228,10 +229,10 @@ def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> 
     """TOLERANCES with what the file or mapping sets. Raises InputError for unknown keys and columns, and numbers below 0."""
     if tolerances is None:
         return {**TOLERANCES, "columns": {}}
-    given = tolerances
+    given: Any = tolerances
     if not isinstance(given, Mapping):
         try:
-            given = tomllib.loads(Path(tolerances).read_text(encoding="utf-8"))
+            given = tomllib.loads(Path(given).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"tolerances {str(tolerances)!r} cannot be read as TOML ({error}); correct the file.") from None
     columns = given.get("columns", {})
@@ -291,7 +292,7 @@ def _judge(checks: list[Check], limits: dict, previous: Audit | None) -> list[di
     return judged
 
 
-def _finite(value: object) -> object:
+def _finite(value: object) -> Any:
     """The same record with None where JSON has no number."""
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-_NONE: Mapping[str, str] = MappingProxyType({})
+_NONE: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True)

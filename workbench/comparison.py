@@ -80,7 +80,7 @@ def _built_on(cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
     for label, generator, params in cells[["label", "generator", "params"]].drop_duplicates().itertuples(index=False):
         entry = GENERATORS.get(generator)
         if entry is not None and entry.family == "mitigation":
-            inner = json.loads(params).get("inner") or entry.load().inner
+            inner = json.loads(params).get("inner") or vars(entry.load())["inner"]
             yield label, next(iter(cells.loc[cells["generator"] == inner, "label"]), inner)
 
 
@@ -259,9 +259,9 @@ def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.D
     return rows[rows["label"].isin(labels) & ((rows["dataset"] == dataset) | (dataset is None))]
 
 
-def _sizes(batch: Batch) -> dict[str, tuple[float, float]]:
+def _sizes(batch: Batch) -> dict[str, tuple[int, int]]:
     sizes = batch.cells.groupby("dataset")[["train_rows", "test_rows"]].mean().dropna()
-    return {name: tuple(map(float, row)) for name, row in zip(sizes.index, sizes.to_numpy(), strict=True)}
+    return {name: (round(train), round(test)) for name, (train, test) in zip(sizes.index, sizes.to_numpy(), strict=True)}
 
 
 def _p(value: float) -> str:

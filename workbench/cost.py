@@ -114,7 +114,9 @@ def learning_curve(
     if len(sizes) < 3 or sizes[0] < 2 or sizes[-1] > most or draws < 2:
         raise InputError(f"sizes {sizes}, {draws} draws: give three sizes or more, from 2 to {most:,}, and two draws or more.")
     steps = [(size, draw) for size in sizes for draw in range(draws)]
-    found = [score_tables(data, [subset(data, *step, seed)], seed) for step in (progress(steps) if progress else steps)]
+    found = [
+        score_tables(data, [subset(data, size, draw, seed)], seed) for size, draw in (progress(steps) if progress else steps)
+    ]
     values, influence = (np.concatenate([getattr(one, name) for one in found]) for name in ("values", "influence"))
     shape = len(sizes), draws
     return Curve(np.array(sizes), Scores(values.reshape(shape), influence.reshape(*shape, -1)))

@@ -13,6 +13,7 @@ from html import escape
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ class Dataset:
     train: pd.DataFrame
     test: pd.DataFrame
     schema: Schema
-    provenance: Mapping[str, object] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def _facts(self) -> dict[str, str]:
         facts = {
@@ -114,7 +115,8 @@ def load(
     _check_target(table, schema)
 
     if name == "adult" and seed == 0 and _is_adult_in_uci_order(table):
-        in_test, split = np.arange(len(table)) >= ADULT_TRAIN_ROWS, {"kind": "official (UCI); test_size not used"}
+        in_test = np.arange(len(table)) >= ADULT_TRAIN_ROWS
+        split: dict[str, Any] = {"kind": "official (UCI); test_size not used"}
     else:
         in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
         split = {"kind": "stratified by target" if schema.target else "random", "test_size": test_size, "seed": seed}
@@ -155,7 +157,7 @@ def _read(
     is_name = not isinstance(name_or_path, Path) and Path(name).name == name and not name.lower().endswith(sources.SUFFIXES)
     entry = DATASETS.get(name) if is_name else None
     local = sources.local_file(name) if is_name else None
-    declared = {column for column, kind in (dict(entry.kinds if entry else {}) | kinds).items() if kind == "categorical"}
+    declared = {column for column, kind in {**(entry.kinds if entry else {}), **kinds}.items() if kind == "categorical"}
     declared |= set(as_text)
     if local:
         return name, entry or _unnamed(local), sources.read_file(local, declared), f"{local.name} in WORKBENCH_DATA"

@@ -82,7 +82,7 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
             draws = FLOOR_DRAWS.get(metric.function, 1)
             both = reference(metric.floor, draws) if metric.floor else [], reference(CEILING[metric.reads], 1)
             sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
-            reason = _not_informative(*sides, metric.direction)
+            reason = _not_informative(sides[0], sides[1], metric.direction)
             if reason and metric.direction == "zero":
                 # Such a reading is held against 0 and speaks for itself; only its place between floor and ceiling is noise.
                 reason = reason.replace("not informative", "no score", 1)

@@ -39,7 +39,7 @@ def serve(listener: socket.socket) -> None:
     kernels.adopt_orphans()
     supervisors = set()
     while True:
-        ready, _, _ = select.select([listener, 0], [], [], 0.5)
+        ready, _, _ = select.select([listener, 0], [], [], 0.5)  # type: ignore[type-var]
         if 0 in ready and not os.read(0, 1):
             break
         if listener in ready:

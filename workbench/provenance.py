@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -104,7 +104,7 @@ def _cpu() -> tuple[str, str]:
 
 
 @cache
-def _distributions() -> dict[str, list[str]]:
+def _distributions() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
 
 
@@ -143,7 +143,8 @@ def _without(text: str, table: str) -> str:
 @cache
 def _imports(text: str) -> list[str]:
     """Dotted names of everything imported anywhere in `text`, except for type checkers."""
-    names, todo = [], [_parse(text)]
+    names: list[str] = []
+    todo: list[ast.AST] = [_parse(text)]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":

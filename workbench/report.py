@@ -172,8 +172,8 @@ def verdicts(batch: Batch) -> Piece:
         lines = []
         for label, status in part.labels.items():
             states = own[own["label"] == label].to_dict("records")
-            told = Markup('<span class="state {}">{} {}</span><small>{}</small>').format
-            lines.append((named(label, status, part.name), *(told(
+            state = Markup('<span class="state {}">{} {}</span><small>{}</small>').format
+            lines.append((named(label, status, part.name), *(state(
                 s["state"].replace(" ", "-"), STATES[s["state"]], s["state"], s["reason"]) for s in states)))  # fmt: skip
         out += part.title + _sentences(own[~own["label"].map(summary.is_control)])
         out += html_table(

@@ -149,9 +149,9 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
     inputs, data = plan.inputs[cell.dataset, cell.split, cell.label], (cell.dataset, cell.split)
     if data not in snapshots:
         snapshots.clear()  # one table's bytes at a time; the plan's order is by dataset and split
-        files = snapshot(plan.data[data])
+        parts = snapshot(plan.data[data])
         name = provenance.digest(grids.canonical(inputs["data"]))[:16]
-        snapshots[data] = {"hash": f"d{name}", "files": files}
+        snapshots[data] = {"hash": f"d{name}", "files": parts}
     place, files, generator = grids.plugin(plan.home, cell.generator), {}, cell.generator
     if place:
         path, class_name = place
@@ -206,7 +206,7 @@ def _check_parameters() -> None:
     """The notebook's parameters cell must know every name we set: papermill would inject an unknown one without a word."""
     cells = json.loads(grids.NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    names = {target.id for text in tagged for node in ast.parse(text).body for target in node.targets}
+    names = {target.id for text in tagged for node in ast.parse(text).body for target in getattr(node, "targets", ())}
     for name in ("dataset", "generator", "params", "seed", "split", "draw", "rows", "kernel", "snapshot", "out"):
         if name not in names or len(tagged) != 1:
             raise InputError(f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its names.")

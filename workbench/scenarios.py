@@ -203,7 +203,7 @@ def stress(scenario: Scenario, real: Sequence[np.ndarray], made: Sequence[np.nda
     from look easier than they are.
     """
     (real_error, real_answer), (made_error, made_answer) = real, made
-    errors = {"real rows": real_error, "synthetic rows": made_error, "other rows": others}
+    errors: dict[str, np.ndarray] = {"real rows": real_error, "synthetic rows": made_error, "other rows": others}
     rows = [_mean(f"error, {who}", values) for who, values in errors.items()]
     value, (a, b) = rows[1].value - rows[0].value, (side[~np.isnan(side)] for side in (real_error, made_error))
     shares = np.isin([*a, *b], (0, 1)).all()

@@ -166,7 +166,7 @@ class Schema:
                 if (role == "target" and distinct <= 2) or (role == "sensitive" and kind == "integer" and distinct <= 10):
                     kind = "categorical"
             columns.append(Column(name, kind, role))
-        return cls(tuple(columns), constraints=constraints).with_positive(table)
+        return cls(tuple(columns), constraints=_listed_constraints(constraints)).with_positive(table)
 
     def with_positive(self, table: pd.DataFrame) -> Schema:
         """The same schema with `positive` read off `table` where the target has labels."""

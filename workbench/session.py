@@ -105,6 +105,7 @@ class Session:
         self.results: dict[str, Result] = {}
         self.progress: dict[tuple[str, int], Progress] = {}
         self.watchers: list[Callable[[], None]] = []  # called whenever the worker has told something
+        self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
         self.choose_table(table, target, sensitive)
         self.choose_generators(generators, seeds)
@@ -340,8 +341,8 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
 
     card = evaluate(scored, synthetic, seed, task["metrics"], scoring, generator)
     card.rows.to_parquet(f"{place}.rows.parquet", index=False)
-    claim = Guarantee.of(generator)
-    claimed = [claim.epsilon, claim.delta, claim.words] if claim else None
+    given = Guarantee.of(generator)
+    claimed = [given.epsilon, given.delta, given.words] if given else None
     tell(phase="done", told="", rows=len(synthetic), outcome={"notes": card.notes, "claim": claimed})
 
 
