@@ -30,7 +30,7 @@ DRAWN, STEPS = 20_000, 400
 META = ("dataset", "generator", "params", "seed", "threads", "cpu", "date", "processor")
 ARMS = ("alone", "tuned", "mixed")
 IMAGES = (100, 300, 1000, 3000, 10_000)
-SHORT = {"images": 10_000, "steps": 250}  # of the ablations
+SHORT = {"images": 10_000, "steps": 150}  # of the ablations
 
 
 def main() -> None:
