@@ -59,10 +59,24 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset {self.name}: " + "; ".join(f"{key} {value}" for key, value in self._facts().items())
 
+    def columns(self) -> pd.DataFrame:
+        """A line for each column: kind, role, share of train rows without a value, its values in the first three train rows."""
+        facts = {
+            "kind": [column.kind for column in self.schema.columns],
+            "role": [column.role for column in self.schema.columns],
+            "missing": [f"{share:.1%}" if share else "" for share in self.train.isna().mean()],
+        }
+        first = self.train.head(3).astype(object).T.rename(columns=lambda row: f"row {row}")
+        return pd.DataFrame(facts, index=self.schema.names).join(first)
+
     def _repr_html_(self) -> str:
         cells = "".join(f"<tr><th>{key}</th><td>{escape(value)}</td></tr>" for key, value in self._facts().items())
-        notes = "".join(f"<li>{escape(str(note))}</li>" for note in self.provenance.get("notes", ()))
-        return f"<table><caption>{escape(self.name)}</caption>{cells}</table>" + (f"<ul>{notes}</ul>" if notes else "")
+        left_out = [f"{name} was left out: {reason}." for name, reason in self.provenance.get("dropped_columns", {}).items()]
+        notes = "".join(f"<li>{escape(str(note))}</li>" for note in [*left_out, *self.provenance.get("notes", ())])
+        return (
+            f"<table><caption>{escape(self.name)}</caption>{cells}</table>"
+            f"{self.columns().to_html(escape=True, max_rows=60, na_rep='')}{f'<ul>{notes}</ul>' if notes else ''}"
+        )
 
 
 def load(
