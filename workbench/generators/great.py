@@ -157,7 +157,7 @@ class GReaT:
         first = [name for name in first if name in starts]
         rest = [name for name in starts if name not in first]
         rows = [self._row([*first, *(rest[i] for i in rng.permutation(len(rest)))], starts) for _ in range(size)]
-        asks, done, cache = [next(row) for row in rows], [], None
+        asks, numbers, done, cache = [next(row) for row in rows], list(range(size)), {}, None
         tokens = torch.full((size, 1), self._begin)
         while rows:
             made = self._model(input_ids=tokens.to(DEVICE), cache=cache, use_cache=True)
@@ -168,6 +168,8 @@ class GReaT:
                 for line, i in enumerate(open_):
                     guidance.fill_next_token_bitmask(asks[i], mask, line)
                 allowed = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[:, : logits.shape[1]]
+                if not allowed.any(axis=1).all():
+                    raise InputError(f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of bytes.")
                 chosen[open_] = _draw(np.where(allowed, logits, -np.inf), rng)
             kept = []
             for i, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
@@ -175,12 +177,12 @@ class GReaT:
                     asks[i] = row.send(token)
                     kept.append(i)
                 except StopIteration as end:
-                    done.append(end.value)
+                    done[numbers[i]] = end.value
             if len(kept) < len(rows):
-                rows, asks = [rows[i] for i in kept], [asks[i] for i in kept]
+                rows, asks, numbers = ([of[i] for i in kept] for of in (rows, asks, numbers))
                 cache.batch_select_indices(torch.tensor(kept, dtype=torch.int64, device=DEVICE))
             tokens = torch.from_numpy(chosen[kept])[:, None]
-        return done
+        return [done[number] for number in range(size)]  # and not the short ones first
 
     def _row(self, order: list[str], starts: Mapping) -> Iterator:
         """Asks for a row's tokens one by one, each either given or by what allows it, and returns the row's values."""
@@ -202,23 +204,17 @@ class GReaT:
         config, ends = self._model.config, (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         self._begin = next((end for end in ends if end is not None), None)
         if self._begin is None:
-            raise InputError(
-                f"GReaT: the tokenizer of {self.checkpoint!r} has no token for the beginning or the end of a text."
-            )
+            raise InputError(f"GReaT: the tokenizer of {self.checkpoint!r} has no token for a text's beginning or end.")
         self._tokens = from_tokenizer(self.tokenizer, n_vocab=config.vocab_size)
         self._names = {name: self._tokens.tokenize_str(f" {name} is") for name in texts}
-        cells = [[(self._names[name], self._known(text)) for text in column] for name, column in texts.items()]
+        known = {text: self._tokens.tokenize_str(f" {text},") for column in texts.values() for text in set(column)}
+        cells = [[(self._names[name], known[text]) for text in column] for name, column in texts.items()]
         rows = [list(row) for row in zip(*cells, strict=True)]
         longest = 1 + max(sum(len(name) + len(value) for name, value in row) for row in rows)
         most = getattr(config, "max_position_embeddings", None) or longest
         if longest > most:
             raise InputError(f"GReaT: a row takes {longest} tokens, of which {self.checkpoint!r} reads {most}; drop columns.")
         return rows
-
-    def _known(self, text: str) -> list[int]:
-        if text not in (known := self.__dict__.setdefault("_memory", {})):
-            known[text] = self._tokens.tokenize_str(f" {text},")
-        return known[text]
 
     def _shuffled(self, rows: list, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens of rows, each with its columns in an order of its own, and those to be learnt (-100 elsewhere): (rows, m)."""
