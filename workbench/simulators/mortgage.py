@@ -142,8 +142,11 @@ class MortgageDesk:
         # Ratios follow from the annuity; what the income leaves out (co-applicants, rents) is the noise.
         payment = loan * (rate / 12) / (1 - (1 + rate / 12) ** -months)
         housing = 100 * (payment + price * taxes / 1200) / (earned / 12) * np.exp(0.12 * rng.standard_t(2, n))
-        housing = np.clip(np.where(housing > 33, 33 + (housing - 33) * 0.3, housing), 1, 80)  # who cannot pay does not apply
-        burden = np.minimum(housing + others, 95)
+        # Households look for a house whose cost they can carry: far from a quarter of income is rare on both sides.
+        housing = 26 * (housing / 26) ** 0.7
+        housing = np.clip(np.where(housing > 33, 33 + (housing - 33) * 0.3, housing), 1, 80)
+        burden = housing + others
+        burden = np.minimum(np.where(burden > 38, 38 + (burden - 38) * 0.6, burden), 95)
 
         # Credit records: one trait, each with noise of its own; shares hold over both groups together.
         trait = rng.normal(size=n) - credit_gap * (group - minority)
