@@ -32,7 +32,8 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/[0-9]*.ipynb
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		notebooks/[0-9]*.ipynb
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 types: $(INSTALLED)
@@ -67,7 +68,7 @@ model-server: $(INSTALLED)
 clean:
 	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods
 	rm -f reports/index.html
-	find reports -mindepth 2 ! -name grid.toml ! -name README.md -delete
+	find reports -mindepth 2 ! -name grid.toml ! -name README.md ! -path 'reports/*/*.py' -delete
 
 # Written last, so an interrupted installation is started again.
 $(INSTALLED): requirements.txt pyproject.toml
