@@ -166,7 +166,7 @@ def test_the_posterior_covers_the_truth_at_about_the_nominal_rate(tmp_path):
         posterior = Simulation(where, budget=128).fit(table, world.schema, rng(102, seed)).posterior
         inside += [row.low <= truth[row.parameter] <= row.high for row in posterior.itertuples()]
         widths += posterior["width_left"].tolist()
-    assert len(inside) == 100 and np.mean(inside) >= 0.88, np.mean(inside)
+    assert len(inside) == 48 and np.mean(inside) >= 0.87, np.mean(inside)
     assert np.median(widths) < 0.25, "intervals that cover because they learnt nothing are no success"
 
 
@@ -384,5 +384,5 @@ def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
     write(tmp_path, TOY + "\n# changed")
     assert len(keys & {cell.key for cell in grid.plan(grid.read(tmp_path)).cells}) == 1
     (tmp_path / "grid.toml").write_text((tmp_path / "grid.toml").read_text().replace("toy.py:Toy", "toy.py:Tool"))
-    with pytest.raises(InputError, match="has no class 'Tool'; did you mean Toy"):
+    with pytest.raises(InputError, match="has no class 'Tool'; known: Toy"):
         grid.plan(grid.read(tmp_path))
