@@ -26,31 +26,19 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadshe
 
 # View -> the call that draws it, in the names that SCRIPT defines, and what it shows. `figure` makes the same calls.
 FIGURES = {
-    "scores": (
-        "plots.strips(rows, {strips})",
-        "Each metric between its floor and its ceiling, a fresh real sample; a line a generator.",
-    ),
-    "marginals": (
-        "plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}}, {columns})",
-        "Single columns: bars are real test rows, each line a generator.",
-    ),
-    "pairs": (
-        "plots.pairs(data.test, tables[{name!r}, {seed}], {paired})",
-        "Pairs of columns: real test rows left, synthetic rows right.",
-    ),
-    "correlations": (
-        "plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema)",
-        "Association of each pair, synthetic minus real: blue is lost, orange invented.",
-    ),
-    "groups": (
-        "plots.bias_by_group(rows)",
-        "Bias by group: right of zero a difference of the real rows is amplified, left of zero dampened.",
-    ),
-    "trade-off": (
-        "plots.tradeoff(rows)",
-        "Up is useful for training models, right is close to the training rows; the upper left is wanted.",
-    ),
-}
+    "scores": ("plots.strips(rows, {strips})",
+               "Each metric between its floor and its ceiling, a fresh real sample; a line a generator."),
+    "marginals": ("plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}}, {columns})",
+                  "Single columns: bars are real test rows, each line a generator."),
+    "pairs": ("plots.pairs(data.test, tables[{name!r}, {seed}], {paired})",
+              "Pairs of columns: real test rows left, synthetic rows right."),
+    "correlations": ("plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema)",
+                     "Association of each pair, synthetic minus real: blue is lost, orange invented."),
+    "groups": ("plots.bias_by_group(rows)",
+               "Bias by group: right of zero a difference of the real rows is amplified, left of zero dampened."),
+    "trade-off": ("plots.tradeoff(rows)",
+                  "Up is useful for training models, right is close to the training rows; the upper left is wanted."),
+}  # fmt: skip
 STRIPS = ("marginals", "worst_column", "pair_trends", "tstr_auc", "tstr_r2", "utility_ratio", "bias_amp", "excess_copies")
 
 SCRIPT = '''"""The comparison that was clicked together: python side_by_side.py [FOLDER] writes its files."""
@@ -174,15 +162,13 @@ def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str]
     roles = {"target": session.target, "sensitive": session.sensitive}
     load = ", ".join([repr(table), *(f"{role}={value!r}" for role, value in roles.items() if value is not None)])
     failed = {pair[0] for pair, step in session.progress.items() if step.phase in ("skipped", "error")}
-    used = {
-        key: dict(params) for key, params in session.generators.items() if key not in failed or (key, 0) in session.finished
-    }
+    failed -= {pair[0] for pair in session.finished}
+    used = {key: dict(params) for key, params in session.generators.items() if key not in failed}
     blanks = {"name": name, "seed": seed, "columns": columns, "paired": columns[:PAIRED], "strips": _strips(session)}
     figures = "".join(f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session))
     left_out = () if session.everything else SLOW
-    return SCRIPT.format(
-        load=load, generators=pformat(used, sort_dicts=False), left_out=left_out, seeds=session.seeds, figures=figures
-    )
+    shown = pformat(used, sort_dicts=False)
+    return SCRIPT.format(load=load, generators=shown, left_out=left_out, seeds=session.seeds, figures=figures)
 
 
 def drawable(session: Session) -> list[str]:

@@ -69,7 +69,7 @@ class Result:
     synthetic: pd.DataFrame
     rows: pd.DataFrame
     notes: list[str]
-    claim: list | None
+    claim: dict[str, object]
     seconds: float = 0.0
 
 
@@ -193,7 +193,7 @@ class Session:
         self._schema = self.data.schema
         with open(self._folder / "log.txt", "wb") as log:
             command = [sys.executable, "-m", "workbench.session", str(self._folder)]
-            # A session of its own: an interrupt of the kernel is not the worker's.
+            # In a session of its own: an interrupt of the kernel is not meant for the worker.
             self._worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 
     def poll(self) -> bool:
@@ -324,8 +324,7 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
         return
     if task["made"]:
         synthetic = data.schema.cast(pd.read_parquet(f"{place}.synthetic.parquet"))
-        claim = dict(zip(("epsilon_spent", "delta_spent", "guarantee"), task["claim"] or (None, None, ""), strict=True))
-        generator = SimpleNamespace(**claim)
+        generator = SimpleNamespace(**task["claim"])
     else:
         tell(phase="fit")
         generator.fit(table, data.schema, np.random.default_rng([seed, 0]))
@@ -342,8 +341,8 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
     card = evaluate(scored, synthetic, seed, task["metrics"], scoring, generator)
     card.rows.to_parquet(f"{place}.rows.parquet", index=False)
     given = Guarantee.of(generator)
-    claimed = [given.epsilon, given.delta, given.words] if given else None
-    tell(phase="done", told="", rows=len(synthetic), outcome={"notes": card.notes, "claim": claimed})
+    claim = {"epsilon_spent": given.epsilon, "delta_spent": given.delta, "guarantee": given.words} if given else {}
+    tell(phase="done", told="", rows=len(synthetic), outcome={"notes": card.notes, "claim": claim})
 
 
 def _end_with_parent(folder: Path) -> None:

@@ -28,19 +28,14 @@ NONE = "(none)"
 STYLE = """<style>
 .wb-page{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:75rem}
 .wb-page,.wb-page>.widget-vbox{overflow:visible}
-.wb-told{position:sticky;top:0;z-index:2;background:var(--jp-layout-color0,#fff)}
-.wb-page h2{font-size:15px;margin:10px 0 2px}
-.wb-page table{border-collapse:collapse}
-.wb-page .table{overflow-x:auto}
-.wb-page .table caption{text-align:left;font-weight:600}
-.wb-page .table td,.wb-page .table th{text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;max-width:30rem}
-.wb-page figure{margin:0;overflow-x:auto}
-.wb-page .table,.wb-page .table table{background:none}
+.wb-page h2{font-size:15px;margin:10px 0 2px} .wb-page figure{margin:0;overflow-x:auto}
+.wb-page .table{overflow-x:auto} .wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
+.wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;max-width:30rem}
 .wb-page pre,.wb-page pre *{font:12px/1.35 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
 .wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;white-space:pre-wrap;overflow-wrap:anywhere}
-.wb-page .widget-button:focus-visible,.wb-page .widget-toggle-button:focus-visible{outline:2px solid #0b57d0;outline-offset:2px}
+.wb-page button:focus-visible{outline:2px solid #0b57d0;outline-offset:2px}
 .wb-page .widget-button.mod-primary{background:#0b57d0;color:#fff}
-.wb-error{color:#b00020;font-weight:600}
+.wb-told{position:sticky;top:0;z-index:2;background:var(--jp-layout-color0,#fff)} .wb-error{color:#b00020;font-weight:600}
 </style>"""
 CODE = Markup(
     '<h2>The same in Python</h2><button type="button" class="jupyter-button" title="Copy the script to the clipboard" '
@@ -49,7 +44,8 @@ CODE = Markup(
     '<details><summary>As grid.toml, for a batch</summary><pre tabindex="0" role="region" aria-label="grid.toml">{}</pre>'
     "</details>"
 )
-WIDE = {"description_width": "9rem"}
+SEVERAL = "Ctrl or Shift for several"
+WRAP = ipw.Layout(flex_flow="row wrap", align_items="flex-start")
 
 
 class SideBySide(ipw.VBox):
@@ -57,79 +53,53 @@ class SideBySide(ipw.VBox):
 
     def __init__(self, session: Session):
         self.session = session
-        wide = ipw.Layout(width="26rem", max_width="100%")
-        self.table = ipw.Combobox(
-            description="Table", value=session.table, options=choices(), continuous_update=False, layout=wide, style=WIDE,
-            tooltip="A dataset's name, or the path of your CSV or Parquet file",
-        )  # fmt: skip
-        self.upload = ipw.FileUpload(
-            description="Upload a table", accept=".csv,.gz,.parquet", tooltip="Take a CSV or Parquet file from your computer"
-        )
-        self.target = ipw.Dropdown(
-            description="Target column", layout=wide, style=WIDE, tooltip="What models predict; utility needs one"
-        )
-        self.sensitive = ipw.SelectMultiple(
-            description="Sensitive columns", rows=4, layout=wide, style=WIDE,
-            tooltip="Groups that bias is read for; Ctrl or Shift for several",
-        )  # fmt: skip
-        self.generators = ipw.SelectMultiple(
-            description="Generators", options=list(GENERATORS), value=list(session.generators), rows=9, layout=wide, style=WIDE,
-            tooltip="What is compared; Ctrl or Shift for several",
-        )  # fmt: skip
-        self.seeds = ipw.BoundedIntText(
-            description="Seeds", value=session.seeds, min=1, max=MOST_SEEDS, layout=wide, style=WIDE,
-            tooltip="How often each is repeated: seeds 0, 1, ...",
-        )  # fmt: skip
-        self.params = ipw.Textarea(
-            description="Parameters", placeholder="ctgan.epochs = 100", continuous_update=False, rows=2,
-            tooltip="Other than the defaults, as TOML: generator.parameter = value, one a line", layout=wide, style=WIDE,
-        )  # fmt: skip
-        self.everything = ipw.Checkbox(
-            description="Measure everything (slower)", value=session.everything, indent=False,
-            tooltip="Also classifier test, model ranking, gains by augmentation, attribute attacks",
-        )  # fmt: skip
+        self.table = _control(ipw.Combobox, "Table", "A dataset's name, or the path of your CSV or Parquet file",
+                              value=session.table, options=choices(), continuous_update=False)  # fmt: skip
+        self.upload = ipw.FileUpload(description="Upload a table", tooltip="A CSV or Parquet file", accept=".csv,.gz,.parquet")
+        self.target = _control(ipw.Dropdown, "Target column", "What models predict; utility needs one")
+        self.sensitive = _control(ipw.SelectMultiple, "Sensitive columns", f"Groups that bias is read for; {SEVERAL}", rows=4)
+        self.generators = _control(ipw.SelectMultiple, "Generators", f"What is compared; {SEVERAL}", rows=9,
+                                   options=list(GENERATORS), value=list(session.generators))  # fmt: skip
+        self.seeds = _control(ipw.BoundedIntText, "Seeds", "How often each is repeated: seeds 0, 1, ...",
+                              value=session.seeds, min=1, max=MOST_SEEDS)  # fmt: skip
+        self.params = _control(ipw.Textarea, "Parameters", "Other than the defaults, as TOML: generator.parameter = value",
+                               rows=2, placeholder="ctgan.epochs = 100", continuous_update=False)  # fmt: skip
+        self.everything = ipw.Checkbox(description="Measure everything (slower)", value=session.everything, indent=False,
+                                       tooltip="Also classifier test, model ranking, gains, attribute attacks")  # fmt: skip
         self.run = ipw.Button(description="Run", button_style="primary", tooltip="Fit, sample and score what is new")
         self.cancel = ipw.Button(description="Cancel", disabled=True, tooltip="Stop at once; what is finished is kept")
         self.told, self.progress, self.code, self.shown = (ipw.HTML() for _ in range(4))
-        self.name = ipw.Dropdown(description="Look at", layout=wide, style=WIDE, tooltip="Whose rows the views show")
-        self.seed = ipw.Dropdown(description="Seed", layout=wide, style=WIDE, tooltip="Which repetition the views show")
-        self.columns = ipw.SelectMultiple(
-            description="Columns", rows=5, layout=wide, style=WIDE,
-            tooltip=f"For marginals (all) and pairs (the first {exhibit.PAIRED}); Ctrl or Shift for several",
-        )  # fmt: skip
+        self.name = _control(ipw.Dropdown, "Look at", "Whose rows the views show")
+        self.seed = _control(ipw.Dropdown, "Seed", "Which repetition the views show")
+        words = f"For marginals (all) and pairs (the first {exhibit.PAIRED}); {SEVERAL}"
+        self.columns = _control(ipw.SelectMultiple, "Columns", words, rows=5)
         self.view = ipw.ToggleButtons(
             description="View", options=VIEWS, style={"button_width": "auto"}, tooltip="What is shown"
         )
         self.view.tooltips = ["Report card with floor and ceiling", *(told for _, told in exhibit.FIGURES.values()), "The rows"]
-        self.folder = ipw.Text(
-            description="Folder", value="export", layout=wide, style=WIDE, tooltip=f"Inside {session.root.name}/"
-        )
-        self.safe = ipw.Checkbox(
-            description="Formula-safe CSV", indent=False,
-            tooltip="A leading ' for text that a spreadsheet would run: it changes such values",
-        )  # fmt: skip
+        self.folder = _control(ipw.Text, "Folder", f"Inside {session.root.name}/", value="export")
+        self.safe = ipw.Checkbox(description="Formula-safe CSV", indent=False,
+                                 tooltip="A leading ' for text that a spreadsheet would run")  # fmt: skip
         self.export = ipw.Button(description="Export", tooltip="grid.toml, script, scores and tables as CSV and LaTeX, SVG")
-        choose = ipw.VBox(
-            [_heading("Choose"), self.table, self.upload, self.target, self.sensitive, self.generators, self.seeds, self.params]
-        )
+        roles = [self.table, self.upload, self.target, self.sensitive, self.generators, self.seeds, self.params]
         start = ipw.VBox([self.everything, ipw.HBox([self.run, self.cancel]), self.progress, self.code])
-        look = ipw.VBox(
-            [_heading("Look"), ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=_wrap()), self.view]
-        )
-        take = ipw.VBox([_heading("Take along"), ipw.HBox([self.folder, self.safe, self.export], layout=_wrap())])
         start.layout.flex = "1 1 24rem"
         self.told.add_class("wb-told")  # stays in sight
-        super().__init__([ipw.HTML(STYLE), self.told, ipw.HBox([choose, start], layout=_wrap()), look, self.shown, take])
+        super().__init__([
+            ipw.HTML(STYLE), self.told, ipw.HBox([ipw.VBox([_heading("Choose"), *roles]), start], layout=WRAP),
+            _heading("Look"), ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP), self.view, self.shown,
+            _heading("Take along"), ipw.HBox([self.folder, self.safe, self.export], layout=WRAP),
+        ])  # fmt: skip
         self.add_class("wb-page")
 
         self._task: asyncio.Task | None = None
         self._fill_columns()
-        for control, action in {
-            self.table: self._choose_table, self.target: self._choose_roles, self.sensitive: self._choose_roles,
-            self.generators: self._choose_generators, self.seeds: self._choose_generators, self.params: self._choose_generators,
-            self.everything: self._choose_generators, self.upload: self._take_upload,
-        }.items():  # fmt: skip
-            control.observe(self._guarded(action), "value")
+        self.table.observe(self._guarded(self._choose_table), "value")
+        self.upload.observe(self._guarded(self._take_upload), "value")
+        for control in (self.target, self.sensitive):
+            control.observe(self._guarded(self._choose_roles), "value")
+        for control in (self.generators, self.seeds, self.params, self.everything):
+            control.observe(self._guarded(self._choose_generators), "value")
         for control in (self.name, self.seed, self.columns, self.view):
             control.observe(self._guarded(self._show), "value")
         self.run.on_click(self._guarded(self._start))
@@ -218,10 +188,7 @@ class SideBySide(ipw.VBox):
         """Show how far the worker is, and the views anew when something has been finished."""
         steps = list(self.session.progress.values())
         self.run.disabled, self.cancel.disabled = self.session.busy, not self.session.busy
-        lines = [
-            (s.generator, s.seed, f"{s.phase} {s.told}".strip(), f"{s.seconds:.1f} s", f"{s.rows:,}" if s.rows else "")
-            for s in steps
-        ]
+        lines = [(s.generator, s.seed, f"{s.phase} {s.told}", f"{s.seconds:.1f} s", f"{s.rows:,}") for s in steps]
         header = ("generator", "seed", "phase", "seconds", "rows")
         table = str(html_table(header, lines, "Progress", "progress")) if steps else ""
         if table != self.progress.value:
@@ -269,5 +236,7 @@ def _heading(text: str) -> ipw.HTML:
     return ipw.HTML(Markup("<h2>{}</h2>").format(text))
 
 
-def _wrap() -> ipw.Layout:
-    return ipw.Layout(flex_flow="row wrap", align_items="flex-start")
+def _control(kind: type, description: str, tooltip: str, **options) -> ipw.DOMWidget:
+    """A labelled control with a tooltip, as wide as the others."""
+    box, label = ipw.Layout(width="26rem", max_width="100%"), {"description_width": "9rem"}
+    return kind(description=description, tooltip=tooltip, layout=box, style=label, **options)
