@@ -251,7 +251,7 @@ def test_the_command_writes_a_record_and_a_page(files, tmp_path, capsys):
     assert main(["audit", real, good, *options, "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith("PASS")
     page = (out / "audit.html").read_text()
-    assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page and "<script" not in page
+    assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page and page.count("<script") == 1
     assert json.loads((out / "audit.json").read_text())["decision"] == "PASS"
     assert main(["audit", real, bad, *options, "--against", str(out / "audit.json"), "--json"]) == 2
     record = json.loads(capsys.readouterr().out)
