@@ -132,27 +132,26 @@ def tables(rows: list[dict]) -> str:
     transferred, sizes = found["transfer"], {name: len(chosen) for name, chosen in split().items()}
 
     def text(part: list[dict], what: str, less: str | None = None) -> str:
-        if not part:
-            return ""
         mean, half = interval([row[what] - (row[less] if less else 0) for row in part])
         return f"{100 * mean:{'+' if less else ''}.1f} ± {100 * half:.1f}"
 
-    parts = ["### Drawn digits alone\n\n| read on | digits | correct, % |\n|---|---|---|"]
-    names = ("unseen", "shuffled test", "in order test", "tuning")
-    parts += [f"| {name} | {sizes[name]:,} | {text(transferred, name)} |" for name in names]
-    for way, numbers in REAL.items():
+    parts = []
+    if transferred:
+        parts.append("### Drawn digits alone\n\n| read on | digits | correct, % |\n|---|---|---|")
+        names = ("unseen", "shuffled test", "in order test", "tuning")
+        parts += [f"| {name} | {sizes[name]:,} | {text(transferred, name)} |" for name in names]
+    for way, numbers in REAL.items() if transferred else ():
         parts.append(f"\n### With scanned digits, {way}\n")
-        parts.append(
-            "| scanned | those alone | drawn, then those | gain | drawn, then both mixed | gain |\n" + "|---" * 6 + "|"
-        )
+        parts.append("| scanned | those alone | drawn, then those | gain | drawn, then both mixed | gain |\n|---|---|---|---|---|---|")
         for n in numbers:
             alone, tuned, mixed = (f"{way} {n} {arm}" for arm in ARMS)
             pairs = ((alone, None), (tuned, None), (tuned, alone), (mixed, None), (mixed, alone))
             parts.append(f"| {n:,} | {' | '.join(text(transferred, *pair) for pair in pairs)} |")
     for part, title, first in (("ablation", "Left out", "nothing"), ("images", "Drawn digits", f"{max(IMAGES):,}")):
-        parts.append(f"\n### {title}\n\n| {title.lower()} | correct, % | change |\n|---|---|---|")
-        what = [name for name in (found[part] or [{}])[0] if name not in META]
-        parts += [f"| {name} | {text(found[part], name)} | {text(found[part], name, first)} |" for name in what]
+        if found[part]:
+            parts.append(f"\n### {title}\n\n| {title.lower()} | correct, % | change |\n|---|---|---|")
+            what = [name for name in found[part][0] if name not in META]
+            parts += [f"| {name} | {text(found[part], name)} | {text(found[part], name, first)} |" for name in what]
     return "\n".join(parts)
 
 
