@@ -6,6 +6,9 @@ the annuity. One latent trait ties the credit records together. The scorecard lo
 ratios and leverage (the factors of Munnell et al. 1996, American Economic Review 86); `disparity` is the share of minority
 applicants who passed it and are turned down all the same, so P(approve | minority) is exactly (1 - disparity) times what it
 would be. It knows no geography, no lender, no co-applicant, and no typing error of the real table.
+
+Its structure and constants (industries, terms, gaps, sizes of noise) were set with `loans` at hand and revised on its card, so
+its scores on that table are those of a program that was fitted to it by a person too, and not only by calibration.
 """
 
 from __future__ import annotations
