@@ -142,7 +142,7 @@ def tables(rows: list[dict]) -> str:
         parts += [f"| {name} | {sizes[name]:,} | {text(transferred, name)} |" for name in names]
     for way, numbers in REAL.items() if transferred else ():
         parts.append(f"\n### With scanned digits, {way}\n")
-        parts.append("| scanned | those alone | drawn, then those | gain | drawn, then both | gain |\n|---|---|---|---|---|---|")
+        parts.append("| scans | those alone | drawn, then those | gain | drawn, then both | gain |\n|---|---|---|---|---|---|")
         for n in numbers:
             alone, tuned, mixed = (f"{way} {n} {arm}" for arm in ARMS)
             pairs = ((alone, None), (tuned, None), (tuned, alone), (mixed, None), (mixed, alone))
