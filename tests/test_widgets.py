@@ -265,7 +265,7 @@ def test_the_page_by_its_controls(csv, tmp_path):
     page.safe.value = True
     page.export.click()
     assert f"'{FORMULA}" in (tmp_path / "export" / "independent-0.csv").read_text().splitlines()[0]
-    assert (tmp_path / "export" / "grid.toml").is_file() and "side_by_side.py" in page.told.value
+    assert (tmp_path / "export" / "grid.toml").is_file() and "side_by_side.py" in page.taken.value
 
 
 def test_mistakes_on_the_page_are_one_sentence(tmp_path):
@@ -288,7 +288,7 @@ def test_mistakes_on_the_page_are_one_sentence(tmp_path):
     page.generators.value = []
     told("choose at least one")
     page.export.click()
-    told("run it")
+    assert 'role="alert"' in page.taken.value and "run it" in page.taken.value
     page.run.click()
     told("choose at least one")
     assert not page.session.busy

@@ -27,7 +27,6 @@ VIEWS = ("card", *exhibit.FIGURES, "rows")
 NONE = "(none)"
 STYLE = """<style>
 .wb-page{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:75rem}
-.wb-page,.wb-page>.widget-vbox{overflow:visible}
 .wb-page h2{font-size:15px;margin:10px 0 2px} .wb-page figure{margin:0;overflow-x:auto}
 .wb-page .table{overflow-x:auto} .wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
 .wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;max-width:30rem}
@@ -35,7 +34,7 @@ STYLE = """<style>
 .wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-page button:focus-visible{outline:2px solid #0b57d0;outline-offset:2px}
 .wb-page .widget-button.mod-primary{background:#0b57d0;color:#fff}
-.wb-told{position:sticky;top:0;z-index:2;background:var(--jp-layout-color0,#fff)} .wb-error{color:#b00020;font-weight:600}
+.wb-error{color:#b00020;font-weight:600}
 </style>"""
 CODE = Markup(
     '<h2>The same in Python</h2><button type="button" class="jupyter-button" title="Copy the script to the clipboard" '
@@ -68,7 +67,7 @@ class SideBySide(ipw.VBox):
                                        tooltip="Also classifier test, model ranking, gains, attribute attacks")  # fmt: skip
         self.run = ipw.Button(description="Run", button_style="primary", tooltip="Fit, sample and score what is new")
         self.cancel = ipw.Button(description="Cancel", disabled=True, tooltip="Stop at once; what is finished is kept")
-        self.told, self.progress, self.code, self.shown = (ipw.HTML() for _ in range(4))
+        self.told, self.taken, self.progress, self.code, self.shown = (ipw.HTML() for _ in range(5))
         self.name = _control(ipw.Dropdown, "Look at", "Whose rows the views show")
         self.seed = _control(ipw.Dropdown, "Seed", "Which repetition the views show")
         words = f"For marginals (all) and pairs (the first {exhibit.PAIRED}); {SEVERAL}"
@@ -82,13 +81,12 @@ class SideBySide(ipw.VBox):
                                  tooltip="A leading ' for text that a spreadsheet would run")  # fmt: skip
         self.export = ipw.Button(description="Export", tooltip="grid.toml, script, scores and tables as CSV and LaTeX, SVG")
         roles = [self.table, self.upload, self.target, self.sensitive, self.generators, self.seeds, self.params]
-        start = ipw.VBox([self.everything, ipw.HBox([self.run, self.cancel]), self.progress, self.code])
+        start = ipw.VBox([self.everything, ipw.HBox([self.run, self.cancel]), self.told, self.progress, self.code])
         start.layout.flex = "1 1 24rem"
-        self.told.add_class("wb-told")  # stays in sight
         super().__init__([
-            ipw.HTML(STYLE), self.told, ipw.HBox([ipw.VBox([_heading("Choose"), *roles]), start], layout=WRAP),
+            ipw.HTML(STYLE), ipw.HBox([ipw.VBox([_heading("Choose"), *roles]), start], layout=WRAP),
             _heading("Look"), ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP), self.view, self.shown,
-            _heading("Take along"), ipw.HBox([self.folder, self.safe, self.export], layout=WRAP),
+            _heading("Take along"), ipw.HBox([self.folder, self.safe, self.export], layout=WRAP), self.taken,
         ])  # fmt: skip
         self.add_class("wb-page")
 
@@ -104,31 +102,32 @@ class SideBySide(ipw.VBox):
             control.observe(self._guarded(self._show), "value")
         self.run.on_click(self._guarded(self._start))
         self.cancel.on_click(self._guarded(self._cancel))
-        self.export.on_click(self._guarded(self._export))
+        self.export.on_click(self._guarded(self._export, self.taken))
         session.watchers.append(self._follow)
         self._guarded(self._refresh)()
 
-    def _guarded(self, action: Callable[[], None]) -> Callable:
-        """The action as a callback whose error is a sentence on the page."""
+    def _guarded(self, action: Callable[[], None], place: ipw.HTML | None = None) -> Callable:
+        """The action as a callback whose error is a sentence on the page, beside Run or in another place."""
+        place = place or self.told
 
         def act(*_):
             if self._quiet:
                 return
             try:
-                self._tell("")
+                self._tell(place, "")
                 action()
             except InputError as error:
-                self._tell(str(error), bad=True)
+                self._tell(place, str(error), bad=True)
             except Exception as error:
-                self._tell(f"{type(error).__name__}: {error}", bad=True)
+                self._tell(place, f"{type(error).__name__}: {error}", bad=True)
 
         return act
 
     _quiet = False  # while the page itself sets its controls
 
-    def _tell(self, words: str, bad: bool = False) -> None:
+    def _tell(self, place: ipw.HTML, words: str, bad: bool = False) -> None:
         kind = Markup(' role="alert" class="wb-error"') if bad else Markup(' role="status"')
-        self.told.value = Markup("<p{}>{}</p>").format(kind, words)
+        place.value = Markup("<p{}>{}</p>").format(kind, words)
 
     def _choose_table(self) -> None:
         try:
@@ -228,8 +227,10 @@ class SideBySide(ipw.VBox):
 
     def _export(self) -> None:
         looked = self.name.value or "", self.seed.value or 0, self.columns.value
+        self._tell(self.taken, "Writing tables and drawing figures ...")
         paths = exhibit.export(self.session, self.folder.value, *looked, formula_safe=self.safe.value)
-        self._tell(f"Written to {Path(self.session.root, self.folder.value)}: {', '.join(path.name for path in paths)}.")
+        names = ", ".join(path.name for path in paths)
+        self._tell(self.taken, f"Written to {Path(self.session.root, self.folder.value)}: {names}.")
 
 
 def _heading(text: str) -> ipw.HTML:
