@@ -175,7 +175,7 @@ def bayesian_signed_rank(
     z = np.append(0.0, differences)
     sums = z[:, None] + z
     weights = rng.dirichlet(np.append(0.5, np.ones(len(differences))), draws)
-    above, below = (np.einsum("di,ij,dj->d", weights, (s > 2 * rope) + (s == 2 * rope) / 2, weights) for s in (sums, -sums))
+    above, below = ((weights @ ((s > 2 * rope) + (s == 2 * rope) / 2) * weights).sum(axis=1) for s in (sums, -sums))
     winner = np.argmax([above, 1 - above - below, below], axis=0)
     return tuple((np.bincount(winner, minlength=3) / draws).tolist())
 
