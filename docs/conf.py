@@ -22,13 +22,24 @@ myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # `make gallery` executes
 nb_ipywidgets_js = {}  # by default from another host
-suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure", "toc.empty_glob"]
+suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
+GALLERY = """# Gallery
+
+The numbered notebooks, executed. They are here when the pages were built by `make gallery`, which runs them first; `make docs`
+alone builds without them. Open one yourself with `make lab`.
+
+```{{toctree}}
+:maxdepth: 1
+
+{}
+```
+"""
 _ALIGNED = re.compile(r"^(\S.*?) {2,}(\S.*)$")
 
 
@@ -47,4 +58,7 @@ def _lines(app, what, name, obj, options, lines: list[str]) -> None:
 
 def setup(app) -> None:
     cards.write(HERE / "methods")
+    (HERE / "gallery").mkdir(exist_ok=True)
+    executed = sorted(path.stem for path in (HERE / "gallery").glob("*.ipynb"))
+    (HERE / "gallery" / "index.md").write_text(GALLERY.format("\n".join(executed)), encoding="utf-8")
     app.connect("autodoc-process-docstring", _lines)

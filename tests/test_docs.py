@@ -1,0 +1,105 @@
+"""The documentation builds without a warning, says every public name, and asks no other host for anything."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import workbench as wb
+from workbench.generators import GENERATORS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+LOADED = re.compile(r"<(?:script|img|iframe|source|video)\b[^>]*\ssrc=[\"'](?:https?:)?//[^>]*>|<link\b[^>]*>|@import[^;]*")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    pytest.importorskip("furo", reason="the extra `docs` is not installed")
+    folder = tmp_path_factory.mktemp("docs")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-d",
+        str(folder / "trees"),
+        str(DOCS),
+        str(folder / "site"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+def test_pages_load_nothing_from_other_hosts_and_name_their_language(site):
+    pages = [page for page in site.rglob("*.html") if "_static" not in page.parts]
+    assert len(pages) > 40
+    for page in pages:
+        text = page.read_text()
+        assert '<html lang="en"' in text or '<html class="no-js" lang="en"' in text, page.name
+        loads = [tag for tag in LOADED.findall(text) if "//" in tag and 'rel="canonical"' not in tag]
+        assert not loads, f"{page.name}: {loads[0]}"
+
+
+def test_every_public_name_is_in_the_reference(site):
+    text = (site / "reference.html").read_text()
+    for name in wb.__all__:
+        home = wb._EXPORTS[name]
+        assert f'id="{home}.{name}"' in text, name
+
+
+def test_each_generator_has_a_card_with_its_docstring_and_fields(site):
+    for name, entry in GENERATORS.items():
+        text = re.sub(r"<[^>]+>|\s+", "", (site / "methods" / f"{name}.html").read_text())
+        first = sys.modules[entry.load().__module__].__doc__.split(".")[0]
+        assert re.sub(r"\s+|[`\"']", "", first)[:40] in re.sub(r"&#?\w+;|[`\"'“”’]", "", text), name
+        for field in entry.load().__dataclass_fields__.values():
+            assert not field.init or field.name in text, f"{name}: {field.name}"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_python_on_a_page_is_python_and_its_links_lead_somewhere(page):
+    text = page.read_text()
+    for code in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        ast.parse(code)
+    for target in re.findall(r"\]\(([^)#:]+\.(?:md|svg|ipynb))(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists() or target.startswith(("methods/", "gallery/")), target
+
+
+def test_the_figure_is_drawn_by_the_readmes_first_lines():
+    sys.path.insert(0, str(DOCS))
+    try:
+        from comparison import first_block
+    finally:
+        sys.path.remove(str(DOCS))
+    code = first_block()
+    assert "figure = plots.strips(" in code
+    drawn = (DOCS / "comparison.svg").read_text()
+    assert all(name in drawn for name in re.findall(r"for name in (\[.*?\])", code)[0].strip("[]").replace('"', "").split(", "))
+
+
+def test_a_notebook_that_fails_fails_the_gallery(tmp_path, monkeypatch):
+    import nbformat
+
+    sys.path.insert(0, str(DOCS))
+    try:
+        import gallery
+    finally:
+        sys.path.remove(str(DOCS))
+    (tmp_path / "notebooks").mkdir()
+    for name, code in {"00-good": "print(6 * 7)", "01-bad": "raise ValueError('broken here')"}.items():
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.setattr(gallery, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(gallery, "GALLERY", tmp_path / "gallery")
+    assert gallery.main(["00"]) == 0
+    assert "42" in (tmp_path / "gallery" / "00-good.ipynb").read_text()
+    assert gallery.main([]) == 1
+    assert gallery.main(["77"]) == 2
