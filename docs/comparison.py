@@ -1,6 +1,8 @@
 """Draw the figure of the README's first screen by running the lines that stand above it there.
 
-    python docs/comparison.py    # writes docs/comparison.svg
+python docs/comparison.py    # writes docs/comparison.svg
+
+The test of the README runs the same lines.
 """
 
 import re

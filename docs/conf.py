@@ -50,7 +50,11 @@ def _lines(app, what, name, obj, options, lines: list[str]) -> None:
         rows = block.split("\n")
         if sum(bool(_ALIGNED.match(row.strip())) for row in rows) >= 2:
             rows = [f"| {row}" if _ALIGNED.match(row.strip()) else f"  {row}" for row in (row.strip() for row in rows)]
-        elif all(row.startswith("    ") for row in rows if row) and not rows[0].strip().startswith((">>>", "- ", "..")):
+        elif (
+            block.strip()
+            and all(row.startswith("    ") for row in rows if row)
+            and not rows[0].strip().startswith((">>>", "- ", ".."))
+        ):
             rows = ["::", "", *rows]
         out += [*rows, ""]
     lines[:] = out
