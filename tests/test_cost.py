@@ -18,6 +18,7 @@ from workbench.cost import Curve, Scores, equivalent, learning_curve, power_law,
 from workbench.metrics import Row
 from workbench.page import Batch
 from workbench.schema import InputError, Schema
+from workbench.summary import handle
 from workbench.supervise import Energy
 
 BURN = "import time\nwhile time.process_time() < {}: pass"
@@ -286,6 +287,8 @@ def test_the_section_tells_cost_beside_quality(batch):
     html = str(section(batch))
     assert "copy 0.00 s, 1.000; llm 0.40 s, 0.400; cart 2.50 s, 0.900" in html, "the figure in words, cheapest first"
     assert html.count("<figure>") == 2 and "Prompt tokens" in html and "5,000" in html and "in the grid" not in html
+    assert 'data-file="d-utility-kept-u-against-cpu-seconds.svg"' in html and html.count("<strong><span data-m>") == 2
+    assert html.count(f'<a href="#{handle("d", "cart")}"') == 1, "the line leads to the generator's cells"
     assert html.count("not readable") == 2 and "810" in html and "300" in html
     figure = plots.cost(batch.rows, batch.cells)
     ax = figure.axes[0]

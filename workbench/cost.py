@@ -23,7 +23,7 @@ from workbench.metrics import Trial
 from workbench.metrics.intervals import LEVELS
 from workbench.metrics.models import LEARNERS, predictions
 from workbench.metrics.utility import score, unscorable
-from workbench.page import Batch, Part, Piece, digits, html_table, image, named, titled
+from workbench.page import Batch, Part, Piece, digits, html_table, image, marked, named, titled
 from workbench.schema import InputError
 from workbench.summary import number
 
@@ -187,8 +187,8 @@ def section(batch: Batch) -> Piece:
             except InputError as error:
                 cards.append(Markup('<p class="note">Not drawn: {}</p>').format(error))
                 continue
-            caption = Markup("<strong>{}</strong> <span>up: better · right: costs more</span>").format(titled(metric))
-            cards.append(image(figure, _spoken(part, metric), caption))
+            caption = Markup("<strong>{}</strong> <span>up: better · right: costs more</span>").format(marked(metric))
+            cards.append(image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)} against CPU seconds"))
         out += part.title + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards)) + _table(part)
     return Piece(out)
 
@@ -211,6 +211,6 @@ def _table(part: Part) -> Markup:
         means = [digits(cells[name].astype(float).mean(), places) for name, _, places in columns]
         joules = cells["joules"].mean()
         energy = digits(joules, 0) if np.isfinite(joules) else "not readable"
-        lines.append((named(label), *means, digits(cells["peak_mb"].max(), 0), energy))
+        lines.append((named(label, dataset=part.name), *means, digits(cells["peak_mb"].max(), 0), energy))
     header = ["Generator", *(words for _, words, _ in columns), "Peak memory, MB", "Joules, shared"]
     return html_table(header, lines, f"Mean cost of a cell on {part.name}, and the largest peak memory of any", "scores")
