@@ -61,6 +61,8 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/evaluation_speed.py
 	$(BIN)/python benchmarks/known_networks.py
 	$(BIN)/python benchmarks/methods.py
+	$(BIN)/python benchmarks/scarcity.py
+	$(BIN)/python benchmarks/digits.py
 
 model-server: $(INSTALLED)
 	$(BIN)/python -m workbench.model_server --port 8765
