@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_each_generator_has_a_card_with_its_docstring_and_fields(site):
         text = re.sub(r"<[^>]+>|\s+", "", (site / "methods" / f"{name}.html").read_text())
         first = sys.modules[entry.load().__module__].__doc__.split(".")[0]
         assert re.sub(r"\s+|[`\"']", "", first)[:40] in re.sub(r"&#?\w+;|[`\"'“”’]", "", text), name
-        for field in entry.load().__dataclass_fields__.values():
+        for field in fields(entry.load()):
             assert not field.init or field.name in text, f"{name}: {field.name}"
 
 
