@@ -1,11 +1,13 @@
 """Declared edge cases: read, made, measured, and a model tested on them; and a rare label asked for by condition."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from workbench import scenarios
 from workbench.cli import main
@@ -212,6 +214,51 @@ def test_stress_by_hand_with_a_model_of_ones_own():
         run(DATA, [YOUNG], "copy", model=object())
 
 
+def test_a_model_of_ones_own_sees_no_row_without_a_target_and_one_that_breaks_is_told():
+    gaps = SCHEMA.cast(TRAIN.assign(default=np.where(np.arange(len(TRAIN)) < 5, None, TRAIN["default"])))
+
+    class Sees(Always):
+        def fit(self, rows, y):
+            assert len(rows) == len(TRAIN) - 5 and not pd.isna(y).any()
+            return super().fit(rows, y)
+
+    rows = values(run(replace(DATA, train=gaps), [YOUNG], "independent", model=Sees()), "young")
+    assert rows.loc["error, real rows", "value"] > 0
+    with pytest.raises(InputError, match=r"model LogisticRegression cannot take this table; .* \(TypeError: Cannot cast"):
+        run(DATA, [YOUNG], "copy", model=LogisticRegression())
+
+
+def test_rare_labels_that_learners_pool_are_no_mistakes():
+    """Of thirty labels that debt tells exactly, the rarest share one column of the answers."""
+
+    def labelled(table):
+        return table.assign(default=[f"level {int(debt * 30):02d}" for debt in table["debt"].clip(0, 0.99)])
+
+    schema = Schema.infer(labelled(TRAIN), target="default")
+    train, test = schema.cast(labelled(TRAIN)), schema.cast(labelled(TEST))
+    assert train["default"].nunique() > 21
+    edge = Scenario("indebted", {"debt": (0.7, 1.0)}, 50)
+    rows = values(run(Dataset("people", train, test, schema), [edge], "copy"), "indebted")
+    assert rows.loc["real test rows", "value"] >= LEAST and rows.loc["error, real rows", "value"] < 0.3
+
+
+def test_one_row_tells_no_spread_and_a_constant_target_no_mistake():
+    schema = Schema.infer(draw(400, 9), target="debt")
+    number = replace(DATA, schema=schema)
+    rows = values(run(number, [replace(OSLO, rows=1)], "copy"), "oslo")
+    assert np.isfinite(rows.loc["error, synthetic rows", "value"]) and np.isnan(rows.loc["error, synthetic rows", "low"])
+    assert np.isnan(rows.loc["error difference", "low"]) and rows.loc["error difference", "note"] == ""
+    few = replace(number, test=TEST[TEST["city"] == "Rome"].reset_index(drop=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = values(run(few, [OSLO], "copy"), "oslo")
+    assert rows.loc["error, real rows", "note"] == "0 rows" and rows.loc["coverage", "note"].startswith("insufficient: 0")
+    same = [table.assign(default="no") for table in (TRAIN, TEST)]
+    constant = replace(DATA, train=SCHEMA.cast(same[0]), test=SCHEMA.cast(same[1]))
+    rows = values(run(constant, [OSLO], "independent"), "oslo")
+    assert rows.loc["error, real rows", "value"] == rows.loc["error difference", "value"] == 0
+
+
 def test_labels_that_the_generator_got_wrong_show_as_a_difference_and_copies_look_easy(tmp_path):
     fresh = values(run(replace(DATA, train=FRESH), [YOUNG], "holdout"), "young").loc["error difference"]
     assert fresh["low"] <= 0 <= fresh["high"] and fresh["note"] == "not told apart"
@@ -262,8 +309,10 @@ def test_scarce_keeps_what_it_says_and_augment_asks_for_the_rare_label():
     rare = TRAIN["default"].value_counts().index[-1]
     assert counts[rare] == 30 and counts.sum() == 530 and few.test is DATA.test
     assert not few.train.equals(scarce(DATA, 30, seed=2, others=500).train)
-    with pytest.raises(InputError, match="ask for fewer than"):
+    with pytest.raises(InputError, match="ask for 1 to so many"):
         scarce(DATA, 1400)
+    with pytest.raises(InputError, match="ask for 1 to so many"):
+        scarce(DATA, -3)
     rows = {row.group: row for row in augment(few, "cart", seed=0)}
     assert "with 470 synthetic rows" in rows[""].note  # all that were asked for, though the label is 6% of train
     assert "with 60 synthetic rows" in augment(few, "cart", rows=60)[0].note

@@ -1,9 +1,11 @@
 """Simulators against queueing theory and known truths; their calibration; every way in which one can be wrong."""
 
 import json
+import re
 import textwrap
 import warnings
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from workbench import grid, results
 from workbench.cell import json_facts
 from workbench.datasets import load, table_hash
 from workbench.generators import generate, make
+from workbench.generators._calibration import Statistics
 from workbench.generators.simulation import Simulation, World
 from workbench.metrics import Trial
 from workbench.metrics.bias import bias_amp
@@ -46,24 +49,47 @@ def test_the_same_stream_gives_the_same_table(name):
     assert table_hash(tables[0]) == table_hash(tables[1]) != table_hash(tables[2])
 
 
-@pytest.mark.parametrize(("load_share", "servers", "seeds"), [(0.5, 1, 8), (0.6, 3, 12)])
-def test_waits_of_the_emergency_departments_machinery_are_erlangs(load_share, servers, seeds):
-    """Mean wait, share that waits and utilisation of M/M/1 and M/M/3; the long run is some 10,000 patients for each seed."""
-    minutes, n = 20.0, 20_000
-    hourly = load_share * servers * 60 / minutes
-    means, waiting, busy = [], [], []
-    for seed in range(seeds):
-        table = Queue().simulate(
-            n, rng(7, seed), hourly, minutes, assessment=0, rest=0, doctors=servers, nurses=10**6, beds=10**6
-        )
-        means.append(table["wait"].mean())
-        waiting.append((table["doctor_seen"] > table["arrival"]).mean())
+def queue(servers: int, load_share: float, n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """n patients of the emergency department's machinery as M/M/c, mean service 20 minutes; and the waits that the same
+    patients have with one server `servers` times as fast, by Lindley's recursion (1952)."""
+    table = Queue().simulate(
+        n, rng(7, seed), load_share * servers * 3, 20.0, assessment=0, rest=0, doctors=servers, nurses=10**6, beds=10**6
+    )
+    gaps = table["arrival"].diff().dt.total_seconds().to_numpy() / 60
+    served = (table["stay"] - table["wait"]).to_numpy() / servers
+    walk = np.append(0, served[:-1] - gaps[1:]).cumsum()
+    return table, walk - np.minimum.accumulate(walk)
+
+
+def test_one_doctor_serves_by_lindleys_recursion():
+    table, waits = queue(1, 0.7, 5000, 0)
+    idle = np.flatnonzero(table["wait"] == 0)[0]  # until then there are patients of the day before the table
+    assert np.abs(table["wait"] - waits)[idle:].max() < 1 and idle < 1000 and table["wait"].mean() > 20
+
+
+@pytest.mark.parametrize(("servers", "load_share", "n"), [(2, 0.7, 2000), (3, 0.8, 3000)])
+def test_waits_of_the_emergency_departments_machinery_are_erlangs(servers, load_share, n):
+    """Mean wait, share that waits and utilisation of M/M/2 and M/M/3, within 2%, with a standard error of 0.7% at the most.
+
+    A fast single server fed by the same patients, whose mean wait and share are known, is the control variate (Lavenberg and
+    Welch 1981): it takes nine tenths of the chance out of what is left, the difference between c servers and one.
+    """
+    found, control, busy = [], [], []
+    for seed in range(24):
+        table, single = (part[500:] for part in queue(servers, load_share, n + 500, seed))  # past the start
+        found.append([table["wait"].mean(), (table["doctor_seen"] > table["arrival"]).mean()])
+        control.append([single.mean(), (single > 1e-9).mean()])
         span = (table["arrival"].max() - table["arrival"].min()).total_seconds() / 60
         busy.append((table["stay"] - table["wait"]).sum() / span / servers)
-    share, wait = erlang_c(hourly / 60, 1 / minutes, servers)
-    assert np.mean(means) == pytest.approx(wait, rel=0.02)
-    assert np.mean(waiting) == pytest.approx(share, rel=0.02)
-    assert np.mean(busy) == pytest.approx(load_share, rel=0.01)
+    share, wait = erlang_c(load_share * servers / 20, 1 / 20, servers)
+    known = erlang_c(load_share / 20, 1 / 20, 1)
+    for k, (truth, mean) in enumerate([(wait, known[1] / servers), (share, known[0])]):
+        y, x = np.array(found)[:, k], np.array(control)[:, k]
+        slope = np.polyfit(x, y, 1)[0]
+        y = y - slope * (x - mean)
+        error = y.std(ddof=2) / np.sqrt(len(y)) / truth
+        assert error <= 0.007 and y.mean() == pytest.approx(truth, rel=0.02), (servers, k, error)
+    assert np.mean(busy) == pytest.approx(load_share, rel=0.02)
 
 
 def test_erlang_c_in_closed_form():
@@ -105,8 +131,8 @@ def test_payments_are_what_their_parameters_say():
             day = day[day["time"] > row.time - pd.Timedelta("86398s")]
             assert abs(len(day) - row.count_day) <= 1
             assert row.count_day != len(day) or row.spent_day == pytest.approx(day["amount"].sum(), abs=0.01)
-    bold = World("payments").run(20_000, rng(0), {"haul": 8, "wage": 6000, "prices": 0.2})
-    meek = World("payments").run(20_000, rng(0), {"haul": 2, "wage": 6000, "prices": 0.2})
+    bold = World("payments").run(12_000, rng(0), {"haul": 8, "wage": 6000, "prices": 0.2})
+    meek = World("payments").run(12_000, rng(0), {"haul": 2, "wage": 6000, "prices": 0.2})
     amounts = [made.loc[made["fraud"] & (made["amount"] > 4), "amount"].median() for made in (meek, bold)]
     assert amounts[1] > 2.5 * amounts[0]
 
@@ -163,10 +189,10 @@ def test_the_posterior_covers_the_truth_at_about_the_nominal_rate(tmp_path):
     for seed in range(12):
         truth = draw(world.priors, rng(100, seed))
         table = world.run(200, rng(101, seed), truth)
-        posterior = Simulation(where, budget=128).fit(table, world.schema, rng(102, seed)).posterior
+        posterior = Simulation(where, budget=128, excluded="warning").fit(table, world.schema, rng(102, seed)).posterior
         inside += [row.low <= truth[row.parameter] <= row.high for row in posterior.itertuples()]
         widths += posterior["width_left"].tolist()
-    assert len(inside) == 48 and np.mean(inside) >= 0.87, np.mean(inside)
+    assert len(inside) == 48 and np.mean(inside) >= 0.82, np.mean(inside)
     assert np.median(widths) < 0.25, "intervals that cover because they learnt nothing are no success"
 
 
@@ -175,7 +201,7 @@ def test_the_posterior_is_as_wide_as_theory_says(tmp_path):
     where = write(tmp_path, TOY)
     world = World(where)
     table = world.run(400, rng(0), {"center": 1.0, "spread": 2.0})
-    row = Simulation(where, budget=512).fit(table, world.schema, rng(1)).posterior.set_index("parameter").loc["center"]
+    row = Simulation(where, budget=256).fit(table, world.schema, rng(1)).posterior.set_index("parameter").loc["center"]
     width = 2 * 1.96 * table["x"].std() / 20
     assert 0.8 * width < row["high"] - row["low"] < 2.5 * width
     assert abs(row["median"] - table["x"].mean()) < width / 2
@@ -186,7 +212,9 @@ def calibrated() -> Simulation:
     data = load("loans")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return make("simulation", {"simulator": "mortgage", "budget": 256}).fit(data.train, data.schema, rng(1))
+        return make("simulation", {"simulator": "mortgage", "budget": 128, "most_rows": 600}).fit(
+            data.train, data.schema, rng(1)
+        )
 
 
 def test_a_real_table_is_calibrated_to():
@@ -258,15 +286,94 @@ def test_constraints_hold_in_every_row(tmp_path):
     assert len(made) == 400 and (made["x"] <= made["y"]).all()
 
 
-def test_a_prior_that_excludes_the_data_is_named():
+def test_a_prior_that_excludes_the_data_is_named(tmp_path):
     data = load("loans")
     dollars = data.train.assign(price=data.train["price"] * 1000)
     with pytest.raises(InputError, match=r"the prior of '(income|price_ratio)' .* excludes the data: the .* of price"):
-        make("simulation", {"simulator": "mortgage", "budget": 256}).fit(dollars, data.schema, rng(0))
-    with pytest.warns(UserWarning, match="excludes the data"):
-        make("simulation", {"simulator": "mortgage", "budget": 256, "most_rows": 200, "excluded": "warning"}).fit(
-            dollars, data.schema, rng(0)
-        )
+        make("simulation", {"simulator": "mortgage", "budget": 256, "most_rows": 200}).fit(dollars, data.schema, rng(0))
+    where = write(tmp_path, TOY)
+    table = World(where).run(100, rng(0), {"center": 4.0}).assign(x=lambda t: t["x"] * 1000)
+    with pytest.warns(UserWarning, match="the prior of 'center' .* excludes the data: the .* of x"):
+        Simulation(where, budget=256, excluded="warning").fit(table, World(where).schema, rng(0))
+
+
+def test_what_nothing_tells_stays_wide_with_few_tables_too():
+    """27 parameters, hundreds of statistics and 16 tables a round: something always fits, and must not be believed."""
+    world = World("mortgage")
+    truth = draw(world.priors, rng(8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        generator = Simulation("mortgage", budget=64, excluded="warning")
+        posterior = generator.fit(world.run(200, rng(9), truth), world.schema, rng(10)).posterior
+    inside = [row.low <= truth[row.parameter] <= row.high for row in posterior.itertuples()]
+    assert np.mean(inside) > 0.6 and posterior["width_left"].median() > 0.1
+
+
+EXACT = """
+    import numpy as np, pandas as pd
+    from workbench.simulators import Prior
+
+    class Toy:
+        columns = {"x": "numeric", "many": "boolean"}
+        priors = {"level": Prior(0, 5), "share": Prior(0, 1), "count": Prior(1, 6, "", "whole")}
+
+        def simulate(self, n, rng, level, share, count):
+            return pd.DataFrame({"x": level + count * np.arange(n), "many": np.arange(n) < share * n})
+"""
+
+
+@pytest.mark.parametrize("truth", [{"level": 2.0, "share": 0.3, "count": 2.0}, {"level": 0.0, "share": 1.0, "count": 6.0}])
+def test_a_simulator_without_noise_is_calibrated_too(tmp_path, truth):
+    """Its parameters are told exactly, and some lie at the ends of their priors."""
+    where = write(tmp_path, EXACT)
+    table = World(where).run(100, rng(0), truth)
+    found = Simulation(where, budget=512).fit(table, World(where).schema, rng(1)).posterior.set_index("parameter")
+    assert found["median"].to_dict() == pytest.approx(truth, abs=0.1)
+    only = EXACT.replace('"level": Prior(0, 5), "share": Prior(0, 1), ', "")
+    only = only.replace("level, share, count", "count, level=0, share=0")
+    where = write(tmp_path, only, "only.py")  # all tables of a round become one and the same
+    table = World(where).run(100, rng(0), {"count": 3.0})
+    assert Simulation(where, budget=64).fit(table, World(where).schema, rng(1)).posterior["median"].tolist() == [3]
+
+
+def test_columns_may_have_any_name(tmp_path):
+    """A column called share holds no shares: its numbers are read like those of any other."""
+    where = write(tmp_path, TOY.replace('"x":', '"share of":'))
+    named = write(tmp_path, TOY.replace('"x":', '"share":').replace('"y":', '"tie":'), "named.py")
+    medians = []
+    for one in (where, named):
+        table = World(one).run(200, rng(0), {"center": 3.0, "spread": 2.0})
+        medians.append(Simulation(one, budget=64).fit(table, World(one).schema, rng(1)).posterior["median"].tolist())
+    assert medians[0] == medians[1]
+
+
+def test_more_rows_than_are_simulated_do_not_slow_the_clock(tmp_path):
+    """A day's arrivals in 300 rows are as many a day in 3,000; what 3,000 rows span is not what 300 do."""
+    world = World("emergency")
+    table = world.run(3000, rng(0), {"arrivals": 6.0}).sample(frac=1, random_state=0).reset_index(drop=True)
+    generator = Simulation("emergency", budget=64, most_rows=300, excluded="warning").fit(table, world.schema, rng(1))
+    row = generator.posterior.set_index("parameter").loc["arrivals"]
+    assert 0.7 * 6 < row["median"] < 1.4 * 6
+    visits = pd.DataFrame({"who": [f"P{i % 100}" for i in range(6000)]})
+    schema = Schema((Column("who", "categorical"),))
+    twice = [Statistics(part, schema).real[1] for part in (visits, visits.sample(500, random_state=0))]
+    assert twice[0] == pytest.approx(1 / 100, rel=0.02) and twice[1] == pytest.approx(1 / 100, rel=0.2)
+
+
+def test_facts_of_a_wide_table_fit_into_the_record(tmp_path):
+    text = """
+    import numpy as np, pandas as pd
+    from workbench.simulators import Prior
+    def Toy(n, rng, level):
+        return pd.DataFrame(rng.normal(level, size=(n, 60)), columns=list(Toy.columns))
+    Toy.columns = {f"measurement number {i}": "numeric" for i in range(60)}
+    Toy.priors = {"level": Prior(-1, 1)}
+    """
+    world = World(write(tmp_path, text))
+    same = world.run(100, rng(0), {"level": 0.0}).assign(**{name: np.linspace(-2, 2, 100) for name in world.schema.names})
+    with pytest.warns(UserWarning, match="does not reach"):
+        facts = Simulation(world.name, budget=16).fit(same, world.schema, rng(0)).facts
+    assert facts["unreached in all"] > 1500 and len(facts["unreached"]) == 100 and json_facts(facts)
 
 
 WRONG = [
@@ -302,7 +409,8 @@ def test_a_simulator_that_is_wrong_is_told_in_a_sentence(tmp_path, body, sentenc
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("class Toy:\n    pass", "has no columns: declare a dict"),
+        ("def Toy(n, rng): pass", "has no columns: declare a dict"),
+        ("class Toy:\n    columns = {'x': 'numeric'}\n    priors = {}", r"has no simulate\(n, rng, "),
         ("def Toy(n, rng): pass\nToy.columns = {'x': 'numeric'}\nToy.priors = {'a': 1}", "has no priors"),
         ("class Toy:\n    def __init__(self): raise OSError('no engine')", "cannot be loaded: OSError: no engine"),
         ("import nowhere_at_all", "cannot be loaded: ModuleNotFoundError"),
@@ -355,12 +463,12 @@ def test_priors_are_what_they_say():
 def test_emergency_is_calibrated_from_dates_too():
     world = World("emergency")
     truth = {"arrivals": 5.0, "treatment": 15.0, "doctors": 3.0, "rest": 60.0}
-    table = world.run(300, rng(0), truth)
+    table = world.run(150, rng(0), truth)
     generator = Simulation("emergency", budget=128, worlds=2).fit(table, world.schema, rng(1))
     found = generator.posterior.set_index("parameter")
     for name in ("arrivals", "rest"):
         assert found.loc[name, "low"] <= truth[name] <= found.loc[name, "high"]
-        assert found.loc[name, "width_left"] < 0.5
+        assert found.loc[name, "width_left"] < 0.65
     assert world.schema.check(generator.sample(100, rng(2))) == []
 
 
@@ -388,3 +496,25 @@ def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
     (tmp_path / "grid.toml").write_text((tmp_path / "grid.toml").read_text().replace("toy.py:Toy", "toy.py:Tool"))
     with pytest.raises(InputError, match="has no class 'Tool'; known: Toy"):
         grid.plan(grid.read(tmp_path))
+
+
+def test_what_cannot_be_calibrated_is_said(tmp_path):
+    world = World("digits")  # whose parameters are all randomized
+    with pytest.raises(InputError, match="no parameter of the simulator is to be calibrated"):
+        Simulation("digits", budget=8).fit(world.run(20, rng(0), {}), world.schema, rng(0))
+    world = World(write(tmp_path, textwrap.dedent(TOY) + "    derive = lambda self, table: table[['x']]\n"))
+    with pytest.raises(InputError, match="cannot derive its numbers: ValueError: columns overlap"):
+        Simulation(world.name, budget=8).fit(world.run(20, rng(0), {}), world.schema, rng(0))
+
+
+def test_the_page_about_simulators_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    names = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for block in re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+            exec(block, names)
+    assert names["synthetic"]["regular"].all() and len(names["synthetic"]) == 100
+    found = names["model"].posterior.set_index("parameter")
+    assert found.loc["regulars", "low"] < 0.7 < found.loc["regulars", "high"] and "bread" in capsys.readouterr().out

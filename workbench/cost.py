@@ -148,20 +148,18 @@ def equivalent(curve: Curve, scores: Scores, rng: np.random.Generator, repeats: 
             rows = np.where(wanted < a, (b / np.maximum(a - wanted, 1e-300)) ** (1 / c), np.inf)
         return np.where(rows < first, 0.0, np.where(rows > last, np.inf, rows))
 
-    def drawn(scores: Scores, weights: np.ndarray | None) -> np.ndarray:
-        k = scores.values.shape[-1]
+    def drawn(values: np.ndarray, moved: np.ndarray | float) -> np.ndarray:
+        k = values.shape[-1]
         pick = rng.multinomial(max(k - 1, 1), np.full(k, 1 / k), size=repeats) / max(k - 1, 1)
-        means = np.einsum("...k,rk->r...", scores.values, pick)
-        if weights is None:
-            return means
-        return means + np.einsum("...kn,rn,rk->r...", scores.influence, weights, pick, optimize=True)
+        return np.einsum("r...k,rk->r...", np.broadcast_to(values + moved, (repeats, *values.shape)), pick)
 
-    weights = None
-    if curve.scores.influence is not None and scores.influence is not None:
+    both, moved = (curve.scores, scores), (0.0, 0.0)  # moved: by test rows drawn again
+    if all(side.influence is not None for side in both):
         n = scores.influence.shape[-1]
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=repeats) / n
+        weights = (rng.multinomial(n, np.full(n, 1 / n)) / n for _ in range(repeats))  # one by one: all at once are repeats x n
+        moved = map(np.array, zip(*([side.influence @ w for side in both] for w in weights), strict=True))
     value = float(worth(curve.scores.values.mean(axis=-1), np.asarray(scores.values.mean())))
-    spread = worth(drawn(curve.scores, weights), drawn(scores, weights))
+    spread = worth(*(drawn(side.values, shift) for side, shift in zip(both, moved, strict=True)))
     low, high = np.quantile(spread, LEVELS, method="inverted_cdf")
     return Equivalent(value, float(min(low, value)), float(max(high, value)), int(first), int(last))
 

@@ -32,7 +32,7 @@ from workbench.generators import make, views
 from workbench.metrics import Row, Trial
 from workbench.metrics.fidelity import K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
-from workbench.metrics.models import ROUNDING, kth_distance, labels, predictions
+from workbench.metrics.models import OTHER, ROUNDING, kth_distance, labels, predictions
 from workbench.metrics.privacy import newcombe
 from workbench.metrics.scarcity import LEARNER, rare_class_gain
 from workbench.results import write_text
@@ -208,9 +208,9 @@ def stress(scenario: Scenario, real: Sequence[np.ndarray], made: Sequence[np.nda
     value, (a, b) = rows[1].value - rows[0].value, (side[~np.isnan(side)] for side in (real_error, made_error))
     shares = np.isin([*a, *b], (0, 1)).all()
     counts = [int(count) for count in (b.sum(), len(b), a.sum(), len(a))]
-    low, high = newcombe(*counts) if shares else from_influence(value, b - b.mean(), a - a.mean())
+    low, high = newcombe(*counts) if shares else _spread(value, b, a)
     told = "not told apart" if low <= 0 <= high else "more wrong on synthetic" if low > 0 else "more wrong on real"
-    rows.append(Row("error difference", value, low, high, note="" if np.isnan(value) else told))
+    rows.append(Row("error difference", value, low, high, note="" if np.isnan(low) else told))
     for row in (_mean("answer, real rows", real_answer), _mean("answer, synthetic rows", made_answer)):
         if scenario.expect is not None and not np.isnan(row.value):
             met = scenario.expect[0] <= row.value <= scenario.expect[1]
@@ -224,21 +224,29 @@ def _answers(data: Dataset, asked: pd.DataFrame, seed: int, model) -> tuple[np.n
     label, or the predicted number), float, shape (rows,); NaN where there is no target, or no positive label."""
     if data.schema.target is None:
         return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
-    target, is_label = data.schema.target.name, data.schema.task == "classification"
-    truth = labels(asked[target]) if is_label else to_float(asked[target])
-    if model is None:
-        table = predictions(data.train, asked, data.schema, LEARNER, seed)
-    else:
-        method, inputs = "predict_proba" if is_label else "predict", [name for name in data.schema.names if name != target]
-        if not all(hasattr(model, name) for name in ("fit", method)):
-            raise InputError(f"model {type(model).__name__} has no fit or no {method}; give one like scikit-learn's.")
-        fitted = model.fit(data.train[inputs], (labels if is_label else to_float)(data.train[target]))
-        columns = [str(label) for label in fitted.classes_] if is_label else ["prediction"]
-        table = pd.DataFrame(np.reshape(getattr(fitted, method)(asked[inputs]), (len(asked), -1)), columns=columns)
-    if not is_label:
-        return np.abs(table["prediction"].to_numpy() - truth), table["prediction"].to_numpy()
-    wrong = np.where(pd.isna(truth), np.nan, table.idxmax(axis=1).to_numpy() != truth)
-    return wrong, table.get(data.schema.positive, pd.Series(np.nan, table.index)).to_numpy()
+    own = predictions(data.train, asked, data.schema, LEARNER, seed) if model is None else _predicted(model, data, asked)
+    if data.schema.task != "classification":
+        return np.abs(own["prediction"].to_numpy() - to_float(asked[data.schema.target.name])), own["prediction"].to_numpy()
+    truth = pd.Series(labels(asked[data.schema.target.name]))
+    called = truth.where(truth.isin(own.columns), OTHER)  # as `predictions` calls the rarest of many labels
+    wrong = np.where(truth.isna(), np.nan, own.idxmax(axis=1).to_numpy() != called.to_numpy())
+    return wrong, own.get(data.schema.positive, pd.Series(np.nan, own.index)).to_numpy()
+
+
+def _predicted(model, data: Dataset, asked: pd.DataFrame) -> pd.DataFrame:
+    """What a model of the user's, fitted on the train rows that have a target, says of each row, as `predictions` gives it."""
+    name, is_label = data.schema.target.name, data.schema.task == "classification"
+    method, inputs = "predict_proba" if is_label else "predict", [other for other in data.schema.names if other != name]
+    if not all(hasattr(model, needed) for needed in ("fit", method)):
+        raise InputError(f"model {type(model).__name__} has no fit or no {method}; give one like scikit-learn's.")
+    train = data.train[data.train[name].notna()]
+    try:
+        fitted = model.fit(train[inputs], (labels if is_label else to_float)(train[name]))
+        answers = np.reshape(getattr(fitted, method)(asked[inputs]), (len(asked), -1))
+        return pd.DataFrame(answers, columns=[str(label) for label in fitted.classes_] if is_label else ["prediction"])
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"model {type(model).__name__} cannot take this table; encode it before ({reason}).") from error
 
 
 def _mean(name: str, values: np.ndarray) -> Row:
@@ -246,8 +254,15 @@ def _mean(name: str, values: np.ndarray) -> Row:
     if not len(values):
         return Row(name, np.nan, note="0 rows")
     mean, shares = float(values.mean()), np.isin(values, (0, 1)).all()
-    interval = wilson(int(values.sum()), len(values)) if shares else from_influence(mean, values - mean)
+    interval = wilson(int(values.sum()), len(values)) if shares else _spread(mean, values)
     return Row(name, mean, *interval, note=f"{len(values):,} rows")
+
+
+def _spread(value: float, *samples: np.ndarray) -> tuple[float, float]:
+    """The normal interval of a mean or a difference of means; none where a sample has one row, which tells no spread."""
+    if min(map(len, samples)) < 2:
+        return np.nan, np.nan
+    return from_influence(value, *(sample - sample.mean() for sample in samples))
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,8 +321,8 @@ class Outcome:
 def scarce(data: Dataset, rows: int, seed: int = 0, others: int = 2000) -> Dataset:
     """The dataset with `rows` train rows of the rarer of its two labels and at most `others` of the other; test is whole."""
     counts, label = _labels(data)
-    if counts.iloc[-1] < rows:
-        raise InputError(f"{data.name!r} has {counts.iloc[-1]} train rows of {counts.index[-1]!r}; ask for fewer than {rows}.")
+    if not 1 <= rows <= counts.iloc[-1]:
+        raise InputError(f"{data.name!r} has {counts.iloc[-1]} train rows of {counts.index[-1]!r}; ask for 1 to so many.")
     rng = np.random.default_rng([seed, 4])
     sizes = {counts.index[-1]: rows, counts.index[0]: min(others, counts.iloc[0])}
     kept = np.concatenate([rng.permutation(np.flatnonzero(label == name))[:size] for name, size in sizes.items()])

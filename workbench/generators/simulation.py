@@ -9,9 +9,8 @@ the card. docs/simulation.md shows how to write one.
 from __future__ import annotations
 
 import random
-import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import ClassVar
@@ -25,7 +24,9 @@ from workbench.generators import Entry, check_least
 from workbench.generators._calibration import calibrate
 from workbench.generators.independent import Independent
 from workbench.schema import Column, InputError, Schema, nearest
-from workbench.simulators import SIMULATORS, Prior
+from workbench.simulators import SIMULATORS, Prior, draw
+
+MOST_TOLD = 100  # unreached statistics that the facts name; of a wide table there may be thousands
 
 
 @dataclass
@@ -39,9 +40,10 @@ class Simulation:
     budget: int = 1024
     """Tables simulated to calibrate."""
     keep: float = 0.25
-    """Share of a round of them that is kept, the nearest to train."""
+    """Share of a round of them that is kept, the nearest to train; at least 60."""
     most_rows: int = 2000
-    """Most rows of such a table; where train has more, the posterior is wider than it might be."""
+    """Most rows of such a table. Where train has more, the posterior is wider than it might be; and if the simulator makes rows
+    in the order of a date, train's first ones in that order are what it is calibrated to."""
     worlds: int = 10
     """Draws of the parameters that share the rows of a table; 1 makes a table of one world."""
     rest: str = "error"
@@ -88,18 +90,13 @@ class Simulation:
         self._rest = Independent().fit(table[rest.names], rest, rng) if rest.names else None
         if self.calibrate == "abc":
             rows, streams = min(len(table), self.most_rows), np.random.default_rng(rng.integers(2**63))
-            described, wider = self._world.describe(table[own.names], own)
-            self._posterior = calibrate(
-                lambda values: self._world.describe(self._world.run(rows, streams, values), own)[0],
-                described,
-                wider,
-                self._world.priors,
-                rng,
-                self.budget,
-                self.keep,
-                self.excluded == "error",
-                _bar,
-            )
+
+            def simulate(values: Mapping[str, float]) -> pd.DataFrame:
+                return self._world.describe(self._world.run(rows, streams, values), own)[0]
+
+            real, wider = self._world.describe(self._consecutive(table[own.names], own, rows, rng), own)
+            strict = self.excluded == "error"
+            self._posterior = calibrate(simulate, real, wider, self._world.priors, rng, self.budget, self.keep, strict)
             if unreached := self._posterior.unreached:
                 warnings.warn(
                     f"simulator {self.simulator!r} does not reach {len(unreached)} statistics of train, such as the "
@@ -114,7 +111,7 @@ class Simulation:
 
     def parameters(self, rng: np.random.Generator) -> dict[str, float]:
         """One draw of all parameters: the calibrated ones from the posterior, the others from their priors."""
-        values = {name: prior.at(rng.random()) for name, prior in self._world.priors.items()}
+        values = draw(self._world.priors, rng)
         if self._posterior is None:
             return values
         row = self._posterior.draws.iloc[rng.choice(len(self._posterior.draws), p=self._posterior.weights)]
@@ -127,6 +124,15 @@ class Simulation:
         if self._posterior is None:
             raise InputError('Simulation: nothing was calibrated; set calibrate to "abc".')
         return self._posterior.table
+
+    def _consecutive(self, table: pd.DataFrame, schema: Schema, rows: int, rng: np.random.Generator) -> pd.DataFrame:
+        """Train, or its first rows by date where simulated ones come in that order: the same rate spans longer in more rows."""
+        if rows < len(table):
+            made = self._world.run(100, rng, self.parameters(rng))
+            for name in (column.name for column in schema.columns if column.kind == "datetime"):
+                if made[name].is_monotonic_increasing:
+                    return table.sort_values(name, kind="stable").head(rows)
+        return table
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         sizes = np.diff(np.linspace(0, n, min(self.worlds, n) + 1).astype(int))
@@ -168,7 +174,8 @@ class Simulation:
             "rows of a simulation": min(rows, self.most_rows),
             "effective draws": round(self._posterior.effective, 1),
             "posterior": {name: [float(f"{x:.6g}") for x in row] for name, row in ends.iterrows()},
-            "unreached": self._posterior.unreached,
+            "unreached": self._posterior.unreached[:MOST_TOLD],
+            "unreached in all": len(self._posterior.unreached),
         }
 
 
@@ -187,6 +194,8 @@ class World:
             raise InputError(f"simulator {name!r} cannot be loaded: {_said(error)}") from error
         self.name, self._simulate = name, getattr(found, "simulate", found)
         columns, self.priors = getattr(found, "columns", None), getattr(found, "priors", None)
+        if not callable(self._simulate):
+            raise InputError(f"simulator {name!r} has no simulate(n, rng, **parameters).")
         for what, value, kind in (("columns", columns, str), ("priors", self.priors, Prior)):
             if not isinstance(value, Mapping) or not all(isinstance(item, kind) for item in value.values()):
                 raise InputError(f"simulator {name!r} has no {what}: declare a dict of name to {kind.__name__}.")
@@ -205,21 +214,21 @@ class World:
             return table, schema
         try:
             further = self._derive(table).astype(float).replace([np.inf, -np.inf], np.nan)
+            joined = table.join(further, validate="1:1")
         except Exception as error:
             raise InputError(f"simulator {self.name!r} cannot derive its numbers: {_said(error)}") from error
-        return table.join(further), Schema((*schema.columns, *(Column(name, "numeric") for name in further)))
+        return joined, Schema((*schema.columns, *(Column(name, "numeric") for name in further)))
 
     def run(self, n: int, rng: np.random.Generator, values: Mapping[str, float]) -> pd.DataFrame:
         """A table of n rows, cast to the simulator's schema."""
-        before = np.random.get_state()[1:3], random.getstate()
+        before = _global_state()
         # A stream of its own: however much the simulator draws, nothing else shifts.
         try:
             table = self._simulate(n, np.random.default_rng(rng.integers(2**63, size=2)), **values)
         except Exception as error:
             at = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
             raise InputError(f"simulator {self.name!r} failed with {at}: {_said(error)}") from error
-        after = np.random.get_state()[1:3], random.getstate()
-        if not np.array_equal(before[0][0], after[0][0]) or before[0][1] != after[0][1] or before[1] != after[1]:
+        if _global_state() != before:
             raise InputError(f"simulator {self.name!r} draws from a global random state; let it use the generator it is given.")
         if not isinstance(table, pd.DataFrame):
             raise InputError(f"simulator {self.name!r} returned a {type(table).__name__}; it must return a DataFrame.")
@@ -239,10 +248,6 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 
 
-def _bar(steps: range) -> Iterable[int]:
-    """A progress bar, on a terminal or in a notebook, once two seconds have passed."""
-    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        return steps
-    from tqdm.auto import tqdm
-
-    return tqdm(steps, desc="calibrating", unit="simulation", delay=2, leave=False)
+def _global_state() -> tuple:
+    _, key, *rest = np.random.get_state()
+    return key.tobytes(), rest, random.getstate()
