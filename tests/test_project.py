@@ -121,7 +121,7 @@ def test_every_import_is_declared():
         cells = nbformat.read(path, as_version=4).cells
         sources += [re.sub(r"(?m)^[%!].*$", "", cell.source) for cell in cells if cell.cell_type == "code"]
     distributions = packages_distributions()
-    own = {"workbench", *(path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).glob("*.py"))}
+    own = {"workbench", *(path.stem for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).glob("*.py"))}
     for top in {name.split(".")[0] for source in sources for name in imports(ast.parse(source))}:
         if top in sys.stdlib_module_names or top in own:
             continue
