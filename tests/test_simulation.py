@@ -227,7 +227,7 @@ def test_a_real_table_is_calibrated_to():
     assert json.loads(json_facts(generator.facts)) == generator.facts
     assert generator.facts["randomized"] == ["rate", "men", "self_employed", "unverified", "unlocated"]
     made = generator.sample(500, rng(2))
-    assert data.schema.check(made) == [] and len(made) == 500
+    assert data.schema.check(made) == [] and len(made) == 500 and len(generator.sample(0, rng(2))) == 0
     assert table_hash(made) == table_hash(generator.sample(500, rng(2))) != table_hash(generator.sample(500, rng(3)))
     assert made["approve"].mean() == pytest.approx(data.train["approve"].mean(), abs=0.12)
 

@@ -74,9 +74,9 @@ class Simulation:
             return f'column {missing[0]!r} is not made by simulator {self.simulator!r}; drop it, or set rest to "independent".'
         if len(missing) == len(schema.names):
             return f"simulator {self.simulator!r} makes none of the table's columns; it makes {', '.join(made.names)}."
-        for name in set(schema.names) & set(made.names):
-            if schema[name].kind != made[name].kind:
-                return f"column {name!r} is {schema[name].kind}, and simulator {self.simulator!r} makes it {made[name].kind}."
+        for name, kind in ((column.name, column.kind) for column in schema.columns if column.name not in missing):
+            if kind != made[name].kind:
+                return f"column {name!r} is {kind}, and simulator {self.simulator!r} makes it {made[name].kind}."
         return None
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Simulation:
@@ -135,6 +135,8 @@ class Simulation:
         return table
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        if n == 0:  # which a simulator need not know to make
+            return self._draw(1, rng).head(0)
         sizes = np.diff(np.linspace(0, n, min(self.worlds, n) + 1).astype(int))
         tables = [self._world.run(int(size), rng, self.parameters(rng)) for size in sizes]
         table = pd.concat(tables, ignore_index=True)
