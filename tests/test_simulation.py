@@ -131,8 +131,8 @@ def test_payments_are_what_their_parameters_say():
             day = day[day["time"] > row.time - pd.Timedelta("86398s")]
             assert abs(len(day) - row.count_day) <= 1
             assert row.count_day != len(day) or row.spent_day == pytest.approx(day["amount"].sum(), abs=0.01)
-    bold = World("payments").run(12_000, rng(0), {"haul": 8, "wage": 6000, "prices": 0.2})
-    meek = World("payments").run(12_000, rng(0), {"haul": 2, "wage": 6000, "prices": 0.2})
+    bold = World("payments").run(10_000, rng(0), {"haul": 8, "wage": 6000, "prices": 0.2})
+    meek = World("payments").run(10_000, rng(0), {"haul": 2, "wage": 6000, "prices": 0.2})
     amounts = [made.loc[made["fraud"] & (made["amount"] > 4), "amount"].median() for made in (meek, bold)]
     assert amounts[1] > 2.5 * amounts[0]
 
@@ -327,7 +327,7 @@ def test_a_simulator_without_noise_is_calibrated_too(tmp_path, truth):
     """Its parameters are told exactly, and some lie at the ends of their priors."""
     where = write(tmp_path, EXACT)
     table = World(where).run(100, rng(0), truth)
-    found = Simulation(where, budget=512).fit(table, World(where).schema, rng(1)).posterior.set_index("parameter")
+    found = Simulation(where, budget=256).fit(table, World(where).schema, rng(1)).posterior.set_index("parameter")
     assert found["median"].to_dict() == pytest.approx(truth, abs=0.1)
     only = EXACT.replace('"level": Prior(0, 5), "share": Prior(0, 1), ', "")
     only = only.replace("level, share, count", "count, level=0, share=0")

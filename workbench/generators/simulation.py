@@ -20,6 +20,7 @@ import pandas as pd
 
 from workbench.conditions import sample_matching
 from workbench.constraints import check
+from workbench.encode import to_float
 from workbench.generators import Entry, check_least
 from workbench.generators._calibration import calibrate
 from workbench.generators.independent import Independent
@@ -150,8 +151,8 @@ class Simulation:
         for _ in range(100):
             table = self._draw(max(n, 100), rng)
             for low, high, strict in self._schema.inequalities:
-                broken = table[low] >= table[high] if strict else table[low] > table[high]
-                table = table[~broken.fillna(False).to_numpy(dtype=bool)]
+                one, other = to_float(table[low]), to_float(table[high])
+                table = table[~(one >= other if strict else one > other)]
             for combination in self._combinations:
                 table = table.merge(combination, how="inner")
             kept.append(table)
