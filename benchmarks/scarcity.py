@@ -62,7 +62,7 @@ def measure(dataset: str, rare: int, split: int, generators: list[str], times: i
         return  # it never had so many
     for name in generators:
         start = time.process_time()
-        rows = scenarios.augment(data, name, split, rare * times or None, **GENERATORS[name])
+        rows = scenarios.augment(data, name, split, rare * times or None, **GENERATORS.get(name, {}))
         result = {row.group or "over the best": round(row.value, 4) for row in rows if not np.isnan(row.value)}
         line = dict(zip(KEYS, (dataset, rare, split, name, times), strict=True))
         line |= {
