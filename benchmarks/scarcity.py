@@ -66,7 +66,7 @@ def measure(dataset: str, rare: int, split: int, generators: list[str], times: i
         result = {row.group or "over the best": round(row.value, 4) for row in rows if not np.isnan(row.value)}
         line = dict(zip(KEYS, (dataset, rare, split, name, times), strict=True))
         line |= {
-            "params": GENERATORS[name],
+            "params": GENERATORS.get(name, {}),
             "gains": result,
             "note": rows[0].note,
             "cpu": round(time.process_time() - start, 1),
