@@ -33,7 +33,7 @@ DATASETS = ("loans", "adult", "default_credit", "online_shoppers", "bank_marketi
 # Networks with a tenth to a third of their default epochs, which is what these few rows need; all others by default.
 GENERATORS = {name: {} for name in ("independent", "gaussian-copula", "cart", "arf", "bayes-tree", "bayes-tan")}
 GENERATORS |= {"tvae": {"epochs": 100}, "ctgan": {"epochs": 100, "batch_size": 100}, "diffusion": {"epochs": 100}}
-GENERATORS |= {"autoregressive": {}, "smote": {}, "copy": {}, "holdout": {}}
+GENERATORS |= {"autoregressive": {}, "vine-copula": {}, "privbayes": {}, "mst": {}, "smote": {}, "copy": {}, "holdout": {}}
 BY_REFERENCE = {"copy": "copy: the real rare rows repeated", "holdout": "holdout: fresh real rows"}
 TEST_ROWS = 6000
 KEYS = ["dataset", "rare", "split", "generator", "times"]
@@ -62,11 +62,11 @@ def measure(dataset: str, rare: int, split: int, generators: list[str], times: i
         return  # it never had so many
     for name in generators:
         start = time.process_time()
-        rows = scenarios.augment(data, name, split, rare * times or None, **GENERATORS.get(name, {}))
+        rows = scenarios.augment(data, name, split, rare * times or None, **GENERATORS[name])
         result = {row.group or "over the best": round(row.value, 4) for row in rows if not np.isnan(row.value)}
         line = dict(zip(KEYS, (dataset, rare, split, name, times), strict=True))
         line |= {
-            "params": GENERATORS.get(name, {}),
+            "params": GENERATORS[name],
             "gains": result,
             "note": rows[0].note,
             "cpu": round(time.process_time() - start, 1),
