@@ -3,6 +3,7 @@
 import asyncio
 import html
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,14 @@ from workbench.session import FAST, SLOW, Session
 from workbench.widgets import SideBySide
 
 SCRIPT, LONG, HEBREW, SMILE, FORMULA = "<script>alert(1)</script>", "x" * 300, "עברית", "😀 smile", "=1+1"
-LABELS = ["<img src=x onerror=alert(1)>", '=HYPERLINK("http://x")', "@SUM(A1)", "\u202eمرحبا", "-1+1", "</script></pre>"]
+LABELS = [
+    "<img src=x onerror=alert(1)>",
+    '=HYPERLINK("http://x")',
+    "@SUM(A1)",
+    "\u202eمرحبا",
+    "-1+1",
+    "</script></pre>",
+]
 
 
 def hostile(rows: int = 300) -> pd.DataFrame:
@@ -63,37 +71,28 @@ def test_the_worker_gives_what_generate_and_evaluate_give(session):
 
 
 def test_a_second_run_does_only_what_is_new(csv):
-    session = ended(Session(csv, ["independent"], target="outcome", sensitive=[HEBREW]))
-    first = session.result("independent", 0)
-    session.choose_generators(["independent", "bayes-expert"], seeds=2)
-    steps = {(step.generator, step.seed): step for step in session.run()}
-    assert session.result("independent", 0) is first and steps["independent", 0].told == "kept"
-    assert steps["independent", 1].phase == "done" and steps["independent", 1].rows == len(session.data.train)
-    assert steps["bayes-expert", 0].phase == "skipped" and steps["bayes-expert", 0].told
-    assert "bayes-expert" not in exhibit.code(session) and "bayes-expert" in exhibit.grid(session)
-
-    session.choose_generators(["independent"])
+    session = ended(Session(csv, {"independent": {}, "privbayes": {"epsilon": 2.0}}, target="outcome", sensitive=[HEBREW]))
+    first, private = session.result("independent", 0), session.result("privbayes", 0)
+    assert [step.told for step in session.run()] == ["kept", "kept"] and not session._folder.exists()
+    epsilon = private.rows["metric"] == "epsilon"
+    assert private.rows.loc[epsilon, "value"].item() == pytest.approx(2.0)
+    private.rows = private.rows[~epsilon]
     session.everything = True
-    assert session.missing("independent", 0) == list(SLOW)
-    ended(session)
-    whole = wb.evaluate(session.data, first.synthetic)
-    pd.testing.assert_frame_equal(session.card("independent").rows, whole.rows)
+    assert session.missing("independent", 0) == list(SLOW) and "epsilon" in session.missing("privbayes", 0)
+    session.choose_generators({"independent": {}, "privbayes": {"epsilon": 2.0}, "bayes-expert": {}})
+    steps = {step.generator: step for step in session.run()}
+    pd.testing.assert_frame_equal(session.result("independent", 0).synthetic, first.synthetic)
+    pd.testing.assert_frame_equal(session.card("independent").rows, wb.evaluate(session.data, first.synthetic).rows)
     assert not any("Not measured" in note for note in session.card("independent").notes)
+    rows = session.card("privbayes").rows.set_index("metric")
+    assert rows.loc["epsilon", "value"] == pytest.approx(2.0), "a generator's claim is there for metrics that come later"
+    assert steps["bayes-expert"].phase == "skipped" and steps["bayes-expert"].told
+    assert "bayes-expert" not in exhibit.code(session) and "bayes-expert" in exhibit.grid(session)
 
     session.choose_table(csv, "outcome", [SCRIPT])
     assert not session.finished, "other roles are other results"
     session.choose_table(csv, "outcome", [HEBREW])
     assert session.finished, "and the old ones are still there"
-
-
-def test_a_private_generator_keeps_its_claim_for_metrics_that_come_later(csv):
-    session = ended(Session(csv, {"privbayes": {"epsilon": 2.0}}, target="outcome"))
-    rows = session.card("privbayes").rows.set_index("metric")
-    assert rows.loc["epsilon", "value"] == pytest.approx(2.0)
-    found = session.result("privbayes", 0)
-    found.rows = found.rows[found.rows["metric"] != "epsilon"]
-    assert session.missing("privbayes", 0) == ["epsilon"]
-    assert ended(session).card("privbayes").rows.set_index("metric").loc["epsilon", "value"] == pytest.approx(2.0)
 
 
 def started(session: Session, phase: str, seconds: float = 60) -> psutil.Process:
@@ -106,29 +105,38 @@ def started(session: Session, phase: str, seconds: float = 60) -> psutil.Process
     return psutil.Process(session._worker.pid)
 
 
-def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished():
-    session = Session("loans", {"independent": {}, "gan": {"epochs": 100_000}})
+def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
+    session = Session(csv, {"independent": {}, "gan": {"epochs": 100_000}}, seeds=[3], target="outcome")
     session.start()
-    while session.progress["gan", 0].phase != "fit":
+    while session.progress["gan", 3].phase != "fit":
         assert session.poll()
         time.sleep(0.05)
-    time.sleep(1.5)
     worker, folder = psutil.Process(session._worker.pid), session._folder
+    with pytest.raises(InputError, match="under way"):
+        session.start()
     begun = time.monotonic()
     session.cancel()
     assert time.monotonic() - begun < 1
     assert not worker.is_running() and not folder.exists() and not session.busy
-    assert list(session.finished) == [("independent", 0)] and session.progress["gan", 0].phase == "cancelled"
-    assert session.card("independent").headlines["value"].notna().any()
+    assert list(session.finished) == [("independent", 3)] and session.progress["gan", 3].phase == "cancelled"
+    assert session.card("independent", 3).headlines["value"].notna().any()
 
 
-def test_a_killed_worker_is_an_error_in_words(csv):
-    session = Session(csv, {"gan": {"epochs": 100_000}}, target="outcome")
+def test_a_killed_worker_is_an_error_in_words_and_another_does_the_rest(csv):
+    session = Session(csv, {"gan": {"epochs": 100_000}, "independent": {}}, seeds=2, target="outcome")
     started(session, "fit").kill()
-    while session.poll():
+    while session.progress["gan", 1].phase != "fit":
+        assert session.poll()
         time.sleep(0.05)
     assert session.progress["gan", 0].phase == "error" and "SIGKILL" in session.progress["gan", 0].told
     assert session.missing("gan", 0), "it is tried again"
+    worker = psutil.Process(session._worker.pid)
+    shutil.rmtree(session._folder)  # as a cleaner of temporary files may do
+    assert session.poll()
+    worker.kill()
+    while session.poll():
+        time.sleep(0.05)
+    assert {step.phase for step in session.progress.values()} == {"error"} and not session.busy
 
 
 def test_the_worker_goes_with_the_process_that_started_it(tmp_path):
@@ -168,8 +176,9 @@ def test_the_script_gives_the_same_bytes_and_the_grid_reads(exported, tmp_path):
 
 def test_formulas_become_text_only_when_asked(session, exported, tmp_path):
     kept = pd.read_csv(exported["cart-0.csv"], dtype=str)
-    exhibit.formulas_as_text(session.result("cart", 0).synthetic).to_csv(tmp_path / "safe.csv", index=False)
+    (tmp_path / "safe.csv").write_text(exhibit.as_csv(session.result("cart", 0).synthetic, formula_safe=True), newline="")
     quoted = pd.read_csv(tmp_path / "safe.csv", dtype=str)
+    assert exhibit.as_csv(pd.DataFrame({"a": ["b\r=1+1"], "c": ["＝1"]}), True) == 'a,c\r\n"b\r=1+1",\'＝1\r\n', "one line"
     assert FORMULA in kept and f"'{FORMULA}" in quoted and LONG in quoted
     text = quoted[SCRIPT].dropna()
     assert set(text[text.str.startswith("'")].str[1:]) == {label for label in LABELS if label[0] in "=@-"}
@@ -202,7 +211,8 @@ def test_refused_choices_name_the_way_out_and_change_nothing(csv):
     session = Session()
     for call, words in (
         (lambda: session.choose_generators([]), "choose at least one"),
-        (lambda: session.choose_generators(["cart"], 0), "from 1 to 20"),
+        (lambda: session.choose_generators(["cart"], 0), "1 to 20 whole"),
+        (lambda: session.choose_generators(["cart"], [3, -1]), "1 to 20 whole"),
         (lambda: session.choose_generators(["cartt"]), "did you mean cart"),
         (lambda: session.choose_generators({"cart": {"depth": 1}}), "'depth'"),
         (lambda: session.choose_table("loanss"), "did you mean loans"),
@@ -278,6 +288,12 @@ def test_mistakes_on_the_page_are_one_sentence(tmp_path):
     page.table.value = "<b>nothing</b>.csv"
     told("does not exist")
     assert "<b>" not in page.told.value and page.table.value == "loans"
+    page.seeds.value = "0, three"
+    told("'three'")
+    page.seeds.value = "0-99"
+    told("1 to 20 whole numbers")
+    page.seeds.value = "7, 0 3-4"
+    assert page.session.seeds == (7, 0, 3, 4) and "for seed in [7, 0, 3, 4]:" in page.code.value
     page.params.value = "cart = ["
     told("not TOML")
     page.params.value = "gan.epochs = 1"

@@ -157,7 +157,8 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     own = own.groupby(["dataset", "metric"])["w"].sum(min_count=2) ** 0.5
     cells = statistics.per_cell(rows).dropna(subset="value")
     cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)].assign(score=lambda table: table["value"])
-    means = cells.groupby(["dataset", "metric", "label"])["value"].mean()
+    unit = "split" if cells["split"].nunique() > 1 else "seed"  # that of `within`, so that after - before is the difference
+    means = cells.groupby(["dataset", "metric", "label", unit])["value"].mean().groupby(level=[0, 1, 2]).mean()
     found = []
     for metric, part in cells.groupby("metric", sort=False):
         for row in statistics.within(part, dict(zip(names, map(tuple, sizes.to_numpy(float)), strict=True))):

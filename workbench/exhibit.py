@@ -22,7 +22,7 @@ from workbench.session import SLOW, Session
 
 COLUMNS = 6  # shown in marginals where none are chosen
 PAIRED = 3  # columns that the pair plots show at most
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet may run
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # how a cell begins that a spreadsheet may run
 
 # View -> the call that draws it, in the names that SCRIPT defines, and what it shows. `figure` makes the same calls.
 FIGURES = {
@@ -60,7 +60,7 @@ metrics = [name for name in METRICS if name not in {left_out}]
 
 tables, cards = {{}}, {{}}
 for name, params in generators.items():
-    for seed in range({seeds}):
+    for seed in {seeds}:
         train, scored = views(name, data, seed)  # all train rows, save for the holdout control
         generator = make(name, params).fit(train, data.schema, np.random.default_rng([seed, 0]))
         tables[name, seed] = generator.sample(len(train), np.random.default_rng([seed, 1]))
@@ -74,9 +74,9 @@ figures = {{
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "side-by-side")
 out.mkdir(parents=True, exist_ok=True)
-rows.to_csv(out / "scores.csv", index=False)
+rows.to_csv(out / "scores.csv", index=False, lineterminator="\\r\\n")
 for (name, seed), table in tables.items():
-    table.to_csv(out / f"{{name.rpartition(':')[2]}}-{{seed}}.csv", index=False)
+    table.to_csv(out / f"{{name.rpartition(':')[2]}}-{{seed}}.csv", index=False, lineterminator="\\r\\n")
 for name, figure in figures.items():
     (out / f"{{name}}.svg").write_text(plots.svg(figure), encoding="utf-8")
 '''
@@ -148,7 +148,7 @@ def grid(session: Session) -> str:
     roles = {"target": session.target, "sensitive": session.sensitive}
     dataset |= {role: value for role, value in roles.items() if value is not None}
     rows = [{"name": name, "params": dict(params)} if params else name for name, params in session.generators.items()]
-    about = {"title": f"Side by side: {session.data.name}", "seeds": list(range(session.seeds)), "generators": rows}
+    about = {"title": f"Side by side: {session.data.name}", "seeds": list(session.seeds), "generators": rows}
     return tomli_w.dumps(about | {"datasets": [dataset]})
 
 
@@ -168,7 +168,7 @@ def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str]
     figures = "".join(f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session))
     left_out = () if session.everything else SLOW
     shown = pformat(used, sort_dicts=False)
-    return SCRIPT.format(load=load, generators=shown, left_out=left_out, seeds=session.seeds, figures=figures)
+    return SCRIPT.format(load=load, generators=shown, left_out=left_out, seeds=list(session.seeds), figures=figures)
 
 
 def drawable(session: Session) -> list[str]:
@@ -188,21 +188,17 @@ def export(
 ) -> list[Path]:
     """Write grid.toml, side_by_side.py, the scores (CSV, LaTeX), the tables (CSV) and figures (SVG); returns the paths.
 
-    folder is one inside the session's root. With formula_safe, text cells of the CSV files which begin as a spreadsheet's
-    formula does get a leading ' (OWASP, CSV injection); otherwise values are as they are. Raises InputError for a folder
-    elsewhere.
+    folder is one inside the session's root. Raises InputError for a folder elsewhere.
     """
     root = session.root.resolve()
     place = (root / folder).resolve()
     if not place.is_relative_to(root):
         raise InputError(f"folder {folder!r} is outside {root.name!r}; name one inside it.")
     rows, finished = session.rows(), session.finished
-    safe = formulas_as_text if formula_safe else lambda table: table
     texts = {"grid.toml": grid(session), "side_by_side.py": code(session, name, seed, columns)}
-    texts |= {"scores.csv": safe(rows).to_csv(index=False), "scores.tex": latex(rows)}
-    texts |= {
-        f"{n.rpartition(':')[2]}-{s}.csv": safe(found.synthetic).to_csv(index=False) for (n, s), found in finished.items()
-    }
+    texts |= {"scores.csv": as_csv(rows, formula_safe), "scores.tex": latex(rows)}
+    for (n, s), found in finished.items():
+        texts[f"{n.rpartition(':')[2]}-{s}.csv"] = as_csv(found.synthetic, formula_safe)
     for view in drawable(session):
         texts[f"{view}.svg"] = plots.svg(figure(session, view, name, seed, columns))
     place.mkdir(parents=True, exist_ok=True)
@@ -221,14 +217,18 @@ def latex(rows: pd.DataFrame) -> str:
     return table.map(number).rename_axis(columns=None).to_latex(escape=True)
 
 
-def formulas_as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """A leading ' for every text and column name that begins as a formula does; numbers, dates and booleans stay."""
+def as_csv(table: pd.DataFrame, formula_safe: bool = False) -> str:
+    """CSV text; formula_safe puts a ' before every text and column name that begins as a formula does (OWASP, CSV injection).
+
+    Numbers, dates and booleans stay as they are. Lines end as RFC 4180 has it, or a text with a lone \\r would begin one.
+    """
 
     def quoted(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
-    table = table.apply(lambda values: values.map(quoted) if values.dtype == object else values)
-    return table.rename(columns=quoted)
+    if formula_safe:
+        table = table.apply(lambda values: values.map(quoted) if values.dtype == object else values).rename(columns=quoted)
+    return table.to_csv(index=False, lineterminator="\r\n")
 
 
 def _strips(session: Session) -> list[str]:

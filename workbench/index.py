@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,41 +28,50 @@ def index(folder: str | Path = "reports") -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds your report folders.")
-    homes = [path for path in sorted(folder.iterdir()) if (path / "grid.toml").exists() or (path / "plan.json").exists()]
+    homes = [path for path in sorted(folder.iterdir()) if {"grid.toml", "plan.json"} & set(_files(path))]
     lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
     header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
     told = "Each line is one report. Best is the generator with the best mean over its cells; controls do not compete."
     table = html_table(header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list")
+    page = page_of("Reports", [f"# Reports\n\n{told}", table]).encode("utf-8", "replace").decode()  # names may be no text
     try:
-        results.write_text(folder / "index.html", page_of("Reports", [f"# Reports\n\n{told}", table]))
+        results.write_text(folder / "index.html", page)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}); give a folder that can.") from None
     return folder / "index.html"
 
 
+def _files(home: Path) -> list[str]:
+    try:
+        return os.listdir(home)
+    except OSError:  # a file, a folder of somebody else, a link to nowhere
+        return []
+
+
 def _line(home: Path) -> list:
     """A report's line; a folder that cannot be read keeps its line, with the reason."""
-    if not (home / "plan.json").exists():
-        return [home.name, "not run yet", *["–"] * (len(HEADER) - 2 + len(COMPARED))]
-    try:
-        batch = Batch.read(home)
-        return [_title(home, batch.title), *_told(home, batch), *(_best(batch, metric) for metric in COMPARED)]
-    except Exception as error:  # whatever is wrong with one folder, the others are still listed
-        reason = shortened(f"{type(error).__name__}: {error}".replace(str(home.resolve()), home.name), 200)
-        return [home.name, f"broken: {reason}", *["–"] * (len(HEADER) - 2 + len(COMPARED))]
+    state = "not run yet"
+    if "plan.json" in _files(home):
+        try:
+            batch = Batch.read(home)
+            return [_title(home, batch.title), *_told(home, batch), *(_best(batch, metric) for metric in COMPARED)]
+        except Exception as error:  # whatever is wrong with one folder, the others are still listed
+            reason = f"{type(error).__name__}: {error}".replace(str(home.resolve()), home.name)
+            state = "broken: " + shortened(reason, 200)
+    return [home.name, state, *["–"] * (len(HEADER) - 2 + len(COMPARED))]
 
 
 def _title(home: Path, title: str) -> Markup:
     out = Markup("{}<small>{}</small>").format(title, home.name)
-    page = home / "index.html"
-    return Markup('<a href="{}/index.html">{}</a>').format(quote(home.name), out) if page.exists() else out
+    link = Markup('<a href="{}/index.html">{}</a>').format
+    return link(quote(home.name), out) if "index.html" in _files(home) else out
 
 
 def _told(home: Path, batch: Batch) -> list[str]:
     counts = batch.cells["status"].value_counts()
     rest = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "ok")
     state = "half finished" if counts.get("pending") else "finished" if not rest else "finished with gaps"
-    if not (home / "index.html").exists():
+    if "index.html" not in _files(home):
         state += f"; no page yet: workbench report {home.parent.resolve().name}/{home.name}"
     labels = batch.cells["label"].unique()
     started = max(batch.cells["started"].dropna(), default="–")[:16].replace("T", " ")

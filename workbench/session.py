@@ -1,13 +1,14 @@
 """What the side-by-side page knows and does, without a widget: choices, a worker process, results that are kept.
 
-    session = Session("loans", ["cart", "ctgan"], seeds=2)
+    session = Session("loans", ["cart", "ctgan"], seeds=[0, 3])
     for step in session.run():          # a worker process fits, samples and scores; `session.cancel()` ends it at once
         print(step)
     session.card("cart")                # and the figures, grid and code of workbench.exhibit
 
     kernel --job.json--> worker --messages.jsonl--> kernel         both files in a temporary folder that goes with the worker
 
-The worker ends with the process that started it, because its standard input closes then.
+The worker ends with the process that started it, because its standard input closes then. Where it ends early (killed for
+want of memory), what it was at has failed, and a new one does the rest.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from workbench.schema import InputError
 from workbench.sources import SUFFIXES, local_file
 
 DEFAULT = ("independent", "gaussian-copula", "cart")
-MOST_SEEDS = 20
+MOST_SEEDS = 20  # of a session
+ENDED = ("done", "skipped", "error")  # phases after which nothing follows
 LOOK = 0.1  # seconds between two looks at what the worker has told
 # Each of these costs as much as all the others together; they are measured where everything is asked for.
 SLOW = ("c2st", "kendall_tau", "augmentation_gain", "rare_class_gain", "attack_risk")
@@ -84,7 +86,7 @@ class Session:
 
     table       a dataset's name, or the path of a CSV or Parquet file, with the target and sensitive columns of `load`
     generators  names, or names with their parameters
-    seeds       how many: 0, 1, ... (1 to 20)
+    seeds       which, at most 20 whole numbers from 0; a single number n means 0, 1, ..., n - 1
     everything  whether the slow metrics are measured too
     root        the folder that uploads and exports stay in
 
@@ -95,7 +97,7 @@ class Session:
         self,
         table: str | Path = "loans",
         generators: Iterable[str] | Mapping[str, Mapping] = DEFAULT,
-        seeds: int = 1,
+        seeds: int | Iterable[int] = 1,
         everything: bool = False,
         target: str | None = None,
         sensitive: Iterable[str] | None = None,
@@ -117,12 +119,13 @@ class Session:
         self.table, self.target, self.sensitive = str(table), target, sensitive
         self._about = [self.data.provenance["train_sha256"], self.data.provenance["test_sha256"], self.data.schema.to_json()]
 
-    def choose_generators(self, generators: Iterable[str] | Mapping[str, Mapping], seeds: int = 1) -> None:
+    def choose_generators(self, generators: Iterable[str] | Mapping[str, Mapping], seeds: int | Iterable[int] = 1) -> None:
         given = dict(generators) if isinstance(generators, Mapping) else {name: {} for name in generators}
         if not given:
             raise InputError("no generator is chosen; choose at least one.")
-        if not 1 <= seeds <= MOST_SEEDS:
-            raise InputError(f"seeds is {seeds}; give a number from 1 to {MOST_SEEDS}.")
+        seeds = tuple(dict.fromkeys(range(seeds) if isinstance(seeds, int) else seeds))
+        if not 1 <= len(seeds) <= MOST_SEEDS or min(seeds) < 0:
+            raise InputError(f"seeds are {list(seeds)}; give 1 to {MOST_SEEDS} whole numbers from 0.")
         for name, params in given.items():
             find(name)
             if params:
@@ -149,7 +152,7 @@ class Session:
 
     @property
     def pairs(self) -> list[tuple[str, int]]:
-        return [(name, seed) for name in self.generators for seed in range(self.seeds)]
+        return [(name, seed) for name in self.generators for seed in self.seeds]
 
     def result(self, name: str, seed: int) -> Result | None:
         return self.results.get(self._key(name, seed))
@@ -172,9 +175,8 @@ class Session:
         """Give a worker process all that is chosen and not there yet. Raises InputError while one is at work."""
         if self._worker:
             raise InputError("a run is under way; cancel it or wait for its end.")
-        self._tasks = []
-        self.progress = {}
-        self._folder, self._read = Path(tempfile.mkdtemp(prefix="workbench-session-")), 0
+        self._tasks, self.progress, self._read = [], {}, 0
+        self._folder = Path(tempfile.mkdtemp(prefix="workbench-session-"))
         for name, seed in self.pairs:
             found, metrics = self.result(name, seed), self.missing(name, seed)
             self.progress[name, seed] = step = Progress(name, seed)
@@ -186,13 +188,19 @@ class Session:
                 found.synthetic.to_parquet(self._folder / f"{len(self._tasks)}.synthetic.parquet", index=False)
                 task |= {"made": True, "claim": found.claim}
             self._tasks.append(task | {"key": self._key(name, seed)})
+        if not self._tasks:
+            return self._folder.rmdir()
         for name, content in snapshot(self.data).items():
             (self._folder / name).write_bytes(content)
         (self._folder / "job.json").write_text(json.dumps({"dataset": self.data.name, "tasks": self._tasks}), "utf-8")
         (self._folder / "messages.jsonl").touch()
         self._schema = self.data.schema
+        self._launch(0)
+
+    def _launch(self, first: int) -> None:
+        """A worker process for the tasks from this one on."""
         with open(self._folder / "log.txt", "wb") as log:
-            command = [sys.executable, "-m", "workbench.session", str(self._folder)]
+            command = [sys.executable, "-m", "workbench.session", str(self._folder), str(first)]
             # In a session of its own: an interrupt of the kernel is not meant for the worker.
             self._worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 
@@ -203,7 +211,7 @@ class Session:
         ended = self._worker.poll()
         self._take_in()
         if ended is not None:
-            self._end("error", f"the worker process ended early: {self._last_words(ended)}")
+            self._go_on(ended)
         for watcher in self.watchers:
             watcher()
         return bool(self._worker)
@@ -229,6 +237,19 @@ class Session:
         if self._worker:
             self._end("cancelled", "")
 
+    def _go_on(self, code: int) -> None:
+        """After a worker's end: nothing is left, or the task it was at has failed and the next worker does the others."""
+        steps = [self.progress[task["name"], task["seed"]] for task in self._tasks]
+        left = [place for place, step in enumerate(steps) if step.phase not in ENDED]
+        if left:
+            failed = steps[left[0]]
+            failed.phase, failed.told = "error", f"the worker process ended early: {self._last_words(code)}"
+        if left[1:] and self._folder.exists():
+            self._worker.stdin.close()
+            self._launch(left[1])
+        else:
+            self._end("error", failed.told if left else "")
+
     def _end(self, phase: str, told: str) -> None:
         if self._worker.poll() is None:
             kernels.kill([psutil.Process(self._worker.pid)])
@@ -238,16 +259,19 @@ class Session:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._worker = None
         for step in self.progress.values():
-            if step.phase not in ("done", "skipped", "error"):
+            if step.phase not in ENDED:
                 step.phase, step.told = phase, told
 
     def _last_words(self, code: int) -> str:
         if code < 0:
             return f"{signal.Signals(-code).name}, perhaps for want of memory."
-        lines = (self._folder / "log.txt").read_text("utf-8", "replace").strip().splitlines()
+        log = self._folder / "log.txt"
+        lines = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else ["its temporary folder is gone."]
         return lines[-1] if lines else f"exit code {code}."
 
     def _take_in(self) -> None:
+        if not (self._folder / "messages.jsonl").exists():  # somebody has cleared the temporary folder
+            return
         with open(self._folder / "messages.jsonl", encoding="utf-8") as file:
             file.seek(self._read)
             while (line := file.readline()).endswith("\n"):
@@ -294,13 +318,13 @@ class Session:
         return rows
 
 
-def work(folder: Path) -> None:
-    """The worker's side: do the tasks of job.json in order, and tell each step in a line of messages.jsonl."""
+def work(folder: Path, first: int) -> None:
+    """The worker's side: do the tasks of job.json in order from this one on; each step is a line of messages.jsonl."""
     threading.Thread(target=_end_with_parent, args=[folder], daemon=True).start()
     job = json.loads((folder / "job.json").read_text("utf-8"))
     data = read_data(job["dataset"], str(folder))
     with open(folder / "messages.jsonl", "a", encoding="utf-8", buffering=1) as messages:
-        for index, task in enumerate(job["tasks"]):
+        for index, task in enumerate(job["tasks"][first:], first):
             began = time.time()
 
             def tell(index=index, began=began, **message):
@@ -352,5 +376,5 @@ def _end_with_parent(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    work(Path(sys.argv[1]))
+    work(Path(sys.argv[1]), int(sys.argv[2]))
     os._exit(0)  # without waiting for threads of libraries

@@ -9,6 +9,7 @@ Every value that comes from a table is escaped. A mistake is one sentence on the
 from __future__ import annotations
 
 import asyncio
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from workbench.datasets import DATASETS
 from workbench.generators import GENERATORS
 from workbench.page import html_table
 from workbench.schema import InputError
-from workbench.session import LOOK, MOST_SEEDS, Session, choices
+from workbench.session import ENDED, LOOK, MOST_SEEDS, Session, choices
 
 VIEWS = ("card", *exhibit.FIGURES, "rows")
 NONE = "(none)"
@@ -59,8 +60,8 @@ class SideBySide(ipw.VBox):
         self.sensitive = _control(ipw.SelectMultiple, "Sensitive columns", f"Groups that bias is read for; {SEVERAL}", rows=4)
         self.generators = _control(ipw.SelectMultiple, "Generators", f"What is compared; {SEVERAL}", rows=9,
                                    options=list(GENERATORS), value=list(session.generators))  # fmt: skip
-        self.seeds = _control(ipw.BoundedIntText, "Seeds", "How often each is repeated: seeds 0, 1, ...",
-                              value=session.seeds, min=1, max=MOST_SEEDS)  # fmt: skip
+        self.seeds = _control(ipw.Text, "Seeds", f"Each is repeated with these, at most {MOST_SEEDS}: 0, 3, 7 or 0-4",
+                              value=", ".join(map(str, session.seeds)), continuous_update=False)  # fmt: skip
         self.params = _control(ipw.Textarea, "Parameters", "Other than the defaults, as TOML: generator.parameter = value",
                                rows=2, placeholder="ctgan.epochs = 100", continuous_update=False)  # fmt: skip
         self.everything = ipw.Checkbox(description="Measure everything (slower)", value=session.everything, indent=False,
@@ -148,7 +149,8 @@ class SideBySide(ipw.VBox):
             raise InputError(f"the parameters are not TOML: {error}; write for example ctgan.epochs = 100.") from None
         for name in set(params) - set(self.generators.value):
             raise InputError(f"parameters name {name!r}, which is not chosen; choose that generator too.")
-        self.session.choose_generators({name: params.get(name, {}) for name in self.generators.value}, self.seeds.value)
+        chosen = {name: params.get(name, {}) for name in self.generators.value}
+        self.session.choose_generators(chosen, _whole_numbers(self.seeds.value))
         self.session.everything = self.everything.value
         self._refresh()
 
@@ -173,6 +175,7 @@ class SideBySide(ipw.VBox):
     def _start(self) -> None:
         self._choose_generators()
         self.session.start()
+        self._follow()
         self._task = asyncio.get_running_loop().create_task(self._attend())
 
     async def _attend(self) -> None:
@@ -192,7 +195,7 @@ class SideBySide(ipw.VBox):
         table = str(html_table(header, lines, "Progress", "progress")) if steps else ""
         if table != self.progress.value:
             self.progress.value = table
-        done = [(s.generator, s.seed, s.phase) for s in steps if s.phase in ("done", "skipped", "error")]
+        done = [(s.generator, s.seed, s.phase) for s in steps if s.phase in ENDED]
         if (done, self.session.busy) != self._done:
             self._done = done, self.session.busy
             self._guarded(self._refresh)()
@@ -204,9 +207,9 @@ class SideBySide(ipw.VBox):
         names = list(dict.fromkeys(name for name, _ in self.session.finished))
         self._quiet = True
         kept = self.name.value, self.seed.value
-        self.name.options, self.seed.options = names, list(range(self.session.seeds))
+        self.name.options, self.seed.options = names, self.session.seeds
         self.name.value = kept[0] if kept[0] in names else (names[0] if names else None)
-        self.seed.value = kept[1] if kept[1] in self.seed.options else 0
+        self.seed.value = kept[1] if kept[1] in self.session.seeds else self.session.seeds[0]
         self._quiet = False
         self._show()
 
@@ -231,6 +234,18 @@ class SideBySide(ipw.VBox):
         paths = exhibit.export(self.session, self.folder.value, *looked, formula_safe=self.safe.value)
         names = ", ".join(path.name for path in paths)
         self._tell(self.taken, f"Written to {Path(self.session.root, self.folder.value)}: {names}.")
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """ "0, 3, 7-9" -> 0, 3, 7, 8, 9."""
+    found: list[int] = []
+    for part in text.replace(",", " ").split():
+        span = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part)
+        if not span:
+            raise InputError(f"seeds hold {part!r}; write whole numbers, for example 0, 3, 7 or 0-4.")
+        first, last = int(span[1]), int(span[2] or span[1])
+        found += range(first, min(last, first + MOST_SEEDS) + 1)  # one too many is enough to be refused
+    return found
 
 
 def _heading(text: str) -> ipw.HTML:
