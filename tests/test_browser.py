@@ -44,7 +44,7 @@ def served(target: str, folder: Path, *flags: str):
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
     made = subprocess.run(
-        ["make", "-n", "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}", target],
+        ["make", "--no-print-directory", "-n", "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}", target],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.replace("\\\n", " ")  # fmt: skip
     words = shlex.split(made)

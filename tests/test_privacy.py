@@ -318,7 +318,9 @@ def test_every_metric_is_registered():
     rng = np.random.default_rng(6)
     named = {row.metric for function in FUNCTIONS for row in function(Trial(*(mixed(99, rng) for _ in range(3)), MIXED))}
     measured = {name for name, metric in METRICS.items() if metric.family == "privacy" and metric.floor}
-    assert named == measured and {name for name in METRICS if METRICS[name].family == "privacy"} == {*measured, "epsilon"}
+    measured -= {"memorised_texts"}  # of metrics/text.py
+    private = {name for name in METRICS if METRICS[name].family == "privacy"}
+    assert named == measured and private == {*measured, "epsilon", "memorised_texts"}
     assert all(METRICS[name].load() in FUNCTIONS and METRICS[name].floor == "copy" for name in named)
 
 
