@@ -322,6 +322,16 @@ def test_what_changed_is_paired_within_splits(tmp_path):
     assert first["after"] - first["before"] == pytest.approx(first["difference"])
 
 
+@pytest.mark.parametrize("key", ["../../elsewhere", "/etc", "", "a/b", ".."])
+def test_a_plan_leads_to_no_path_outside_its_folder(tmp_path, key):
+    folder = write_report(tmp_path / "one", seeds=1)
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["cells"][0]["key"] = key
+    (folder / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(InputError, match="do not trust"):
+        results.read_report(folder)
+
+
 def test_report_and_index_by_the_command_line(tmp_path, capsys):
     folder = write_report(tmp_path / "reports" / "one", seeds=1)
     assert main(["report", "--compare", str(folder), str(folder), "--out", str(tmp_path / "changes.html")]) == 0

@@ -154,9 +154,13 @@ def plan(folder: Path | str) -> dict:
     kernel, key."""
     path = Path(folder, "plan.json")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise InputError(f"{folder} has no plan.json; run it first: workbench run {folder}") from None
+    for cell in found["cells"]:
+        if not str(cell["key"]).isalnum():  # a key becomes part of a path, and the folder may come from somebody else
+            raise InputError(f"{path} holds the key {cell['key']!r}, which no run writes; do not trust this folder.")
+    return found
 
 
 def manifest(folder: Path | str, key: str) -> dict:
