@@ -18,10 +18,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench import provenance, results, statistics, summary
-from workbench.page import direction, html_table, marked, named, plural, shortened, titled
+from workbench.page import direction, html_table, marked, named, plural
 from workbench.report import page_of, where
 from workbench.schema import InputError
-from workbench.summary import FACTORS, number
+from workbench.summary import FACTORS, number, shortened, titled
 
 PAIR = ["dataset", "label", *FACTORS]
 PRINTED, LISTED = 20, 1000  # lines of a table on the terminal, and on the page
@@ -137,7 +137,8 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     both["same"] = ok
     for name in ("synthetic_hash", "rows_hash"):
         both["same"] &= both[f"{name}_before"] == both[f"{name}_after"]
-    rows = [results.read_report(folder).assign(side=side) for folder, side in zip(folders, ("before", "after"), strict=True)]
+    sides = zip(folders, cells, ("before", "after"), strict=True)
+    rows = [results.read_report(folder, known).assign(side=side) for folder, known, side in sides]
     alike = folders[0].name == folders[1].name
     before, after = (f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders)
     shown = [*PAIR, "key_before", "key_after", "status_before", "status_after", "same"]

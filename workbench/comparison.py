@@ -31,9 +31,8 @@ from workbench.page import (
     named,
     plural,
     scored,
-    titled,
 )
-from workbench.summary import number
+from workbench.summary import number, titled
 
 # One question of each family. The same few everywhere, so that nobody picks the metric after the reading.
 COMPARED = ("pair_trends", "utility_ratio", "bias_amp", "membership_auc")

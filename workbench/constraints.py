@@ -20,14 +20,19 @@ from workbench.encode import Marginal, from_float, to_float
 from workbench.schema import Column, InputError, Schema
 
 
+def broken(table: pd.DataFrame, low: str, high: str, strict: bool) -> np.ndarray:
+    """Whether each row breaks "low <= high" (or "low < high"), bool, shape (rows,); a missing side breaks nothing."""
+    one, other = to_float(table[low]), to_float(table[high])
+    return one >= other if strict else one > other
+
+
 def check(table: pd.DataFrame, schema: Schema) -> None:
     """Raises InputError for the first inequality that does not hold in every row of a cast table, with their number."""
     for low, high, strict in schema.inequalities:
-        one, other = to_float(table[low]), to_float(table[high])
-        broken = int((one >= other if strict else one > other).sum())
-        if broken:
+        count = int(broken(table, low, high, strict).sum())
+        if count:
             raise InputError(
-                f"constraint '{low} {'<' if strict else '<='} {high}' does not hold in {broken} of {len(table)} rows; "
+                f"constraint '{low} {'<' if strict else '<='} {high}' does not hold in {count} of {len(table)} rows; "
                 "correct them or drop the constraint."
             )
 

@@ -23,9 +23,9 @@ from workbench.metrics import Trial
 from workbench.metrics.intervals import LEVELS
 from workbench.metrics.models import LEARNERS, predictions
 from workbench.metrics.utility import score, unscorable
-from workbench.page import Batch, Part, Piece, digits, html_table, image, marked, named, titled
+from workbench.page import Batch, Part, Piece, digits, html_table, image, marked, named
 from workbench.schema import InputError
-from workbench.summary import number
+from workbench.summary import number, titled
 
 QUALITIES = ("utility_ratio", "pair_trends")
 EXPONENTS = np.linspace(0.05, 2, 79)  # of the power laws that are tried; learning curves decay at 0.3 to 1 as a rule

@@ -24,7 +24,7 @@ import pandas as pd
 from workbench.card import Card
 from workbench.datasets import Dataset, table_hash
 from workbench.encode import Marginal, from_float, to_float
-from workbench.metrics import METRICS, Guarantee, Metric, Row, Trial, get
+from workbench.metrics import METRICS, Guarantee, Metric, Row, Trial, get, in_order
 from workbench.metrics.models import one_thread
 from workbench.results import to_table, write_text
 from workbench.schema import KINDS, Column, InputError, Schema, nearest
@@ -61,9 +61,7 @@ def evaluate(
             group = {name: metric for name, metric in chosen.items() if metric.function == function}
             frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
-    order = {name: place for place, name in enumerate(chosen)}
-    rows = rows.sort_values("metric", key=lambda names: names.map(order), kind="stable", ignore_index=True)
-    return Card(rows, data.name, len(data.train), len(data.test), len(table), notes)
+    return Card(in_order(rows, chosen), data.name, len(data.train), len(data.test), len(table), notes)
 
 
 def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.DataFrame:

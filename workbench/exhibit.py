@@ -143,10 +143,8 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
 
 def grid(session: Session) -> str:
     """The text of the grid.toml that repeats the choice as a batch (`workbench run FOLDER`)."""
-    known = session.table in DATASETS
-    dataset = {"name": session.table} if known else {"path": str(Path(session.table).absolute())}
-    roles = {"target": session.target, "sensitive": session.sensitive}
-    dataset |= {role: value for role, value in roles.items() if value is not None}
+    table, roles = _table(session)
+    dataset = {"name" if table in DATASETS else "path": table} | roles
     rows = [{"name": name, "params": dict(params)} if params else name for name, params in session.generators.items()]
     about = {"title": f"Side by side: {session.data.name}", "seeds": list(session.seeds), "generators": rows}
     return tomli_w.dumps(about | {"datasets": [dataset]})
@@ -158,9 +156,8 @@ def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str]
     Generators that were skipped or have failed are left out.
     """
     name, seed, columns = looked_at(session, name, seed, columns)
-    table = session.table if session.table in DATASETS else str(Path(session.table).absolute())
-    roles = {"target": session.target, "sensitive": session.sensitive}
-    load = ", ".join([repr(table), *(f"{role}={value!r}" for role, value in roles.items() if value is not None)])
+    table, roles = _table(session)
+    load = ", ".join([repr(table), *(f"{role}={value!r}" for role, value in roles.items())])
     failed = {pair[0] for pair, step in session.progress.items() if step.phase in ("skipped", "error")}
     failed -= {pair[0] for pair in session.finished}
     used = {key: dict(params) for key, params in session.generators.items() if key not in failed}
@@ -229,6 +226,13 @@ def as_csv(table: pd.DataFrame, formula_safe: bool = False) -> str:
     if formula_safe:
         table = table.apply(lambda values: values.map(quoted) if values.dtype == object else values).rename(columns=quoted)
     return table.to_csv(index=False, lineterminator="\r\n")
+
+
+def _table(session: Session) -> tuple[str, dict]:
+    """The data by a name or path that holds from any folder, and the roles that were chosen for them."""
+    table = session.table if session.table in DATASETS else str(Path(session.table).absolute())
+    roles = {"target": session.target, "sensitive": session.sensitive}
+    return table, {role: value for role, value in roles.items() if value is not None}
 
 
 def _strips(session: Session) -> list[str]:

@@ -11,10 +11,10 @@ from tqdm.auto import tqdm
 
 from workbench import results
 from workbench.comparison import COMPARED
-from workbench.page import Batch, html_table, listed, plural, shortened, titled
+from workbench.page import Batch, html_table, listed, plural
 from workbench.report import leaders, page_of
 from workbench.schema import InputError
-from workbench.summary import number
+from workbench.summary import number, shortened, titled
 
 SHOWN = 3  # datasets of a report whose best generators are named
 HEADER = ["Report", "State", "Cells finished", "Datasets", "Generators", "Started (UTC)"]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from workbench import results, summary
 from workbench.metrics import METRICS
-from workbench.summary import UNKNOWN, number
+from workbench.summary import UNKNOWN, number, shortened, titled
 
 # What one page holds at most, so that 10,000 cells still make a page that opens.
 DATASETS, LABELS, LINES = 4, 24, 48
@@ -36,7 +36,8 @@ class Batch:
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
         folder = Path(folder).resolve()
-        rows, cells = results.read_report(folder), results.cells(folder)
+        cells = results.cells(folder)
+        rows = results.read_report(folder, cells)
         failed = {key: f"failed/{path.name}" for key, path in results.attempts(folder).items()}
         done = cells["status"].isin(["ok", "skipped"])
         cells["home"] = [f"runs/{key}" if ok else failed.get(key, "") for key, ok in zip(cells["key"], done, strict=True)]
@@ -220,10 +221,6 @@ def unfinished(cells: pd.DataFrame) -> str:
     return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
 
 
-def titled(metric: str) -> str:
-    return METRICS[metric].title if metric in METRICS else metric
-
-
 def direction(metric: str) -> str:
     return {"up": "↑ higher is better", "down": "↓ lower is better", "zero": "→ zero is best"}[
         METRICS.get(metric, UNKNOWN).direction
@@ -240,8 +237,3 @@ def listed(words: list[str]) -> str:
 
 def plural(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def shortened(text: object, most: int) -> str:
-    text = " ".join(str(text).split())
-    return text if len(text) <= most else text[: most - 1] + "…"

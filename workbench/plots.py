@@ -30,6 +30,7 @@ from workbench import summary
 from workbench.generators import GENERATORS
 from workbench.metrics import METRICS
 from workbench.schema import InputError, Schema
+from workbench.summary import shortened, titled
 
 INK, MUTED, GREY, LINE, BAND = "#1b1f24", "#57606a", "#6e7781", "#c9d1d9", "#eef2f6"
 STYLE = {
@@ -98,7 +99,7 @@ def strips(
             _lines(ax, head, _seed_values(rows, metric, head), names, absent or {})
             _reference(ax, head, METRICS.get(metric, summary.UNKNOWN).direction)
             if len(metrics) > 1:
-                ax.set_title(METRICS[metric].title if metric in METRICS else metric, pad=14)
+                ax.set_title(titled(metric), pad=14)
     return figure
 
 
@@ -132,7 +133,7 @@ def bias_by_group(
             _lines(ax, head, part, names, {})
             _reference(ax, head, "zero", limit)
             if len(keys) > 1:
-                ax.set_title(_short(group or column, 30), pad=14)
+                ax.set_title(shortened(group or column, 30), pad=14)
     return figure
 
 
@@ -176,8 +177,8 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
                 if np.isfinite(table["ceiling"].mean()):
                     line(table["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
             _points(ax, right, up, style)
-            ax.set_xlabel(METRICS[metric].title if metric in METRICS else metric)
-        axes[0].set_ylabel(METRICS[utility].title if utility in METRICS else utility)
+            ax.set_xlabel(titled(metric))
+        axes[0].set_ylabel(titled(utility))
         _legend(figure, style, 3 * len(closeness))
     return figure
 
@@ -204,7 +205,7 @@ def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio")
             ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         _points(ax, right, up, style)
         ax.set_xlabel("CPU seconds of the fit")
-        ax.set_ylabel(METRICS[metric].title if metric in METRICS else metric)
+        ax.set_ylabel(titled(metric))
         _legend(figure, style, 3)
     return figure
 
@@ -225,7 +226,7 @@ def _points(ax, right: pd.DataFrame, up: pd.DataFrame, style: Mapping[str, dict]
 
 
 def _legend(figure: Figure, style: Mapping[str, dict], columns: int) -> None:
-    marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=_short(n, 28))
+    marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=shortened(n, 28))
              for n, k in style.items()]  # fmt: skip
     marks.append(mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)"))
     legend = figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=columns,
@@ -266,12 +267,14 @@ def marginals(
             for key in tables:
                 look = style[key]
                 ax.plot(at, shares[key], look["marker"], ls="-", lw=0.9, ms=4, color=look["color"], mfc=look["face"], label=key)
-            ax.set_title(_short(name, 40))
+            ax.set_title(shortened(name, 40))
             step = max(1, -(-len(places) // 8))
-            ax.set_xticks(at[::step], [_short(p, 14) for p in places[::step]], rotation=35, ha="right", rotation_mode="anchor")
+            ax.set_xticks(
+                at[::step], [shortened(p, 14) for p in places[::step]], rotation=35, ha="right", rotation_mode="anchor"
+            )
             ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, [_short(n, 30) for n in names], loc="outside upper left", ncols=4, frameon=False)
+        figure.legend(handles, [shortened(n, 30) for n in names], loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
@@ -296,9 +299,9 @@ def pairs(real: pd.DataFrame, synthetic: pd.DataFrame, columns: Sequence[str], m
                 x, y = (_places(table[name], real[name], most, axis) for name, axis in ((first, ax.xaxis), (second, ax.yaxis)))
                 ax.plot(x, y, ".", ms=3.5, color=color, alpha=0.5, mew=0)
                 ax.set_title(kind if place == 0 else "")
-                ax.set_xlabel(_short(first, 40))
+                ax.set_xlabel(shortened(first, 40))
                 ax.tick_params(axis="x", rotation=25)
-            left.set_ylabel(_short(second, 30))
+            left.set_ylabel(shortened(second, 30))
     return figure
 
 
@@ -310,7 +313,7 @@ def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
         axis.set_major_formatter(lambda day, _: str(pd.Timestamp(0) + pd.Timedelta(days=day))[:10])
         return _floats(values) / 86_400e9
     names = [str(label) for label in real.value_counts().index[:most]]
-    axis.set_ticks(range(len(names) + 1), [*(_short(name, 14) for name in names), "others"])
+    axis.set_ticks(range(len(names) + 1), [*(shortened(name, 14) for name in names), "others"])
     place = values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
     place = place.map({name: at for at, name in enumerate(names)})
     spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(values))  # the same each time, and of no meaning
@@ -334,8 +337,8 @@ def correlation_difference(real: pd.DataFrame, synthetic: pd.DataFrame, schema: 
         few = len(names) <= 14
         sns.heatmap(difference, ax=ax, cmap="PuOr_r", center=0, vmin=-1, vmax=1, square=True, linewidths=0.5, annot=few,
                     fmt=".2f", annot_kws={"fontsize": 6.5}, cbar_kws={"label": "association, synthetic − real", "shrink": 0.6},
-                    mask=np.triu(np.ones_like(difference, bool)), xticklabels=[_short(n, 20) for n in names],
-                    yticklabels=[_short(n, 20) for n in names])  # fmt: skip
+                    mask=np.triu(np.ones_like(difference, bool)), xticklabels=[shortened(n, 20) for n in names],
+                    yticklabels=[shortened(n, 20) for n in names])  # fmt: skip
     return figure
 
 
@@ -356,7 +359,7 @@ def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent
     for place, name in enumerate(names):
         look, row = style[name], head.loc[name] if name in head.index else None
         if row is None or not np.isfinite(row["mean"]):
-            why = _short((absent.get(name) if row is None else row["note"]) or "no reading", 40)
+            why = shortened((absent.get(name) if row is None else row["note"]) or "no reading", 40)
             why = ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5,
                               color=MUTED, style="italic", zorder=6)  # fmt: skip
             _belongs(name, why)
@@ -372,7 +375,7 @@ def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent
         told = ax.annotate(summary.number(row["mean"]), (1.015, place), xycoords=("axes fraction", "data"), va="center",
                            fontsize=7.5, color=INK)  # fmt: skip
         _belongs(name, *small, *large, told)
-    ax.set_yticks(range(len(names)), [_short(name, 26) for name in names])
+    ax.set_yticks(range(len(names)), [shortened(name, 26) for name in names])
     for name, tick in zip(names, ax.get_yticklabels(), strict=True):
         _belongs(name, tick)
     ax.set_ylim(len(names) - 0.4, -0.6)
@@ -488,11 +491,6 @@ def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarra
             both = first in edges and second in edges
             out[i, j] = rank.loc[first, second] if both else cramers_v(crosstab(codes[first], codes[second]).count)
     return np.nan_to_num(out)
-
-
-def _short(text: str, most: int) -> str:
-    text = " ".join(str(text).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def critical_difference(ranks: Mapping[str, float], difference: float, caveat: str = "") -> Figure:

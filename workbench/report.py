@@ -38,13 +38,11 @@ from workbench.page import (
     named,
     plural,
     scored,
-    shortened,
     sign,
-    titled,
     unreadable,
 )
 from workbench.schema import InputError
-from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number
+from workbench.summary import FAMILIES, UNKNOWN, USES, interval, number, shortened, titled
 
 NOTEBOOK = provenance.NOTEBOOKS / "report.ipynb"
 # What one page holds at most, so that 10,000 cells still make a page that opens.

@@ -121,12 +121,13 @@ def check_rows(table: pd.DataFrame) -> None:
         raise InputError("it has no rows; at least one number must be measured.")
 
 
-def read_report(folder: Path | str) -> pd.DataFrame:
+def read_report(folder: Path | str, known: pd.DataFrame | None = None) -> pd.DataFrame:
     """Every number of a report folder: columns CELL_COLUMNS then ROW_COLUMNS, in the plan's order.
 
     A cell that ended otherwise than ok is one row with metric "" whose note is the reason; pending cells have none.
+    known: what `cells(folder)` gave, where that has been asked already.
     """
-    table = cells(folder)
+    table = cells(folder) if known is None else known
     table = table[table["status"] != "pending"]
     parts, lengths = [], []
     for cell in table.itertuples():

@@ -28,7 +28,7 @@ import pandas as pd
 from workbench.conditions import TooFew, matches
 from workbench.datasets import Dataset
 from workbench.encode import to_float
-from workbench.generators import make, views
+from workbench.generators import fitted, views
 from workbench.metrics import Row, Trial
 from workbench.metrics.fidelity import K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
@@ -102,19 +102,14 @@ def generate(
     """
     from tqdm.auto import tqdm
 
-    learnt, data = views(generator, data, seed)
-    model = make(generator, params)
-    if reason := model.supports(data.schema):
-        raise InputError(f"generator {generator!r} cannot take this table: {reason}")
-    tables, notes = {}, {}
-    model.fit(learnt, data.schema, np.random.default_rng([seed, 0]))
+    model, tables, notes = fitted(generator, data, seed, **params), {}, {}
     for index, scenario in enumerate(tqdm(wanted, desc=f"rows by {generator}", leave=False, delay=1)):
         try:
             table = model.sample(scenario.rows, np.random.default_rng([seed, 1, index]), where=scenario.where)
         except TooFew as few:
             table, notes[scenario.name] = few.rows.iloc[: scenario.rows], str(few)
         except Exception as error:  # a server that is gone, memory that is short: the other scenarios must not be lost
-            table, notes[scenario.name] = learnt.head(0), f"{type(error).__name__}: {error}"
+            table, notes[scenario.name] = data.train.head(0), f"{type(error).__name__}: {error}"
         tables[scenario.name] = table.reset_index(drop=True)
     return tables, notes
 

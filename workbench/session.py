@@ -38,7 +38,7 @@ from workbench.datasets import DATASETS, Dataset, load
 from workbench.evaluation import evaluate
 from workbench.generators import find, make, views
 from workbench.grid import canonical
-from workbench.metrics import METRICS, Guarantee
+from workbench.metrics import METRICS, Guarantee, in_order
 from workbench.schema import InputError
 from workbench.sources import SUFFIXES, local_file
 
@@ -292,9 +292,7 @@ class Session:
         rows = pd.read_parquet(self._folder / f"{index}.rows.parquet")
         table = self._schema.cast(pd.read_parquet(self._folder / f"{index}.synthetic.parquet"))
         if earlier := self.results.get(task["key"]):
-            order = {name: place for place, name in enumerate(METRICS)}
-            rows = pd.concat([earlier.rows, rows], ignore_index=True)
-            rows = rows.sort_values("metric", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+            rows = in_order(pd.concat([earlier.rows, rows], ignore_index=True))
         self.results[task["key"]] = Result(table, rows, outcome["notes"], outcome["claim"], step.seconds)
 
     def card(self, name: str, seed: int = 0) -> Card:

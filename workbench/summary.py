@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.generators import GENERATORS
-from workbench.metrics import METRICS, Metric
+from workbench.metrics import METRICS, Metric, in_order
 
 FACTORS = ("split", "seed", "draw")  # what may vary between the cells of one dataset and label, outermost first
 FAMILIES = ("fidelity", "utility", "bias", "privacy")
@@ -89,8 +89,7 @@ def headlines(rows: pd.DataFrame) -> pd.DataFrame:
         parts.append(summary)
     empty = ["dataset", "label", "metric", "column", "group", "mean", "seeds", "low", "high", "floor", "ceiling", "note"]
     out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=empty)
-    order = {name: place for place, name in enumerate(METRICS)}
-    return out.sort_values("metric", key=lambda m: m.map(lambda name: order.get(name, 99)), kind="stable", ignore_index=True)
+    return in_order(out)
 
 
 def badness(values: pd.Series, direction: str) -> pd.Series:
@@ -102,6 +101,15 @@ def ordered(labels: Iterable[str]) -> list[str]:
     """Labels in the order of GENERATORS, unknown ones after them, controls last."""
     place = {name: count for count, name in enumerate(GENERATORS)}
     return sorted(set(labels), key=lambda text: (is_control(text), place.get(_generator(text), len(place)), text))
+
+
+def titled(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def shortened(text: object, most: int) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def handle(*names: str) -> str:

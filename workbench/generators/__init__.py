@@ -256,6 +256,17 @@ def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
     return parts[0], replace(data, test=parts[1])
 
 
+def fitted(name: str, data: Dataset, seed: int = 0, **params) -> Generator:
+    """Generator `name`, fitted on the table of its view. Raises InputError where it cannot take such a table."""
+    import numpy as np
+
+    generator = make(name, params)
+    reason = generator.supports(data.schema)
+    if reason:
+        raise InputError(f"generator {name!r} cannot take this table: {reason}")
+    return generator.fit(views(name, data, seed)[0], data.schema, np.random.default_rng([seed, 0]))
+
+
 def generate(
     name: str, data: Dataset, rows: int | None = None, seed: int = 0, where: Mapping | None = None, **params
 ) -> pd.DataFrame:
@@ -265,14 +276,8 @@ def generate(
     """
     import numpy as np
 
-    generator = make(name, params)
-    reason = generator.supports(data.schema)
-    if reason:
-        raise InputError(f"generator {name!r} cannot take this table: {reason}")
-    table, _ = views(name, data, seed)
-    rows = len(table) if rows is None else rows
+    rows = len(views(name, data, seed)[0]) if rows is None else rows
     if rows < 1:
         raise InputError(f"rows is {rows}; ask for at least one row.")
     # Two streams of one seed: what fitting draws never shifts what sampling draws.
-    fit_rng, sample_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
-    return generator.fit(table, data.schema, fit_rng).sample(rows, sample_rng, where=where)
+    return fitted(name, data, seed, **params).sample(rows, np.random.default_rng([seed, 1]), where=where)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.conditions import matches
-from workbench.encode import to_float
+from workbench.constraints import broken
 from workbench.generators._facts import Fact, plain
 from workbench.schema import InputError, Schema, nearest
 
@@ -136,8 +136,7 @@ class Form:
                 lost = table[name].isna().to_numpy() & np.array([row.get(name) is not None for row in rows], dtype=bool)
                 yield ~lost, f"{name!r} is not a value between its ends"
         for low, high, strict in self.schema.inequalities:
-            one, other = to_float(table[low]), to_float(table[high])
-            yield ~(one >= other if strict else one > other), f"'{low} {'<' if strict else '<='} {high}' does not hold"
+            yield ~broken(table, low, high, strict), f"'{low} {'<' if strict else '<='} {high}' does not hold"
         for seen in self.combinations:
             known = set(map(tuple, as_records(seen)))
             kept = [row in known for row in map(tuple, as_records(table[list(seen)]))]

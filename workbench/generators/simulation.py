@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.conditions import sample_matching
-from workbench.constraints import check
-from workbench.encode import to_float
+from workbench.constraints import broken, check
 from workbench.generators import Entry, check_least
 from workbench.generators._calibration import calibrate
 from workbench.generators.independent import Independent
@@ -151,8 +150,7 @@ class Simulation:
         for _ in range(100):
             table = self._draw(max(n, 100), rng)
             for low, high, strict in self._schema.inequalities:
-                one, other = to_float(table[low]), to_float(table[high])
-                table = table[~(one >= other if strict else one > other)]
+                table = table[~broken(table, low, high, strict)]
             for combination in self._combinations:
                 table = table.merge(combination, how="inner")
             kept.append(table)

@@ -6,7 +6,7 @@ known failure; `evaluate` runs it on the synthetic table and on the two referenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -181,3 +181,9 @@ def get(name: str) -> Metric:
     if name not in METRICS:
         raise InputError(f"unknown metric {name!r}; {nearest(name, METRICS)}")
     return METRICS[name]
+
+
+def in_order(rows: pd.DataFrame, names: Iterable[str] = METRICS) -> pd.DataFrame:
+    """Rows by the place of their metric among `names`, unknown ones last; rows of one metric keep their order."""
+    place = {name: count for count, name in enumerate(names)}
+    return rows.sort_values("metric", key=lambda metrics: metrics.map(place), kind="stable", ignore_index=True)
