@@ -65,7 +65,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/digits.py
 
 model-server: $(INSTALLED)
-	$(BIN)/python -m workbench.model_server --port 8765
+	$(BIN)/python -m workbench.generators.language.model_server --port 8765
 
 clean:
 	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods

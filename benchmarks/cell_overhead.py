@@ -17,14 +17,14 @@ import nbformat
 import papermill
 from nbformat.v4 import new_code_cell, new_notebook
 
-from workbench import results
-from workbench.warm import Warm, execute
+from workbench.batch.worker.pool import Warm, execute
+from workbench.metrics.rows import ROW_COLUMNS, check_rows, read_rows
 
 LIBRARIES = ["torch", "pgmpy.models", "seaborn", "pandas", "sklearn.ensemble", "sklearn.linear_model", "scipy.stats"]
 SAVE = f"""
 import pandas
 table = pandas.DataFrame({{name: pandas.Series(["" if kind == "object" else 0.0], dtype=kind)
-                          for name, kind in {results.ROW_COLUMNS!r}.items()}})
+                          for name, kind in {ROW_COLUMNS!r}.items()}})
 for name in ("rows", "synthetic"):
     table.to_parquet(f"{{out}}/{{name}}.parquet", index=False)
 """
@@ -61,7 +61,7 @@ def _notebook(imports: list[str]) -> nbformat.NotebookNode:
 def _plain(notebook: nbformat.NotebookNode) -> None:
     with tempfile.TemporaryDirectory() as folder:
         papermill.execute_notebook(notebook, f"{folder}/cell.ipynb", {"out": folder}, kernel_name="python3", progress_bar=False)
-        results.check_rows(results.read(Path(folder, "rows.parquet")))
+        check_rows(read_rows(Path(folder, "rows.parquet")))
 
 
 def _warm(notebook: nbformat.NotebookNode, imports: list[str]) -> None:

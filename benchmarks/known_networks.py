@@ -57,8 +57,8 @@ def measure(dataset: str, generator: str, params: dict, seed: int, threads: int)
     from threadpoolctl import threadpool_limits
 
     import workbench
-    from workbench.datasets import true_network
     from workbench.generators import make, views
+    from workbench.tables.datasets import true_network
 
     threadpool_limits(threads)
     data, model = workbench.load(dataset), true_network(dataset)

@@ -147,8 +147,8 @@ def utility(test, synthetic, schema, seed: int) -> dict:
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
-    from workbench.encode import to_float
     from workbench.metrics.models import labels, predictions
+    from workbench.tables.encode import to_float
 
     target = schema.target.name
     if target == "pm2.5":

@@ -20,8 +20,9 @@ from scipy.stats import t
 
 from workbench.metrics import METRICS, Row, Trial
 from workbench.metrics.models import one_thread
-from workbench.schema import Column, Schema
-from workbench.summary import badness, number
+from workbench.report.headlines import badness
+from workbench.tables.schema import Column, Schema
+from workbench.words import number
 
 BASES = 3  # fresh samples that each defect is tried on
 LEVEL = 0.99  # of the band

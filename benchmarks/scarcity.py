@@ -24,9 +24,9 @@ from recording import processor
 from tqdm.auto import tqdm
 
 import workbench
-from workbench import scenarios
-from workbench.schema import InputError
-from workbench.statistics import corrected_interval
+from workbench.errors import InputError
+from workbench.report.significance import corrected_interval
+from workbench.studies import edge_cases
 
 RECORD = Path(__file__).with_suffix(".jsonl")
 DATASETS = ("loans", "adult", "default_credit", "online_shoppers", "bank_marketing")
@@ -57,12 +57,12 @@ def measure(dataset: str, rare: int, split: int, generators: list[str], times: i
     data = workbench.load(dataset, seed=split)
     data = replace(data, test=data.test.sample(min(TEST_ROWS, len(data.test)), random_state=split).reset_index(drop=True))
     try:
-        data = scenarios.scarce(data, rare, split)
+        data = edge_cases.scarce(data, rare, split)
     except InputError:
         return  # it never had so many
     for name in generators:
         start = time.process_time()
-        rows = scenarios.augment(data, name, split, rare * times or None, **GENERATORS[name])
+        rows = edge_cases.augment(data, name, split, rare * times or None, **GENERATORS[name])
         result = {row.group or "over the best": round(row.value, 4) for row in rows if not np.isnan(row.value)}
         line = dict(zip(KEYS, (dataset, rare, split, name, times), strict=True))
         line |= {

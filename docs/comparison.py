@@ -8,7 +8,7 @@ The test of the README runs the same lines.
 import re
 from pathlib import Path
 
-from workbench import plots
+from workbench.report import plots
 
 HERE = Path(__file__).parent
 

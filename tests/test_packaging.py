@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench import datasets, results
+from workbench.batch import results
+from workbench.tables import datasets
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,16 +11,16 @@ Names are imported when first used, so `import workbench` itself costs a few mil
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "InputError": "workbench.schema",
-    "Column": "workbench.schema",
-    "Schema": "workbench.schema",
-    "Dataset": "workbench.datasets",
-    "load": "workbench.datasets",
+    "InputError": "workbench.errors",
+    "Column": "workbench.tables.schema",
+    "Schema": "workbench.tables.schema",
+    "Dataset": "workbench.tables.datasets",
+    "load": "workbench.tables.datasets",
     "generate": "workbench.generators",
     "Trial": "workbench.metrics",
     "Row": "workbench.metrics",
-    "evaluate": "workbench.evaluation",
-    "audit": "workbench.auditing",
+    "evaluate": "workbench.metrics.evaluate",
+    "audit": "workbench.auditing.audit",
 }
 __all__ = list(_EXPORTS)
 

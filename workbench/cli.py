@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.schema import InputError
+from workbench.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def _generators() -> list[dict]:
 
 
 def _datasets() -> list[dict]:
-    from workbench.datasets import DATASETS
+    from workbench.tables.datasets import DATASETS
 
     return [
         {
@@ -84,22 +84,24 @@ def _metrics() -> list[dict]:
 
 
 def _run(options) -> int:
-    from workbench import report, runner
+    from workbench.batch import runner
+    from workbench.report.publish import report
 
     choices = {"workers": options.workers, "scheduler": options.scheduler}
     summary = runner.run(options.report, retry_failed=options.retry_failed, wait=options.wait, **choices)
-    page = report.report(options.report)
+    page = report(options.report)
     print(f"{summary}\n{page}")
     return 0
 
 
 def _report(options) -> None:
-    from workbench import changes, report
+    from workbench.report import changes
+    from workbench.report.publish import report
 
     if bool(options.report) == bool(options.compare) or (options.out and options.report):
         raise InputError("workbench report takes one folder, or --compare with two and perhaps --out.")
     if options.report:
-        print(report.report(options.report))
+        print(report(options.report))
         return
     found = changes.compare(*options.compare)
     page = found.write(options.out) if options.out else ""
@@ -107,26 +109,26 @@ def _report(options) -> None:
 
 
 def _index(options) -> None:
-    from workbench import index
+    from workbench.report import index
 
     print(index.index(options.folder))
 
 
 def _status(options) -> None:
-    from workbench import watch
+    from workbench.batch import progress
 
-    status = watch.status(options.report)
+    status = progress.status(options.report)
     print(json.dumps(status, indent=1) if options.json else "\n".join(f"{key:>14} {value}" for key, value in status.items()))
 
 
 def _log(options) -> None:
-    from workbench import watch
+    from workbench.batch import progress
 
-    print(watch.log(options.report, options.key), end="")
+    print(progress.log(options.report, options.key), end="")
 
 
 def _verify(options) -> int:
-    from workbench.verify import verify
+    from workbench.batch.verify import verify
 
     table = verify(options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler)
     for row in table.itertuples():
@@ -137,7 +139,8 @@ def _verify(options) -> int:
 
 
 def _compare(options) -> int:
-    from workbench import datasets, grid
+    from workbench.batch import grid
+    from workbench.tables import datasets
 
     sensitive = _names(options.sensitive)
     constraints = _constraints(options.constraint)
@@ -172,7 +175,8 @@ def _write_grid(folder: Path, text: str) -> None:
 def _generate(options) -> None:
     from tqdm.auto import tqdm
 
-    from workbench import datasets, generators
+    from workbench import generators
+    from workbench.tables import datasets
 
     out = Path(options.out)
     if out.suffix not in (".csv", ".parquet"):
@@ -196,30 +200,31 @@ def _generate(options) -> None:
 
 
 def _scenarios(options) -> None:
-    from workbench import datasets, scenarios
+    from workbench.studies import edge_cases
+    from workbench.tables import datasets
 
     roles = {"target": options.target, "sensitive": _names(options.sensitive)}
     data = datasets.load(options.table, **roles, constraints=_constraints(options.constraint))
     params = dict(map(_parameter, options.param))
-    done = scenarios.run(data, options.scenarios, options.generator, options.seed, **params)
+    done = edge_cases.run(data, options.scenarios, options.generator, options.seed, **params)
     print(f"{done!r}\n{done.write(options.out)}")
 
 
 def _audit(options) -> int:
-    from workbench import auditing
+    from workbench.auditing import audit
 
     settings = {name: getattr(options, name) for name in ("tolerances", "against", "generator", "window")}
     if options.out:
         roles = {"target": options.target, "sensitive": _names(options.sensitive)}
-        done = auditing.publish(options.out, real=options.table, synthetic=options.synthetic, **roles, **settings)
+        done = audit.publish(options.out, real=options.table, synthetic=options.synthetic, **roles, **settings)
     else:
         from tqdm.auto import tqdm
 
-        from workbench import datasets
+        from workbench.tables import datasets
 
         data = datasets.load(options.table, target=options.target, sensitive=_names(options.sensitive))
         bar = partial(tqdm, desc="audit", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False)
-        done = auditing.audit(data, options.synthetic, **settings, progress=bar)
+        done = audit.audit(data, options.synthetic, **settings, progress=bar)
     print(json.dumps(done.record, indent=1, ensure_ascii=False) if options.json else repr(done))
     return done.exit_code
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.generators import make
-from workbench.schema import Schema
+from workbench.tables.schema import Schema
 
 
 @dataclass

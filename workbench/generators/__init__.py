@@ -21,14 +21,14 @@ from pathlib import Path
 from sys import modules
 from typing import TYPE_CHECKING, Protocol
 
-from workbench.schema import InputError, nearest
+from workbench.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from workbench.datasets import Dataset
-    from workbench.schema import Schema
+    from workbench.tables.datasets import Dataset
+    from workbench.tables.schema import Schema
 
 
 class Generator(Protocol):
@@ -56,110 +56,121 @@ class Entry:
 
 
 GENERATORS: dict[str, Entry] = {
-    "independent": Entry("workbench.generators.independent:Independent", "statistical", "Independent marginals", "baseline"),
+    "independent": Entry(
+        "workbench.generators.statistical.independent:Independent", "statistical", "Independent marginals", "baseline"
+    ),
     "gaussian-copula": Entry(
-        "workbench.generators.gaussian_copula:GaussianCopula",
+        "workbench.generators.statistical.gaussian_copula:GaussianCopula",
         "statistical",
         "Gaussian copula",
         "Sklar 1959; Nelsen 2006",
         supports=("conditions",),
     ),
-    "vine-copula": Entry("workbench.generators.vine_copula:VineCopula", "statistical", "Vine copula", "Dissmann et al. 2013"),
+    "vine-copula": Entry(
+        "workbench.generators.statistical.vine_copula:VineCopula", "statistical", "Vine copula", "Dissmann et al. 2013"
+    ),
     "cart": Entry(
-        "workbench.generators.cart:Cart", "statistical", "CART, column by column", "Reiter 2005; Nowok, Raab and Dibben 2016"
+        "workbench.generators.statistical.cart:Cart",
+        "statistical",
+        "CART, column by column",
+        "Reiter 2005; Nowok, Raab and Dibben 2016",
     ),
     "arf": Entry(
-        "workbench.generators.random_forest:AdversarialForest",
+        "workbench.generators.statistical.arf:AdversarialForest",
         "statistical",
         "Adversarial random forest",
         "Watson, Blesch, Kapar and Wright 2023",
     ),
     "bayes-tree": Entry(
-        "workbench.generators.bayesian_network:ChowLiuTree", "bayesian network", "Chow-Liu tree", "Chow and Liu 1968"
+        "workbench.generators.bayes.networks:ChowLiuTree", "bayesian network", "Chow-Liu tree", "Chow and Liu 1968"
     ),
     "bayes-tan": Entry(
-        "workbench.generators.bayesian_network:TreeAugmented",
+        "workbench.generators.bayes.networks:TreeAugmented",
         "bayesian network",
         "Tree-augmented naive Bayes",
         "Friedman, Geiger and Goldszmidt 1997",
     ),
     "bayes-expert": Entry(
-        "workbench.generators.bayesian_network:ExpertNetwork", "bayesian network", "Expert-given network", "Pearl 1988"
+        "workbench.generators.bayes.networks:ExpertNetwork", "bayesian network", "Expert-given network", "Pearl 1988"
     ),
     "privbayes": Entry(
-        "workbench.generators.privbayes:PrivBayes",
+        "workbench.generators.private.privbayes:PrivBayes",
         "bayesian network",
         "PrivBayes",
         "Zhang et al. 2014, 2017",
         supports=("epsilon",),
     ),
     "mst": Entry(
-        "workbench.generators.mst:MST", "bayesian network", "MST", "McKenna, Miklau and Sheldon 2021", supports=("epsilon",)
+        "workbench.generators.private.mst:MST",
+        "bayesian network",
+        "MST",
+        "McKenna, Miklau and Sheldon 2021",
+        supports=("epsilon",),
     ),
     "bayes-hillclimb": Entry(
-        "workbench.generators.bayesian_network:HillClimb",
+        "workbench.generators.bayes.networks:HillClimb",
         "bayesian network",
         "Bayesian network by hill climbing",
         "Heckerman, Geiger and Chickering 1995",
     ),
     "gan": Entry(
-        "workbench.generators.gan:GAN",
+        "workbench.generators.neural.gan:GAN",
         "adversarial",
         "Plain GAN",
         "Goodfellow et al. 2014, arXiv:1406.2661",
         supports=("seconds",),
     ),
     "ctgan": Entry(
-        "workbench.generators.ctgan:CTGAN",
+        "workbench.generators.neural.ctgan:CTGAN",
         "adversarial",
         "Conditional tabular GAN",
         "Xu et al. 2019, arXiv:1907.00503",
         supports=("conditions", "seconds"),
     ),
     "pate-gan": Entry(
-        "workbench.generators.pategan:PateGAN",
+        "workbench.generators.private.pate_gan:PateGAN",
         "adversarial",
         "PATE-GAN (private)",
         "Jordon, Yoon and van der Schaar 2019; Ganev et al. 2024",
         supports=("seconds", "epsilon"),
     ),
     "dp-gan": Entry(
-        "workbench.generators.dpgan:DPGAN",
+        "workbench.generators.private.dp_gan:DPGAN",
         "adversarial",
         "DP-GAN (private)",
         "Xie et al. 2018, arXiv:1802.06739",
         supports=("seconds", "epsilon"),
     ),
     "tvae": Entry(
-        "workbench.generators.tvae:TVAE",
+        "workbench.generators.neural.tvae:TVAE",
         "autoencoder",
         "Variational autoencoder for tables",
         "Xu et al. 2019, arXiv:1907.00503",
         supports=("seconds",),
     ),
     "diffusion": Entry(
-        "workbench.generators.diffusion:Diffusion",
+        "workbench.generators.neural.diffusion:Diffusion",
         "diffusion",
         "Diffusion of numbers and labels",
         "Kotelnikov et al. 2023 (TabDDPM); Shi et al. 2025 (TabDiff)",
         supports=("conditions", "seconds"),
     ),
     "autoregressive": Entry(
-        "workbench.generators.autoregressive:AutoregressiveTransformer",
+        "workbench.generators.neural.autoregressive:AutoregressiveTransformer",
         "autoregressive",
         "Autoregressive transformer over columns",
         "Castellon et al. 2023, arXiv:2307.10430",
         supports=("conditions", "seconds"),
     ),
     "llm": Entry(
-        "workbench.generators.llm:LLM",
+        "workbench.generators.language.llm:LLM",
         "language model",
         "Prompted language model",
         "Seedat et al. 2024",
         supports=("conditions",),
     ),
     "great": Entry(
-        "workbench.generators.great:GReaT",
+        "workbench.generators.language.great:GReaT",
         "language model",
         "GReaT, a fine-tuned language model",
         "Borisov et al. 2023",

@@ -1,6 +1,7 @@
 """Every generator keeps a schema's constraints: it learns and draws a rewritten table in which they cannot be broken.
 
-The transformation strategy of Patki, Wedge and Veeramachaneni (2016), "The Synthetic Data Vault"; see workbench.constraints.
+The transformation strategy of Patki, Wedge and Veeramachaneni (2016), "The Synthetic Data Vault";
+see workbench.tables.constraints.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from workbench.conditions import TooFew, sample_matching
-from workbench.constraints import Rewriting
-from workbench.schema import Schema
+from workbench.tables.conditions import TooFew, sample_matching
+from workbench.tables.constraints import Rewriting
+from workbench.tables.schema import Schema
 
 if TYPE_CHECKING:
     from workbench.generators import Generator

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.conditions import matching_rows, sample_matching
-from workbench.encode import Features, Marginal, from_float, to_float
 from workbench.generators import check_least
-from workbench.schema import Schema
+from workbench.tables.conditions import matching_rows, sample_matching
+from workbench.tables.encode import Features, Marginal, from_float, to_float
+from workbench.tables.schema import Schema
 
 
 @dataclass

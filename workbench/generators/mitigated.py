@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.conditions import sample_matching
-from workbench.encode import Codes
 from workbench.generators import check_least, make
-from workbench.schema import Column, Schema
+from workbench.tables.conditions import sample_matching
+from workbench.tables.encode import Codes
+from workbench.tables.schema import Column, Schema
 
 
 @dataclass

@@ -18,13 +18,14 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from workbench.conditions import sample_matching
-from workbench.constraints import broken, check
+from workbench.errors import InputError, nearest
 from workbench.generators import Entry, check_least
-from workbench.generators._calibration import calibrate
-from workbench.generators.independent import Independent
-from workbench.schema import Column, InputError, Schema, nearest
+from workbench.generators.calibration import calibrate
+from workbench.generators.statistical.independent import Independent
 from workbench.simulators import SIMULATORS, Prior, draw
+from workbench.tables.conditions import sample_matching
+from workbench.tables.constraints import broken, check
+from workbench.tables.schema import Column, Schema
 
 MOST_TOLD = 100  # unreached statistics that the facts name; of a wide table there may be thousands
 

@@ -13,7 +13,8 @@ from importlib import import_module
 import numpy as np
 import pandas as pd
 
-from workbench.schema import InputError, Schema, nearest
+from workbench.errors import InputError, nearest
+from workbench.tables.schema import Schema
 
 
 @dataclass(frozen=True)
@@ -187,3 +188,13 @@ def in_order(rows: pd.DataFrame, names: Iterable[str] = METRICS) -> pd.DataFrame
     """Rows by the place of their metric among `names`, unknown ones last; rows of one metric keep their order."""
     place = {name: count for count, name in enumerate(names)}
     return rows.sort_values("metric", key=lambda metrics: metrics.map(place), kind="stable", ignore_index=True)
+
+
+FAMILIES = ("fidelity", "utility", "bias", "privacy")
+
+
+UNKNOWN = Metric("", "fidelity", "up", "")
+
+
+def titled(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, norm
 
-from workbench.encode import to_float
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import Z
 from workbench.metrics.privacy import MAX_CELLS, in_own_order
-from workbench.schema import Column
+from workbench.tables.encode import to_float
+from workbench.tables.schema import Column
 
 MAX_ATTACKS = 1000
 MIN_ATTACKS = 30

@@ -12,7 +12,8 @@ import numpy as np
 from scipy.stats import norm
 
 from workbench.metrics import Row, Trial
-from workbench.metrics.groups import MIN_ROWS, Groups, Resamples, lacks, levels_note, listed, reading, shares, worst_column
+from workbench.metrics.groups import MIN_ROWS, Groups, Resamples, lacks, levels_note, reading, shares, worst_column
+from workbench.words import listed
 
 ONE_LEVEL = "insufficient: train has only one group or one target label"
 

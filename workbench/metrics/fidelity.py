@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from workbench.encode import Codes, Features, Marginal, from_float, to_float
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import auc, from_influence, wilson
 from workbench.metrics.models import ROUNDING, fit, kth_distance, matrices
 from workbench.metrics.privacy import in_own_order
-from workbench.schema import Column, Schema
+from workbench.tables.encode import Codes, Features, Marginal, from_float, to_float
+from workbench.tables.schema import Column, Schema
 
 BINS = 10  # a numeric column beside a label column is cut at the real table's deciles
 MAX_LEVELS = 50  # labels of a column that pair_trends tells apart; the rarest ones share one

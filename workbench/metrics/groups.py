@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from workbench.encode import Codes
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import LEVELS
-from workbench.schema import Schema
+from workbench.tables.encode import Codes
+from workbench.tables.schema import Schema
 
 MIN_ROWS = 30  # the usual least count for a normal approximation to a share
 MAX_LEVELS = 20
@@ -119,8 +119,3 @@ def worst_column(metric: str, rows: list[Row]) -> Row:
 
 def levels_note(words: tuple[str, str], values) -> str:
     return ", ".join(f"{word} {value:.4f}" for word, value in zip(words, values, strict=True))
-
-
-def listed(names: list[str], limit: int = 10) -> str:
-    shown = [f"({name})" if ", " in name else name for name in names[:limit]]
-    return ", ".join(shown) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -18,8 +18,8 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from workbench.encode import Features, to_float
-from workbench.schema import Schema
+from workbench.tables.encode import Features, to_float
+from workbench.tables.schema import Schema
 
 T = TypeVar("T")
 LEARNERS = ("logistic", "boosting")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from workbench.encode import Features
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import auc, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import matrices
+from workbench.tables.encode import Features
 
 MAX_SYNTHETIC = 1000  # rows whose nearest neighbours are looked up
 MAX_MEMBERS = 1000

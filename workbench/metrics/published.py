@@ -15,9 +15,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from workbench.encode import to_float
 from workbench.metrics import Row, Trial
 from workbench.metrics.fidelity import column_distance
+from workbench.tables.encode import to_float
 
 BINS = 10
 

@@ -13,14 +13,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from workbench.encode import Codes, Features, to_float
 from workbench.metrics import Row, Trial
 from workbench.metrics.fidelity import MAX_NEIGHBOUR_ROWS, K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
 from workbench.metrics.models import ROUNDING, fingerprint, fit, kth_distance, labels, matrices, predictions, remembered
 from workbench.metrics.privacy import in_own_order
 from workbench.metrics.utility import Ranking, score, unscorable
-from workbench.schema import Schema
+from workbench.tables.encode import Codes, Features, to_float
+from workbench.tables.schema import Schema
 
 LEARNER = "boosting 100 rounds"
 AUGMENT_ROWS = 20_000  # real rows, and synthetic ones, that the boosted trees are trained on

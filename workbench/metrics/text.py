@@ -17,7 +17,7 @@ from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import from_influence, wilson
 from workbench.metrics.models import labels, one_thread
 from workbench.metrics.utility import score, unscorable
-from workbench.schema import Schema
+from workbench.tables.schema import Schema
 
 LEAST_WORDS = 5  # of the median text of a free-text column
 LEAST_DISTINCT = 0.5  # its distinct values, as a share of those that are present

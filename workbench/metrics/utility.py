@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from workbench.encode import to_float
 from workbench.metrics import Row, Trial
 from workbench.metrics.intervals import LEVELS, Z, auc, bootstrap, from_influence
 from workbench.metrics.models import LEARNERS, OTHER, PANEL, labels, panel_predictions, predictions
 from workbench.metrics.privacy import in_own_order
+from workbench.tables.encode import to_float
 
 LABEL_METRICS = ("tstr_auc", "average_precision", "brier", "log_loss", "calibration_error")
 BINS = 15  # of calibration_error, equal in mass

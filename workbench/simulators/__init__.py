@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.schema import InputError, nearest
+from workbench.errors import InputError, nearest
 
 if TYPE_CHECKING:
     import numpy as np

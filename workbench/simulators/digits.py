@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from workbench.schema import InputError
+from workbench.errors import InputError
 from workbench.simulators import Prior
 
 SIDE, BOX, NODES = 32, 20, 72

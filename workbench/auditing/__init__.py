@@ -1,0 +1,1 @@
+"""Audits of one synthetic table against what fresh real rows would show."""

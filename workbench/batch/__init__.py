@@ -1,0 +1,1 @@
+"""Batches: a grid of cells, run, resumed, verified."""

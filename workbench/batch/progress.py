@@ -1,0 +1,93 @@
+"""Watching a batch: one live view, its counts from another terminal, and what a cell left behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+from workbench.batch import results
+from workbench.batch.grid import Cell
+from workbench.batch.store import FINAL, STATUSES, holder, status_of
+from workbench.files import write_json
+
+
+class Watch:
+    """The one live view: a progress bar, and the same facts in .running.json for `status` from another terminal."""
+
+    def __init__(self, folder: Path, total: int, before: int, backend, progress: bool):
+        from tqdm.auto import tqdm
+
+        self.path, self.backend, self.failed = folder / ".running.json", backend, 0
+        self.began, self.finished, self.left = time.time(), 0, total - before
+        self.since: dict[str, tuple[Cell, float]] = {}
+        self.bar = tqdm(total=total, initial=before, desc=folder.name, unit="cell", disable=not progress, dynamic_ncols=True)
+        self.written = 0.0
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+        self.path.unlink(missing_ok=True)
+
+    def start(self, cell: Cell) -> None:
+        self.since[cell.key] = (cell, time.time())
+
+    def stop(self, cell: Cell) -> None:
+        self.since.pop(cell.key, None)
+        self.backend.phases.pop(cell.key, None)
+
+    def finish(self, cell: Cell, status: str) -> None:
+        self.finished += 1
+        self.failed += status not in FINAL
+        self.bar.update()
+
+    def show(self) -> None:
+        if time.time() - self.written < 1:
+            return
+        self.written = time.time()
+        running = [
+            (cell.label, self.backend.phases.get(key, "start"), self.written - since)
+            for key, (cell, since) in list(self.since.items())
+        ]
+        now = ", ".join(f"{label} {phase}" for label, phase, _ in running[:4])
+        self.bar.set_postfix_str(f"{len(running)} running, {self.failed} failed | {now}")
+        left = (self.written - self.began) / self.finished * (self.left - self.finished) if self.finished else None
+        record = {"running": [f"{label}: {phase}, {seconds:.0f} s" for label, phase, seconds in running]}
+        write_json(self.path, record | {"seconds_left": left and round(left)}, sync=False)
+
+
+def status(folder: Path | str) -> dict:
+    """Counts of a report's cells by status, who is running it, what each of its workers does, and the time left."""
+    folder, cells = Path(folder), results.plan(folder)["cells"]
+    known = status_of(folder, {cell["key"] for cell in cells})
+    counts = Counter(known.values())
+    out = {"cells": len(cells)} | {status: counts[status] for status in STATUSES}
+    out["pending"] = len(cells) - len(known)
+    runner = holder(folder)
+    out["runner"] = runner or "none"
+    if runner:
+        with suppress(OSError, ValueError):  # it has only just begun
+            out |= json.loads((folder / ".running.json").read_text(encoding="utf-8"))
+    failed = [cell for cell in cells if known.get(cell["key"], "ok") not in FINAL]
+    out["failed"] = [f"{cell['key'][:8]} {_name(cell)}: {known[cell['key']]}" for cell in failed]
+    return out
+
+
+def log(folder: Path | str, key: str) -> str:
+    """What a cell left behind, as text: how it ended, its traceback and its log. `key` may be the beginning of one."""
+    place = results.place(folder, key)
+    record = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    ending = f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds']:.1f} s"
+    lines = [f"{_name(record['cell'])}: {ending}, peak {record['peak_mb'] or 0:.0f} MB", record["reason"], record["traceback"]]
+    text = place / "log.txt"
+    lines += [text.read_text(encoding="utf-8", errors="replace") if text.exists() else "", str(place)]
+    return "\n\n".join(line.strip() for line in lines if line.strip())
+
+
+def _name(cell: dict) -> str:
+    more = "".join(f", {name} {cell[name]}" for name in ("split", "draw") if cell.get(name))
+    return f"{cell['dataset']}, {cell['label']}, seed {cell['seed']}{more}"

@@ -1,0 +1,1 @@
+"""The processes that run one cell: a warm pool, a server that forks, a supervisor of each."""

@@ -1,0 +1,191 @@
+"""One cell, from its spec to its outcome, on whatever machine this is; and this side of that machine's warm process.
+
+`execute(spec)` is what every backend calls. A spec is all that a cell needs, as JSON and bytes; an outcome all that it made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from workbench.batch import keys
+from workbench.batch.worker.server import GRACE
+from workbench.errors import InputError
+
+PREFIX = "workbench-warm"
+THREAD_VARIABLES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS")
+
+
+def execute(spec: dict, on_phase: Callable[[str], None] | None = None) -> dict:
+    """Run one cell in a forked, supervised process of this machine and bring back its outcome.
+
+    spec: key, parameters, notebook, data, files, limits, threads, imports, sources, versions (see runner.make_spec).
+    Outcome: status (ok, skipped, error, timeout, out-of-memory, or lost where something killed it from outside), phase,
+    reason, traceback, phases, seconds, peak_mb, hashes, host, cpu, cores, python, fingerprint, files (name -> bytes).
+    """
+    if difference := _difference(spec):
+        host = keys.machine()["host"]
+        raise InputError(f"{difference} on {host} than when this run was planned; run again, with the same code everywhere.")
+    warm = Warm.get(spec["threads"], spec["imports"])
+    folder = warm.cell_folder(spec)
+    started = time.time()
+    try:
+        outcome = warm.run(folder, on_phase or (lambda phase: None))
+        outcome["files"] = _files(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
+    return {"started": stamp} | outcome | keys.machine() | {"fingerprint": keys.fingerprint(spec["threads"])}
+
+
+class Warm:
+    """The runner's side of one warm process (workbench.batch.worker.server) and its private folder."""
+
+    _all: dict = {}  # noqa: RUF012 - one for each (threads, imports) of this process
+    _lock = threading.Lock()
+
+    @classmethod
+    def get(cls, threads: int, imports: list[str]) -> Warm:
+        with cls._lock:
+            key = (os.getpid(), threads, tuple(imports))
+            warm = cls._all.get(key)
+            if warm is None or warm.process.poll() is not None:
+                warm = cls._all[key] = cls(threads, imports)
+            return warm
+
+    @classmethod
+    def close_all(cls) -> None:
+        with cls._lock:
+            for warm in cls._all.values():
+                warm.close()
+            cls._all.clear()
+
+    def __init__(self, threads: int, imports: list[str]):
+        sweep()
+        me = psutil.Process()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{me.pid}-{int(me.create_time())}-"))
+        (self.folder / "imports.json").write_text(json.dumps(imports))
+        (self.folder / "references").mkdir()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.folder / "socket"))
+        listener.listen(128)
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "workbench.batch.worker.server",
+            str(listener.fileno()),
+            str(self.folder / "imports.json"),
+        ]
+        with open(self.folder / "log.txt", "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[listener.fileno()],
+                env=self._environment(threads), cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+        listener.close()
+
+    def _environment(self, threads: int) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, [str(keys.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
+        return os.environ | counts | {
+            "LOKY_MAX_CPU_COUNT": str(threads), "WORKBENCH_THREADS": str(threads), "WORKBENCH_WARM": str(self.folder),
+            "WORKBENCH_REFERENCES": str(self.folder / "references"),
+            "PYTHONPATH": path, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "IPYTHONDIR": str(self.folder / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the one thread that an import would start
+        }  # fmt: skip
+
+    def cell_folder(self, spec: dict) -> Path:
+        """A fresh folder with everything the cell reads; its data is written once for all cells of a dataset."""
+        data = self.folder / spec["data"]["hash"]
+        with self._lock:
+            if not data.exists():
+                part = Path(tempfile.mkdtemp(dir=self.folder))
+                for name, content in spec["data"]["files"].items():
+                    (part / name).write_bytes(content)
+                part.rename(data)
+        folder = Path(tempfile.mkdtemp(prefix="c", dir=self.folder))  # short: sockets' paths have 107 bytes at most
+        (folder / "out").mkdir()
+        (folder / "data").symlink_to(data)
+        (folder / "source.ipynb").write_text(spec["notebook"], encoding="utf-8")
+        for name, text in spec["files"].items():
+            (folder / name).write_text(text, encoding="utf-8")
+        small = {name: spec[name] for name in ("key", "parameters", "limits")}
+        (folder / "spec.json").write_text(json.dumps(small), encoding="utf-8")
+        return folder
+
+    def run(self, folder: Path, on_phase: Callable[[str], None]) -> dict:
+        """Hand the folder to a supervisor and wait for its outcome."""
+        outcome = {"status": "lost", "reason": "its supervisor was killed", "phase": "start"}
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(self.folder / "socket"))
+                connection.sendall(f"{folder}\n".encode())
+                for line in connection.makefile(encoding="utf-8"):
+                    message = json.loads(line)
+                    if "phase" in message and "status" not in message:
+                        on_phase(message["phase"])
+                        outcome["phase"] = message["phase"]
+                    else:
+                        outcome = message
+        except OSError as error:
+            outcome["reason"] = f"its warm process was killed ({error})"
+        return outcome
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(GRACE + 5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Kill the processes and remove the folders that dead runners on this machine left behind."""
+    for process in psutil.process_iter():
+        try:
+            folder = Path(process.environ().get("WORKBENCH_WARM", ""))
+            if folder.name.startswith(PREFIX) and not _owner_lives(folder.name):
+                process.kill()
+        except (psutil.Error, OSError):
+            continue
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
+        if not _owner_lives(folder.name) and folder.stat().st_uid == os.getuid():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner_lives(name: str) -> bool:
+    try:
+        pid, created = map(int, name.removeprefix(f"{PREFIX}-").split("-")[:2])
+        return int(psutil.Process(pid).create_time()) == created
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    paths = [folder / "cell.ipynb", folder / "log.txt", *(folder / "out").glob("*.parquet")]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def _difference(spec: dict) -> str:
+    """The first source or version in which this machine differs from the one that planned the cell, in words."""
+    here = {name: keys.source_hash(name) for name in spec["sources"]} | keys.versions(spec["modules"])
+    for name, wanted in (spec["sources"] | spec["versions"]).items():
+        if here.get(name) != wanted:
+            if name in spec["sources"]:
+                return f"{name} has another source"
+            return f"{name} is {here.get(name)} instead of {wanted}, another version"
+    return ""

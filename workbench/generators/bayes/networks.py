@@ -1,0 +1,304 @@
+"""Bayesian networks: cut every column into a few states, learn a graph and its tables, draw parents before children.
+
+The graph is the best tree (Chow and Liu 1968, "Approximating discrete probability distributions with dependence trees"), the
+best tree beside a target that is everybody's parent (Friedman, Geiger and Goldszmidt 1997, "Bayesian network classifiers"), a
+greedy search for the best score (Heckerman, Geiger and Chickering 1995, "Learning Bayesian networks"), all by pgmpy; or it is
+given. Numbers are drawn within their bin, so dependence finer than a bin is lost, as is the label of a level pooled as rare.
+Missing is a state like any other.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from graphlib import CycleError, TopologicalSorter
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+
+from workbench.errors import InputError, nearest
+from workbench.generators import check_least
+from workbench.tables.conditions import sample_matching
+from workbench.tables.encode import Codes
+from workbench.tables.schema import Schema
+
+
+class Network:
+    """A fitted network over codes: `parents` maps each column's index to the sorted indices of its parents."""
+
+    _schema: Schema
+    _codes: Codes
+    _tables: dict[int, np.ndarray]  # P(node | parents), shape (parent configurations, states), for each node
+    parents: dict[int, tuple[int, ...]]
+
+    def supports(self, schema: Schema) -> str | None:
+        return None
+
+    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+        return sample_matching(self._draw, n, rng, self._schema, where)
+
+    def network(self):
+        """The fitted network as a pgmpy DiscreteBayesianNetwork, ready for its exact inference.
+
+        Nodes are the columns' names; states are "CODE: LABEL", where LABEL is a level, a range of numbers, or "missing".
+        """
+        from pgmpy.factors.discrete import TabularCPD
+        from pgmpy.models import DiscreteBayesianNetwork
+
+        names = self._schema.names
+        states = {name: [f"{code}: {label}" for code, label in enumerate(self._codes.labels(name))] for name in names}
+        network = DiscreteBayesianNetwork()
+        network.add_nodes_from(names)
+        network.add_edges_from((names[parent], names[node]) for node, parents in self.parents.items() for parent in parents)
+        for node, parents in self.parents.items():
+            family = [names[node], *(names[parent] for parent in parents)]
+            size, *parent_sizes = (len(states[name]) for name in family)
+            shown = {name: states[name] for name in family}
+            network.add_cpds(TabularCPD(family[0], size, self._tables[node].T, family[1:], parent_sizes, state_names=shown))
+        return network
+
+    def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        states = np.zeros((n, len(self.parents)), dtype=np.int32)
+        for node in TopologicalSorter(self.parents).static_order():
+            configuration = _configuration(states, self._codes.sizes, self.parents[node])
+            states[:, node] = _draw_states(self._tables[node], configuration, rng)
+        return self._codes.decode(states, rng)
+
+
+@dataclass
+class _Counted(Network):
+    """A structure, and conditional distributions counted on train."""
+
+    bins: int = 10
+    """Bins of a column of numbers or dates, cut at its quantiles."""
+    max_levels: int = 50
+    """Levels of a label that are states of their own; the rarer ones share one state and are drawn from it by their shares."""
+    prior: float = 1.0
+    """Weight, in rows, of the column's own shares in each conditional distribution; 0 is maximum likelihood."""
+    max_cells: int = 100_000
+    """Largest conditional probability table, in cells; a set of parents that needs more is not considered."""
+
+    def __post_init__(self):
+        check_least(self, bins=1, max_levels=1, prior=0, max_cells=1)
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> _Counted:
+        self._schema = schema
+        self._codes = Codes(table, schema, self.bins, self.max_levels)
+        states = self._codes.encode(table)
+        self.parents = dict.fromkeys(range(states.shape[1]), ())
+        if min(states.shape) > 1:
+            graph = self._structure(states)
+            self.parents |= {node: tuple(sorted(graph.predecessors(node))) for node in graph}
+        self._tables = {node: self._conditional(states, node) for node in self.parents}
+        return self
+
+    def _conditional(self, states: np.ndarray, node: int) -> np.ndarray:
+        """P(node | parents), shape (parent configurations, states): counts, and `prior` rows spread like the column itself."""
+        counts = family_counts(states, self._codes.sizes, node, self.parents[node])
+        shares = counts.sum(axis=0) / len(states)
+        weights = counts + self.prior * shares
+        total = weights.sum(axis=1, keepdims=True)
+        return np.where(total > 0, weights / np.where(total > 0, total, 1), shares)
+
+
+@dataclass
+class ChowLiuTree(_Counted):
+    """The tree of largest total mutual information: each column has one parent (Chow and Liu 1968)."""
+
+    def _structure(self, states: np.ndarray):
+        return _tree(states, self._codes.sizes, range(states.shape[1]), (), self.max_cells)
+
+
+@dataclass
+class TreeAugmented(_Counted):
+    """Naive Bayes on the target, and a tree of largest mutual information given it (Friedman, Geiger and Goldszmidt 1997)."""
+
+    def supports(self, schema: Schema) -> str | None:
+        return None if schema.target else "its tree hangs on the target, and there is none; declare one."
+
+    def _structure(self, states: np.ndarray):
+        target = self._schema.names.index(self._schema.target.name)
+        others = [node for node in range(states.shape[1]) if node != target]
+        graph = _tree(states, self._codes.sizes, others, (target,), self.max_cells)
+        sizes = self._codes.sizes
+        for node in others:
+            if math.prod(sizes[member] for member in (node, target, *graph.predecessors(node))) <= self.max_cells:
+                graph.add_edge(target, node)
+        return graph
+
+
+@dataclass
+class ExpertNetwork(_Counted):
+    """A structure that somebody who knows the field has drawn; only the distributions are learnt (Pearl 1988)."""
+
+    edges: Sequence[Sequence[str]] = ()
+    """Pairs (parent, child) of column names; a column in no pair is independent of all others."""
+
+    def supports(self, schema: Schema) -> str | None:
+        if not self.edges:
+            return 'it has no edges; give pairs of columns, for example edges = [["age", "income"]].'
+        for edge in self.edges:
+            if not isinstance(edge, (list, tuple)) or len(edge) != 2:
+                return f"edge {edge!r} is no pair (parent, child) of column names."
+            for name in edge:
+                if name not in schema.names:
+                    return f"edge {list(edge)!r} names no column {name!r}; {nearest(str(name), schema.names)}"
+        try:
+            TopologicalSorter({name: [a for a, b in self.edges if b == name] for name in schema.names}).prepare()
+        except CycleError as error:
+            return f"the edges run in a circle: {' -> '.join(error.args[1])}; take one of them out."
+        return None
+
+    def _structure(self, states: np.ndarray):
+        import networkx as nx
+
+        names, sizes = self._schema.names, self._codes.sizes
+        graph = nx.DiGraph((names.index(parent), names.index(child)) for parent, child in self.edges)
+        for node in graph:
+            cells = math.prod(sizes[member] for member in (node, *graph.predecessors(node)))
+            if cells > self.max_cells:
+                raise InputError(
+                    f"column {names[node]!r} with its parents has {cells:,} cells, more than max_cells ({self.max_cells:,}); "
+                    "take an edge out, or lower bins or max_levels."
+                )
+        return graph
+
+
+@dataclass
+class HillClimb(_Counted):
+    """Greedy search from the Chow-Liu tree: edges are added, dropped or turned while a score grows (Heckerman et al. 1995)."""
+
+    max_parents: int = 3
+    """Most parents of a column."""
+    score: str = "bic"
+    """What is to grow: "bic" (Schwarz 1978) or "bdeu" (Buntine 1991)."""
+    equivalent_rows: float = 10.0
+    """Weight of BDeu's uniform prior, in rows."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_least(self, max_parents=1, equivalent_rows=1e-9)
+        if self.score not in ("bic", "bdeu"):
+            raise InputError(f"bayes-hillclimb: score is {self.score!r}; give bic or bdeu.")
+
+    def supports(self, schema: Schema) -> str | None:
+        if len(schema.columns) > 200:
+            return f"hill climbing tries all pairs of {len(schema.columns)} columns at each step; use bayes-tree past 200."
+        return None
+
+    def _structure(self, states: np.ndarray):
+        from pgmpy.causal_discovery import HillClimbSearch
+
+        search = HillClimbSearch(
+            scoring_method=self._score(states),
+            start_dag=_tree(states, self._codes.sizes, range(states.shape[1]), (), self.max_cells),
+            max_indegree=self.max_parents,
+            return_type="dag",
+            show_progress=False,
+        )
+        # Nodes are numbers: pgmpy walks through sets of nodes, and the order of text in a set differs from run to run.
+        return search.fit(pd.DataFrame(states)).causal_graph_
+
+    def _score(self, states: np.ndarray):
+        """pgmpy's score, counted by numpy and kept for every family; minus infinity where the table is too large."""
+        from pgmpy.structure_score import BaseStructureScore
+
+        sizes, seen, max_cells = self._codes.sizes, [len(np.unique(column)) for column in states.T], self.max_cells
+        family_score = _bic if self.score == "bic" else partial(_bdeu, weight=self.equivalent_rows)
+
+        class BoundedScore(BaseStructureScore):
+            def __init__(self):
+                self._kept = cache(self._family)
+
+            def local_score(self, variable, parents):
+                return self._kept(variable, tuple(sorted(parents)))
+
+            def _family(self, variable, parents):
+                if np.prod([sizes[node] for node in (variable, *parents)], dtype=float) > max_cells:
+                    return -np.inf
+                counts = family_counts(states, sizes, variable, parents)
+                return family_score(counts, seen[variable], math.prod(seen[parent] for parent in parents))
+
+        return BoundedScore()
+
+
+def _bic(counts: np.ndarray, states: int, configurations: int) -> float:
+    """Log-likelihood, less half the logarithm of the rows for each free parameter (Schwarz 1978)."""
+    likelihood = _sum_n_log_n(counts) - _sum_n_log_n(counts.sum(axis=1))
+    return likelihood - np.log(counts.sum()) / 2 * (states - 1) * configurations
+
+
+def _bdeu(counts: np.ndarray, states: int, configurations: int, weight: float) -> float:
+    """Log marginal likelihood under a uniform Dirichlet prior worth `weight` rows (Buntine 1991; Heckerman et al. 1995)."""
+    line, cell = weight / configurations, weight / configurations / states
+    cells, lines = counts[counts > 0], counts.sum(axis=1)
+    lines = lines[lines > 0]
+    return float((gammaln(cells + cell) - gammaln(cell)).sum() - (gammaln(lines + line) - gammaln(line)).sum())
+
+
+def _tree(states: np.ndarray, sizes: list[int], nodes: Sequence[int], given: tuple[int, ...], max_cells: int):
+    """The tree over these column indices of largest mutual information (given others, if any) by pgmpy, away from the
+    column with the most of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # pgmpy 1.1 warns of its own renamed modules
+        from pgmpy.estimators import TreeSearch
+
+    import networkx as nx
+
+    room = max_cells // math.prod(sizes[node] for node in given)
+
+    def weight(one: pd.Series, other: pd.Series) -> float:
+        # Never zero: pgmpy drops an edge without weight, and with it the columns behind it.
+        if sizes[one.name] * sizes[other.name] > room:
+            return 1e-12
+        return max(mutual_information(states, sizes, one.name, other.name, given=given), 1e-12)
+
+    if len(nodes) < 2:
+        graph = nx.DiGraph()
+        graph.add_nodes_from(nodes)
+        return graph
+    graph = TreeSearch(pd.DataFrame(states)[list(nodes)], n_jobs=1).estimate(edge_weights_fn=weight, show_progress=False)
+    graph.remove_edges_from([(a, b) for a, b in graph.edges if sizes[a] * sizes[b] > room])
+    return graph
+
+
+def mutual_information(states: np.ndarray, sizes: list[int], one: int, *others: int, given: tuple[int, ...] = ()) -> float:
+    """I(one; others | given) in nats, by plugging in the observed shares."""
+    counts = family_counts(states, sizes, one, (*others, *given))
+    counts = counts.reshape(math.prod(sizes[other] for other in others), -1, sizes[one])
+    parts = (counts, counts.sum(axis=0), counts.sum(axis=2), counts.sum(axis=(0, 2)))
+    both, without_others, without_one, neither = (_sum_n_log_n(part.ravel()) for part in parts)
+    return (both - without_others - without_one + neither) / len(states)
+
+
+def _sum_n_log_n(counts: np.ndarray) -> float:
+    counts = counts[counts > 0]
+    return float(counts @ np.log(counts))
+
+
+def _configuration(states: np.ndarray, sizes: list[int], parents: tuple[int, ...]) -> np.ndarray:
+    """Which joint state the parents are in, shape (rows,); the first parent counts slowest, as in a TabularCPD."""
+    index = np.zeros(len(states), dtype=np.int64)
+    for parent in parents:
+        index = index * sizes[parent] + states[:, parent]
+    return index
+
+
+def family_counts(states: np.ndarray, sizes: list[int], node: int, parents: tuple[int, ...]) -> np.ndarray:
+    """Rows in each state of the node for each joint state of its parents, shape (parent configurations, states)."""
+    configurations, size = math.prod(sizes[parent] for parent in parents), sizes[node]
+    cells = _configuration(states, sizes, parents) * size + states[:, node]
+    return np.bincount(cells, minlength=configurations * size).reshape(configurations, size)
+
+
+def _draw_states(table: np.ndarray, configuration: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One state a row from the table's line for its parents' configuration, by inversion, shape (rows,)."""
+    # All lines end to end make one increasing sequence, c + P(state <= k | c), and one search serves every row.
+    sequence = (np.cumsum(table, axis=1) + np.arange(len(table))[:, None]).ravel()
+    # Just below 1: shares may add up to a little less, and what is left over must not fall to an impossible state.
+    level = configuration + rng.random(len(configuration)) * (1 - 1e-9)
+    return np.searchsorted(sequence, level, side="right") - configuration * table.shape[1]

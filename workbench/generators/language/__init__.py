@@ -1,0 +1,1 @@
+"""Language models that write rows, prompted or fine-tuned."""

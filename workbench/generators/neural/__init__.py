@@ -1,0 +1,1 @@
+"""Neural networks: adversarial, variational, diffusion, autoregressive."""

@@ -1,0 +1,199 @@
+"""Autoregressive transformer: a small language model whose words are a row's values, one column after the other.
+
+Radford et al. 2018, "Improving language understanding by generative pre-training", for tables as in Castellon et al. 2023
+(DP-TBART, arXiv:2307.10430) and Tiwald et al. 2025 (TabularARGN, arXiv:2501.12012): every column has a vocabulary of its
+own, so an impossible value cannot be drawn. Numbers with many values are quantile bins, and are drawn within their bin
+without regard to the rest of the row; a table of a few hundred rows teaches it little more than the marginals.
+
+Where this differs from those papers: a number's codes take their meaning from knots along its range and from its normal
+score, and have a say of their own only where train holds them often, so that neighbours are learnt together; bins at both
+ends are finer; the weights are averaged, and those with the least loss on rows held out of training are kept, which keeps
+rows from being learnt by heart; the columns keep one order, so conditions are met by weighted rejection, which is exact up
+to a share of one over the number of proposals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbench.errors import InputError, nearest
+from workbench.generators import check_least
+from workbench.generators.neural.layers import DEVICE, AdamW, gumbel, schedule
+from workbench.generators.neural.transformer import Network
+from workbench.generators.training import Epochs, bar
+from workbench.tables.conditions import matches, sample_matching
+from workbench.tables.encode import Codes
+from workbench.tables.schema import Schema
+
+TOKENS = 2**15  # most values, rows times columns, that pass through the network at once
+
+
+@dataclass
+class AutoregressiveTransformer:
+    """A causal transformer over columns, trained by maximum likelihood."""
+
+    progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+
+    epochs: int = 10
+    """Most passes over the table; the learning rate falls to zero over them."""
+    seconds: float | None = None
+    """Train no longer than this; the first epoch's time sets how many fit."""
+    patience: int = 5
+    """Stop after so many epochs without a lower loss on the rows held out of training."""
+    validation: float = 0.1
+    """Share of the rows held out of training, 10,000 rows at most; with 0 the last weights are kept."""
+    batch_size: int = 256
+    """Rows a step; fewer in tables of many columns, and so many that an epoch has 20 steps."""
+    width: int = 64
+    """Units that stand for a value and what came before it; a multiple of heads."""
+    layers: int = 3
+    """Blocks of attention and a network of one hidden layer, four times as wide."""
+    heads: int = 2
+    """Attention heads."""
+    bins: int = 128
+    """Quantile bins of a number, and the most distinct values that are drawn as they are; an eighth of the rows at most."""
+    knots: int = 16
+    """Points along a number's range between which its codes interpolate what they share."""
+    max_levels: int = 500
+    """Most levels of a label column; the rarest labels share one, and are drawn by their shares."""
+    learning_rate: float = 3e-3
+    """Highest rate of AdamW for 256 rows a step; for fewer it falls with the square root."""
+    weight_decay: float = 0.01
+    """Of AdamW: pulls all weights towards zero, where the columns are independent."""
+    dropout: float = 0.1
+    """Share of each block's outputs that is left out in a training step."""
+    order: Sequence[str] = ()
+    """Columns to draw first, by name; the others follow in the table's order. Conditions on the first column cost nothing."""
+
+    def __post_init__(self):
+        least = dict.fromkeys(("epochs", "patience", "batch_size", "width", "layers", "heads", "bins", "knots"), 1)
+        check_least(self, **least, max_levels=2, validation=0, learning_rate=0, weight_decay=0, dropout=0)
+        if self.width % self.heads:
+            raise InputError(f"autoregressive: width is {self.width}; it must be a multiple of heads ({self.heads}).")
+        for name in ("validation", "dropout"):
+            if not getattr(self, name) < 1:
+                raise InputError(f"autoregressive: {name} is {getattr(self, name)}; it must be below 1.")
+
+    def supports(self, schema: Schema) -> str | None:
+        return None
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> AutoregressiveTransformer:
+        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's number of threads."""
+        for name in self.order:
+            if name not in schema.names:
+                raise InputError(f"order of autoregressive: no column {name!r}; {nearest(str(name), schema.names)}")
+        self._schema = schema
+        self._order = list(dict.fromkeys([*self.order, *schema.names]))
+        self._values = {name: table[name].drop_duplicates() for name in schema.names}
+        self._codes = Codes(table, schema, max(1, min(self.bins, len(table) // 8)), self.max_levels, tail_rows=4)
+        codes = self._encode(table)
+        self.held = rng.permutation(len(table))[: min(int(len(table) * self.validation), 10_000)]
+        train, held = codes[np.delete(np.arange(len(table)), self.held)], codes[self.held]
+        size = max(1, min(self.batch_size, len(train) // 20, TOKENS // codes.shape[1]))
+        steps, rate = len(train) // size, self.learning_rate * min(1.0, size / 256) ** 0.5
+
+        numbers = [not schema[name].is_discrete for name in self._order]
+        sizes = [self._codes.size(name) for name in self._order]
+        network = self._network = Network(codes, sizes, numbers, self)
+        weights = network.initial(rng).requires_grad_()
+        adam = AdamW(weights, self.weight_decay)
+        self._weights, self.losses = adam.average, []
+        self.trained = Epochs(self.epochs, self.seconds, self.progress)
+        for epoch in self.trained:
+            total = torch.zeros((), device=DEVICE)
+            batches = torch.from_numpy(rng.permutation(len(train))[: size * steps]).view(steps, size)
+            for step, rows in enumerate(batches):
+                loss = network.losses(weights, train[rows], rng).mean()
+                done = (epoch + step / steps) / self.trained.total
+                adam.step(*torch.autograd.grad(loss, weights), rate * schedule(done))
+                total += loss.detach()
+            self.trained.check(float(total), "autoregressive", f"the learning rate {self.learning_rate:g} is too large")
+            if len(held):
+                self.losses.append(-float(self._scores(adam.average, held).mean()))
+                if self.losses[-1] <= min(self.losses):
+                    self._weights = adam.average.clone()
+                elif len(self.losses) - np.argmin(self.losses) > self.patience:
+                    self.trained.done = epoch + 1
+                    break
+        return self
+
+    def log_likelihood(self, table: pd.DataFrame) -> np.ndarray:
+        """Log probability of each row's codes in nats, shape (rows,); minus infinity where train lacks a value.
+
+        Probabilities are of bins and of shared levels; see `bins` and `max_levels`.
+        """
+        return self._scores(self._weights, self._encode(table))
+
+    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+        """Columns up to the last one in `where` are drawn among what it allows; of these beginnings, those are kept that
+        the model had a good chance to draw unasked (in proportion to it), and completed. Rejection then makes it exact."""
+        allowed, asked = self._allowed(where or {})
+
+        def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
+            rows = torch.empty((size, 0), dtype=torch.int64, device=DEVICE)
+            if allowed:
+                rows, chance = self._extend(rows, max(allowed) + 1, rng, allowed)
+                rows = rows[torch.from_numpy(rng.random(size)).to(DEVICE).log() < chance - chance.max()]
+            codes = self._extend(rows, len(self._order), rng)[0].cpu().numpy()
+            made = self._codes.decode(codes[:, [self._order.index(name) for name in self._schema.names]], rng)
+            for value in asked:
+                made[value.name] = value.take(np.zeros(len(made), dtype=int)).reset_index(drop=True)
+            return made
+
+        return sample_matching(draw, n, rng, self._schema, where)
+
+    def _encode(self, table: pd.DataFrame) -> torch.Tensor:
+        """The table's codes, columns in the order they are drawn, shape (rows, columns)."""
+        codes = np.empty((len(table), len(self._order)), dtype=np.int16 if max(self._codes.sizes) < 2**15 else np.int32)
+        for position, name in enumerate(self._order):
+            codes[:, position] = self._codes.encode_column(table[name])
+        return torch.from_numpy(codes).to(DEVICE)
+
+    def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], list[pd.Series]]:
+        """Which codes conditions leave of the column at a position, bool, shape (size,); and the values asked outright.
+
+        Nothing where no train value meets a condition.
+        """
+        allowed, asked = {}, []
+        for name, wanted in where.items():
+            column, values = self._schema[name], self._values.get(name)
+            found = values[matches(values.to_frame(), Schema((column,)), {name: wanted})]
+            if not len(found):
+                return {}, []
+            mask = torch.zeros(self._codes.size(name), dtype=torch.bool, device=DEVICE)
+            mask[self._codes.encode_column(found).astype(np.int64)] = True
+            allowed[self._order.index(name)] = mask
+            asked += [] if isinstance(wanted, (list, tuple)) else [found]
+        return allowed, asked
+
+    @torch.no_grad()
+    def _scores(self, weights: torch.Tensor, codes: torch.Tensor) -> np.ndarray:
+        parts = [-self._network.losses(weights, part) for part in codes.split(max(1, TOKENS // codes.shape[1]))]
+        return torch.cat(parts).double().cpu().numpy()
+
+    @torch.no_grad()
+    def _extend(
+        self, rows: torch.Tensor, end: int, rng: np.random.Generator, allowed: Mapping[int, torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes of the columns before `end`, shape (n, end), and the log chance of meeting `allowed`, shape (n,)."""
+        parts, done = self._network.parts(self._weights), []
+        for codes in rows.split(2 * TOKENS // len(self._order) + 1):
+            chance, cache, seen = torch.zeros(len(codes), device=DEVICE), self._network.cache(len(codes), end), 0
+            for position in range(codes.shape[1], end):
+                hidden = self._network.hidden(parts, codes, cache=cache, seen=seen)[:, -1]
+                logits, seen = self._network.logits(parts, hidden, position), position + 1
+                if allowed and position in allowed:
+                    total, logits = logits.logsumexp(1), logits.masked_fill(~allowed[position], -torch.inf)
+                    chance += logits.logsumexp(1) - total
+                drawn = (logits + gumbel(rng, *logits.shape).to(DEVICE)).argmax(1, keepdim=True)
+                codes = torch.cat([codes, drawn], dim=1)
+            done.append((codes, chance))
+        codes, chances = zip(*done, strict=True)
+        return torch.cat(codes), torch.cat(chances)

@@ -1,0 +1,1 @@
+"""Generators with a formal guarantee of differential privacy."""

@@ -1,0 +1,1 @@
+"""Marginals, copulas, trees and forests."""

@@ -1,0 +1,1 @@
+"""Reports: rows that become headlines, verdicts, figures and one HTML page."""

@@ -1,0 +1,149 @@
+"""What the sections of a report page are made of: the batch they read, and escaped HTML for tables, scores and figures."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from workbench.metrics import METRICS, UNKNOWN, titled
+from workbench.report.headlines import is_control
+from workbench.words import number
+
+# What one page holds at most, so that 10,000 cells still make a page that opens.
+DATASETS, LABELS, LINES = 4, 24, 48
+
+
+class Piece(Markup):
+    """HTML that a notebook shows as such; its `repr` is short, so that saved notebooks stay small."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} characters of HTML>"
+
+
+def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
+    """A table cell: number and interval, or the kind of reason for their lack, with a number into `notes`."""
+    if row is None:
+        return Markup('<span class="none">{}</span>').format(status or "not measured")
+    out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
+    if not missing:
+        told = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
+        # Off the keyboard's way: the line's header links to the same list of cells, and thousands of stops help nobody.
+        out = Markup('<a href="#{}" tabindex="-1">{}</a>').format(handle(row["dataset"], row["label"]), told)
+        if np.isfinite(row["low"]) and np.isfinite(row["high"]):
+            out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
+    if missing or unreadable(note):
+        word, mark = unreadable(note) or "no value", ""
+        if note and note != word:
+            # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
+            start = f"{titled(row['metric'])}: {word}"
+            place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
+            if place > len(notes):
+                reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
+                notes.append(f"{start}{', for example' if word in note else ''}: {reason}")
+            mark = f" ({place})"
+        out += Markup('<small class="none">{}{}</small>').format(word, mark)
+    return out
+
+
+def unreadable(note: str) -> str:
+    """The words of a note which say that a number, if any, must not be read; otherwise ""."""
+    found = re.match(
+        r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|no formal guarantee|error)\b", note
+    )
+    return found[1] if found else ""
+
+
+def footnotes(notes: list[str]) -> Markup:
+    items = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
+    return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
+
+
+def sign(row) -> str:
+    """What an interval around zero says, in words."""
+    low, high = (row[end] if np.isfinite(row[end]) else row["mean"] for end in ("low", "high"))
+    return "amplified" if low > 0 else "dampened" if high < 0 else "no clear change"
+
+
+def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
+    """An SVG image with its alternative text, saved as `name`; inside an img element it can run nothing."""
+    from workbench.report.plots import svg
+
+    width, height = (round(100 * inches) for inches in figure.get_size_inches())
+    data = base64.b64encode(slim(svg(figure)).encode()).decode()
+    file = re.sub(r"\W+", "-", name.casefold()).strip("-")[:80] or "figure"
+    return Markup(
+        '<figure><img width="{}" height="{}" alt="{}" data-file="{}.svg" src="data:image/svg+xml;base64,{}">'
+        "<figcaption>{}</figcaption></figure>"
+    ).format(width, height, alt, file, data, caption)
+
+
+def slim(svg: str) -> str:
+    """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of a point."""
+    svg = re.sub(r"<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S)
+    svg = re.sub(r'(<g|<path|<text) id="[^"]*_\d+"', r"\1", svg)
+    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
+    svg = re.sub(r'(style="font: [^";]*?px )[^";]*', r"\1system-ui, sans-serif", svg)
+    return re.sub(r">\s+<", "><", svg).strip()
+
+
+def html_table(header: Iterable, lines: Iterable[Iterable], caption: Markup | str, kind: str, foot: Iterable = ()) -> Markup:
+    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header.
+
+    `foot` holds lines that stay below the others, however these are sorted.
+    """
+    top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
+    body, last = (
+        Markup("").join(
+            Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+                first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
+            )
+            for first, *rest in part
+        )
+        for part in (lines, foot)
+    )
+    return Markup(
+        '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody>{}</table></div>"
+    ).format(
+        kind, Markup(caption).striptags() if hasattr(caption, "__html__") else caption, caption, top, body,
+        Markup("<tfoot>{}</tfoot>").format(last) if last else "",
+    )  # fmt: skip
+
+
+def named(label: str, status: str = "", dataset: str | None = None) -> Markup:
+    """A generator as the page's script knows it; with its dataset, a link to the list of its cells."""
+    out = Markup('<span data-g="{}">{}</span>').format(handle(label), label)
+    if dataset is not None:
+        out = Markup('<a href="#{}">{}</a>').format(handle(dataset, label), out)
+    out += Markup("<small>control</small>") if is_control(label) else ""
+    return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
+
+
+def marked(metric: str) -> Markup:
+    """A metric's title as the page's script knows it: in a table's head it stands for its column, in a caption for all."""
+    return Markup("<span data-m>{}</span>").format(titled(metric))
+
+
+def unfinished(cells: pd.DataFrame) -> str:
+    bad = cells.loc[cells["status"] != "ok", "status"]
+    return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
+
+
+def direction(metric: str) -> str:
+    return {"up": "↑ higher is better", "down": "↓ lower is better", "zero": "→ zero is best"}[
+        METRICS.get(metric, UNKNOWN).direction
+    ]
+
+
+def handle(*names: str) -> str:
+    """A short id for a label, or for a dataset's label, that is safe in HTML, SVG and CSS, whatever the names hold."""
+    return "g" + hashlib.sha256("\0".join(names).encode()).hexdigest()[:10]

@@ -1,0 +1,99 @@
+"""One page over all report folders: what each holds, how far it got, who is best by a few headlines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from markupsafe import Markup
+from tqdm.auto import tqdm
+
+from workbench.errors import InputError
+from workbench.files import write_text
+from workbench.metrics import titled
+from workbench.report.batch import Batch
+from workbench.report.comparison import COMPARED
+from workbench.report.html import html_table
+from workbench.report.publish import page_of
+from workbench.report.sections import leaders
+from workbench.words import joined, number, plural, shortened
+
+SHOWN = 3  # datasets of a report whose best generators are named
+HEADER = ["Report", "State", "Cells finished", "Datasets", "Generators", "Started (UTC)"]
+
+
+def index(folder: str | Path = "reports") -> Path:
+    """Write FOLDER/index.html over the report folders in FOLDER, half-finished and broken ones too; return its path.
+
+    Raises InputError where FOLDER is no folder or cannot be written.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the one that holds your report folders.")
+    homes = [path for path in sorted(folder.iterdir()) if {"grid.toml", "plan.json"} & set(_files(path))]
+    lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
+    header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
+    told = "Each line is one report. Best is the generator with the best mean over its cells; controls do not compete."
+    table = html_table(header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list")
+    page = page_of("Reports", [f"# Reports\n\n{told}", table]).encode("utf-8", "replace").decode()  # names may be no text
+    try:
+        write_text(folder / "index.html", page)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); give a folder that can.") from None
+    return folder / "index.html"
+
+
+def _files(home: Path) -> list[str]:
+    try:
+        return os.listdir(home)
+    except OSError:  # a file, a folder of somebody else, a link to nowhere
+        return []
+
+
+def _line(home: Path) -> list:
+    """A report's line; a folder that cannot be read keeps its line, with the reason."""
+    state = "not run yet"
+    if "plan.json" in _files(home):
+        try:
+            batch = Batch.read(home)
+            return [_title(home, batch.title), *_told(home, batch), *(_best(batch, metric) for metric in COMPARED)]
+        except Exception as error:  # whatever is wrong with one folder, the others are still listed
+            reason = f"{type(error).__name__}: {error}".replace(str(home.resolve()), home.name)
+            state = "broken: " + shortened(reason, 200)
+    return [home.name, state, *["–"] * (len(HEADER) - 2 + len(COMPARED))]
+
+
+def _title(home: Path, title: str) -> Markup:
+    out = Markup("{}<small>{}</small>").format(title, home.name)
+    link = Markup('<a href="{}/index.html">{}</a>').format
+    return link(quote(home.name), out) if "index.html" in _files(home) else out
+
+
+def _told(home: Path, batch: Batch) -> list[str]:
+    counts = batch.cells["status"].value_counts()
+    rest = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "ok")
+    state = "half finished" if counts.get("pending") else "finished" if not rest else "finished with gaps"
+    if "index.html" not in _files(home):
+        state += f"; no page yet: workbench report {home.parent.resolve().name}/{home.name}"
+    labels = batch.cells["label"].unique()
+    started = max(batch.cells["started"].dropna(), default="–")[:16].replace("T", " ")
+    return [
+        state, f"{counts.get('ok', 0):,} of {len(batch.cells):,}{f' ({rest})' if rest else ''}",
+        shortened(joined(batch.datasets), 120), f"{len(labels):,}", started,
+    ]  # fmt: skip
+
+
+def _best(batch: Batch, metric: str) -> Markup:
+    out = []
+    for dataset in batch.datasets[:SHOWN]:
+        heads = batch.heads[(batch.heads["dataset"] == dataset) & (batch.heads["metric"] == metric)]
+        best = leaders(heads, metric)
+        if best:
+            value = number(heads.set_index("label").loc[min(best), "mean"])
+            about = f"{value}{f', {dataset}' if len(batch.datasets) > 1 else ''}"
+            out.append(Markup("{}<small>{}</small>").format(", ".join(sorted(best)), about))
+    more = len(batch.datasets) - SHOWN
+    return (Markup("").join(out) or Markup("–")) + (
+        Markup("<small>and {} more datasets</small>").format(more) if more > 0 else ""
+    )

@@ -1,0 +1,1 @@
+"""Questions of their own that are answered with the same rows."""

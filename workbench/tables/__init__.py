@@ -1,0 +1,1 @@
+"""Tables: what a column means, where tables come from, how they are split, encoded and constrained."""

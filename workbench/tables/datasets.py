@@ -1,0 +1,283 @@
+"""Real tables by name or path, cast to a schema and split once into train and test.
+
+`load` looks into the folder named by WORKBENCH_DATA first, then where the dataset's entry in DATASETS says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from html import escape
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from workbench.errors import InputError, nearest
+from workbench.tables.catalog import DATASETS, Entry
+from workbench.tables.constraints import check as check_constraints
+from workbench.tables.files import SUFFIXES, read_file
+from workbench.tables.packaged import check_pin, local_file, read_openml, true_network
+from workbench.tables.schema import Schema
+from workbench.tables.sdv import read as read_metadata
+
+__all__ = ["DATASETS", "Dataset", "Entry", "load", "table_hash", "true_network"]
+
+ADULT_TRAIN_ROWS = 32_561  # of UCI's 48,842: adult.data, followed by adult.test
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A real table, cast to its schema and split once.
+
+    train and test are disjoint rows of one table; a generator sees train only, and scores read test.
+    provenance says where the rows came from, how they were split, what was left out and why, and the hashes of both parts.
+    """
+
+    name: str
+    train: pd.DataFrame
+    test: pd.DataFrame
+    schema: Schema
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def _facts(self) -> dict[str, str]:
+        facts = {
+            "rows": f"{len(self.train):,} train + {len(self.test):,} test",
+            "columns": f"{len(self.schema.columns)}",
+            "target": f"{self.schema.target.name} ({self.schema.task})" if self.schema.target else "none",
+            "sensitive": ", ".join(column.name for column in self.schema.sensitive) or "none",
+        }
+        if self.provenance:
+            hashes = (str(self.provenance.get(f"{part}_sha256", "?"))[:12] for part in ("train", "test"))
+            facts |= {"read from": str(self.provenance.get("read_from", "?")), "sha256": " / ".join(hashes)}
+        return facts
+
+    def __repr__(self) -> str:
+        return f"Dataset {self.name}: " + "; ".join(f"{key} {value}" for key, value in self._facts().items())
+
+    def columns(self) -> pd.DataFrame:
+        """A line for each column: kind, role, share of train rows without a value, its values in the first three train rows."""
+        facts = {
+            "kind": [column.kind for column in self.schema.columns],
+            "role": [column.role for column in self.schema.columns],
+            "missing": [f"{share:.1%}" if share else "" for share in self.train.isna().mean()],
+        }
+        first = self.train.head(3).astype(object).T.rename(columns=lambda row: f"row {row}")
+        return pd.DataFrame(facts, index=self.schema.names).join(first)
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<tr><th>{key}</th><td>{escape(value)}</td></tr>" for key, value in self._facts().items())
+        left_out = [f"{name} was left out: {reason}." for name, reason in self.provenance.get("dropped_columns", {}).items()]
+        notes = "".join(f"<li>{escape(str(note))}</li>" for note in [*left_out, *self.provenance.get("notes", ())])
+        return (
+            f"<table><caption>{escape(self.name)}</caption>{cells}</table>"
+            f"{self.columns().to_html(escape=True, max_rows=60, na_rep='')}{f'<ul>{notes}</ul>' if notes else ''}"
+        )
+
+
+def load(
+    name_or_path: str | Path,
+    target: str | None = None,
+    sensitive: Iterable[str] | str | None = None,
+    kinds: Mapping[str, str] | None = None,
+    test_size: float = 0.3,
+    seed: int = 0,
+    constraints: Iterable[str | Iterable[str]] | None = None,
+    metadata: Mapping | str | Path | None = None,
+) -> Dataset:
+    """A named dataset, or the table at the path of a CSV, CSV.gz or Parquet file.
+
+    target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none. `constraints` are those of
+    Schema, "low <= high" or ["city", "country"]: every row must meet them, and every synthetic row will. Rows without a
+    target are dropped. `metadata` are SDV's, a JSON file or a dictionary: they give kinds and the formats of dates; keys,
+    identifiers and personal data are left out unless `kinds` names them. The split is stratified by the target's labels (by
+    its quintiles for a number) and seeded, with floor(test_size * rows) rows in test; at seed 0 adult keeps the split it was
+    published with, whatever test_size is.
+    Raises InputError for an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
+    """
+    if not 0 < test_size < 1:
+        raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")
+    kinds = dict(kinds or {})
+    sdv = read_metadata(metadata) if metadata is not None else None
+    if sdv:
+        kinds = {name: kind for name, kind in sdv.kinds.items() if kind != "number"} | kinds
+    name, entry, raw, read_from = _read(name_or_path, kinds, as_text=sdv.formats if sdv else ())
+    target = entry.target if target is None else target
+    if sensitive is None:
+        sensitive = [column for column in entry.sensitive if column != target]
+    sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)
+
+    table, left_out = _prepare(raw, entry)
+    if sdv:
+        table, private = sdv.apply(table, kept=kinds)
+        left_out |= private
+    if read_from.startswith("OpenML"):
+        check_pin(name, table, entry)
+    every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
+    kinds = every | {column: kind for column, kind in entry.kinds.items() if column in table.columns} | kinds
+    table, dropped_rows = _drop_rows_without_target(table, target)
+    schema = Schema.infer(table, target, sensitive, kinds, constraints or ())
+    schema = replace(
+        schema, columns=tuple(replace(c, description=entry.descriptions.get(c.name, c.description)) for c in schema.columns)
+    )
+    table = schema.cast(table)
+    check_constraints(table, schema)
+    _check_target(table, schema)
+
+    if name == "adult" and seed == 0 and _is_adult_in_uci_order(table):
+        in_test = np.arange(len(table)) >= ADULT_TRAIN_ROWS
+        split: dict[str, Any] = {"kind": "official (UCI); test_size not used"}
+    else:
+        in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
+        split = {"kind": "stratified by target" if schema.target else "random", "test_size": test_size, "seed": seed}
+    train, test = (table[rows].reset_index(drop=True) for rows in (~in_test, in_test))
+    if not len(train) or not len(test):
+        raise InputError(f"{name!r} has {len(table)} rows, too few for a train and a test part; give more rows.")
+    provenance = {
+        "title": entry.title,
+        "source": entry.source,
+        "read_from": read_from,
+        "split": split,
+        "train_sha256": table_hash(train),
+        "test_sha256": table_hash(test),
+        "dropped_rows": dropped_rows,
+        "dropped_columns": left_out,
+        "notes": _notes(table, schema, dropped_rows),
+    }
+    return Dataset(name, train, test, schema, provenance)
+
+
+def table_hash(table: pd.DataFrame) -> str:
+    """sha256 of a cast table's names, dtypes and values in row order: equal tables, equal hash, in any process."""
+    digest = hashlib.sha256()
+    for name in table.columns:
+        values = table[name]
+        if values.dtype == "float64":
+            values = values + 0.0  # -0.0 equals 0.0
+        digest.update(f"{name}\0{values.dtype}\0".encode())
+        digest.update(pd.util.hash_pandas_object(values, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(
+    name_or_path: str | Path, kinds: Mapping[str, str], as_text: Iterable[str] = ()
+) -> tuple[str, Entry, pd.DataFrame, str]:
+    """The dataset's name, its entry, its raw table, and in words where that was read."""
+    name = str(name_or_path)
+    is_name = not isinstance(name_or_path, Path) and Path(name).name == name and not name.lower().endswith(SUFFIXES)
+    entry = DATASETS.get(name) if is_name else None
+    local = local_file(name) if is_name else None
+    declared = {column for column, kind in {**(entry.kinds if entry else {}), **kinds}.items() if kind == "categorical"}
+    declared |= set(as_text)
+    if local:
+        return name, entry or _unnamed(local), read_file(local, declared), f"{local.name} in WORKBENCH_DATA"
+    if entry:
+        return name, entry, *_read_entry(name, entry)
+    path = Path(name_or_path).expanduser()
+    if is_name and not os.path.exists(path):
+        raise InputError(f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its ending.")
+    stem = path.name
+    for suffix in SUFFIXES:
+        stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
+    return stem, _unnamed(path), read_file(path, declared), f"file {path.name}"
+
+
+def _unnamed(path: Path) -> Entry:
+    return Entry(path.name, f"file {path.name}", "folder", 0, 0)
+
+
+def _read_entry(name: str, entry: Entry) -> tuple[pd.DataFrame, str]:
+    if entry.read == "folder":
+        raise InputError(
+            f"dataset {name!r} is read from your own copy; put {name}.csv into a folder and name it in WORKBENCH_DATA."
+        )
+    if entry.read.startswith("openml:"):
+        return read_openml(name, entry), f"OpenML data id {entry.read.removeprefix('openml:')}"
+    module, function = entry.read.split(":")
+    reader = getattr(import_module(module), function)
+    package = entry.package
+    return (reader(name) if function == "network" else reader()), f"{package} {version(package)}"
+
+
+def _prepare(raw: pd.DataFrame, entry: Entry) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The raw table with the entry's names and labels, without the columns it leaves out; and these with their reasons."""
+    table = raw.rename(columns=dict(entry.rename))
+    left_out = {name: reason for name, reason in entry.drop.items() if name in table.columns}
+    table = table.drop(columns=list(left_out))
+    for column, labels in entry.labels.items():
+        if column in table.columns:
+            table[column] = table[column].astype(object).map(lambda value, labels=labels: labels.get(str(value), value))
+    return table, left_out
+
+
+def _drop_rows_without_target(table: pd.DataFrame, target: str | None) -> tuple[pd.DataFrame, int]:
+    if target is None or list(table.columns).count(target) != 1:
+        return table, 0  # Schema.infer names what is wrong with the target
+    present = table[target].notna()
+    if not present.any():
+        raise InputError(f"target column {target!r} has no values; name another target.")
+    return table[present].reset_index(drop=True), int((~present).sum())
+
+
+def _check_target(table: pd.DataFrame, schema: Schema) -> None:
+    if schema.target is None:
+        return
+    name, values = schema.target.name, table[schema.target.name]
+    distinct = values.nunique()
+    if distinct < 2:
+        raise InputError(f"target column {name!r} has one value only, {str(values[0])!r}; name a target with at least two.")
+    if schema.task == "classification" and distinct > max(len(values) / 2, 2):
+        raise InputError(
+            f"target column {name!r} has {distinct} labels in {len(values)} rows; name a target whose labels repeat."
+        )
+
+
+def _is_adult_in_uci_order(table: pd.DataFrame) -> bool:
+    """Whether train begins with the first person of adult.data and test with that of adult.test, told by their fnlwgt."""
+    if len(table) != DATASETS["adult"].rows or "fnlwgt" not in table:
+        return False
+    return table["fnlwgt"].iloc[[0, ADULT_TRAIN_ROWS]].tolist() == [77516, 226802]
+
+
+def _stratified(table: pd.DataFrame, schema: Schema, test_size: float, rng: np.random.Generator) -> np.ndarray:
+    """Which rows are in test, bool, shape (rows,): every stratum's share is within one row of test_size.
+
+    Every 1/test_size-th row of the rows shuffled within their strata is taken; a stratum of one row stays in train.
+    """
+    strata = _strata(table, schema)
+    order = rng.permutation(len(table))
+    order = order[np.argsort(strata[order], kind="stable")]
+    taken = np.diff(np.floor(np.arange(len(table) + 1) * test_size + 1e-9)) > 0
+    in_test = np.zeros(len(table), dtype=bool)
+    in_test[order[taken]] = True
+    return in_test & (np.bincount(strata)[strata] > 1) if len(table) else in_test
+
+
+def _strata(table: pd.DataFrame, schema: Schema) -> np.ndarray:
+    if schema.target is None:
+        return np.zeros(len(table), dtype=int)
+    values = table[schema.target.name]
+    if schema.task == "classification":
+        return pd.factorize(values.astype(str), sort=True)[0]
+    numbers = values.astype("int64") if schema.target.kind == "datetime" else values.astype(float)
+    return np.searchsorted(np.quantile(numbers, [0.2, 0.4, 0.6, 0.8]), numbers, side="right")
+
+
+def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
+    """Sentences on what a reader should know about the table before trusting a score."""
+    notes = [f"{dropped_rows} rows without a value of {schema.target.name!r} were dropped."] if dropped_rows else []
+    for column in schema.columns:
+        present = table[column.name].dropna()
+        distinct = present.nunique()
+        if not len(present):
+            notes.append(f"column {column.name!r} is empty.")
+        elif distinct == 1:
+            notes.append(f"column {column.name!r} is constant.")
+        elif distinct == len(table) and column.kind in ("integer", "categorical"):
+            notes.append(f"column {column.name!r} has a value of its own in every row: an identifier should be left out.")
+    return notes

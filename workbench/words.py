@@ -1,0 +1,48 @@
+"""How we write things: numbers, intervals, plurals, lists, shortened texts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def shortened(text: object, most: int) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def number(value: float) -> str:
+    """Three decimals, fewer for large numbers, with a true minus sign.
+
+    >>> number(0.91234), number(-0.0004), number(12345.6), number(float("nan"))
+    ('0.912', '0.000', '12,346', '–')
+    """
+    if not np.isfinite(value):
+        return "–"
+    digits = 3 if abs(value) < 100 else 1 if abs(value) < 1000 else 0
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}".replace("-", "−")
+
+
+def interval(row) -> str:
+    """ "0.912 [0.900, 0.924]", or the number alone where there is no interval."""
+    told = number(row["mean"])
+    bounded = np.isfinite(row["low"]) and np.isfinite(row["high"])
+    return f"{told} [{number(row['low'])}, {number(row['high'])}]" if bounded else told
+
+
+def digits(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}" if np.isfinite(value) else "–"
+
+
+def joined(words: list[str]) -> str:
+    """ "a, b and c"."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def listed(names: list[str], limit: int = 10) -> str:
+    """The first `limit` names and how many more there are."""
+    shown = [f"({name})" if ", " in name else name for name in names[:limit]]
+    return ", ".join(shown) + (f" and {len(names) - limit} more" if len(names) > limit else "")
