@@ -1,9 +1,11 @@
-"""What a cell costs beyond its own work: a notebook that only imports, by plain papermill and by the batch's forked kernels.
+"""What a cell costs beyond its own work: a notebook that only imports, by plain papermill and by
+the batch's forked kernels.
 
     python benchmarks/cell_overhead.py [REPEATS]
 
-Both run the same notebook, interleaved, in this process; the median of wall seconds and their ratio are printed. The
-notebook imports what cells import (torch, pgmpy, seaborn, pandas, scikit-learn), or nothing but pandas ("bare").
+Both run the same notebook, interleaved, in this process; the median of wall seconds and their ratio
+are printed. The notebook imports what cells import (torch, pgmpy, seaborn, pandas, scikit-learn),
+or nothing but pandas ("bare").
 """
 
 import sys
@@ -20,7 +22,15 @@ from nbformat.v4 import new_code_cell, new_notebook
 from workbench.batch.worker.pool import Warm, execute
 from workbench.metrics.rows import ROW_COLUMNS, check_rows, read_rows
 
-LIBRARIES = ["torch", "pgmpy.models", "seaborn", "pandas", "sklearn.ensemble", "sklearn.linear_model", "scipy.stats"]
+LIBRARIES = [
+    "torch",
+    "pgmpy.models",
+    "seaborn",
+    "pandas",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "scipy.stats",
+]
 SAVE = f"""
 import pandas
 table = pandas.DataFrame({{name: pandas.Series(["" if kind == "object" else 0.0], dtype=kind)
@@ -53,23 +63,41 @@ def main(repeats: int = 5) -> None:
 
 def _notebook(imports: list[str]) -> nbformat.NotebookNode:
     parameters = new_code_cell('out = ""', metadata={"tags": ["parameters"]})
-    cells = [parameters, new_code_cell("\n".join(f"import {name}" for name in imports)), new_code_cell(SAVE)]
+    cells = [
+        parameters,
+        new_code_cell("\n".join(f"import {name}" for name in imports)),
+        new_code_cell(SAVE),
+    ]
     spec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return new_notebook(cells=cells, metadata={"kernelspec": spec})
 
 
 def _plain(notebook: nbformat.NotebookNode) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        papermill.execute_notebook(notebook, f"{folder}/cell.ipynb", {"out": folder}, kernel_name="python3", progress_bar=False)
+        papermill.execute_notebook(
+            notebook,
+            f"{folder}/cell.ipynb",
+            {"out": folder},
+            kernel_name="python3",
+            progress_bar=False,
+        )
         check_rows(read_rows(Path(folder, "rows.parquet")))
 
 
 def _warm(notebook: nbformat.NotebookNode, imports: list[str]) -> None:
     spec = {
-        "key": "overhead", "parameters": {"out": "out"}, "notebook": nbformat.writes(notebook), "files": {},
-        "data": {"hash": "none", "files": {}}, "limits": {"seconds": 60, "memory_mb": 4000}, "threads": 1,
-        "imports": imports, "modules": [], "sources": {}, "versions": {},
-    }  # fmt: skip
+        "key": "overhead",
+        "parameters": {"out": "out"},
+        "notebook": nbformat.writes(notebook),
+        "files": {},
+        "data": {"hash": "none", "files": {}},
+        "limits": {"seconds": 60, "memory_mb": 4000},
+        "threads": 1,
+        "imports": imports,
+        "modules": [],
+        "sources": {},
+        "versions": {},
+    }
     outcome = execute(spec)
     if outcome["status"] != "ok":
         raise RuntimeError(outcome["reason"])

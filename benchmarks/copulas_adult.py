@@ -1,12 +1,15 @@
-"""Our copulas against the copulas package and SDV on Adult: seconds to fit and to sample as many rows, and their errors.
+"""Our copulas against the copulas package and SDV on Adult: seconds to fit and to sample as many
+rows, and their errors.
 
-    python benchmarks/copulas_adult.py [--threads 1] [--seed 0] [--repeat 3] [--vine-rows 200] [--sdv-python PATH]
+    python benchmarks/copulas_adult.py [--threads 1] [--seed 0] [--repeat 3] [--vine-rows 200]
+    [--sdv-python PATH]
 
-Each runs in a process of its own with its defaults; seconds are medians over the repeats, imports are not counted. SDV's
-synthesizer is what its users run; the package alone takes numbers, so labels are coded by their frequency and codes are
-rounded back. The package's vine samples row by row: it is fitted on 2,000 rows (all of them took over four minutes), draws
-`--vine-rows` rows, and the seconds of sampling all rows are extrapolated; its errors are those of the rows drawn.
-Shape and trend errors (SDMetrics' definitions) are against train.
+Each runs in a process of its own with its defaults; seconds are medians over the repeats, imports
+are not counted. SDV's synthesizer is what its users run; the package alone takes numbers, so labels
+are coded by their frequency and codes are rounded back. The package's vine samples row by row: it
+is fitted on 2,000 rows (all of them took over four minutes), draws `--vine-rows` rows, and the
+seconds of sampling all rows are extrapolated; its errors are those of the rows drawn. Shape and
+trend errors (SDMetrics' definitions) are against train.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         train, schema = write_adult(Path(folder))
-        print(f"\nAdult, {len(train):,} train rows, {options.threads} thread(s), {datetime.date.today()}")
+        print(
+            f"\nAdult, {len(train):,} train rows, {options.threads} thread(s), {datetime.date.today()}"
+        )
         print(
             "\n| | fit, CPU s | sample, CPU s | fit and sample, wall s | shape error % | trend error % |"
             + "\n"
@@ -52,23 +57,47 @@ def main() -> None:
             if options.only and options.only not in method:
                 continue
             python = (options.sdv_python or make_sdv(PEERS)) if kind == "sdv" else sys.executable
-            print("| " + " | ".join([method, *line(python, method, Path(folder), options, train, schema)]) + " |", flush=True)
+            print(
+                "| "
+                + " | ".join([method, *line(python, method, Path(folder), options, train, schema)])
+                + " |",
+                flush=True,
+            )
 
 
-def line(python: str, method: str, folder: Path, options: argparse.Namespace, train, schema) -> list[str]:
-    job = {"method": method, "folder": str(folder), "seed": options.seed, "repeat": options.repeat, "rows": options.vine_rows}
+def line(
+    python: str, method: str, folder: Path, options: argparse.Namespace, train, schema
+) -> list[str]:
+    job = {
+        "method": method,
+        "folder": str(folder),
+        "seed": options.seed,
+        "repeat": options.repeat,
+        "rows": options.vine_rows,
+    }
     threads = {f"{name}_NUM_THREADS": str(options.threads) for name in ("OMP", "MKL", "OPENBLAS")}
     command = [python, __file__, "--job", json.dumps(job)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads)
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | threads
+    )
     seconds = json.loads(done.stdout.splitlines()[-1])
     drawn, scale = seconds["rows"], len(train) / seconds["rows"]
-    sample = f"{seconds['sample'] * scale:.3g}" + (f" (from {seconds['sample']:.3g} for {drawn} rows)" if scale > 1 else "")
+    sample = f"{seconds['sample'] * scale:.3g}" + (
+        f" (from {seconds['sample']:.3g} for {drawn} rows)" if scale > 1 else ""
+    )
     wall = f"{seconds['fit_wall'] + seconds['sample_wall'] * scale:.3g}"
-    return [f"{seconds['fit']:.3g}", sample, wall, *errors(folder / "made.csv", train, schema, options.seed)]
+    return [
+        f"{seconds['fit']:.3g}",
+        sample,
+        wall,
+        *errors(folder / "made.csv", train, schema, options.seed),
+    ]
 
 
 def measure(method: str, folder: str, seed: int, repeat: int, rows: int) -> dict:
-    """Median seconds of fitting and sampling; writes made.csv. Runs in the method's own environment."""
+    """Median seconds of fitting and sampling; writes made.csv. Runs in the method's own
+    environment.
+    """
     import warnings
 
     import numpy as np
@@ -85,7 +114,9 @@ def measure(method: str, folder: str, seed: int, repeat: int, rows: int) -> dict
         times.append([*(fitted - start), *([time.process_time(), time.perf_counter()] - fitted)])
     made.to_csv(Path(folder) / "made.csv", index=False)
     medians = np.median(times, axis=0).tolist()
-    return dict(zip(["fit", "fit_wall", "sample", "sample_wall"], medians, strict=True)) | {"rows": len(made)}
+    return dict(zip(["fit", "fit_wall", "sample", "sample_wall"], medians, strict=True)) | {
+        "rows": len(made)
+    }
 
 
 def _ours(method: str, folder: Path, seed: int, rows: int) -> tuple:
@@ -114,7 +145,9 @@ def _package(method: str, folder: Path, seed: int, rows: int) -> tuple:
 
     train = pd.read_csv(folder / "train.csv")
     labels = {name: train[name].value_counts().index for name in train.select_dtypes(object)}
-    coded = train.assign(**{name: known.get_indexer(train[name]) for name, known in labels.items()}).astype(float)
+    coded = train.assign(
+        **{name: known.get_indexer(train[name]) for name, known in labels.items()}
+    ).astype(float)
     vine = "VineCopula" in method
 
     def fit():
@@ -158,9 +191,15 @@ def errors(path: Path, train, schema, seed: int) -> list[str]:
     from workbench.metrics.published import published_errors
 
     made = pd.read_csv(path)
-    labels = {column.name: made[column.name].replace("?", None) for column in schema.columns if column.is_discrete}
+    labels = {
+        column.name: made[column.name].replace("?", None)
+        for column in schema.columns
+        if column.is_discrete
+    }
     made = schema.cast(made.assign(**labels))
-    found = {row.metric: row.value for row in published_errors(Trial(train, train, made, schema, seed))}
+    found = {
+        row.metric: row.value for row in published_errors(Trial(train, train, made, schema, seed))
+    }
     return [f"{found[name]:.2f}" for name in ("shape_error", "trend_error")]
 
 
@@ -191,9 +230,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--vine-rows", type=int, default=100, help="rows drawn from the package's vine")
+    parser.add_argument(
+        "--vine-rows", type=int, default=100, help="rows drawn from the package's vine"
+    )
     parser.add_argument("--only", metavar="TEXT", help="only the methods whose name holds this")
-    parser.add_argument("--sdv-python", metavar="PATH", help="the Python of an environment that has sdv")
+    parser.add_argument(
+        "--sdv-python", metavar="PATH", help="the Python of an environment that has sdv"
+    )
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,10 +1,13 @@
-"""Our CTGAN and TVAE against the ctgan package on Adult: seconds for the transformation and an epoch, and quality.
+"""Our CTGAN and TVAE against the ctgan package on Adult: seconds for the transformation and an
+epoch, and quality.
 
-Both train with the same batch size, layers and threads in processes of their own, and take turns epoch by epoch, so that
-whatever else the machine does falls on both. SDMetrics measures both tables against train (every pair of columns counts, as
-in papers); AUC is of gradient boosting trained on synthetic and read on test rows. Real test rows are the ceiling of errors.
+Both train with the same batch size, layers and threads in processes of their own, and take turns
+epoch by epoch, so that whatever else the machine does falls on both. SDMetrics measures both tables
+against train (every pair of columns counts, as in papers); AUC is of gradient boosting trained on
+synthetic and read on test rows. Real test rows are the ceiling of errors.
 
-    python benchmarks/ctgan_adult.py [--models ctgan,tvae] [--epochs 30] [--ours EPOCHS] [--threads 1] [--seed 0]
+    python benchmarks/ctgan_adult.py [--models ctgan,tvae] [--epochs 30] [--ours EPOCHS] [--threads
+    1] [--seed 0]
                                      [--peer-python PATH]
 
 With --ours, ours trains for so many epochs while the package trains for --epochs.
@@ -39,24 +42,39 @@ def main() -> None:
 
 
 def compare(model: str, options: argparse.Namespace, peer_python: str, folder: Path) -> None:
-    """Train both sides, taking turns; a turn is the transformation, then every epoch, then sampling."""
+    """Train both sides, taking turns; a turn is the transformation, then every epoch, then
+    sampling.
+    """
     numbers = write_adult(folder)
     epochs = {"ours": options.ours or options.epochs, "package": options.epochs}
     task = {"model": model, "threads": options.threads, "seed": options.seed, "numbers": numbers}
     pythons = {"ours": sys.executable, "package": peer_python}
-    workers = {side: Worker(pythons[side], side, folder, task | {"epochs": epochs[side]}) for side in SIDES}
+    workers = {
+        side: Worker(pythons[side], side, folder, task | {"epochs": epochs[side]}) for side in SIDES
+    }
     for turn in range(max(epochs.values()) + 2):
         for side in sorted(SIDES, reverse=turn % 2 == 1):
             if turn < epochs[side] + 2:
                 workers[side].turn()
         if sys.stderr.isatty():
-            print(f"\repoch {min(turn, options.epochs)} of {options.epochs}", end="", file=sys.stderr)
+            print(
+                f"\repoch {min(turn, options.epochs)} of {options.epochs}", end="", file=sys.stderr
+            )
     facts = {side: worker.close() for side, worker in workers.items()}
     command = _command(peer_python, "quality", folder, task)
-    quality = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    quality = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
     for name in (*SIDES, "train"):
         quality["test" if name == "train" else name]["auc"] = auc(folder, name)
-    show(options, model, epochs, {side: worker.turns for side, worker in workers.items()}, facts, quality)
+    show(
+        options,
+        model,
+        epochs,
+        {side: worker.turns for side, worker in workers.items()},
+        facts,
+        quality,
+    )
 
 
 def auc(folder: Path, name: str) -> float:
@@ -67,54 +85,85 @@ def auc(folder: Path, name: str) -> float:
     import workbench
 
     schema = workbench.load("adult").schema
-    table, test = (pd.read_csv(folder / f"{part}.csv", keep_default_na=False).replace("?", None) for part in (name, "test"))
+    table, test = (
+        pd.read_csv(folder / f"{part}.csv", keep_default_na=False).replace("?", None)
+        for part in (name, "test")
+    )
     return utility(schema.cast(test), schema.cast(table), schema, 0)["auc"]
 
 
-def show(options: argparse.Namespace, model: str, epochs: dict, turns: dict, facts: dict, quality: dict) -> None:
+def show(
+    options: argparse.Namespace, model: str, epochs: dict, turns: dict, facts: dict, quality: dict
+) -> None:
     """One line a measure: ours, the package's, and the ratio."""
     import statistics
 
     clocks = ("CPU", "wall")
-    lines = [(f"transformation, {clock} s", *(turns[side][0][clock] for side in SIDES)) for clock in clocks]
+    lines = [
+        (f"transformation, {clock} s", *(turns[side][0][clock] for side in SIDES))
+        for clock in clocks
+    ]
     for clock in clocks:
         medians = (statistics.median(turn[clock] for turn in turns[side][1:-1]) for side in SIDES)
         lines.append((f"epoch, {clock} s (median)", *medians))
-    lines += [(f"everything, {clock} s", *(sum(turn[clock] for turn in turns[side]) for side in SIDES)) for clock in clocks]
+    lines += [
+        (f"everything, {clock} s", *(sum(turn[clock] for turn in turns[side]) for side in SIDES))
+        for clock in clocks
+    ]
     lines.append(("sampling and decoding, CPU s", *(turns[side][-1]["CPU"] for side in SIDES)))
-    lines += [(label, *(quality[side][name] for side in SIDES), quality["test"][name]) for name, label in MEASURES.items()]
+    lines += [
+        (label, *(quality[side][name] for side in SIDES), quality["test"][name])
+        for name, label in MEASURES.items()
+    ]
     print(
-        f"\n{model.upper()} on Adult, {facts['ours']['rows']:,} train rows, batch 500; epochs: {epochs['ours']} ours, ", end=""
+        f"\n{model.upper()} on Adult, {facts['ours']['rows']:,} train rows, batch 500; epochs: {epochs['ours']} ours, ",
+        end="",
     )
     print(f"{epochs['package']} the package; {options.threads} thread(s), seed {options.seed}")
     print(f"{'':32}{'ours':>10}{'package':>10}{'ratio':>8}{'real':>9}")
     for label, ours, peer, *ceiling in lines:
-        print(f"{label:32}{ours:>10.3f}{peer:>10.3f}{ours / peer:>8.2f}" + "".join(f"{value:>9.3f}" for value in ceiling))
-    print(f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}")
-    print("; ".join(f"{side}: {facts[side]['versions']}" for side in SIDES) + f"; sdmetrics {quality['version']}")
+        print(
+            f"{label:32}{ours:>10.3f}{peer:>10.3f}{ours / peer:>8.2f}"
+            + "".join(f"{value:>9.3f}" for value in ceiling)
+        )
+    print(
+        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
+    )
+    print(
+        "; ".join(f"{side}: {facts[side]['versions']}" for side in SIDES)
+        + f"; sdmetrics {quality['version']}"
+    )
 
 
 def make_peers(folder: Path) -> str:
-    """The Python of an environment with ctgan, sdmetrics and our own torch version, made where it is missing."""
+    """The Python of an environment with ctgan, sdmetrics and our own torch version, made where it
+    is missing.
+    """
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         print(f"installing ctgan and sdmetrics into {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        packages = ["ctgan==0.12.1", "sdmetrics==0.32.0", f"torch=={version('torch').split('+')[0]}"]
+        packages = [
+            "ctgan==0.12.1",
+            "sdmetrics==0.32.0",
+            f"torch=={version('torch').split('+')[0]}",
+        ]
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
         (folder / "installed").touch()
     return str(python)
 
 
 def write_adult(folder: Path) -> list[str]:
-    """train.csv and test.csv, a missing label as the label "?"; returns the names of the columns of numbers."""
+    """train.csv and test.csv, a missing label as the label "?"; returns the names of the columns of
+    numbers.
+    """
     import workbench
 
     data = workbench.load("adult")
     for part in ("train", "test"):
-        getattr(data, part).fillna({name: "?" for name in data.schema.names if data.schema[name].is_discrete}).to_csv(
-            folder / f"{part}.csv", index=False
-        )
+        getattr(data, part).fillna(
+            {name: "?" for name in data.schema.names if data.schema[name].is_discrete}
+        ).to_csv(folder / f"{part}.csv", index=False)
     return [column.name for column in data.schema.columns if not column.is_discrete]
 
 
@@ -123,9 +172,14 @@ class Worker:
 
     def __init__(self, python: str, role: str, folder: Path, task: dict):
         self._role, self.turns = role, []
-        threads = {name: str(task["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        threads = {
+            name: str(task["threads"])
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        }
         command, pipe = _command(python, role, folder, task), subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=os.environ | threads)
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=os.environ | threads
+        )
 
     def turn(self) -> None:
         print(flush=True, file=self._process.stdin)
@@ -139,7 +193,9 @@ class Worker:
     def _read(self) -> dict:
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f"the process of {self._role!r} ended before its work did; its error is above.")
+            sys.exit(
+                f"the process of {self._role!r} ended before its work did; its error is above."
+            )
         return json.loads(line)
 
 
@@ -194,7 +250,9 @@ def train_ours(table, task: dict, clock: Clock):
     import workbench
     from workbench.generators import find
 
-    kinds = {name: "integer" if name in task["numbers"] else "categorical" for name in table.columns}
+    kinds = {
+        name: "integer" if name in task["numbers"] else "categorical" for name in table.columns
+    }
     schema = workbench.Schema.infer(table, kinds=kinds)
     model = find(task["model"]).load()(epochs=task["epochs"])
     model.progress = clock.epochs
@@ -239,8 +297,14 @@ def quality(folder: Path, task: dict) -> None:
     warnings.simplefilter("ignore")
     from sdmetrics.reports.single_table import QualityReport
 
-    train, *tables = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False) for name in ("train", *SIDES, "test"))
-    kinds = {name: {"sdtype": "numerical" if name in task["numbers"] else "categorical"} for name in train.columns}
+    train, *tables = (
+        pd.read_csv(folder / f"{name}.csv", keep_default_na=False)
+        for name in ("train", *SIDES, "test")
+    )
+    kinds = {
+        name: {"sdtype": "numerical" if name in task["numbers"] else "categorical"}
+        for name in train.columns
+    }
     errors = {"version": version("sdmetrics")}
     for name, table in zip((*SIDES, "test"), tables, strict=True):
         report = QualityReport()
@@ -258,10 +322,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default="ctgan,tvae")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--ours", type=int, help="epochs of ours; by default as many as the package's")
+    parser.add_argument(
+        "--ours", type=int, help="epochs of ours; by default as many as the package's"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peer-python", help="a Python that has ctgan and sdmetrics; by default an environment is made")
+    parser.add_argument(
+        "--peer-python",
+        help="a Python that has ctgan and sdmetrics; by default an environment is made",
+    )
     for hidden in ("--role", "--folder", "--task"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -1,4 +1,5 @@
-"""Domain randomization on digits: a network that saw drawn digits only, read on scanned ones (Tremblay et al. 2018, in small).
+"""Domain randomization on digits: a network that saw drawn digits only, read on scanned ones
+(Tremblay et al. 2018, in small).
 
     python benchmarks/digits.py [--seeds 0,1,2,3,4] [--parts transfer,ablation,images]
     python benchmarks/digits.py --write docs/domain-randomization.md       measure nothing: the tables from the record
@@ -7,10 +8,12 @@ transfer  trained on drawn digits; then tuned on a few scanned ones alone, or mi
 ablation  one component of the drawing left out, all left out, and the preprocessing that is imitated left out
 images    how many drawn digits
 
-The scanned digits are scikit-learn's 1,797 (13 writers, in order). 300 from the first half tune the drawing and the network;
-of the others, shuffled once, 1,000 train and 497 test. A second split has no writer on both sides but perhaps one: train
-from the first half, test on the second. Ablations read all 1,497 digits that tuned nothing, since their networks saw none.
-Every result is a line of benchmarks/digits.jsonl; the last one of a (part, seed) counts, and one that is there is not repeated.
+The scanned digits are scikit-learn's 1,797 (13 writers, in order). 300 from the first half tune the
+drawing and the network; of the others, shuffled once, 1,000 train and 497 test. A second split has
+no writer on both sides but perhaps one: train from the first half, test on the second. Ablations
+read all 1,497 digits that tuned nothing, since their networks saw none. Every result is a line of
+benchmarks/digits.jsonl; the last one of a (part, seed) counts, and one that is there is not
+repeated.
 """
 
 from __future__ import annotations
@@ -44,7 +47,17 @@ def main() -> None:
         for part in options.parts.split(","):
             for seed in map(int, options.seeds.split(",")):
                 if (part, seed) not in done:
-                    run(__file__, RECORD, {"dataset": part, "generator": "digits", "params": {}, "seed": seed, "threads": 1})
+                    run(
+                        __file__,
+                        RECORD,
+                        {
+                            "dataset": part,
+                            "generator": "digits",
+                            "params": {},
+                            "seed": seed,
+                            "threads": 1,
+                        },
+                    )
         print(tables(latest(RECORD)))
 
 
@@ -53,19 +66,34 @@ def split() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     tuning = np.sort(rng.choice(898, 300, replace=False))
     others = rng.permutation(np.setdiff1d(np.arange(1797), tuning))
-    parts = {"tuning": tuning, "unseen": others, "shuffled train": others[:1000], "shuffled test": others[1000:]}
-    return parts | {"in order train": np.sort(others[others < 898]), "in order test": np.arange(898, 1797)}
+    parts = {
+        "tuning": tuning,
+        "unseen": others,
+        "shuffled train": others[:1000],
+        "shuffled test": others[1000:],
+    }
+    return parts | {
+        "in order train": np.sort(others[others < 898]),
+        "in order test": np.arange(898, 1797),
+    }
 
 
 def measure(dataset: str, generator: str, params: dict, seed: int, threads: int) -> dict:
-    """The shares of scanned digits that are read correctly, in one part of the benchmark, and its CPU seconds."""
+    """The shares of scanned digits that are read correctly, in one part of the benchmark, and its
+    CPU seconds.
+    """
     from sklearn.datasets import load_digits
 
     images, digits = load_digits().images, load_digits().target
     scanned = {name: (images[chosen], digits[chosen]) for name, chosen in split().items()}
-    parts, start = {"transfer": transfer, "ablation": ablation, "images": amount}, time.process_time()
+    parts, start = (
+        {"transfer": transfer, "ablation": ablation, "images": amount},
+        time.process_time(),
+    )
     result = parts[dataset](scanned, seed)
-    return {name: round(float(value), 4) for name, value in result.items()} | {"cpu": round(time.process_time() - start, 1)}
+    return {name: round(float(value), 4) for name, value in result.items()} | {
+        "cpu": round(time.process_time() - start, 1)
+    }
 
 
 def transfer(scanned: dict, seed: int) -> dict:
@@ -75,13 +103,17 @@ def transfer(scanned: dict, seed: int) -> dict:
     rng = np.random.default_rng([seed, 0])
     drawn, more = Digits().images(DRAWN, rng), Digits().images(4000, rng)
     reader = Reader().fit(*drawn, STEPS, rng)
-    result = {name: reader.accuracy(*scanned[name]) for name in ("tuning", "unseen", "shuffled test", "in order test")}
+    result = {
+        name: reader.accuracy(*scanned[name])
+        for name in ("tuning", "unseen", "shuffled test", "in order test")
+    }
     for way, sizes in REAL.items():
         images, digits = scanned[f"{way} train"]
         order = rng.permutation(len(digits))
         for n in sizes:
             few = images[order[:n]], digits[order[:n]]
-            # As many scanned as drawn; four times as many where they are enough not to be learnt by heart.
+            # As many scanned as drawn; four times as many where they are enough not to be learnt by
+            # heart.
             often = np.resize(np.arange(n), len(more[1]) * (4 if n >= 500 else 1))
             both = [np.concatenate([own, real[often]]) for own, real in zip(more, few, strict=True)]
             readers = {
@@ -89,7 +121,10 @@ def transfer(scanned: dict, seed: int) -> dict:
                 "tuned": replace(reader).fit(*few, 100, rng, rate=1e-3),
                 "mixed": replace(reader).fit(*both, 250, rng, rate=2e-3),
             }
-            result |= {f"{way} {n} {arm}": one.accuracy(*scanned[f"{way} test"]) for arm, one in readers.items()}
+            result |= {
+                f"{way} {n} {arm}": one.accuracy(*scanned[f"{way} test"])
+                for arm, one in readers.items()
+            }
     return result
 
 
@@ -98,8 +133,14 @@ def ablation(scanned: dict, seed: int) -> dict:
 
     names = Digits.components()
     out = {"nothing": []} | {name: [name] for name in [*names, "preprocessing"]}
-    out |= {"all that is randomized": names, "that and the preprocessing": [*names, "preprocessing"]}
-    return {what: _drawn_only(Digits(**dict.fromkeys(left, 0)), scanned, seed, **SHORT) for what, left in out.items()}
+    out |= {
+        "all that is randomized": names,
+        "that and the preprocessing": [*names, "preprocessing"],
+    }
+    return {
+        what: _drawn_only(Digits(**dict.fromkeys(left, 0)), scanned, seed, **SHORT)
+        for what, left in out.items()
+    }
 
 
 def amount(scanned: dict, seed: int) -> dict:
@@ -119,12 +160,18 @@ def interval(values: list[float]) -> tuple[float, float]:
     """The mean of several seeds, and half of its 95% interval (Student's t)."""
     from scipy.stats import t
 
-    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+    half = (
+        t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+        if len(values) > 1
+        else np.nan
+    )
     return float(np.mean(values)), float(half)
 
 
 def tables(rows: list[dict]) -> str:
-    """Markdown: means over seeds, with 95% intervals; differences are of the same seed and the same scanned digits."""
+    """Markdown: means over seeds, with 95% intervals; differences are of the same seed and the same
+    scanned digits.
+    """
     found = {
         part: [row for row in rows if row["dataset"] == part and "error" not in row]
         for part in ("transfer", "ablation", "images")
@@ -142,16 +189,26 @@ def tables(rows: list[dict]) -> str:
         parts += [f"| {name} | {sizes[name]:,} | {text(transferred, name)} |" for name in names]
     for way, numbers in REAL.items() if transferred else ():
         parts.append(f"\n### With scanned digits, {way}\n")
-        parts.append("| scans | those alone | drawn, then those | gain | drawn, then both | gain |\n|---|---|---|---|---|---|")
+        parts.append(
+            "| scans | those alone | drawn, then those | gain | drawn, then both | gain |\n|---|---|---|---|---|---|"
+        )
         for n in numbers:
             alone, tuned, mixed = (f"{way} {n} {arm}" for arm in ARMS)
             pairs = ((alone, None), (tuned, None), (tuned, alone), (mixed, None), (mixed, alone))
             parts.append(f"| {n:,} | {' | '.join(text(transferred, *pair) for pair in pairs)} |")
-    for part, title, first in (("ablation", "Left out", "nothing"), ("images", "Drawn digits", f"{max(IMAGES):,}")):
+    for part, title, first in (
+        ("ablation", "Left out", "nothing"),
+        ("images", "Drawn digits", f"{max(IMAGES):,}"),
+    ):
         if found[part]:
-            parts.append(f"\n### {title}\n\n| {title.lower()} | correct, % | change |\n|---|---|---|")
+            parts.append(
+                f"\n### {title}\n\n| {title.lower()} | correct, % | change |\n|---|---|---|"
+            )
             what = [name for name in found[part][0] if name not in META]
-            parts += [f"| {name} | {text(found[part], name)} | {text(found[part], name, first)} |" for name in what]
+            parts += [
+                f"| {name} | {text(found[part], name)} | {text(found[part], name, first)} |"
+                for name in what
+            ]
     return "\n".join(parts)
 
 
@@ -168,7 +225,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--parts", default="transfer,ablation,images")
-    parser.add_argument("--write", metavar="PAGE", help="measure nothing; write the record's tables")
+    parser.add_argument(
+        "--write", metavar="PAGE", help="measure nothing; write the record's tables"
+    )
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 

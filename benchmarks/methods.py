@@ -4,10 +4,11 @@
     python benchmarks/methods.py --budgets 10,60,180,600 --datasets adult --generators ctgan,tvae
     python benchmarks/methods.py --write docs/generators.md     measure nothing: the page and the figure from the record
 
-Every result is a line of benchmarks/methods.jsonl; the last one of a (dataset, generator, params, seed, threads) counts.
-`--params` are given to every generator named, and each budget as its `seconds`. Shape and trend error follow SDMetrics'
-definitions, against train; AUC and RMSE are of scikit-learn's histogram gradient boosting with its defaults, fitted on
-synthetic and read on real test rows (the papers: XGBoost; the RMSE of Beijing is of the logarithm of pm2.5, as theirs).
+Every result is a line of benchmarks/methods.jsonl; the last one of a (dataset, generator, params,
+seed, threads) counts. `--params` are given to every generator named, and each budget as its
+`seconds`. Shape and trend error follow SDMetrics' definitions, against train; AUC and RMSE are of
+scikit-learn's histogram gradient boosting with its defaults, fitted on synthetic and read on real
+test rows (the papers: XGBoost; the RMSE of Beijing is of the logarithm of pm2.5, as theirs).
 """
 
 from __future__ import annotations
@@ -34,11 +35,27 @@ MEASURES = {
     "sample": "sample, CPU s",
     "mb": "peak MB",
 }
-# Shape error, trend error, AUC (RMSE for Beijing) as Zhang et al. 2024 (TabSyn) and Shi et al. 2025 (TabDiff) print them.
+# Shape error, trend error, AUC (RMSE for Beijing) as Zhang et al. 2024 (TabSyn) and Shi et al. 2025
+# (TabDiff) print them.
 GENERATORS = (
-    "independent", "gaussian-copula", "vine-copula", "cart", "arf", "bayes-tree", "bayes-tan", "bayes-hillclimb",
-    "privbayes", "mst", "gan", "ctgan", "pate-gan", "dp-gan", "tvae", "diffusion", "autoregressive",
-)  # fmt: skip
+    "independent",
+    "gaussian-copula",
+    "vine-copula",
+    "cart",
+    "arf",
+    "bayes-tree",
+    "bayes-tan",
+    "bayes-hillclimb",
+    "privbayes",
+    "mst",
+    "gan",
+    "ctgan",
+    "pate-gan",
+    "dp-gan",
+    "tvae",
+    "diffusion",
+    "autoregressive",
+)
 PUBLISHED = {
     "adult": {
         "CTGAN": (16.84, 20.23, 0.886),
@@ -99,13 +116,20 @@ def main() -> None:
             for generator in options.generators.split(","):
                 for budget in map(float, options.budgets.split(",")) if options.budgets else [None]:
                     params = json.loads(options.params) | ({"seconds": budget} if budget else {})
-                    job = {"dataset": dataset, "generator": generator, "params": params, "seed": options.seed}
+                    job = {
+                        "dataset": dataset,
+                        "generator": generator,
+                        "params": params,
+                        "seed": options.seed,
+                    }
                     run(__file__, RECORD, job | {"threads": options.threads})
         print(tables(latest(RECORD)))
 
 
 def measure(dataset: str, generator: str, params: dict, seed: int, threads: int) -> dict:
-    """Fit on train, sample as many rows, and score them. Seconds are CPU seconds of fit and sample; wall is both together."""
+    """Fit on train, sample as many rows, and score them. Seconds are CPU seconds of fit and sample;
+    wall is both together.
+    """
     import numpy as np
     from threadpoolctl import threadpool_limits
 
@@ -118,7 +142,10 @@ def measure(dataset: str, generator: str, params: dict, seed: int, threads: int)
     threadpool_limits(threads)
     data = workbench.load(dataset)
     if generator == REAL:
-        errors = {row.metric: row.value for row in published_errors(Trial(data.train, data.test, data.test, data.schema, seed))}
+        errors = {
+            row.metric: row.value
+            for row in published_errors(Trial(data.train, data.test, data.test, data.schema, seed))
+        }
         result = {"shape": errors["shape_error"], "trend": errors["trend_error"]}
         return _rounded(result | utility(data.test, data.train, data.schema, seed))
     learnt, scored = views(generator, data, seed)
@@ -130,10 +157,20 @@ def measure(dataset: str, generator: str, params: dict, seed: int, threads: int)
     sampled, wall = time.process_time(), time.perf_counter() - wall
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     trial = Trial(scored.train, scored.test, synthetic, data.schema, seed)
-    rows = {row.metric: row.value for metric in (published_errors, dcr_share, membership) for row in metric(trial)}
+    rows = {
+        row.metric: row.value
+        for metric in (published_errors, dcr_share, membership)
+        for row in metric(trial)
+    }
     copies = next(iter(excess_copies(trial))).value
-    result = {"shape": rows["shape_error"], "trend": rows["trend_error"], "closer": rows["dcr_share"]}
-    result |= {"membership": rows["membership_auc"], "copies": copies} | utility(scored.test, synthetic, data.schema, seed)
+    result = {
+        "shape": rows["shape_error"],
+        "trend": rows["trend_error"],
+        "closer": rows["dcr_share"],
+    }
+    result |= {"membership": rows["membership_auc"], "copies": copies} | utility(
+        scored.test, synthetic, data.schema, seed
+    )
     result |= {"fit": fitted - start, "sample": sampled - fitted, "wall": wall, "mb": memory}
     return _rounded(result)
 
@@ -143,7 +180,9 @@ def _rounded(result: dict) -> dict:
 
 
 def utility(test, synthetic, schema, seed: int) -> dict:
-    """{"auc": ...} of the positive class, or {"rmse": ...} of the target (log of it, from 1 up, for pm2.5)."""
+    """{"auc": ...} of the positive class, or {"rmse": ...} of the target (log of it, from 1 up, for
+    pm2.5).
+    """
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
@@ -152,57 +191,100 @@ def utility(test, synthetic, schema, seed: int) -> dict:
 
     target = schema.target.name
     if target == "pm2.5":
-        test, synthetic = (table.assign(**{target: np.log(table[target].clip(1, 20_000))}) for table in (test, synthetic))
+        test, synthetic = (
+            table.assign(**{target: np.log(table[target].clip(1, 20_000))})
+            for table in (test, synthetic)
+        )
     answer = predictions(synthetic, test, schema, "boosting", seed)
     if schema.task == "classification":
-        return {"auc": roc_auc_score(labels(test[target]) == schema.positive, answer[schema.positive])}
-    return {"rmse": float(np.sqrt(np.nanmean((answer["prediction"].to_numpy() - to_float(test[target])) ** 2)))}
+        return {
+            "auc": roc_auc_score(labels(test[target]) == schema.positive, answer[schema.positive])
+        }
+    return {
+        "rmse": float(
+            np.sqrt(np.nanmean((answer["prediction"].to_numpy() - to_float(test[target])) ** 2))
+        )
+    }
 
 
 def tables(rows: list[dict]) -> str:
-    """A Markdown table for each dataset, the smallest trend error first, and what papers print below it."""
+    """A Markdown table for each dataset, the smallest trend error first, and what papers print
+    below it.
+    """
     parts = []
     for dataset in [name for name in PUBLISHED if any(row["dataset"] == name for row in rows)]:
-        here = sorted((row for row in rows if row["dataset"] == dataset), key=lambda row: row.get("trend", 1e9))
+        here = sorted(
+            (row for row in rows if row["dataset"] == dataset),
+            key=lambda row: row.get("trend", 1e9),
+        )
         score = "rmse" if any("rmse" in row for row in here) else "auc"
         names = [name for name in MEASURES if name not in {"auc", "rmse"} - {score}]
-        parts.append(f"\n### {dataset}\n\n| generator | {' | '.join(MEASURES[name] for name in names)} | threads | date |")
+        parts.append(
+            f"\n### {dataset}\n\n| generator | {' | '.join(MEASURES[name] for name in names)} | threads | date |"
+        )
         parts.append("|---" * (len(names) + 3) + "|")
         for row in here:
             params = ", ".join(f"{key}={value}" for key, value in row["params"].items())
-            cells = [row["error"]] if "error" in row else [f"{row[name]:.4g}" if name in row else "" for name in names]
+            cells = (
+                [row["error"]]
+                if "error" in row
+                else [f"{row[name]:.4g}" if name in row else "" for name in names]
+            )
             name = row["generator"] + (f" ({params})" if params else "")
             parts.append("| " + " | ".join([name, *cells, str(row["threads"]), row["date"]]) + " |")
         for method, (shape, trend, utility) in PUBLISHED[dataset].items():
             cells = ["" if value is None else f"{value:.4g}" for value in (shape, trend, utility)]
-            parts.append("| " + " | ".join([f"*published: {method}*", *cells, *[""] * (len(names) - 1)]) + " |")
+            parts.append(
+                "| "
+                + " | ".join([f"*published: {method}*", *cells, *[""] * (len(names) - 1)])
+                + " |"
+            )
     return "\n".join(parts)
 
 
 def write(page: Path) -> None:
-    """Replace what follows the page's line "## Measured" by the tables, and draw the figure beside the page."""
+    """Replace what follows the page's line "## Measured" by the tables, and draw the figure beside
+    the page.
+    """
     rows = latest(RECORD)
     head = page.read_text(encoding="utf-8").split("## Measured")[0]
     processors = " and ".join(sorted({row["processor"] for row in rows}))
     note = f"Seconds were measured on {processors}; compare them within a table only.\n"
     page.write_text(f"{head}## Measured\n\n{note}{tables(rows)}\n", encoding="utf-8")
-    plain = [row for row in rows if row["dataset"] == "adult" and "fit" in row and row["params"].keys() <= {"seconds"}]
+    plain = [
+        row
+        for row in rows
+        if row["dataset"] == "adult" and "fit" in row and row["params"].keys() <= {"seconds"}
+    ]
     figure(plain, page.parent / "quality_per_second.svg")
 
 
 def figure(rows: list[dict], path: Path) -> None:
-    """Trend error and utility against the CPU seconds of fitting: one line a generator, one point a budget."""
+    """Trend error and utility against the CPU seconds of fitting: one line a generator, one point a
+    budget.
+    """
     import matplotlib.pyplot as plt
     import pandas as pd
     import seaborn as sns
 
     plt.rcParams["svg.hashsalt"] = "workbench"  # the same rows give the same bytes
     table = pd.DataFrame(rows).sort_values("fit")
-    measures = {"trend": "trend error, % (log scale)", "auc": "AUC, train on synthetic, test on real"}
+    measures = {
+        "trend": "trend error, % (log scale)",
+        "auc": "AUC, train on synthetic, test on real",
+    }
     shown, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained", sharex=True)
     for axis, (name, label) in zip(axes, measures.items(), strict=True):
-        style = {"hue": "generator", "style": "generator", "dashes": False, "palette": "husl", "markers": True}
-        sns.lineplot(table, x="fit", y=name, legend=axis is axes[1], ax=axis, errorbar=None, **style)
+        style = {
+            "hue": "generator",
+            "style": "generator",
+            "dashes": False,
+            "palette": "husl",
+            "markers": True,
+        }
+        sns.lineplot(
+            table, x="fit", y=name, legend=axis is axes[1], ax=axis, errorbar=None, **style
+        )
         axis.set(xscale="log", xlabel="CPU seconds of fitting (log scale)", ylabel=label)
     axes[0].set_yscale("log")
     sns.move_legend(axes[1], "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
@@ -213,11 +295,15 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", default=",".join(PUBLISHED))
     parser.add_argument("--generators", default=",".join([REAL, *GENERATORS]))
-    parser.add_argument("--params", default="{}", help="hyper-parameters as JSON, for every generator named")
+    parser.add_argument(
+        "--params", default="{}", help="hyper-parameters as JSON, for every generator named"
+    )
     parser.add_argument("--budgets", help="measure at each of these seconds of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--write", metavar="PAGE", help="measure nothing; write the record's tables and figure")
+    parser.add_argument(
+        "--write", metavar="PAGE", help="measure nothing; write the record's tables and figure"
+    )
     parser.add_argument("--job", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,9 +1,11 @@
-"""What each metric sees and what it is blind to: tables with one known defect, read beside fresh samples.
+"""What each metric sees and what it is blind to: tables with one known defect, read beside fresh
+samples.
 
     python benchmarks/sanity.py [--rows 2000] [--fresh 12] [--write docs/metrics.md]
 
-Real rows come from a known distribution, so fresh samples of it show how far chance moves a metric: a reading outside the
-99% prediction interval of `--fresh` of them is seen. It prints the table, or writes it into a document; about 2 CPU minutes.
+Real rows come from a known distribution, so fresh samples of it show how far chance moves a metric:
+a reading outside the 99% prediction interval of `--fresh` of them is seen. It prints the table, or
+writes it into a document; about 2 CPU minutes.
 """
 
 import argparse
@@ -43,17 +45,31 @@ NOTED = replace(SCHEMA, columns=(*SCHEMA.columns, Column("note", "categorical"))
 DEFECTS: dict[str, tuple[str, Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]]] = {
     "copy": ("the train rows themselves", lambda train, fresh: train),
     "shrunk": ("numbers drawn to their mean by half", lambda train, fresh: _shrunk(fresh)),
-    "dropped mode": ("one of four regions is gone", lambda train, fresh: _without(fresh, fresh["region"] == "south")),
-    "outlier": ("one row far away", lambda train, fresh: fresh.assign(income=fresh["income"].where(fresh.index > 0, 1e6))),
+    "dropped mode": (
+        "one of four regions is gone",
+        lambda train, fresh: _without(fresh, fresh["region"] == "south"),
+    ),
+    "outlier": (
+        "one row far away",
+        lambda train, fresh: fresh.assign(income=fresh["income"].where(fresh.index > 0, 1e6)),
+    ),
     "shift": ("income higher by 0.3 standard deviations", lambda train, fresh: _shifted(fresh)),
     "permuted": ("each column shuffled on its own", lambda train, fresh: _permuted(fresh)),
-    "lost group": ("nine in ten women are gone", lambda train, fresh: _without(fresh, _most_women(fresh))),
-    "leak": ("one row in ten is a train row", lambda train, fresh: pd.concat([train[: len(fresh) // 10], _rest(fresh)])),
+    "lost group": (
+        "nine in ten women are gone",
+        lambda train, fresh: _without(fresh, _most_women(fresh)),
+    ),
+    "leak": (
+        "one row in ten is a train row",
+        lambda train, fresh: pd.concat([train[: len(fresh) // 10], _rest(fresh)]),
+    ),
 }
 
 
 def draw(n: int, seed: object) -> pd.DataFrame:
-    """Loans: numbers, a date-free mix of labels, and a rare default that depends on all of them and a little on sex."""
+    """Loans: numbers, a date-free mix of labels, and a rare default that depends on all of them and
+    a little on sex.
+    """
     rng = np.random.default_rng(seed)
     region = rng.choice(["north", "east", "west", "south"], n, p=[0.4, 0.25, 0.2, 0.15])
     sex = rng.choice(["man", "woman"], n, p=[0.6, 0.4])
@@ -64,21 +80,34 @@ def draw(n: int, seed: object) -> pd.DataFrame:
     owner = rng.random(n) < 1 / (1 + np.exp(-(age - 45) / 8))
     risk = -1.7 - 1.2 * skill + 1.0 * (region == "east") - 0.8 * owner + 0.6 * (sex == "woman")
     default = np.where(rng.random(n) < 1 / (1 + np.exp(-risk)), "yes", "no")
-    table = {"income": income.round(2), "age": age.astype(int), "hours": hours.round(1), "region": region}
+    table = {
+        "income": income.round(2),
+        "age": age.astype(int),
+        "hours": hours.round(1),
+        "region": region,
+    }
     return SCHEMA.cast(pd.DataFrame(table | {"sex": sex, "owner": owner, "default": default}))
 
 
 def noted(table: pd.DataFrame, seed: object) -> pd.DataFrame:
-    """With a note of twelve words a row: a few common ones and many rare ones, one in ten of another kind for a default."""
+    """With a note of twelve words a row: a few common ones and many rare ones, one in ten of
+    another kind for a default.
+    """
     rng = np.random.default_rng(seed)
     words = np.minimum(rng.zipf(1.3, size=(len(table), 12)), 3000)
-    words += 3000 * ((table["default"] == "yes").to_numpy()[:, None] & (rng.random(words.shape) < 0.1))
-    return table.assign(note=[" ".join(f"w{word}" for word in row) for row in words]).astype({"note": table["region"].dtype})
+    words += 3000 * (
+        (table["default"] == "yes").to_numpy()[:, None] & (rng.random(words.shape) < 0.1)
+    )
+    return table.assign(note=[" ".join(f"w{word}" for word in row) for row in words]).astype(
+        {"note": table["region"].dtype}
+    )
 
 
 def _shrunk(table: pd.DataFrame) -> pd.DataFrame:
     numbers = {name: (table[name] + table[name].mean()) / 2 for name in ("income", "hours")}
-    return table.assign(**numbers, age=((table["age"] + table["age"].mean()) / 2).round().astype("Int64"))
+    return table.assign(
+        **numbers, age=((table["age"] + table["age"].mean()) / 2).round().astype("Int64")
+    )
 
 
 def _without(table: pd.DataFrame, gone: pd.Series) -> pd.DataFrame:
@@ -105,24 +134,41 @@ def _rest(table: pd.DataFrame) -> pd.DataFrame:
     return table[len(table) // 10 :]
 
 
-def readings(rows: int, fresh: int, metrics: Iterable[str] = tuple(METRICS), defects: Iterable[str] = tuple(DEFECTS)):
-    """Headline readings: one row a metric, a column for each of `fresh` samples (0, 1, ...) and for each of `defects`.
+def readings(
+    rows: int,
+    fresh: int,
+    metrics: Iterable[str] = tuple(METRICS),
+    defects: Iterable[str] = tuple(DEFECTS),
+):
+    """Headline readings: one row a metric, a column for each of `fresh` samples (0, 1, ...) and for
+    each of `defects`.
 
-    A defect's reading is the mean over the first BASES of the fresh samples, spoilt; a copy is one table.
+    A defect's reading is the mean over the first BASES of the fresh samples, spoilt; a copy is one
+    table.
     """
     texts = [name for name in metrics if METRICS[name].function.startswith(TEXTS)]
     plain = [name for name in metrics if name not in texts]
-    parts = [_readings(rows, fresh, part, defects, part is texts) for part in (plain, texts) if part]
+    parts = [
+        _readings(rows, fresh, part, defects, part is texts) for part in (plain, texts) if part
+    ]
     return pd.concat(parts).reindex(list(metrics))
 
 
-def _readings(rows: int, fresh: int, metrics: Iterable[str], defects: Iterable[str], notes: bool) -> pd.DataFrame:
+def _readings(
+    rows: int, fresh: int, metrics: Iterable[str], defects: Iterable[str], notes: bool
+) -> pd.DataFrame:
     seeds = [[1, 0], [2, 0], *([3, k] for k in range(fresh))]
-    train, test, *samples = (noted(draw(rows, seed), [*seed, 1]) if notes else draw(rows, seed) for seed in seeds)
+    train, test, *samples = (
+        noted(draw(rows, seed), [*seed, 1]) if notes else draw(rows, seed) for seed in seeds
+    )
     found = {}
     for name in [*range(fresh), *defects]:
         bases = samples[:1] if name == "copy" else samples[:BASES]
-        tables = [samples[name]] if isinstance(name, int) else [DEFECTS[name][1](train, base) for base in bases]
+        tables = (
+            [samples[name]]
+            if isinstance(name, int)
+            else [DEFECTS[name][1](train, base) for base in bases]
+        )
         schema = NOTED if notes else SCHEMA
         trials = [Trial(train, test, table.reset_index(drop=True), schema) for table in tables]
         found[name] = pd.DataFrame([headline_values(trial, metrics) for trial in trials]).mean()
@@ -131,7 +177,9 @@ def _readings(rows: int, fresh: int, metrics: Iterable[str], defects: Iterable[s
 
 
 def headline_values(trial: Trial, metrics: Iterable[str]) -> dict[str, float]:
-    """The row about the whole table, otherwise the worst one; where a metric does not apply, with the target "income"."""
+    """The row about the whole table, otherwise the worst one; where a metric does not apply, with
+    the target "income".
+    """
     other = replace(trial, schema=_numeric_target(trial.schema))
     values: dict[str, float] = {}
     functions = dict.fromkeys(METRICS[name].function for name in metrics)
@@ -144,23 +192,36 @@ def headline_values(trial: Trial, metrics: Iterable[str]) -> dict[str, float]:
             if aside:
                 rows = [row for row in rows if row.metric not in aside]
                 rows += [row for row in METRICS[names[0]].load()(other) if row.metric in aside]
-            values |= {name: _headline([row for row in rows if row.metric == name], name) for name in names}
+            values |= {
+                name: _headline([row for row in rows if row.metric == name], name) for name in names
+            }
     return values
 
 
 def _headline(rows: list[Row], name: str) -> float:
     rank = [(row.column != "") + 2 * (row.group != "") for row in rows]
-    found = pd.Series([row.value for row, place in zip(rows, rank, strict=True) if place == min(rank)], dtype=float)
-    return found[badness(found, METRICS[name].direction).idxmax()] if found.notna().any() else np.nan
+    found = pd.Series(
+        [row.value for row, place in zip(rows, rank, strict=True) if place == min(rank)],
+        dtype=float,
+    )
+    return (
+        found[badness(found, METRICS[name].direction).idxmax()] if found.notna().any() else np.nan
+    )
 
 
 def _numeric_target(schema: Schema) -> Schema:
     roles = {"income": "target", "default": "feature"}
-    return replace(schema, positive=None, columns=tuple(replace(c, role=roles.get(c.name, c.role)) for c in schema.columns))
+    return replace(
+        schema,
+        positive=None,
+        columns=tuple(replace(c, role=roles.get(c.name, c.role)) for c in schema.columns),
+    )
 
 
 def seen(table: pd.DataFrame) -> pd.DataFrame:
-    """Which readings lie outside the band of fresh samples: table of bool, metrics by defects; and the band, low and high."""
+    """Which readings lie outside the band of fresh samples: table of bool, metrics by defects; and
+    the band, low and high.
+    """
     fresh = table[[name for name in table if isinstance(name, int)]]
     k = fresh.notna().sum(axis=1)
     half = t.ppf((1 + LEVEL) / 2, k - 1) * fresh.std(axis=1) * np.sqrt(1 + 1 / k)
@@ -192,24 +253,35 @@ def document(table: pd.DataFrame, rows: int, fresh: int) -> str:
     ]
     for name, row in table.iterrows():
         band = f"{number(outside.at[name, 'low'])} to {number(outside.at[name, 'high'])}"
-        marks = [f"**{number(row[d])}**" if outside.at[name, d] else number(row[d]) for d in defects]
+        marks = [
+            f"**{number(row[d])}**" if outside.at[name, d] else number(row[d]) for d in defects
+        ]
         better = {"up": "higher", "down": "lower", "zero": "near 0"}[METRICS[name].direction]
         lines.append(f"| `{name}` | {better} | {band} | {' | '.join(marks)} |")
     lines += ["", "## In words", "", "| metric | sees | is blind to |", "|---|---|---|"]
     for name in table.index:
         sees = [d for d in defects if outside.at[name, d]]
         blind = [d for d in defects if not outside.at[name, d]]
-        lines.append(f"| {METRICS[name].title} (`{name}`) | {', '.join(sees) or 'none'} | {', '.join(blind) or 'none'} |")
+        lines.append(
+            f"| {METRICS[name].title} (`{name}`) | {', '.join(sees) or 'none'} | {', '.join(blind) or 'none'} |"
+        )
     lines += ["", "## Definitions and known failures", ""]
     for function in dict.fromkeys(METRICS[name].function for name in table.index):
         names = [f"`{name}`" for name in table.index if METRICS[name].function == function]
-        lines += [f"### {', '.join(names)}", "", inspect.getdoc(METRICS[names[0].strip("`")].load()), ""]
+        lines += [
+            f"### {', '.join(names)}",
+            "",
+            inspect.getdoc(METRICS[names[0].strip("`")].load()),
+            "",
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=2000, help="rows of train, of test and of each synthetic table")
+    parser.add_argument(
+        "--rows", type=int, default=2000, help="rows of train, of test and of each synthetic table"
+    )
     parser.add_argument("--fresh", type=int, default=12, help="fresh samples that make the band")
     parser.add_argument("--write", type=Path, help="the document to write, instead of printing it")
     asked = parser.parse_args()

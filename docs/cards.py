@@ -1,9 +1,11 @@
-"""A page for each generator, made from its registry entry, its docstrings and benchmarks/methods.jsonl.
+"""A page for each generator, made from its registry entry, its docstrings and
+benchmarks/methods.jsonl.
 
     python docs/cards.py    # writes docs/methods/, as every build of the documentation does
 
-Idea, paper, what a method keeps and what it misses stand in its module's docstring; hyper-parameters are its class's fields.
-Both are set by autodoc, so that no page repeats what the code says.
+Idea, paper, what a method keeps and what it misses stand in its module's docstring;
+hyper-parameters are its class's fields. Both are set by autodoc, so that no page repeats what the
+code says.
 """
 
 from __future__ import annotations
@@ -47,17 +49,42 @@ def write(folder: Path) -> None:
 def card(name: str, entry: Entry, measured: list[dict]) -> str:
     module, _, class_name = entry.where.partition(":")
     generator = f"{entry.load().__module__}.{class_name}"
-    facts = [f"**Name in a grid** `{name}`", f"**Family** {entry.family}", f"**Source** {entry.source}"]
+    facts = [
+        f"**Name in a grid** `{name}`",
+        f"**Family** {entry.family}",
+        f"**Source** {entry.source}",
+    ]
     facts += [SUPPORTS[word] for word in entry.supports]
     if "conditions" not in entry.supports:
-        facts.append("Meets conditions (`where`) by rejection alone: a rare condition costs many rows.")
-    parts = [f"# {entry.title}", "\n".join(f"- {fact}" for fact in facts), "## Idea, what it keeps, what it misses"]
-    parts += [directive("automodule", module, "no-members", "no-index"), "## Measured", results(measured)]
-    return "\n\n".join([*parts, "## Hyper-parameters", directive("autoclass", generator, "members", "no-index")]) + "\n"
+        facts.append(
+            "Meets conditions (`where`) by rejection alone: a rare condition costs many rows."
+        )
+    parts = [
+        f"# {entry.title}",
+        "\n".join(f"- {fact}" for fact in facts),
+        "## Idea, what it keeps, what it misses",
+    ]
+    parts += [
+        directive("automodule", module, "no-members", "no-index"),
+        "## Measured",
+        results(measured),
+    ]
+    return (
+        "\n\n".join(
+            [
+                *parts,
+                "## Hyper-parameters",
+                directive("autoclass", generator, "members", "no-index"),
+            ]
+        )
+        + "\n"
+    )
 
 
 def directive(kind: str, what: str, *options: str) -> str:
-    return "\n".join(["```{eval-rst}", f".. {kind}:: {what}", *(f"   :{option}:" for option in options), "```"])
+    return "\n".join(
+        ["```{eval-rst}", f".. {kind}:: {what}", *(f"   :{option}:" for option in options), "```"]
+    )
 
 
 def results(measured: list[dict]) -> str:
@@ -78,7 +105,10 @@ def cell(row: dict, keys: list[str]) -> str:
 
 
 def index() -> str:
-    parts = ["# Method cards", "A page for each generator: idea, source, what it keeps and misses, cost, measured results."]
+    parts = [
+        "# Method cards",
+        "A page for each generator: idea, source, what it keeps and misses, cost, measured results.",
+    ]
     family = lambda pair: pair[1].family  # noqa: E731
     for title, members in groupby(GENERATORS.items(), key=family):
         pages = "\n".join(name for name, _ in members)

@@ -15,7 +15,9 @@ HERE = Path(__file__).parent
 
 def first_block() -> str:
     """The README's first Python block, which ends with `figure` drawn."""
-    return re.search(r"```python\n(.*?)```", (HERE.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    return re.search(
+        r"```python\n(.*?)```", (HERE.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )[1]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Sphinx: pages of Markdown and executed notebooks, a reference made from the docstrings. Nothing is executed or fetched."""
+"""Sphinx: pages of Markdown and executed notebooks, a reference made from the docstrings. Nothing
+is executed or fetched.
+"""
 
 import re
 import sys
@@ -44,12 +46,17 @@ _ALIGNED = re.compile(r"^(\S.*?) {2,}(\S.*)$")
 
 
 def _lines(app, what, name, obj, options, lines: list[str]) -> None:
-    """Docstrings are plain text: names set apart by spaces from what they mean stay lines of their own."""
+    """Docstrings are plain text: names set apart by spaces from what they mean stay lines of their
+    own.
+    """
     blocks, out = "\n".join(lines).split("\n\n"), []
     for block in blocks:
         rows = block.split("\n")
         if sum(bool(_ALIGNED.match(row.strip())) for row in rows) >= 2:
-            rows = [f"| {row}" if _ALIGNED.match(row.strip()) else f"  {row}" for row in (row.strip() for row in rows)]
+            rows = [
+                f"| {row}" if _ALIGNED.match(row.strip()) else f"  {row}"
+                for row in (row.strip() for row in rows)
+            ]
         elif (
             block.strip()
             and all(row.startswith("    ") for row in rows if row)
@@ -64,5 +71,7 @@ def setup(app) -> None:
     cards.write(HERE / "methods")
     (HERE / "gallery").mkdir(exist_ok=True)
     executed = sorted(path.stem for path in (HERE / "gallery").glob("*.ipynb"))
-    (HERE / "gallery" / "index.md").write_text(GALLERY.format("\n".join(executed)), encoding="utf-8")
+    (HERE / "gallery" / "index.md").write_text(
+        GALLERY.format("\n".join(executed)), encoding="utf-8"
+    )
     app.connect("autodoc-process-docstring", _lines)

@@ -23,14 +23,27 @@ WORKERS = 2
 
 def execute(notebook: Path) -> str:
     """Run one notebook in its own folder; the end of its errors, empty where it ran."""
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(notebook), str(GALLERY / notebook.name)]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        str(notebook),
+        str(GALLERY / notebook.name),
+    ]
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=NOTEBOOKS, env=os.environ | threads, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=NOTEBOOKS, env=os.environ | threads, capture_output=True, text=True
+    )
     return "" if done.returncode == 0 else done.stderr[-2000:] or f"exit code {done.returncode}"
 
 
 def main(starts: list[str]) -> int:
-    notebooks = [path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if not starts or path.name.startswith(tuple(starts))]
+    notebooks = [
+        path
+        for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+        if not starts or path.name.startswith(tuple(starts))
+    ]
     if not notebooks:
         print(f"no notebook starts with {' or '.join(starts)}", file=sys.stderr)
         return 2
@@ -42,7 +55,11 @@ def main(starts: list[str]) -> int:
             bar.update()
             return problem
 
-        failed = {path.name: problem for path, problem in zip(notebooks, pool.map(run, notebooks), strict=True) if problem}
+        failed = {
+            path.name: problem
+            for path, problem in zip(notebooks, pool.map(run, notebooks), strict=True)
+            if problem
+        }
     for name, problem in failed.items():
         print(f"{name} failed:\n{problem}", file=sys.stderr)
     return int(bool(failed))

@@ -1,4 +1,6 @@
-"""What the tests of the batch share: a notebook without metrics, and a plug-in generator that fails on demand."""
+"""What the tests of the batch share: a notebook without metrics, and a plug-in generator that fails
+on demand.
+"""
 
 import hashlib
 import os
@@ -110,12 +112,16 @@ class Stub:
 def stub_notebook(folder: Path) -> Path:
     cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(CODE)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "stub.ipynb")
+    nbformat.write(
+        new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "stub.ipynb"
+    )
     return folder / "stub.ipynb"
 
 
 def report(folder: Path, rows: list[str], seeds=(0,), limits: str = "", head: str = "") -> Path:
-    """A report folder on a small table, with the stub beside its grid; rows are TOML inline tables or texts."""
+    """A report folder on a small table, with the stub beside its grid; rows are TOML inline tables
+    or texts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stub.py").write_text(STUB)
     text = f"{head}\nseeds = {list(seeds)}\ndatasets = ['diabetes']\ngenerators = [{', '.join(rows)}]\n[limits]\n{limits}\n"
@@ -141,13 +147,22 @@ except InputError as error:
     raise SystemExit(f"InputError: {{error}}")
 """
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+    )
 
 
 def made(folder: Path) -> dict[str, str]:
     """File -> hash of all that must not depend on when, where and how often cells ran."""
     paths = sorted(Path(folder, "runs").glob("*/*.parquet"))
-    return {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {
+        f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
 
 
 def statuses(folder: Path) -> dict[str, str]:
@@ -169,7 +184,11 @@ def _orphans():
     for process in psutil.process_iter():
         try:
             name = Path(process.environ().get("WORKBENCH_WARM", "")).name
-            if name.startswith(PREFIX) and not _owner_lives(name) and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                name.startswith(PREFIX)
+                and not _owner_lives(name)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 yield f"{process.pid} {process.cmdline()}"
         except (psutil.Error, OSError):
             continue

@@ -1,4 +1,6 @@
-"""The command line: what it prints, what it writes, and that every mistake ends in one sentence and exit code 2."""
+"""The command line: what it prints, what it writes, and that every mistake ends in one sentence and
+exit code 2.
+"""
 
 import json
 import os
@@ -39,13 +41,19 @@ def test_list_as_text_and_json(what, capsys):
     assert len(text.splitlines()) == len(entries) + 1
     assert all(entry["name"] in text for entry in entries)
     if what != "datasets":
-        assert [entry["name"] for entry in entries] == list({"generators": GENERATORS, "metrics": METRICS}[what])
+        assert [entry["name"] for entry in entries] == list(
+            {"generators": GENERATORS, "metrics": METRICS}[what]
+        )
 
 
 def test_list_is_quick():
-    """Under a second of CPU time, which other work on the machine does not stretch: a listing imports no generator."""
+    """Under a second of CPU time, which other work on the machine does not stretch: a listing
+    imports no generator.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "workbench", "list", "generators"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "workbench", "list", "generators"], check=True, capture_output=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
 
@@ -59,14 +67,27 @@ def test_generate_writes_the_same_rows_for_the_same_seed(table, tmp_path, suffix
         assert main([*command, "--seed", str(seed), "--out", str(out)]) == 0
         written.append(out.read_bytes())
     assert written[0] == written[1] != written[2]
-    rows = pd.read_csv(tmp_path / "0.csv") if suffix == "csv" else pd.read_parquet(tmp_path / "0.parquet")
+    rows = (
+        pd.read_csv(tmp_path / "0.csv")
+        if suffix == "csv"
+        else pd.read_parquet(tmp_path / "0.parquet")
+    )
     assert rows.shape == (50, 3)
     assert "50 rows by cart" in capsys.readouterr().out
 
 
 def test_compare_makes_a_grid_and_a_report(table, tmp_path, capsys):
     out = tmp_path / "report"
-    command = ["compare", str(table), "--target", "bought", "--sensitive", "group", "--generators", "independent,cart"]
+    command = [
+        "compare",
+        str(table),
+        "--target",
+        "bought",
+        "--sensitive",
+        "group",
+        "--generators",
+        "independent,cart",
+    ]
     assert main([*command, "--seeds", "2", "--out", str(out)]) == 0
     assert (out / "index.html").stat().st_size < 5_000_000
     assert "independent" in (out / "index.html").read_text()
@@ -94,7 +115,11 @@ ROWS = "".join(f"{20 + i},{'ab'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in r
         bad("one-row", (HEADER + "20,a,yes\n").encode(), "bought", "one value"),
         bad("duplicate-names", ("age,group,group\n" + ROWS).encode(), "group"),
         bad("one-class", (HEADER + ROWS.replace("no", "yes")).encode(), "bought"),
-        bad("no-target-value", (HEADER + ROWS.replace("yes", "").replace("no", "")).encode(), "bought"),
+        bad(
+            "no-target-value",
+            (HEADER + ROWS.replace("yes", "").replace("no", "")).encode(),
+            "bought",
+        ),
         bad("mixed-types", (HEADER + ROWS + "many,a,yes\n").encode(), "age", "many"),
         bad("infinite", (HEADER + ROWS + "inf,a,yes\n").encode(), "age", "infinite"),
         bad("not-utf-8", (HEADER + ROWS).replace("a,", "\xe4,").encode("latin-1"), "UTF-8"),
@@ -105,7 +130,16 @@ ROWS = "".join(f"{20 + i},{'ab'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in r
 def test_a_bad_table_ends_in_one_sentence(name, content, words, tmp_path, capsys):
     path, out = tmp_path / f"{name}.csv", tmp_path / "out"
     path.write_bytes(content)
-    command = ["compare", str(path), "--target", "bought", "--sensitive", "group", "--generators", "independent"]
+    command = [
+        "compare",
+        str(path),
+        "--target",
+        "bought",
+        "--sensitive",
+        "group",
+        "--generators",
+        "independent",
+    ]
     assert main([*command, "--seeds", "1", "--out", str(out)]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("workbench: ") and "\n" not in error and "Traceback" not in error
@@ -127,7 +161,11 @@ def test_a_bad_table_ends_in_one_sentence(name, content, words, tmp_path, capsys
 def test_a_bad_option_names_the_nearest(change, words, table, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {"table": str(table), "--generator": "cart", "--out": "rows.csv"} | change
-    command = ["generate", options.pop("table"), *(text for pair in options.items() for text in pair)]
+    command = [
+        "generate",
+        options.pop("table"),
+        *(text for pair in options.items() for text in pair),
+    ]
     assert main(command) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert all(word in error for word in words), error
@@ -136,7 +174,19 @@ def test_a_bad_option_names_the_nearest(change, words, table, tmp_path, capsys, 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(table, tmp_path, capsys):
     (tmp_path / "locked").mkdir(mode=0o500)
-    assert main(["compare", str(table), "--target", "bought", "--out", str(tmp_path / "locked" / "report")]) == 2
+    assert (
+        main(
+            [
+                "compare",
+                str(table),
+                "--target",
+                "bought",
+                "--out",
+                str(tmp_path / "locked" / "report"),
+            ]
+        )
+        == 2
+    )
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -152,7 +202,11 @@ def test_a_grid_that_does_not_exist(tmp_path, capsys):
 
 def test_output_into_a_closed_pipe_is_quiet():
     done = subprocess.run(
-        f"{sys.executable} -m workbench list metrics | true", shell=True, capture_output=True, text=True, check=False
+        f"{sys.executable} -m workbench list metrics | true",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" not in done.stderr
 
@@ -160,7 +214,9 @@ def test_output_into_a_closed_pipe_is_quiet():
 def test_module_and_script_are_the_same():
     script = Path(sys.executable).parent / "workbench"
     texts = [
-        subprocess.run([*start, "list", "metrics"], check=True, capture_output=True, text=True).stdout
+        subprocess.run(
+            [*start, "list", "metrics"], check=True, capture_output=True, text=True
+        ).stdout
         for start in ([str(script)], [sys.executable, "-m", "workbench"])
     ]
     assert texts[0] == texts[1]

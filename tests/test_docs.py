@@ -1,4 +1,6 @@
-"""The documentation builds without a warning, says every public name, and asks no other host for anything."""
+"""The documentation builds without a warning, says every public name, and asks no other host for
+anything.
+"""
 
 import ast
 import re
@@ -14,7 +16,9 @@ from workbench.generators import GENERATORS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-LOADED = re.compile(r"<(?:script|img|iframe|source|video)\b[^>]*\ssrc=[\"'](?:https?:)?//[^>]*>|<link\b[^>]*>|@import[^;]*")
+LOADED = re.compile(
+    r"<(?:script|img|iframe|source|video)\b[^>]*\ssrc=[\"'](?:https?:)?//[^>]*>|<link\b[^>]*>|@import[^;]*"
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,9 @@ def test_pages_load_nothing_from_other_hosts_and_name_their_language(site):
     for page in pages:
         text = page.read_text()
         assert '<html lang="en"' in text or '<html class="no-js" lang="en"' in text, page.name
-        loads = [tag for tag in LOADED.findall(text) if "//" in tag and 'rel="canonical"' not in tag]
+        loads = [
+            tag for tag in LOADED.findall(text) if "//" in tag and 'rel="canonical"' not in tag
+        ]
         assert not loads, f"{page.name}: {loads[0]}"
 
 
@@ -70,7 +76,9 @@ def test_python_on_a_page_is_python_and_its_links_lead_somewhere(page):
     for code in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         ast.parse(code)
     for target in re.findall(r"\]\(([^)#:]+\.(?:md|svg|ipynb))(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists() or target.startswith(("methods/", "gallery/")), target
+        assert (page.parent / target).exists() or target.startswith(("methods/", "gallery/")), (
+            target
+        )
 
 
 def test_the_figure_is_drawn_by_the_readmes_first_lines():
@@ -82,7 +90,13 @@ def test_the_figure_is_drawn_by_the_readmes_first_lines():
     code = first_block()
     assert "figure = plots.strips(" in code
     drawn = (DOCS / "comparison.svg").read_text()
-    assert all(name in drawn for name in re.findall(r"for name in (\[.*?\])", code)[0].strip("[]").replace('"', "").split(", "))
+    assert all(
+        name in drawn
+        for name in re.findall(r"for name in (\[.*?\])", code)[0]
+        .strip("[]")
+        .replace('"', "")
+        .split(", ")
+    )
 
 
 def test_a_notebook_that_fails_fails_the_gallery(tmp_path, monkeypatch):
@@ -94,9 +108,16 @@ def test_a_notebook_that_fails_fails_the_gallery(tmp_path, monkeypatch):
     finally:
         sys.path.remove(str(DOCS))
     (tmp_path / "notebooks").mkdir()
-    for name, code in {"00-good": "print(6 * 7)", "01-bad": "raise ValueError('broken here')"}.items():
+    for name, code in {
+        "00-good": "print(6 * 7)",
+        "01-bad": "raise ValueError('broken here')",
+    }.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
     monkeypatch.setattr(gallery, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(gallery, "GALLERY", tmp_path / "gallery")

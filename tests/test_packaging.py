@@ -1,4 +1,6 @@
-"""What `pip install .` puts elsewhere works without the checkout; the command completes itself in a shell."""
+"""What `pip install .` puts elsewhere works without the checkout; the command completes itself in a
+shell.
+"""
 
 import os
 import shutil
@@ -21,11 +23,27 @@ def installed(tmp_path_factory) -> Path:
     source, site = folder / "source", folder / "site"
     source.mkdir()
     for name in ("workbench", "notebooks"):
-        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copytree(
+            ROOT / name,
+            source / name,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("__pycache__", ".*"),
+        )
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    run([*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder), str(source)])
+    run(
+        [
+            *pip,
+            "wheel",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+            "--wheel-dir",
+            str(folder),
+            str(source),
+        ]
+    )
     (wheel,) = folder.glob("workbench-*.whl")
     run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)])
     return site
@@ -39,13 +57,22 @@ def run(command: list[str], **options) -> str:
 
 def elsewhere(place: Path, *arguments: str) -> str:
     """Python with the package at `place`, in a folder far from the checkout."""
-    return run([sys.executable, *arguments], cwd=place.parent, env=os.environ | {"PYTHONPATH": str(place)})
+    return run(
+        [sys.executable, *arguments], cwd=place.parent, env=os.environ | {"PYTHONPATH": str(place)}
+    )
 
 
 def test_every_file_of_the_package_travels(installed):
     def files(folder: Path) -> set[str]:
-        own = [*folder.rglob("*"), *(folder / "notebooks").iterdir()]  # rglob does not follow the checkout's link
-        return {str(path.relative_to(folder)) for path in own if path.is_file() and "__pycache__" not in path.parts}
+        own = [
+            *folder.rglob("*"),
+            *(folder / "notebooks").iterdir(),
+        ]  # rglob does not follow the checkout's link
+        return {
+            str(path.relative_to(folder))
+            for path in own
+            if path.is_file() and "__pycache__" not in path.parts
+        }
 
     assert files(installed / "workbench") == files(installed.parent / "source" / "workbench")
 
@@ -54,12 +81,28 @@ def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
     data = datasets.load("diabetes")
     table, out = installed.parent / "table.csv", installed.parent / "report"
     data.train.to_csv(table, index=False)
-    assert elsewhere(installed, "-c", "import workbench; print(workbench.__file__)").startswith(str(installed))
+    assert elsewhere(installed, "-c", "import workbench; print(workbench.__file__)").startswith(
+        str(installed)
+    )
     elsewhere(
-        installed, "-m", "workbench", "compare", str(table), "--target", data.schema.target.name,
-        "--generators", "independent", "--seeds", "1", "--out", str(out),
-    )  # fmt: skip
+        installed,
+        "-m",
+        "workbench",
+        "compare",
+        str(table),
+        "--target",
+        data.schema.target.name,
+        "--generators",
+        "independent",
+        "--seeds",
+        "1",
+        "--out",
+        str(out),
+    )
     assert "independent" in (out / "index.html").read_text()
     assert results.cells(out)["status"].tolist() == ["ok"]
     keys = "import sys; from workbench import grid; print([cell.key for cell in grid.plan(grid.read(sys.argv[1])).cells])"
-    assert elsewhere(installed.parent / "source", "-c", keys, str(out)) == f"{results.cells(out)['key'].tolist()}\n"
+    assert (
+        elsewhere(installed.parent / "source", "-c", keys, str(out))
+        == f"{results.cells(out)['key'].tolist()}\n"
+    )

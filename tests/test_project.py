@@ -1,4 +1,6 @@
-"""The project's own promises: imports run one way, environments agree, import is cheap, notebooks are stripped."""
+"""The project's own promises: imports run one way, environments agree, import is cheap, notebooks
+are stripped.
+"""
 
 import ast
 import re
@@ -34,8 +36,17 @@ LAYERS = [
     ["cli"],
     ["__main__", "__init__"],
 ]
-CONDA_NAMES = {"jupyter_client": "jupyter-client", "pytorch": "torch", "matplotlib-base": "matplotlib"}
-IMPORT_NAMES = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "yaml": "pyyaml", "rattler": "py-rattler"}
+CONDA_NAMES = {
+    "jupyter_client": "jupyter-client",
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+}
+IMPORT_NAMES = {
+    "sklearn": "scikit-learn",
+    "imblearn": "imbalanced-learn",
+    "yaml": "pyyaml",
+    "rattler": "py-rattler",
+}
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -58,14 +69,23 @@ def test_imports_run_one_way(path):
     own = path.relative_to(ROOT / "workbench").parts[0].removesuffix(".py")
     for imported in imports(ast.parse(path.read_text())):
         parts = imported.split(".")
-        if parts[0] == "workbench" and len(parts) > 1 and parts[1] != own and parts[1] != "__version__":
+        if (
+            parts[0] == "workbench"
+            and len(parts) > 1
+            and parts[1] != own
+            and parts[1] != "__version__"
+        ):
             assert layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
 
 
 def declared() -> dict[str, Requirement]:
     extras = PROJECT["optional-dependencies"]
     return {
-        r.name: r for r in map(Requirement, [*PROJECT["dependencies"], *extras["cluster"], *extras["models"], *extras["test"]])
+        r.name: r
+        for r in map(
+            Requirement,
+            [*PROJECT["dependencies"], *extras["cluster"], *extras["models"], *extras["test"]],
+        )
     }
 
 
@@ -78,7 +98,12 @@ def conda_specs() -> dict[str, SpecifierSet]:
             name = rattler.MatchSpec(line, strict=True).name.normalized
             specs[CONDA_NAMES.get(name, name)] = SpecifierSet(re.sub(r"^[A-Za-z0-9_-]+", "", line))
         else:
-            specs |= {r.name: r.specifier for r in map(Requirement, (item for item in line["pip"] if not item.startswith("-")))}
+            specs |= {
+                r.name: r.specifier
+                for r in map(
+                    Requirement, (item for item in line["pip"] if not item.startswith("-"))
+                )
+            }
     return specs
 
 
@@ -98,7 +123,11 @@ def test_installed_and_pinned_versions_satisfy_pyproject():
 
 
 def requirement_lines() -> list[str]:
-    return [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    return [
+        line
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
 
 
 def test_every_import_is_declared():
@@ -106,9 +135,18 @@ def test_every_import_is_declared():
     sources = [path.read_text() for path in [*MODULES, *(ROOT / "tests").rglob("*.py")]]
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
-        sources += [re.sub(r"(?m)^[%!].*$", "", cell.source) for cell in cells if cell.cell_type == "code"]
+        sources += [
+            re.sub(r"(?m)^[%!].*$", "", cell.source) for cell in cells if cell.cell_type == "code"
+        ]
     distributions = packages_distributions()
-    own = {"workbench", *(path.stem for folder in ("tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py"))}
+    own = {
+        "workbench",
+        *(
+            path.stem
+            for folder in ("tests", "benchmarks", "docs")
+            for path in (ROOT / folder).rglob("*.py")
+        ),
+    }
     for top in {name.split(".")[0] for source in sources for name in imports(ast.parse(source))}:
         if top in sys.stdlib_module_names or top in own:
             continue
@@ -125,9 +163,9 @@ def test_import_is_cheap():
         "heavy = [name for name in ('pandas', 'torch', 'pgmpy', 'copulas', 'seaborn', 'sklearn') if name in sys.modules]; "
         "print(seconds, heavy)"
     )
-    seconds, heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(
-        " ", 1
-    )
+    seconds, heavy = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split(" ", 1)
     assert heavy.strip() == "[]"
     assert float(seconds) < 0.3
 
@@ -141,5 +179,8 @@ def test_notebooks_are_stripped_and_have_one_import_cell(path):
     assert all(cell.execution_count for cell in code if cell.outputs)
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
-    assert sum(bool(imports(ast.parse(re.sub(r"(?m)^[%!].*$", "", cell.source)))) for cell in code) == 1
+    assert (
+        sum(bool(imports(ast.parse(re.sub(r"(?m)^[%!].*$", "", cell.source)))) for cell in code)
+        == 1
+    )
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")

@@ -27,12 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("workbench: stopped; finished cells are kept, run the same command to go on.", file=sys.stderr)
+        print(
+            "workbench: stopped; finished cells are kept, run the same command to go on.",
+            file=sys.stderr,
+        )
         return 130
 
 
 def _list(options) -> None:
-    entries = {"generators": _generators, "datasets": _datasets, "metrics": _metrics}[options.what]()
+    entries = {"generators": _generators, "datasets": _datasets, "metrics": _metrics}[
+        options.what
+    ]()
     if options.json:
         print(json.dumps(entries, indent=1, ensure_ascii=False))
         return
@@ -40,7 +45,9 @@ def _list(options) -> None:
     lines = [list(entries[0]), *([text(value) for value in entry.values()] for entry in entries)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        )
 
 
 def _generators() -> list[dict]:
@@ -78,7 +85,12 @@ def _metrics() -> list[dict]:
 
     better = {"up": "more is better", "down": "less is better", "zero": "0 is best"}
     return [
-        {"name": name, "family": metric.family, "direction": better[metric.direction], "title": metric.title}
+        {
+            "name": name,
+            "family": metric.family,
+            "direction": better[metric.direction],
+            "title": metric.title,
+        }
         for name, metric in METRICS.items()
     ]
 
@@ -88,7 +100,9 @@ def _run(options) -> int:
     from workbench.report.publish import report
 
     choices = {"workers": options.workers, "scheduler": options.scheduler}
-    summary = runner.run(options.report, retry_failed=options.retry_failed, wait=options.wait, **choices)
+    summary = runner.run(
+        options.report, retry_failed=options.retry_failed, wait=options.wait, **choices
+    )
     page = report(options.report)
     print(f"{summary}\n{page}")
     return 0
@@ -99,7 +113,9 @@ def _report(options) -> None:
     from workbench.report.publish import report
 
     if bool(options.report) == bool(options.compare) or (options.out and options.report):
-        raise InputError("workbench report takes one folder, or --compare with two and perhaps --out.")
+        raise InputError(
+            "workbench report takes one folder, or --compare with two and perhaps --out."
+        )
     if options.report:
         print(report(options.report))
         return
@@ -118,7 +134,11 @@ def _status(options) -> None:
     from workbench.batch import progress
 
     status = progress.status(options.report)
-    print(json.dumps(status, indent=1) if options.json else "\n".join(f"{key:>14} {value}" for key, value in status.items()))
+    print(
+        json.dumps(status, indent=1)
+        if options.json
+        else "\n".join(f"{key:>14} {value}" for key, value in status.items())
+    )
 
 
 def _log(options) -> None:
@@ -130,9 +150,13 @@ def _log(options) -> None:
 def _verify(options) -> int:
     from workbench.batch.verify import verify
 
-    table = verify(options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler)
+    table = verify(
+        options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler
+    )
     for row in table.itertuples():
-        print(f"{row.verdict:<16} {row.dataset} {row.label} seed {row.seed} ({row.key[:12]}) {row.detail}".rstrip())
+        print(
+            f"{row.verdict:<16} {row.dataset} {row.label} seed {row.seed} ({row.key[:12]}) {row.detail}".rstrip()
+        )
     counts = table["verdict"].value_counts()
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return int((table["verdict"] == "different").any())
@@ -145,7 +169,12 @@ def _compare(options) -> int:
     sensitive = _names(options.sensitive)
     constraints = _constraints(options.constraint)
     # Reading the table first puts a mistake in it before anything is written.
-    given = {"target": options.target, "sensitive": sensitive, "constraints": constraints, "metadata": options.metadata}
+    given = {
+        "target": options.target,
+        "sensitive": sensitive,
+        "constraints": constraints,
+        "metadata": options.metadata,
+    }
     datasets.load(options.table, **given)
     folder = Path(options.out)
     text = grid.make(
@@ -157,7 +186,13 @@ def _compare(options) -> int:
     )
     _write_grid(folder, text)
     return _run(
-        argparse.Namespace(report=folder, retry_failed=False, wait=False, workers=options.workers, scheduler=options.scheduler)
+        argparse.Namespace(
+            report=folder,
+            retry_failed=False,
+            wait=False,
+            workers=options.workers,
+            scheduler=options.scheduler,
+        )
     )
 
 
@@ -166,10 +201,14 @@ def _write_grid(folder: Path, text: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise InputError(f"{path} exists and asks for something else; name another --out folder, or delete that file.")
+            raise InputError(
+                f"{path} exists and asks for something else; name another --out folder, or delete that file."
+            )
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--out {folder} cannot be written ({error.strerror}); name another folder.") from None
+        raise InputError(
+            f"--out {folder} cannot be written ({error.strerror}); name another folder."
+        ) from None
 
 
 def _generate(options) -> None:
@@ -182,21 +221,31 @@ def _generate(options) -> None:
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"--out {out} ends in neither .csv nor .parquet; choose one of them.")
     params: dict[str, Any] = dict(_parameter(text) for text in options.param)
-    with tqdm(total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False) as bar:
+    with tqdm(
+        total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False
+    ) as bar:
         roles = {"target": options.target, "sensitive": _names(options.sensitive)}
         declared = {"constraints": _constraints(options.constraint), "metadata": options.metadata}
         data = datasets.load(options.table, **roles, **declared)
         bar.set_description_str(options.generator)
         bar.update()
-        synthetic = generators.generate(options.generator, data, rows=options.rows, seed=options.seed, **params)
+        synthetic = generators.generate(
+            options.generator, data, rows=options.rows, seed=options.seed, **params
+        )
         bar.set_description_str("write")
         bar.update()
         try:
-            synthetic.to_csv(out, index=False) if out.suffix == ".csv" else synthetic.to_parquet(out, index=False)
+            synthetic.to_csv(out, index=False) if out.suffix == ".csv" else synthetic.to_parquet(
+                out, index=False
+            )
         except OSError as error:
-            raise InputError(f"--out {out} cannot be written ({error.strerror}); name another file.") from None
+            raise InputError(
+                f"--out {out} cannot be written ({error.strerror}); name another file."
+            ) from None
         bar.update()
-    print(f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}")
+    print(
+        f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}"
+    )
 
 
 def _scenarios(options) -> None:
@@ -213,16 +262,22 @@ def _scenarios(options) -> None:
 def _audit(options) -> int:
     from workbench.auditing import audit
 
-    settings = {name: getattr(options, name) for name in ("tolerances", "against", "generator", "window")}
+    settings = {
+        name: getattr(options, name) for name in ("tolerances", "against", "generator", "window")
+    }
     if options.out:
         roles = {"target": options.target, "sensitive": _names(options.sensitive)}
-        done = audit.publish(options.out, real=options.table, synthetic=options.synthetic, **roles, **settings)
+        done = audit.publish(
+            options.out, real=options.table, synthetic=options.synthetic, **roles, **settings
+        )
     else:
         from tqdm.auto import tqdm
 
         from workbench.tables import datasets
 
-        data = datasets.load(options.table, target=options.target, sensitive=_names(options.sensitive))
+        data = datasets.load(
+            options.table, target=options.target, sensitive=_names(options.sensitive)
+        )
         bar = partial(tqdm, desc="audit", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False)
         done = audit.audit(data, options.synthetic, **settings, progress=bar)
     print(json.dumps(done.record, indent=1, ensure_ascii=False) if options.json else repr(done))
@@ -249,7 +304,9 @@ def _parameter(text: str) -> tuple[str, object]:
     """NAME=VALUE, the value read as JSON where it is JSON and as text where it is not."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"--param {text!r} is not NAME=VALUE; write for example --param epochs=100.")
+        raise InputError(
+            f"--param {text!r} is not NAME=VALUE; write for example --param epochs=100."
+        )
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:
@@ -257,7 +314,9 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="workbench", description="Compare generators of synthetic tables on real data.")
+    parser = argparse.ArgumentParser(
+        prog="workbench", description="Compare generators of synthetic tables on real data."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, run, summary: str) -> argparse.ArgumentParser:
@@ -266,9 +325,13 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def roles(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("table", metavar="FILE_OR_NAME", help="a CSV or Parquet file, or a dataset's name")
+        sub.add_argument(
+            "table", metavar="FILE_OR_NAME", help="a CSV or Parquet file, or a dataset's name"
+        )
         sub.add_argument("--target", metavar="COL", help="the column to predict")
-        sub.add_argument("--sensitive", metavar="COL[,COL]", help="columns whose groups are compared")
+        sub.add_argument(
+            "--sensitive", metavar="COL[,COL]", help="columns whose groups are compared"
+        )
 
     def constraints(sub: argparse.ArgumentParser) -> None:
         summary = "'LOW <= HIGH', 'LOW < HIGH', or COL,COL for the combinations of labels seen in train; repeatable"
@@ -276,8 +339,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--metadata", metavar="FILE", help="SDV's metadata of the table, as JSON")
 
     def workers(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--workers", type=_count, metavar="N", help="cells at a time (default: the cores)")
-        sub.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster to run the cells on")
+        sub.add_argument(
+            "--workers", type=_count, metavar="N", help="cells at a time (default: the cores)"
+        )
+        sub.add_argument(
+            "--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster to run the cells on"
+        )
 
     sub = command("list", _list, "List what can be named in a grid.")
     sub.epilog = (
@@ -289,17 +356,31 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("run", _run, "Run a report's unfinished cells, then write its page.")
     sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
-    sub.add_argument("--retry-failed", action="store_true", help="run failed and skipped cells again too")
-    sub.add_argument("--wait", action="store_true", help="wait for another run of this folder to end")
+    sub.add_argument(
+        "--retry-failed", action="store_true", help="run failed and skipped cells again too"
+    )
+    sub.add_argument(
+        "--wait", action="store_true", help="wait for another run of this folder to end"
+    )
     workers(sub)
 
-    sub = command("report", _report, "Write a report's page again without running, or tell what changed between two runs.")
+    sub = command(
+        "report",
+        _report,
+        "Write a report's page again without running, or tell what changed between two runs.",
+    )
     sub.add_argument("report", metavar="reports/NAME", nargs="?")
-    sub.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two report folders, the earlier run first")
-    sub.add_argument("--out", metavar="PAGE.html", help="with --compare: write what changed as a page too")
+    sub.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"), help="two report folders, the earlier run first"
+    )
+    sub.add_argument(
+        "--out", metavar="PAGE.html", help="with --compare: write what changed as a page too"
+    )
 
     sub = command("index", _index, "Write FOLDER/index.html over all report folders in it.")
-    sub.add_argument("folder", metavar="FOLDER", nargs="?", default="reports", help="default: reports")
+    sub.add_argument(
+        "folder", metavar="FOLDER", nargs="?", default="reports", help="default: reports"
+    )
 
     sub = command("status", _status, "Count a report's cells by their state.")
     sub.add_argument("report", metavar="reports/NAME")
@@ -309,7 +390,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("report", metavar="reports/NAME")
     sub.add_argument("key", metavar="KEY", help="a cell's key, or its first characters")
 
-    sub = command("verify", _verify, "Re-run finished cells and compare every byte: exit code 0 where all match, 1 otherwise.")
+    sub = command(
+        "verify",
+        _verify,
+        "Re-run finished cells and compare every byte: exit code 0 where all match, 1 otherwise.",
+    )
     sub.add_argument("report", metavar="reports/NAME")
     sub.add_argument("--cells", type=_count, metavar="K", help="how many of them (default: all)")
     workers(sub)
@@ -318,38 +403,76 @@ def _parser() -> argparse.ArgumentParser:
     roles(sub)
     constraints(sub)
     sub.add_argument("--generators", metavar="A,B", help="default: all of them")
-    sub.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
+    sub.add_argument(
+        "--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)"
+    )
     sub.add_argument("--out", required=True, metavar="DIR", help="the report's folder")
     workers(sub)
 
-    sub = command("generate", _generate, "Fit one generator on the train part of a table and write synthetic rows.")
+    sub = command(
+        "generate",
+        _generate,
+        "Fit one generator on the train part of a table and write synthetic rows.",
+    )
     roles(sub)
     constraints(sub)
     sub.add_argument("--generator", required=True, metavar="G")
-    sub.add_argument("--rows", type=_count, metavar="N", help="default: as many as it was fitted on")
+    sub.add_argument(
+        "--rows", type=_count, metavar="N", help="default: as many as it was fitted on"
+    )
     sub.add_argument("--seed", type=int, default=0, metavar="S")
-    sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter; repeatable")
+    sub.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyper-parameter; repeatable",
+    )
     sub.add_argument("--out", required=True, metavar="FILE", help="a .csv or .parquet file")
 
-    sub = command("scenarios", _scenarios, "Generate the edge cases of a TOML file, and test a model on them.")
+    sub = command(
+        "scenarios", _scenarios, "Generate the edge cases of a TOML file, and test a model on them."
+    )
     roles(sub)
-    sub.add_argument("scenarios", metavar="SCENARIOS.toml", help="what to ask for: see docs/edge-cases.md")
+    sub.add_argument(
+        "scenarios", metavar="SCENARIOS.toml", help="what to ask for: see docs/edge-cases.md"
+    )
     constraints(sub)
     sub.add_argument("--generator", required=True, metavar="G")
     sub.add_argument("--seed", type=int, default=0, metavar="S")
-    sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a hyper-parameter; repeatable")
-    sub.add_argument("--out", required=True, metavar="DIR", help="where to write NAME.csv and scenarios.json")
+    sub.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyper-parameter; repeatable",
+    )
+    sub.add_argument(
+        "--out", required=True, metavar="DIR", help="where to write NAME.csv and scenarios.json"
+    )
 
-    sub = command("audit", _audit, "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL.")
+    sub = command(
+        "audit",
+        _audit,
+        "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL.",
+    )
     roles(sub)
     sub.add_argument("synthetic", metavar="SYNTHETIC", help="a CSV or Parquet file")
-    sub.add_argument("--tolerances", metavar="FILE", help="a TOML file (default: the built-in tolerances)")
+    sub.add_argument(
+        "--tolerances", metavar="FILE", help="a TOML file (default: the built-in tolerances)"
+    )
     sub.add_argument("--against", metavar="PREVIOUS.json", help="the previous audit's audit.json")
-    sub.add_argument("--generator", default="", metavar="LABEL", help="what made the table, for the record")
-    sub.add_argument("--window", default="", metavar="LABEL", help="the time window of the table, for the record")
+    sub.add_argument(
+        "--generator", default="", metavar="LABEL", help="what made the table, for the record"
+    )
+    sub.add_argument(
+        "--window", default="", metavar="LABEL", help="the time window of the table, for the record"
+    )
     sub.add_argument("--out", metavar="DIR", help="where to write audit.json and audit.html")
     sub.add_argument("--json", action="store_true", help="print the record as JSON")
-    sub = command("completion", _completion, "Print a script for a shell that completes this command.")
+    sub = command(
+        "completion", _completion, "Print a script for a shell that completes this command."
+    )
     sub.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     return parser
 

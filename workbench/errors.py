@@ -7,7 +7,9 @@ from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """One sentence for the person who gave the input: it names the column, key or file, and the way out."""
+    """One sentence for the person who gave the input: it names the column, key or file, and the way
+    out.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

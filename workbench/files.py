@@ -1,4 +1,6 @@
-"""Files: whole or not at all when written; a mistake in a TOML table names its line, which tomllib does not keep."""
+"""Files: whole or not at all when written; a mistake in a TOML table names its line, which tomllib
+does not keep.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,40 @@ from pathlib import Path
 
 from workbench.errors import InputError, nearest
 
-TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
+TYPE_NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+}
 
 
-def check_toml(table: dict, known: Mapping[str, type], where: Lines, header: str, index: int = 0) -> None:
+def check_toml(
+    table: dict, known: Mapping[str, type], where: Lines, header: str, index: int = 0
+) -> None:
     if not isinstance(table, dict):
-        raise where.error(header, index, "", f"{header} holds {table!r}; give a name as text or a table.")
+        raise where.error(
+            header, index, "", f"{header} holds {table!r}; give a name as text or a table."
+        )
     for key, value in table.items():
         if key not in known:
             raise where.error(header, index, key, f"unknown key {key!r}; {nearest(key, known)}")
         wanted = (int, float) if known[key] is float else known[key]
-        if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
-            raise where.error(header, index, key, f"{key} is {value!r}; give {TYPE_NAMES[known[key]]}.")
+        if (
+            not isinstance(value, wanted)
+            or isinstance(value, bool)
+            or (isinstance(value, float) and not math.isfinite(value))
+        ):
+            raise where.error(
+                header, index, key, f"{key} is {value!r}; give {TYPE_NAMES[known[key]]}."
+            )
 
 
 def read_toml(path: Path, hint: str) -> tuple[dict, Lines]:
-    """A file's tables, and where they stand. Raises InputError for what cannot be read or is not TOML."""
+    """A file's tables, and where they stand. Raises InputError for what cannot be read or is not
+    TOML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text), Lines(path, text)
@@ -37,7 +57,9 @@ def read_toml(path: Path, hint: str) -> tuple[dict, Lines]:
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}; texts need quotes, tables [brackets].") from None
+        raise InputError(
+            f"{path} is not TOML: {error}; texts need quotes, tables [brackets]."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -52,7 +74,9 @@ class Lines:
         return InputError(f"{self.path}{f', line {line}' if line else ''}: {sentence}")
 
     def find(self, header: str, index: int, key: str) -> int | None:
-        """The line of `key` in the index-th table `header`; of that table's header where the key has no line; or None."""
+        """The line of `key` in the index-th table `header`; of that table's header where the key
+        has no line; or None.
+        """
         current, seen, best = "", {}, None
         for number, line in enumerate(self.text.splitlines(), 1):
             if match := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
@@ -61,8 +85,11 @@ class Lines:
             here = current == header and seen.get(current, 0) == index
             if here and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
                 return number
-            # `params = {...}`, `[generators.params]`, `datasets = [...]`: the nearest thing that has a line.
-            if best is None and ((here and match) or (not current and header and re.match(rf"\s*{header}\s*=", line))):
+            # `params = {...}`, `[generators.params]`, `datasets = [...]`: the nearest thing that
+            # has a line.
+            if best is None and (
+                (here and match) or (not current and header and re.match(rf"\s*{header}\s*=", line))
+            ):
                 best = number
         return best
 

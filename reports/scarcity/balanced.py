@@ -14,7 +14,8 @@ from workbench.tables.schema import Schema
 
 @dataclass
 class Balanced:
-    """The inner generator's rows, half of them of either label, so that a batch scores rows of a rare label that were asked
+    """The inner generator's rows, half of them of either label, so that a batch scores rows of a
+    rare label that were asked
     for. Its marginals are not the real ones, by design."""
 
     inner: str = "cart"

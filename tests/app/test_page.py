@@ -1,4 +1,6 @@
-"""The side-by-side session and page: what was clicked is what was measured, what is cancelled is gone, text stays text."""
+"""The side-by-side session and page: what was clicked is what was measured, what is cancelled is
+gone, text stays text.
+"""
 
 import asyncio
 import html
@@ -22,7 +24,13 @@ from workbench.app.session import FAST, SLOW, Session
 from workbench.batch import grid
 from workbench.errors import InputError
 
-SCRIPT, LONG, HEBREW, SMILE, FORMULA = "<script>alert(1)</script>", "x" * 300, "עברית", "😀 smile", "=1+1"
+SCRIPT, LONG, HEBREW, SMILE, FORMULA = (
+    "<script>alert(1)</script>",
+    "x" * 300,
+    "עברית",
+    "😀 smile",
+    "=1+1",
+)
 LABELS = [
     "<img src=x onerror=alert(1)>",
     '=HYPERLINK("http://x")',
@@ -36,9 +44,13 @@ LABELS = [
 def hostile(rows: int = 300) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     size = rng.normal(size=rows)
-    table = pd.DataFrame({SCRIPT: rng.choice(LABELS, rows), FORMULA: size.round(3), LONG: rng.integers(-5, 5, rows)})
+    table = pd.DataFrame(
+        {SCRIPT: rng.choice(LABELS, rows), FORMULA: size.round(3), LONG: rng.integers(-5, 5, rows)}
+    )
     table[HEBREW] = rng.choice(["א", "ב" * 300], rows)
-    table[SMILE] = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, rows), unit="D")
+    table[SMILE] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
+        rng.integers(0, 300, rows), unit="D"
+    )
     table["outcome"] = np.where(size + rng.normal(size=rows) > 0, "<b>yes</b>", "no")
     table.loc[rng.choice(rows, 20, replace=False), FORMULA] = np.nan
     return table
@@ -60,33 +72,64 @@ def ended(session: Session) -> Session:
 @pytest.fixture(scope="module")
 def session(csv) -> Session:
     """Run once; tests that change it take a session of their own."""
-    return ended(Session(csv, ["independent", "cart"], target="outcome", sensitive=[SCRIPT], root=csv.parent / "out"))
+    return ended(
+        Session(
+            csv,
+            ["independent", "cart"],
+            target="outcome",
+            sensitive=[SCRIPT],
+            root=csv.parent / "out",
+        )
+    )
 
 
 def test_the_worker_gives_what_generate_and_evaluate_give(session):
     for name in ("independent", "cart"):
         table = wb.generate(name, session.data)
         pd.testing.assert_frame_equal(session.result(name, 0).synthetic, table)
-        pd.testing.assert_frame_equal(session.card(name).rows, wb.evaluate(session.data, table, metrics=FAST).rows)
-    assert any(note.startswith("Not measured yet: Told apart: C2ST AUC") for note in session.card("cart").notes)
+        pd.testing.assert_frame_equal(
+            session.card(name).rows, wb.evaluate(session.data, table, metrics=FAST).rows
+        )
+    assert any(
+        note.startswith("Not measured yet: Told apart: C2ST AUC")
+        for note in session.card("cart").notes
+    )
 
 
 def test_a_second_run_does_only_what_is_new(csv):
-    session = ended(Session(csv, {"independent": {}, "privbayes": {"epsilon": 2.0}}, target="outcome", sensitive=[HEBREW]))
+    session = ended(
+        Session(
+            csv,
+            {"independent": {}, "privbayes": {"epsilon": 2.0}},
+            target="outcome",
+            sensitive=[HEBREW],
+        )
+    )
     first, private = session.result("independent", 0), session.result("privbayes", 0)
-    assert [step.told for step in session.run()] == ["kept", "kept"] and not session._folder.exists()
+    assert [step.told for step in session.run()] == [
+        "kept",
+        "kept",
+    ] and not session._folder.exists()
     epsilon = private.rows["metric"] == "epsilon"
     assert private.rows.loc[epsilon, "value"].item() == pytest.approx(2.0)
     private.rows = private.rows[~epsilon]
     session.everything = True
-    assert session.missing("independent", 0) == list(SLOW) and "epsilon" in session.missing("privbayes", 0)
-    session.choose_generators({"independent": {}, "privbayes": {"epsilon": 2.0}, "bayes-expert": {}})
+    assert session.missing("independent", 0) == list(SLOW) and "epsilon" in session.missing(
+        "privbayes", 0
+    )
+    session.choose_generators(
+        {"independent": {}, "privbayes": {"epsilon": 2.0}, "bayes-expert": {}}
+    )
     steps = {step.generator: step for step in session.run()}
     pd.testing.assert_frame_equal(session.result("independent", 0).synthetic, first.synthetic)
-    pd.testing.assert_frame_equal(session.card("independent").rows, wb.evaluate(session.data, first.synthetic).rows)
+    pd.testing.assert_frame_equal(
+        session.card("independent").rows, wb.evaluate(session.data, first.synthetic).rows
+    )
     assert not any("Not measured" in note for note in session.card("independent").notes)
     rows = session.card("privbayes").rows.set_index("metric")
-    assert rows.loc["epsilon", "value"] == pytest.approx(2.0), "a generator's claim is there for metrics that come later"
+    assert rows.loc["epsilon", "value"] == pytest.approx(2.0), (
+        "a generator's claim is there for metrics that come later"
+    )
     assert steps["bayes-expert"].phase == "skipped" and steps["bayes-expert"].told
     assert "bayes-expert" not in views.code(session) and "bayes-expert" in views.grid(session)
 
@@ -107,7 +150,9 @@ def started(session: Session, phase: str, seconds: float = 60) -> psutil.Process
 
 
 def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
-    session = Session(csv, {"independent": {}, "gan": {"epochs": 100_000}}, seeds=[3], target="outcome")
+    session = Session(
+        csv, {"independent": {}, "gan": {"epochs": 100_000}}, seeds=[3], target="outcome"
+    )
     session.start()
     while session.progress["gan", 3].phase != "fit":
         assert session.poll()
@@ -119,17 +164,24 @@ def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
     session.cancel()
     assert time.monotonic() - begun < 1
     assert not worker.is_running() and not folder.exists() and not session.busy
-    assert list(session.finished) == [("independent", 3)] and session.progress["gan", 3].phase == "cancelled"
+    assert (
+        list(session.finished) == [("independent", 3)]
+        and session.progress["gan", 3].phase == "cancelled"
+    )
     assert session.card("independent", 3).headlines["value"].notna().any()
 
 
 def test_a_killed_worker_is_an_error_in_words_and_another_does_the_rest(csv):
-    session = Session(csv, {"gan": {"epochs": 100_000}, "independent": {}}, seeds=2, target="outcome")
+    session = Session(
+        csv, {"gan": {"epochs": 100_000}, "independent": {}}, seeds=2, target="outcome"
+    )
     started(session, "fit").kill()
     while session.progress["gan", 1].phase != "fit":
         assert session.poll()
         time.sleep(0.05)
-    assert session.progress["gan", 0].phase == "error" and "SIGKILL" in session.progress["gan", 0].told
+    assert (
+        session.progress["gan", 0].phase == "error" and "SIGKILL" in session.progress["gan", 0].told
+    )
     assert session.missing("gan", 0), "it is tried again"
     worker = psutil.Process(session._worker.pid)
     shutil.rmtree(session._folder)  # as a cleaner of temporary files may do
@@ -146,7 +198,9 @@ def test_the_worker_goes_with_the_process_that_started_it(tmp_path):
         "session = Session('loans', {'gan': {'epochs': 100000}}); session.start()\n"
         "print(session._worker.pid, session._folder, flush=True); time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as parent:
         pid, folder = parent.stdout.readline().split()
         worker = psutil.Process(int(pid))
         messages = Path(folder, "messages.jsonl")
@@ -159,30 +213,43 @@ def test_the_worker_goes_with_the_process_that_started_it(tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(session) -> dict[str, Path]:
-    return {path.name: path for path in views.export(session, "a", "cart", 0, [SCRIPT, FORMULA, SMILE])}
+    return {
+        path.name: path for path in views.export(session, "a", "cart", 0, [SCRIPT, FORMULA, SMILE])
+    }
 
 
 def test_the_script_gives_the_same_bytes_and_the_grid_reads(exported, tmp_path):
     paths = exported
-    subprocess.run([sys.executable, paths["side_by_side.py"], tmp_path / "b"], check=True, cwd=tmp_path)
+    subprocess.run(
+        [sys.executable, paths["side_by_side.py"], tmp_path / "b"], check=True, cwd=tmp_path
+    )
     made = {path.name for path in (tmp_path / "b").iterdir()}
     assert made == set(paths) - {"grid.toml", "side_by_side.py", "scores.tex"} and len(made) == 9
     for name in made:
         assert (tmp_path / "b" / name).read_bytes() == paths[name].read_bytes(), name
     read = grid.read(paths["grid.toml"].parent)
-    assert [row["name"] for row in read.generators] == ["independent", "cart"] and read.seeds == (0,)
+    assert [row["name"] for row in read.generators] == ["independent", "cart"] and read.seeds == (
+        0,
+    )
     assert read.datasets[0]["target"] == "outcome" and read.datasets[0]["sensitive"] == [SCRIPT]
     assert "Shape error \\%" in paths["scores.tex"].read_text()
 
 
 def test_formulas_become_text_only_when_asked(session, exported, tmp_path):
     kept = pd.read_csv(exported["cart-0.csv"], dtype=str)
-    (tmp_path / "safe.csv").write_text(views.as_csv(session.result("cart", 0).synthetic, formula_safe=True), newline="")
+    (tmp_path / "safe.csv").write_text(
+        views.as_csv(session.result("cart", 0).synthetic, formula_safe=True), newline=""
+    )
     quoted = pd.read_csv(tmp_path / "safe.csv", dtype=str)
-    assert views.as_csv(pd.DataFrame({"a": ["b\r=1+1"], "c": ["＝1"]}), True) == 'a,c\r\n"b\r=1+1",\'＝1\r\n', "one line"
+    assert (
+        views.as_csv(pd.DataFrame({"a": ["b\r=1+1"], "c": ["＝1"]}), True)
+        == 'a,c\r\n"b\r=1+1",\'＝1\r\n'
+    ), "one line"
     assert FORMULA in kept and f"'{FORMULA}" in quoted and LONG in quoted
     text = quoted[SCRIPT].dropna()
-    assert set(text[text.str.startswith("'")].str[1:]) == {label for label in LABELS if label[0] in "=@-"}
+    assert set(text[text.str.startswith("'")].str[1:]) == {
+        label for label in LABELS if label[0] in "=@-"
+    }
     assert set(text) & set(LABELS) == {label for label in LABELS if label[0] not in "=@-"}
     assert quoted[LONG].str.startswith("-").any(), "negative numbers stay numbers"
     pd.testing.assert_series_equal(quoted[LONG], kept[LONG])
@@ -223,7 +290,11 @@ def test_refused_choices_name_the_way_out_and_change_nothing(csv):
     ):
         with pytest.raises(InputError, match=words):
             call()
-    assert session.table == "loans" and list(session.generators) == ["independent", "gaussian-copula", "cart"]
+    assert session.table == "loans" and list(session.generators) == [
+        "independent",
+        "gaussian-copula",
+        "cart",
+    ]
 
 
 def inert(text: str) -> None:
@@ -283,7 +354,9 @@ def test_mistakes_on_the_page_are_one_sentence(tmp_path):
     page = SideBySide(Session("loans", ["cart"], root=tmp_path / "root"))
 
     def told(words: str) -> None:
-        assert 'role="alert"' in page.told.value and words in html.unescape(page.told.value), page.told.value
+        assert 'role="alert"' in page.told.value and words in html.unescape(page.told.value), (
+            page.told.value
+        )
         assert "Traceback" not in page.told.value
 
     page.table.value = "<b>nothing</b>.csv"
@@ -313,7 +386,11 @@ def test_mistakes_on_the_page_are_one_sentence(tmp_path):
 
 def test_every_control_says_what_it_is(tmp_path):
     page = SideBySide(Session("loans", root=tmp_path))
-    controls = [control for control in vars(page).values() if hasattr(control, "description") and hasattr(control, "tooltip")]
+    controls = [
+        control
+        for control in vars(page).values()
+        if hasattr(control, "description") and hasattr(control, "tooltip")
+    ]
     named = [control for control in controls if control.description]
     assert len(named) == 17 and all(control.tooltip for control in named)
     assert all(page.view.tooltips), "and every view"
@@ -321,4 +398,8 @@ def test_every_control_says_what_it_is(tmp_path):
 
 def test_nothing_is_left_behind():
     """Last in this file: every worker that the tests above have started is gone."""
-    assert not [child for child in psutil.Process().children(recursive=True) if "workbench.app.session" in child.cmdline()]
+    assert not [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "workbench.app.session" in child.cmdline()
+    ]

@@ -1,4 +1,6 @@
-"""The side-by-side notebook as a user has it: JupyterLab and Voila started by `make`, driven in headless Chromium."""
+"""The side-by-side notebook as a user has it: JupyterLab and Voila started by `make`, driven in
+headless Chromium.
+"""
 
 import json
 import os
@@ -19,7 +21,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = "10-side-by-side.ipynb"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed here"),
     pytest.mark.skipif(not shutil.which("make"), reason="no make is installed here"),
@@ -32,7 +36,8 @@ LABEL = "<img src=x onerror=alert(2)>"
 
 @contextmanager
 def served(target: str, folder: Path, *flags: str):
-    """The server that `make TARGET` starts, on a copy of the notebook, with every file of its own in `folder`.
+    """The server that `make TARGET` starts, on a copy of the notebook, with every file of its own
+    in `folder`.
 
     Yields its address, its token and its process. It and all it started are killed at the end.
     """
@@ -44,27 +49,55 @@ def served(target: str, folder: Path, *flags: str):
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
     made = subprocess.run(
-        ["make", "--no-print-directory", "-n", "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}", target],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.replace("\\\n", " ")  # fmt: skip
+        [
+            "make",
+            "--no-print-directory",
+            "-n",
+            "-o",
+            ".venv/installed",
+            f"BIN={Path(sys.executable).parent}",
+            target,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("\\\n", " ")
     words = shlex.split(made)
     given = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
     command = [word for word in words if not re.match(r"[A-Z_]+=", word) and word != "--token"]
     command = [word.replace(f"notebooks/{NOTEBOOK}", str(work / NOTEBOOK)) for word in command]
-    command = [f"--notebook-dir={work}" if word.startswith("--notebook-dir=") else word for word in command]
-    own = {"JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR"}
+    command = [
+        f"--notebook-dir={work}" if word.startswith("--notebook-dir=") else word for word in command
+    ]
+    own = {
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_DATA_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "IPYTHONDIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+    }
     places = {name: str(folder / name.lower()) for name in own | {"JUPYTERLAB_WORKSPACES_DIR"}}
     for plugin, settings in {
-        "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are in the page, too
+        "notebook-extension/tracker": {
+            "windowingMode": "none"
+        },  # cells out of sight are in the page, too
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     }.items():
-        path = Path(places["JUPYTERLAB_SETTINGS_DIR"], "@jupyterlab", f"{plugin}.jupyterlab-settings")
+        path = Path(
+            places["JUPYTERLAB_SETTINGS_DIR"], "@jupyterlab", f"{plugin}.jupyterlab-settings"
+        )
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(settings))
     command += [f"--port={port}", "--no-browser", *(flag.format(token=token) for flag in flags)]
     with open(folder / "server.log", "w") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | given | places, stdout=log, stderr=log, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=os.environ | given | places,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         while not _listens(port):
@@ -72,7 +105,9 @@ def served(target: str, folder: Path, *flags: str):
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}", token, process
     finally:
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        children = (
+            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        )
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(10)
@@ -105,7 +140,12 @@ def visited(browser):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page, wrong = context.new_page(), []
     page.set_default_timeout(WAIT)
-    page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: (
+            wrong.append(f"console: {message.text}") if message.type == "error" else None
+        ),
+    )
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.on("request", lambda sent: OWN.match(sent.url) or wrong.append(f"request: {sent.url}"))
@@ -120,7 +160,9 @@ def button(page, name: str):
 
 def workers(server: subprocess.Popen) -> list[psutil.Process]:
     return [
-        child for child in psutil.Process(server.pid).children(recursive=True) if "workbench.app.session" in child.cmdline()
+        child
+        for child in psutil.Process(server.pid).children(recursive=True)
+        if "workbench.app.session" in child.cmdline()
     ]
 
 
@@ -128,7 +170,11 @@ def test_jupyterlab_from_run_all_to_export(browser, tmp_path):
     began = time.monotonic()
     root = ["--allow-root"] if os.geteuid() == 0 else []
     with (
-        served("lab", tmp_path, "--IdentityProvider.token={token}", *root) as (address, token, server),
+        served("lab", tmp_path, "--IdentityProvider.token={token}", *root) as (
+            address,
+            token,
+            server,
+        ),
         visited(browser) as page,
     ):
         page.goto(f"{address}/lab/tree/{NOTEBOOK}?token={token}")
@@ -139,7 +185,9 @@ def test_jupyterlab_from_run_all_to_export(browser, tmp_path):
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         page.locator(".wb-page .wb-card").wait_for()
         print(f"the first card after {time.monotonic() - began:.1f} s")
-        page.locator(".jp-OutputArea-output th", has_text="ipywidgets").wait_for()  # the versions, the last cell
+        page.locator(
+            ".jp-OutputArea-output th", has_text="ipywidgets"
+        ).wait_for()  # the versions, the last cell
         page.screenshot(path=tmp_path / "lab.png")
 
         panel = page.locator(".wb-page")
@@ -162,23 +210,41 @@ def test_jupyterlab_from_run_all_to_export(browser, tmp_path):
             button(page, view).click()
             figure = panel.locator("figure img")
             figure.and_(
-                page.locator({"marginals": "[alt^='Single columns']", "trade-off": "[alt^='Up is useful']"}[view])
+                page.locator(
+                    {"marginals": "[alt^='Single columns']", "trade-off": "[alt^='Up is useful']"}[
+                        view
+                    ]
+                )
             ).wait_for()
             assert figure.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
         button(page, "rows").click()
         rows = panel.frame_locator("iframe.wb-rows")
         rows.get_by_label("Search:").fill("cart")
         rows.get_by_text("1,393 entries (filtered from 1,989").wait_for()
-        assert [text[:5] for text in rows.locator("tbody tr").filter(visible=True).all_inner_texts()] == ["cart "] * 10
+        assert [
+            text[:5] for text in rows.locator("tbody tr").filter(visible=True).all_inner_texts()
+        ] == ["cart "] * 10
         button(page, "Copy as code").click()
         script = page.evaluate("navigator.clipboard.readText()")
-        assert "generators = {'cart': {}, 'copy': {}}" in script and compile(script, "copied", "exec")
+        assert "generators = {'cart': {}, 'copy': {}}" in script and compile(
+            script, "copied", "exec"
+        )
 
         button(page, "Export").click()
         panel.get_by_role("status").get_by_text("Written to").wait_for()
         page.screenshot(path=tmp_path / "lab-export.png")
-        written = {path.name: path for path in (tmp_path / "notebooks" / "side-by-side" / "export").iterdir()}
-        assert {"grid.toml", "scores.csv", "scores.tex", "cart-0.csv", "copy-0.csv", "pairs.svg"} <= set(written)
+        written = {
+            path.name: path
+            for path in (tmp_path / "notebooks" / "side-by-side" / "export").iterdir()
+        }
+        assert {
+            "grid.toml",
+            "scores.csv",
+            "scores.tex",
+            "cart-0.csv",
+            "copy-0.csv",
+            "pairs.svg",
+        } <= set(written)
         assert written["side_by_side.py"].read_text() == script
         assert written["marginals.svg"].read_text().lstrip().startswith("<?xml")
 
@@ -186,11 +252,19 @@ def test_jupyterlab_from_run_all_to_export(browser, tmp_path):
 def test_voila_by_keyboard_and_for_a_screen_reader(browser, tmp_path):
     from axe_playwright_python.sync_playwright import Axe
 
-    with served("app", tmp_path, "--token={token}") as (address, token, server), visited(browser) as page:
-        assert page.request.get(address).status in (401, 403) or "login" in page.request.get(address).url
+    with (
+        served("app", tmp_path, "--token={token}") as (address, token, server),
+        visited(browser) as page,
+    ):
+        assert (
+            page.request.get(address).status in (401, 403)
+            or "login" in page.request.get(address).url
+        )
         page.goto(f"{address}/?token={token}")
         button(page, "Run").wait_for()
-        assert page.locator("text=import pandas").count() == 1, "sources are stripped: only the script shows an import"
+        assert page.locator("text=import pandas").count() == 1, (
+            "sources are stripped: only the script shows an import"
+        )
         for _ in range(40):
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.textContent.trim() == 'Run'"):
@@ -210,12 +284,17 @@ def test_voila_by_keyboard_and_for_a_screen_reader(browser, tmp_path):
             assert not grave, grave
 
         table = tmp_path / "mine.csv"
-        lines = [f"{LABEL if row % 3 else 'plain'},{row % 7},{'yes' if row % 2 else 'no'}" for row in range(120)]
+        lines = [
+            f"{LABEL if row % 3 else 'plain'},{row % 7},{'yes' if row % 2 else 'no'}"
+            for row in range(120)
+        ]
         table.write_text("\n".join([f"{HOSTILE},=1+1,outcome", *lines]))
         with page.expect_file_chooser() as chooser:
             page.locator(".wb-page").get_by_text("Upload a table").click()
         chooser.value.set_files(table)
-        page.get_by_label("Target column").locator("option", has_text=HOSTILE).wait_for(state="attached")
+        page.get_by_label("Target column").locator("option", has_text=HOSTILE).wait_for(
+            state="attached"
+        )
         page.get_by_label("Target column").select_option("outcome")
         page.get_by_label("Sensitive columns").select_option(HOSTILE)
         page.get_by_label("Generators").select_option(["cart"])

@@ -16,7 +16,9 @@ from workbench.tables.schema import Schema
 
 
 def simulate(rng, n: int) -> pd.DataFrame:
-    """Rows with a small group, a skewed number with gaps, rare labels, dates and a target that depends on the group."""
+    """Rows with a small group, a skewed number with gaps, rare labels, dates and a target that
+    depends on the group.
+    """
     group = rng.choice(["a", "b", "c"], n, p=[0.6, 0.35, 0.05])
     x = rng.normal(size=n) + 0.5 * (group == "b")
     chance = 1 / (1 + np.exp(1 - x - 0.7 * (group == "a")))
@@ -63,7 +65,9 @@ def adult():
 
 def failed(audit) -> set[tuple[str, str]]:
     alarms = audit.alarms
-    return set(alarms.loc[alarms["status"] == "FAIL", ["gate", "about"]].itertuples(index=False, name=None))
+    return set(
+        alarms.loc[alarms["status"] == "FAIL", ["gate", "about"]].itertuples(index=False, name=None)
+    )
 
 
 def without_group(fresh, column, label):
@@ -73,7 +77,9 @@ def without_group(fresh, column, label):
 def shifted(fresh, column):
     """A column moved by 0.2 of its standard deviations."""
     values = fresh[column] + 0.2 * fresh[column].std()
-    return fresh.assign(**{column: values.round().astype("Int64") if fresh[column].dtype == "Int64" else values})
+    return fresh.assign(
+        **{column: values.round().astype("Int64") if fresh[column].dtype == "Int64" else values}
+    )
 
 
 def copied(fresh, train, share=0.01):
@@ -106,27 +112,52 @@ def test_adult_passes_fresh_rows_and_fails_each_fault(adult):
 
 
 def test_false_alarms_stay_near_alpha():
-    """Of 40 fresh samples at most 5 raise an alarm (at 5% each, more do with 1.4% probability), and none fails.
+    """Of 40 fresh samples at most 5 raise an alarm (at 5% each, more do with 1.4% probability), and
+    none fails.
 
     No gate's p values are below 0.05 more often than chance explains.
     """
     audits = [wb.audit(*split(seed)) for seed in range(1000, 1040)]
     decisions = [audit.decision for audit in audits]
     assert decisions.count("PASS") >= 35 and "FAIL" not in decisions
-    for gate, p in pd.concat([audit.checks for audit in audits]).dropna(subset="p").groupby("gate")["p"]:
+    for gate, p in (
+        pd.concat([audit.checks for audit in audits]).dropna(subset="p").groupby("gate")["p"]
+    ):
         assert (p < 0.05).mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / min(len(p), 200)), gate
 
 
 @pytest.mark.parametrize(
     ("gate", "about", "spoil"),
     [
-        ("categories", "city", lambda t: t.assign(city=t["city"].where(t.index % 50 > 0, "nowhere"))),
+        (
+            "categories",
+            "city",
+            lambda t: t.assign(city=t["city"].where(t.index % 50 > 0, "nowhere")),
+        ),
         ("range", "wage", lambda t: t.assign(wage=t["wage"].where(t.index % 50 > 0, -1e6))),
         ("missing", "wage", lambda t: t.assign(wage=t["wage"].fillna(7))),
-        ("rare_levels", "city", lambda t: t.assign(city=t["city"].where(t["city"].map(t["city"].value_counts()) > 60, "c1"))),
-        ("pairs", "bought x x", lambda t: t.assign(bought=t["bought"].sample(frac=1, random_state=0).to_numpy())),
-        ("association", "group", lambda t: t.assign(bought=np.where(t["group"] == "a", "yes", "no"))),
-        ("bias_amplification", "group", lambda t: t.assign(bought=np.where(t["group"] == "a", "yes", t["bought"]))),
+        (
+            "rare_levels",
+            "city",
+            lambda t: t.assign(
+                city=t["city"].where(t["city"].map(t["city"].value_counts()) > 60, "c1")
+            ),
+        ),
+        (
+            "pairs",
+            "bought x x",
+            lambda t: t.assign(bought=t["bought"].sample(frac=1, random_state=0).to_numpy()),
+        ),
+        (
+            "association",
+            "group",
+            lambda t: t.assign(bought=np.where(t["group"] == "a", "yes", "no")),
+        ),
+        (
+            "bias_amplification",
+            "group",
+            lambda t: t.assign(bought=np.where(t["group"] == "a", "yes", t["bought"])),
+        ),
         ("schema", "columns and kinds", lambda t: t.drop(columns="x")),
         ("schema", "columns and kinds", lambda t: t.assign(extra=1)),
         ("schema", "columns and kinds", lambda t: t.assign(x="high")),
@@ -179,7 +210,9 @@ def test_the_record_repeats_and_survives_json(people, tmp_path):
 
 def test_labels_are_escaped(people):
     data, fresh = people
-    spoilt = fresh.assign(city=fresh["city"].where(fresh.index % 50 > 0, "<script>alert(1)</script>"))
+    spoilt = fresh.assign(
+        city=fresh["city"].where(fresh.index % 50 > 0, "<script>alert(1)</script>")
+    )
     page = wb.audit(data, spoilt)._repr_html_()
     assert "&lt;script&gt;" in page and "<script" not in page
 
@@ -195,8 +228,12 @@ def test_the_second_alert_of_three_audits_fails(people):
     assert ("distribution", "x") in failed(third)
     row = third.checks.set_index(["gate", "about"]).loc[("distribution", "x")]
     assert "2 of the last 3" in row["note"] and row["before"] == "PASS"
-    assert row["change"] == pytest.approx(row["value"] - clean.checks.set_index(["gate", "about"]).value["distribution", "x"])
-    later = wb.audit(data, faulty, loose, against=wb.audit(data, fresh, loose, against=clean))  # ALERT, PASS, PASS, ALERT
+    assert row["change"] == pytest.approx(
+        row["value"] - clean.checks.set_index(["gate", "about"]).value["distribution", "x"]
+    )
+    later = wb.audit(
+        data, faulty, loose, against=wb.audit(data, fresh, loose, against=clean)
+    )  # ALERT, PASS, PASS, ALERT
     assert later.decision == "ALERT"
 
 
@@ -249,11 +286,16 @@ def files(people, tmp_path):
 
 def test_the_command_writes_a_record_and_a_page(files, tmp_path, capsys):
     real, good, bad = files
-    options, out = ["--target", "bought", "--sensitive", "group", "--generator", "<b>mine</b>"], tmp_path / "out"
+    options, out = (
+        ["--target", "bought", "--sensitive", "group", "--generator", "<b>mine</b>"],
+        tmp_path / "out",
+    )
     assert main(["audit", real, good, *options, "--out", str(out)]) == 0
     assert capsys.readouterr().out.startswith("PASS")
     page = (out / "audit.html").read_text()
-    assert "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page and page.count("<script") == 1
+    assert (
+        "&lt;b&gt;mine&lt;/b&gt;" in page and "<b>mine" not in page and page.count("<script") == 1
+    )
     assert json.loads((out / "audit.json").read_text())["decision"] == "PASS"
     assert main(["audit", real, bad, *options, "--against", str(out / "audit.json"), "--json"]) == 2
     record = json.loads(capsys.readouterr().out)

@@ -1,4 +1,6 @@
-"""The same cells on a Dask cluster over TCP, and in another Jupyter kernel: the same bytes; lost workers cost nothing."""
+"""The same cells on a Dask cluster over TCP, and in another Jupyter kernel: the same bytes; lost
+workers cost nothing.
+"""
 
 import json
 import os
@@ -25,32 +27,55 @@ def stub_cells(tmp_path, monkeypatch):
 
 
 def start(module: str, *arguments: str, cwd) -> subprocess.Popen:
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    }
     with open(cwd / f"{module}.log", "a") as log:
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
-        return subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=cwd, start_new_session=True)
+        return subprocess.Popen(
+            command, stdout=log, stderr=log, env=env, cwd=cwd, start_new_session=True
+        )
 
 
 @pytest.fixture
 def cluster(tmp_path):
-    """A scheduler and two workers, processes of their own with folders of their own; gives the address and the processes."""
+    """A scheduler and two workers, processes of their own with folders of their own; gives the
+    address and the processes.
+    """
     home = tmp_path / "cluster"
     home.mkdir()
-    made_here = [start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", cwd=home)]
+    made_here = [
+        start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", cwd=home)
+    ]
     address, until = None, time.monotonic() + 60
     while not address:
         assert time.monotonic() < until and made_here[0].poll() is None
-        address = re.search(r"Scheduler at:\s+(tcp://\S+)", (home / "dask_scheduler.log").read_text())
+        address = re.search(
+            r"Scheduler at:\s+(tcp://\S+)", (home / "dask_scheduler.log").read_text()
+        )
         time.sleep(0.1)
     address = address[1]
     for number in range(2):
         place = home / str(number)
         place.mkdir()
-        options = ["--name", f"w{number}", "--nthreads", "1", "--no-dashboard", "--local-directory", str(place)]
+        options = [
+            "--name",
+            f"w{number}",
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--local-directory",
+            str(place),
+        ]
         made_here.append(start("dask_worker", address, *options, cwd=place))
     yield address, made_here
     for process in made_here:
-        for one in [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []:
+        for one in (
+            [*psutil.Process(process.pid).children(recursive=True)]
+            if process.poll() is None
+            else []
+        ):
             one.kill()
         process.kill()
         process.wait()
@@ -113,7 +138,9 @@ def test_no_scheduler_is_told(tmp_path):
 
 @pytest.fixture
 def peer_kernel(tmp_path, monkeypatch):
-    """A Jupyter kernel "peer" that starts Python without this package on its path, and marks its environment."""
+    """A Jupyter kernel "peer" that starts Python without this package on its path, and marks its
+    environment.
+    """
     place = tmp_path / "jupyter" / "kernels" / "peer"
     place.mkdir(parents=True)
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -123,7 +150,9 @@ def peer_kernel(tmp_path, monkeypatch):
 
 
 def test_a_generator_in_another_kernel_is_scored_by_ours(tmp_path, peer_kernel):
-    """The plug-in works only where PEER_MARK is set; its cell is limited and cleaned up like any other."""
+    """The plug-in works only where PEER_MARK is set; its cell is limited and cleaned up like any
+    other.
+    """
     folder = report(tmp_path / "report", [], seeds=(0,), limits="seconds = 20")
     row = "{{name = './stub.py:Stub', kernel = 'peer', params = {{how = '{}'}}}}"
     rows = ", ".join([row.format(""), row.format("gil"), row.format("error"), "'./stub.py:Stub'"])
@@ -135,5 +164,8 @@ def test_a_generator_in_another_kernel_is_scored_by_ours(tmp_path, peer_kernel):
     cells = results.cells(folder)
     assert list(cells["status"]) == ["ok", "timeout", "error", "error"]
     assert list(cells["kernel"]) == ["peer", "peer", "peer", ""]
-    assert "in kernel 'peer': ValueError: a stub broke" in cells["reason"][2] and "not in the peer" in cells["reason"][3]
+    assert (
+        "in kernel 'peer': ValueError: a stub broke" in cells["reason"][2]
+        and "not in the peer" in cells["reason"][3]
+    )
     assert not orphans()

@@ -1,4 +1,6 @@
-"""What a cell costs, as its record tells: CPU seconds, joules, facts of the generator; and what real rows would buy."""
+"""What a cell costs, as its record tells: CPU seconds, joules, facts of the generator; and what
+real rows would buy.
+"""
 
 import json
 import subprocess
@@ -23,7 +25,16 @@ from workbench.report import plots
 from workbench.report.batch import Batch
 from workbench.report.cost import section
 from workbench.report.html import handle
-from workbench.studies.learning_curve import Curve, Scores, equivalent, learning_curve, power_law, price, score_tables, subset
+from workbench.studies.learning_curve import (
+    Curve,
+    Scores,
+    equivalent,
+    learning_curve,
+    power_law,
+    price,
+    score_tables,
+    subset,
+)
 from workbench.tables.schema import Schema
 
 BURN = "import time\nwhile time.process_time() < {}: pass"
@@ -78,12 +89,18 @@ def test_a_cell_tells_what_it_cost_and_a_skipped_one_runs_again_when_asked(costl
     broken.touch()
     assert run(folder, progress=False, retry_failed=True).counts == {"error": 1}
     failed = results.cells(folder).iloc[0]
-    assert (failed["status"], failed["phase"], failed["input_tokens"]) == ("error", "sample", 1200), "tokens were paid for"
+    assert (failed["status"], failed["phase"], failed["input_tokens"]) == (
+        "error",
+        "sample",
+        1200,
+    ), "tokens were paid for"
     broken.unlink()
     assert run(folder, progress=False, retry_failed=True).counts == {"ok": 1}
     cell = results.cells(folder).iloc[0]
     assert list(results.cells(folder)) == [*results.CELL_COLUMNS, *results.FACT_COLUMNS]
-    assert 1.05 <= cell["fit_cpu"] < 1.6, "its own seconds, those of a child that ended, and of one that lives"
+    assert 1.05 <= cell["fit_cpu"] < 1.6, (
+        "its own seconds, those of a child that ended, and of one that lives"
+    )
     assert cell["fit_cpu"] < cell["cpu_seconds"] < cell["fit_cpu"] + 5
     assert 0 <= cell["sample_cpu"] < 0.5 and 0 <= cell["evaluate_cpu"] < 0.5
     assert (cell["input_tokens"], cell["output_tokens"], cell["cost"]) == (1200, 300, 0.25)
@@ -105,7 +122,16 @@ def test_records_of_older_versions_are_read(costly):
         record.pop(name)
     path.write_text(json.dumps(record))
     old = results.cells(folder)
-    new = ["cpu_seconds", "fit_cpu", "sample_cpu", "evaluate_cpu", "joules", "input_tokens", "output_tokens", "cost"]
+    new = [
+        "cpu_seconds",
+        "fit_cpu",
+        "sample_cpu",
+        "evaluate_cpu",
+        "joules",
+        "input_tokens",
+        "output_tokens",
+        "cost",
+    ]
     assert old[new].isna().all(axis=None) and old["fit_seconds"].item() > 1
     record["facts"] = {"input_tokens": True, "output_tokens": 1.5, "cost": 1e300}
     path.write_text(json.dumps(record))
@@ -154,12 +180,17 @@ def test_cpu_seconds_count_children_dead_and_alive():
     both = cpu_seconds() - before
     child.kill()
     child.wait()
-    assert 0.58 <= both < 1.5 and cpu_seconds() - before >= 0.58, "what a child took is not lost when it ends"
+    assert 0.58 <= both < 1.5 and cpu_seconds() - before >= 0.58, (
+        "what a child took is not lost when it ends"
+    )
 
 
 def test_phases_keep_both_clocks_and_a_torn_last_line():
     notes = [("fit", "begin", 10, 1), ("fit", "end", 14, 4), ("sample", "begin", 14, 4)]
-    text = "".join(json.dumps(dict(zip(("phase", "what", "time", "cpu"), note, strict=True))) + "\n" for note in notes)
+    text = "".join(
+        json.dumps(dict(zip(("phase", "what", "time", "cpu"), note, strict=True))) + "\n"
+        for note in notes
+    )
     assert phases("") == ({}, {}, "") and phases(text[: text.index("sample") - 11])[2] == "fit"
     assert phases(text + '{"phase"') == ({"fit": 4}, {"fit": 3}, "sample")
 
@@ -168,7 +199,11 @@ def test_energy_is_what_the_packages_counted(tmp_path):
     def counter(name, kind, value, wraps=999_999):
         place = tmp_path / name
         place.mkdir(exist_ok=True)
-        for file, text in (("name", kind), ("energy_uj", str(value)), ("max_energy_range_uj", str(wraps))):
+        for file, text in (
+            ("name", kind),
+            ("energy_uj", str(value)),
+            ("max_energy_range_uj", str(wraps)),
+        ):
             (place / file).write_text(text + "\n")
 
     assert Energy(tmp_path).read() is None
@@ -178,7 +213,11 @@ def test_energy_is_what_the_packages_counted(tmp_path):
     counter("intel-rapl:2", "psys", 0)  # holds the packages
     energy = Energy(tmp_path)
     assert energy.read() == 0
-    for kind, name in (("package-1", "intel-rapl:1"), ("core", "intel-rapl:0:0"), ("psys", "intel-rapl:2")):
+    for kind, name in (
+        ("package-1", "intel-rapl:1"),
+        ("core", "intel-rapl:0:0"),
+        ("psys", "intel-rapl:2"),
+    ):
         counter(name, kind, 500_000)
     counter("intel-rapl:0", "package-0", 1_000)  # it wrapped
     assert energy.read() == pytest.approx(0.502)
@@ -202,7 +241,9 @@ def test_the_power_law_is_found_where_it_holds():
         found = power_law(ROWS.astype(float), law(ROWS, a, b, c))
         np.testing.assert_allclose(found[:2], (a, b), atol=1e-9)
         assert b == 0 or found[2] == pytest.approx(c)
-    assert power_law(ROWS.astype(float), -law(ROWS))[1] == 0, "a curve that falls is flat to the law"
+    assert power_law(ROWS.astype(float), -law(ROWS))[1] == 0, (
+        "a curve that falls is flat to the law"
+    )
 
 
 def test_equivalent_inverts_the_curve_and_says_so_where_it_cannot():
@@ -215,24 +256,35 @@ def test_equivalent_inverts_the_curve_and_says_so_where_it_cannot():
     assert str(worth(law(40))) == "less than 50 real rows" and worth(0.2).high == 0
     assert str(worth(law(1700))) == "more than 1,600 real rows" and worth(0.99).low == np.inf
     flat = curve_of(np.full((6, 4), 0.7))
-    assert str(equivalent(flat, Scores(np.array([0.69])), np.random.default_rng(0))) == "less than 50 real rows"
+    assert (
+        str(equivalent(flat, Scores(np.array([0.69])), np.random.default_rng(0)))
+        == "less than 50 real rows"
+    )
     wide = equivalent(exact, Scores(law([30, 300, 5000])), np.random.default_rng(0))
-    assert str(wide).endswith("real rows (less than 50 to more than 1,600)"), "three tables that disagree"
+    assert str(wide).endswith("real rows (less than 50 to more than 1,600)"), (
+        "three tables that disagree"
+    )
 
 
 def test_the_interval_covers_what_it_should():
-    """Draws of rows, synthetic tables and shared test rows all move the scores; the truth is 300 rows."""
+    """Draws of rows, synthetic tables and shared test rows all move the scores; the truth is 300
+    rows.
+    """
     rng, covered, low = np.random.default_rng(1), [], []
     for _ in range(100):
         common = rng.normal(size=400)  # what the test rows do to every learner
 
         def scored(truth, k, common=common):
             influence = 0.4 * common + 0.2 * rng.normal(size=(len(truth), k, 400))
-            values = truth[:, None] + rng.normal(size=(len(truth), k)) * 0.012 + influence.mean(axis=-1)
+            values = (
+                truth[:, None] + rng.normal(size=(len(truth), k)) * 0.012 + influence.mean(axis=-1)
+            )
             return values, influence - influence.mean(axis=-1, keepdims=True)
 
         values, influence = scored(law([300]), 4)
-        found = equivalent(curve_of(*scored(law(ROWS), 8)), Scores(values[0], influence[0]), rng, repeats=200)
+        found = equivalent(
+            curve_of(*scored(law(ROWS), 8)), Scores(values[0], influence[0]), rng, repeats=200
+        )
         covered.append(found.low <= 300 <= found.high)
         low.append(np.isfinite(found.high))
     assert 0.88 <= np.mean(covered) <= 1
@@ -244,20 +296,28 @@ def test_a_learning_curve_on_a_real_table_rises_and_repeats():
     curve = learning_curve(data, [20, 80, 300], draws=3)
     means = curve.scores.values.mean(axis=1)
     assert means[0] < means[1] < means[2] and curve.scores.influence.shape[:2] == (3, 3)
-    np.testing.assert_array_equal(learning_curve(data, [300, 80, 20], draws=3).scores.values, curve.scores.values)
+    np.testing.assert_array_equal(
+        learning_curve(data, [300, 80, 20], draws=3).scores.values, curve.scores.values
+    )
     assert subset(data, 80, 1).iloc[:20].equals(subset(data, 20, 1)), "draws are nested"
     copy = score_tables(data, [data.train, data.train.iloc[::-1]])
     assert equivalent(curve, copy, np.random.default_rng(0)).value > 80
-    with pytest.raises(InputError, match=r"sizes \[10, 9999\], 3 draws: give three sizes or more, from 2 to"):
+    with pytest.raises(
+        InputError, match=r"sizes \[10, 9999\], 3 draws: give three sizes or more, from 2 to"
+    ):
         learning_curve(data, [10, 9999], draws=3)
     schema = Schema(tuple(replace(column, role="feature") for column in data.schema.columns))
-    with pytest.raises(InputError, match="no score to buy: not applicable: the table has no target"):
+    with pytest.raises(
+        InputError, match="no score to buy: not applicable: the table has no target"
+    ):
         score_tables(replace(data, schema=schema), [data.train])
 
 
 def test_prices_add_up():
     assert price(rows=300, row_price=0.5) == 150
-    assert price(cpu_seconds=7200, cpu_hour_price=0.05, tokens=(2_000_000, 500_000), token_prices=(1, 4)) == pytest.approx(4.1)
+    assert price(
+        cpu_seconds=7200, cpu_hour_price=0.05, tokens=(2_000_000, 500_000), token_prices=(1, 4)
+    ) == pytest.approx(4.1)
 
 
 @pytest.fixture
@@ -274,8 +334,19 @@ def batch():
         "draw": 0,
         "split": 0,
     }
-    facts |= {"fit_cpu": [2.5, 0.4, 0], "sample_cpu": 0.1, "evaluate_cpu": 9, "cpu_seconds": 12, "peak_mb": 300, "cost": np.nan}
-    facts |= {"input_tokens": [None, 5000, None], "output_tokens": [None, 700, None], "joules": [810, None, None]}
+    facts |= {
+        "fit_cpu": [2.5, 0.4, 0],
+        "sample_cpu": 0.1,
+        "evaluate_cpu": 9,
+        "cpu_seconds": 12,
+        "peak_mb": 300,
+        "cost": np.nan,
+    }
+    facts |= {
+        "input_tokens": [None, 5000, None],
+        "output_tokens": [None, 700, None],
+        "joules": [810, None, None],
+    }
     columns = results.CELL_COLUMNS | results.FACT_COLUMNS
     cells = pd.DataFrame(facts, columns=list(columns)).astype(columns)
     readings = {
@@ -283,26 +354,49 @@ def batch():
         "llm": {"utility_ratio": 0.4},
         "copy": {"utility_ratio": 1},
     }
-    tables = [to_table([Row(*one) for one in found.items()]).assign(label=label) for label, found in readings.items()]
+    tables = [
+        to_table([Row(*one) for one in found.items()]).assign(label=label)
+        for label, found in readings.items()
+    ]
     rows = pd.concat(tables, ignore_index=True).assign(dataset="d", seed=0, ceiling=1.0)
     return Batch.of(rows, cells, "<b>t</b>")
 
 
 def test_the_section_tells_cost_beside_quality(batch):
     html = str(section(batch))
-    assert "copy 0.00 s, 1.000; llm 0.40 s, 0.400; cart 2.50 s, 0.900" in html, "the figure in words, cheapest first"
-    assert html.count("<figure>") == 2 and "Prompt tokens" in html and "5,000" in html and "in the grid" not in html
-    assert 'data-file="d-utility-kept-u-against-cpu-seconds.svg"' in html and html.count("<strong><span data-m>") == 2
-    assert html.count(f'<a href="#{handle("d", "cart")}"') == 1, "the line leads to the generator's cells"
+    assert "copy 0.00 s, 1.000; llm 0.40 s, 0.400; cart 2.50 s, 0.900" in html, (
+        "the figure in words, cheapest first"
+    )
+    assert (
+        html.count("<figure>") == 2
+        and "Prompt tokens" in html
+        and "5,000" in html
+        and "in the grid" not in html
+    )
+    assert (
+        'data-file="d-utility-kept-u-against-cpu-seconds.svg"' in html
+        and html.count("<strong><span data-m>") == 2
+    )
+    assert html.count(f'<a href="#{handle("d", "cart")}"') == 1, (
+        "the line leads to the generator's cells"
+    )
     assert html.count("not readable") == 2 and "810" in html and "300" in html
     figure = plots.cost(batch.rows, batch.cells)
     ax = figure.axes[0]
-    points = {line.get_xdata()[0]: line.get_ydata()[0] for line in ax.lines if line.get_markersize() == 8}
-    assert "mathdefault" not in plots.svg(figure) and ">0.01<" in plots.svg(figure), "ticks are plain text"
+    points = {
+        line.get_xdata()[0]: line.get_ydata()[0] for line in ax.lines if line.get_markersize() == 8
+    }
+    assert "mathdefault" not in plots.svg(figure) and ">0.01<" in plots.svg(figure), (
+        "ticks are plain text"
+    )
     assert ax.get_xscale() == "log" and points == pytest.approx({2.5: 0.9, 0.4: 0.4, 0.001: 1.0})
 
 
 def test_reports_without_cpu_seconds_say_so(batch):
     batch.cells[["fit_cpu", "sample_cpu", "evaluate_cpu", "cpu_seconds", "joules"]] = np.nan
     html = str(section(batch))
-    assert "<figure>" not in html and html.count("Not drawn: no cell has both") == 2 and html.count("not readable") == 3
+    assert (
+        "<figure>" not in html
+        and html.count("Not drawn: no cell has both") == 2
+        and html.count("not readable") == 3
+    )

@@ -1,4 +1,5 @@
-"""kill -9 at any moment, two runners, a full disk: no finished cell is lost, nothing is left behind, the bytes stay the same.
+"""kill -9 at any moment, two runners, a full disk: no finished cell is lost, nothing is left
+behind, the bytes stay the same.
 
 WORKBENCH_KILLS=60 python -m pytest tests/test_faults.py    kills that many times (default: 5)
 """
@@ -33,14 +34,18 @@ def batch(folder: Path) -> Path:
 
 
 def processes(run: subprocess.Popen) -> dict[str, list[psutil.Process]]:
-    """The processes of a running batch by what they do: children of each other, in the order they are forked."""
+    """The processes of a running batch by what they do: children of each other, in the order they
+    are forked.
+    """
     found = {name: [] for name in VICTIMS} | {"runner": [psutil.Process(run.pid)]}
     try:
         for warm in psutil.Process(run.pid).children():
             found["warm process"].append(warm)
             for supervisor in warm.children():
                 found["supervisor"].append(supervisor)
-                for place, child in enumerate(sorted(supervisor.children(), key=lambda child: child.pid)):
+                for place, child in enumerate(
+                    sorted(supervisor.children(), key=lambda child: child.pid)
+                ):
                     found["notebook" if place else "kernel"].append(child)
     except psutil.NoSuchProcess:
         pass
@@ -52,7 +57,9 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def test_kill_9_loses_no_finished_cell(tmp_path):
-    """Kill a random process at a random moment, start again where the runner died, until the batch is done; then again."""
+    """Kill a random process at a random moment, start again where the runner died, until the batch
+    is done; then again.
+    """
     reference = batch(tmp_path / "reference")
     runner.run(reference, progress=False)
     expected = made(reference)
@@ -89,13 +96,19 @@ def test_kill_9_loses_no_finished_cell(tmp_path):
 
 
 def test_a_batch_survives_its_kernels_without_a_restart(tmp_path):
-    """The runner itself lives: every other kernel it starts is killed once, and it ends as if nothing had been."""
+    """The runner itself lives: every other kernel it starts is killed once, and it ends as if
+    nothing had been.
+    """
     folder = report(tmp_path / "report", [stub(sleep=1.0)], seeds=(0, 1))
     run = start_run(folder, "workers=1")
     killed = set()
     while run.poll() is None:
         for kernel in processes(run)["kernel"]:
-            if len(killed) < 2 and kernel.pid not in killed and time.time() - kernel.create_time() > 0.5:
+            if (
+                len(killed) < 2
+                and kernel.pid not in killed
+                and time.time() - kernel.create_time() > 0.5
+            ):
                 kernel.kill()
                 killed.add(kernel.pid)
         time.sleep(0.05)

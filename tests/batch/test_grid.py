@@ -1,4 +1,6 @@
-"""grid.toml: every mistake names its line, and a cell's key changes with what its numbers depend on, and nothing else."""
+"""grid.toml: every mistake names its line, and a cell's key changes with what its numbers depend
+on, and nothing else.
+"""
 
 import shutil
 from pathlib import Path
@@ -49,7 +51,11 @@ MISTAKES = {
     "misspelt limit": (("seconds = 60", "secs = 60"), 16, "secs"),
     "misspelt generator key": (("params = {", "param = {"), 13, "param.*did you mean params"),
     "unknown generator": (('name = "copy"', 'name = "copie"'), 9, "copie.*did you mean copy"),
-    "unknown parameter": (("min_samples_leaf = 7", "min_samples_leef = 7"), 13, "min_samples_leef.*min_samples_leaf"),
+    "unknown parameter": (
+        ("min_samples_leaf = 7", "min_samples_leef = 7"),
+        13,
+        "min_samples_leef.*min_samples_leaf",
+    ),
     "unknown dataset": (('"diabetes"', '"diabetis"'), 6, "diabetis.*did you mean diabetes"),
     "seeds that are no list": (("[0, 1]", "3"), 3, "seeds is 3; give a list"),
     "seeds that are no numbers": (("[0, 1]", "[0, 'a']"), 3, "whole numbers"),
@@ -60,9 +66,21 @@ MISTAKES = {
     "no JSON": (("min_samples_leaf = 7", "min_samples_leaf = 2020-01-01"), 13, "date"),
     "no file": (('name = "diabetes"', 'path = "nowhere.csv"'), 6, "no file 'nowhere.csv'"),
     "no plug-in": (('name = "copy"', 'name = "./mine.py:Mine"'), 9, "mine.py cannot be read"),
-    "no class": (('name = "copy"', 'name = "./stub.py:Stup"'), 9, "no class 'Stup'; did you mean Stub"),
-    "no kernel": (('name = "copy"', 'name = "copy"\nkernel = "nowhere"'), 10, "no Jupyter kernel 'nowhere'"),
-    "a generator twice": (('name = "cart"\nparams = { min_samples_leaf = 7 }', 'name = "copy"'), 12, "'copy' occurs twice"),
+    "no class": (
+        ('name = "copy"', 'name = "./stub.py:Stup"'),
+        9,
+        "no class 'Stup'; did you mean Stub",
+    ),
+    "no kernel": (
+        ('name = "copy"', 'name = "copy"\nkernel = "nowhere"'),
+        10,
+        "no Jupyter kernel 'nowhere'",
+    ),
+    "a generator twice": (
+        ('name = "cart"\nparams = { min_samples_leaf = 7 }', 'name = "copy"'),
+        12,
+        "'copy' occurs twice",
+    ),
 }
 
 
@@ -100,7 +118,9 @@ def test_make_writes_a_grid_that_reads_back(tmp_path):
     text = grid.make('A "title"', str(tmp_path / "mine.csv"), 'b "x"', ["a"], ["copy", "cart"], 2)
     read = grid.read(write(tmp_path / "out", text))
     assert (read.title, read.seeds) == ('A "title"', (0, 1))
-    assert read.datasets == ({"name": "mine", "path": str(tmp_path / "mine.csv"), "target": 'b "x"', "sensitive": ["a"]},)
+    assert read.datasets == (
+        {"name": "mine", "path": str(tmp_path / "mine.csv"), "target": 'b "x"', "sensitive": ["a"]},
+    )
     assert [row["name"] for row in read.generators] == ["copy", "cart"]
 
 
@@ -117,7 +137,9 @@ def test_each_cell_has_a_key_of_its_own_and_keeps_it(tmp_path):
     first = keys(write(tmp_path, GOOD))
     assert len(set(first.values())) == len(first) == 4
     assert keys(write(tmp_path / "elsewhere", GOOD)) == first
-    assert keys(write(tmp_path, GOOD.replace("Two", "Other").replace("60", "70"))) == first  # neither moves a number
+    assert (
+        keys(write(tmp_path, GOOD.replace("Two", "Other").replace("60", "70"))) == first
+    )  # neither moves a number
 
 
 @pytest.mark.parametrize(
@@ -168,13 +190,21 @@ def test_editing_a_file_re_keys_the_cells_that_use_it(tmp_path, package, file, l
     assert changed(first, keys(folder)) == labels
 
 
-def test_registering_a_generator_re_keys_nothing_and_editing_the_notebook_everything(tmp_path, package):
+def test_registering_a_generator_re_keys_nothing_and_editing_the_notebook_everything(
+    tmp_path, package
+):
     folder = write(tmp_path / "report", GOOD)
     first = keys(folder)
     registry = package / "generators" / "__init__.py"
-    registry.write_text(registry.read_text().replace("] = {\n", '] = {\n    "new": Entry("a:B", "c", "d", "e"),\n', 1))
+    registry.write_text(
+        registry.read_text().replace(
+            "] = {\n", '] = {\n    "new": Entry("a:B", "c", "d", "e"),\n', 1
+        )
+    )
     assert keys(folder) == first
-    grid.NOTEBOOK.write_text(grid.NOTEBOOK.read_text().replace("synthetic.head()", "synthetic.tail()"))
+    grid.NOTEBOOK.write_text(
+        grid.NOTEBOOK.read_text().replace("synthetic.head()", "synthetic.tail()")
+    )
     assert changed(first, keys(folder)) == {"copy", "cart"}
 
 
@@ -187,16 +217,24 @@ def test_editing_a_plugin_re_keys_its_cells(tmp_path):
 
 def test_uses_follows_imports_in_functions_and_not_those_for_type_checkers(tmp_path):
     code = "def f():\n    from sklearn import tree\n    from workbench import Schema\n    import torch.nn as nn\n"
-    sources, others = uses([code, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import dask\n"])
-    assert {"workbench.tables.schema"} <= set(sources) and "workbench.tables.datasets" not in sources
+    sources, others = uses(
+        [code, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import dask\n"]
+    )
+    assert {"workbench.tables.schema"} <= set(
+        sources
+    ) and "workbench.tables.datasets" not in sources
     assert {"sklearn", "sklearn.tree", "torch.nn"} <= set(others) and "dask" not in others
     assert set(versions(others)) >= {"python", "numpy", "scikit-learn", "torch"}
 
 
 def test_splits_and_draws_are_cells_of_their_own_and_leave_the_others_keys_alone(tmp_path):
     plain = grid.plan(grid.read(write(tmp_path, GOOD)))
-    more = grid.plan(grid.read(write(tmp_path, GOOD.replace("seeds", "splits = [0, 4]\ndraws = 3\nseeds", 1))))
+    more = grid.plan(
+        grid.read(write(tmp_path, GOOD.replace("seeds", "splits = [0, 4]\ndraws = 3\nseeds", 1)))
+    )
     assert len(more.cells) == len(plain.cells) * 6 == len({cell.key for cell in more.cells})
-    assert [cell.key for cell in more.cells if (cell.split, cell.draw) == (0, 0)] == [cell.key for cell in plain.cells]
+    assert [cell.key for cell in more.cells if (cell.split, cell.draw) == (0, 0)] == [
+        cell.key for cell in plain.cells
+    ]
     first, second = (more.data["diabetes", split] for split in (0, 4))
     assert len(first.test) == len(second.test) and not first.test.equals(second.test)

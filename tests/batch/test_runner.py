@@ -1,4 +1,6 @@
-"""The runner: what becomes of each kind of cell, resuming, limits, the same bytes however often and wherever cells run."""
+"""The runner: what becomes of each kind of cell, resuming, limits, the same bytes however often and
+wherever cells run.
+"""
 
 import json
 import os
@@ -41,24 +43,44 @@ def finished(tmp_path_factory):
 def test_a_finished_batch_is_complete_and_tidy(finished):
     cells = results.cells(finished)
     assert list(cells) == [*results.CELL_COLUMNS, *results.FACT_COLUMNS]
-    assert (cells["status"] == "ok").all() and (cells["reason"] == "").all() and (cells["phase"] == "").all()
+    assert (
+        (cells["status"] == "ok").all()
+        and (cells["reason"] == "").all()
+        and (cells["phase"] == "").all()
+    )
     assert list(zip(cells["label"], cells["seed"], strict=True)) == [
         (label, seed) for label in ("copy", "independent", "Stub") for seed in (0, 1)
     ]
-    numbers = ["seconds", "load_seconds", "fit_seconds", "sample_seconds", "evaluate_seconds", "save_seconds"]
+    numbers = [
+        "seconds",
+        "load_seconds",
+        "fit_seconds",
+        "sample_seconds",
+        "evaluate_seconds",
+        "save_seconds",
+    ]
     assert (cells[numbers] >= 0).all(axis=None) and (cells["peak_mb"] > 10).all()
     rows = results.read_report(finished)
     assert list(rows) == [*results.CELL_COLUMNS, *ROW_COLUMNS] and len(rows) == 6
     for key in cells["key"]:
         place = finished / "runs" / key
         assert {path.name for path in place.iterdir()} == {
-            "cell.ipynb", "rows.parquet", "synthetic.parquet", "manifest.json", "log.txt", "DONE"
-        }  # fmt: skip
+            "cell.ipynb",
+            "rows.parquet",
+            "synthetic.parquet",
+            "manifest.json",
+            "log.txt",
+            "DONE",
+        }
         record = results.manifest(finished, key[:8])
         assert {"train", "test", "schema"} == set(record["inputs"]["data"])
-        assert record["fingerprint"]["threads"] == 1 and record["versions"]["numpy"] and record["cpu"]
+        assert (
+            record["fingerprint"]["threads"] == 1 and record["versions"]["numpy"] and record["cpu"]
+        )
         value = rows.loc[rows["key"] == key, "value"].item()
-        assert value == pytest.approx(pd.read_parquet(place / "synthetic.parquet").iloc[:, 0].mean())
+        assert value == pytest.approx(
+            pd.read_parquet(place / "synthetic.parquet").iloc[:, 0].mean()
+        )
     assert not list(finished.glob(".tmp/*")) and not orphans()
 
 
@@ -110,13 +132,21 @@ def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
         assert (cell["status"], cell["phase"]) == (status, phase), how
         assert reason in cell["reason"], how
     assert 12 <= cells.loc["Stub (how=gil)", "seconds"] < 17
-    assert (cells["peak_mb"] < 440).drop("Stub (how=children)").all()  # four children at once allocate between two looks
+    assert (
+        (cells["peak_mb"] < 440).drop("Stub (how=children)").all()
+    )  # four children at once allocate between two looks
     rows = results.read_report(folder)
     assert set(rows.loc[rows["metric"] == "", "label"]) == {f"Stub (how={how})" for how in FAILURES}
     assert not orphans()
 
     state = runner.status(folder)
-    assert (state["cells"], state["ok"], state["error"], state["pending"], state["runner"]) == (11, 1, 5, 0, "none")
+    assert (state["cells"], state["ok"], state["error"], state["pending"], state["runner"]) == (
+        11,
+        1,
+        5,
+        0,
+        "none",
+    )
     key = cells.loc["Stub (how=error)", "key"]
     assert any(key[:8] in line for line in state["failed"])
     text = log(folder, key[:8])
@@ -138,11 +168,16 @@ def test_failed_cells_run_again_when_asked_or_when_limits_change(tmp_path):
 
 def test_retries_are_taken_and_recorded(tmp_path, monkeypatch):
     monkeypatch.setenv("STUB_FLAG", str(tmp_path / "flag"))
-    folder = report(tmp_path / "flaky", [stub(how="flaky"), stub(how="error")], limits="retries = 1")
+    folder = report(
+        tmp_path / "flaky", [stub(how="flaky"), stub(how="error")], limits="retries = 1"
+    )
     assert run(folder, progress=False).counts == {"ok": 1, "error": 1}
     assert list(results.cells(folder)["attempts"]) == [2, 2]
     key = results.cells(folder)["key"][0]
-    assert [attempt["status"] for attempt in results.manifest(folder, key)["attempts"]] == ["error", "ok"]
+    assert [attempt["status"] for attempt in results.manifest(folder, key)["attempts"]] == [
+        "error",
+        "ok",
+    ]
 
 
 def test_the_notebook_must_know_every_parameter(tmp_path):
@@ -167,7 +202,9 @@ def test_a_cell_gets_its_threads(tmp_path):
 
 
 def test_the_warm_process_has_one_thread(tmp_path):
-    """Forking is safe only there: every library of the real cells is imported, none has started a pool."""
+    """Forking is safe only there: every library of the real cells is imported, none has started a
+    pool.
+    """
     from workbench.batch.worker.pool import Warm
 
     report(tmp_path / "all", [f"'{name}'" for name in grid.GENERATORS])
@@ -177,7 +214,10 @@ def test_the_warm_process_has_one_thread(tmp_path):
     try:
         process = psutil.Process(warm.process.pid)
         until = time.monotonic() + 60
-        while not any("torch" in mapped.path for mapped in process.memory_maps()) or process.cpu_percent(0.5) > 5:
+        while (
+            not any("torch" in mapped.path for mapped in process.memory_maps())
+            or process.cpu_percent(0.5) > 5
+        ):
             assert time.monotonic() < until
         assert process.num_threads() == 1
     finally:
@@ -233,10 +273,24 @@ def ten_thousand(folder: Path, source: Path) -> None:
     key = next(source.glob("runs/*")).name
     record, files = results.manifest(source, key), (source / "runs" / key).glob("*")
     outcome = {
-        name: record[name] for name in ("status", "reason", "phase", "phases", "seconds", "peak_mb", "traceback", "hashes")
+        name: record[name]
+        for name in (
+            "status",
+            "reason",
+            "phase",
+            "phases",
+            "seconds",
+            "peak_mb",
+            "traceback",
+            "hashes",
+        )
     }
-    outcome["files"] = {path.name: path.read_bytes() for path in files if path.name not in ("manifest.json", "DONE")}
-    os.fsync = lambda descriptor: None  # a second of disk a thousand cells, which is not what this measures
+    outcome["files"] = {
+        path.name: path.read_bytes() for path in files if path.name not in ("manifest.json", "DONE")
+    }
+    os.fsync = lambda descriptor: (
+        None
+    )  # a second of disk a thousand cells, which is not what this measures
     seconds = {}
 
     def timed(name, call):
@@ -250,7 +304,8 @@ def ten_thousand(folder: Path, source: Path) -> None:
     timed("run", lambda: run(folder, progress=False, backend=Instant(outcome)))
     assert timed("status", lambda: runner.status(folder))["ok"] == 10_000
     assert timed("resume", lambda: run(folder, progress=False, backend=None)).before == 10_000
-    # Not getrusage: its maximum outlives exec, so it would tell the size of the test process that started this one.
+    # Not getrusage: its maximum outlives exec, so it would tell the size of the test process that
+    # started this one.
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
     assert len(timed("read", lambda: results.read_report(folder))) >= 10_000
     print(json.dumps(seconds | {"peak_mb": round(peak)}))

@@ -1,4 +1,6 @@
-"""Adversarial random forest: what its leaves hold, when its rounds end, and that it finds what marginals do not show."""
+"""Adversarial random forest: what its leaves hold, when its rounds end, and that it finds what
+marginals do not show.
+"""
 
 import numpy as np
 import pandas as pd
@@ -9,14 +11,26 @@ from workbench.generators import make
 from workbench.generators.statistical.arf import _Leaves, _prune
 from workbench.tables.schema import Column, Schema
 
-SCHEMA = Schema((Column("a", "numeric"), Column("b", "numeric"), Column("c", "categorical"), Column("y", "boolean")))
+SCHEMA = Schema(
+    (
+        Column("a", "numeric"),
+        Column("b", "numeric"),
+        Column("c", "categorical"),
+        Column("y", "boolean"),
+    )
+)
 
 
 def table(rows: int = 3000, tied: bool = True) -> pd.DataFrame:
     """y is the sign of a * b, c the quarter of a; without ties, four independent columns."""
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, rows))
-    columns = {"a": a, "b": b, "c": np.array(list("pqrs"))[np.digitize(a, [-0.7, 0, 0.7])], "y": a * b > 0}
+    columns = {
+        "a": a,
+        "b": b,
+        "c": np.array(list("pqrs"))[np.digitize(a, [-0.7, 0, 0.7])],
+        "y": a * b > 0,
+    }
     if not tied:
         columns = {name: rng.permutation(values) for name, values in columns.items()}
     return SCHEMA.cast(pd.DataFrame(columns))
@@ -32,7 +46,13 @@ def test_it_finds_an_interaction_of_three_columns_and_a_function():
     quarter = np.array(list("pqrs"))[np.digitize(made["a"], [-0.7, 0, 0.7])]
     assert (quarter == made["c"]).mean() > 0.75
     for name in "ab":
-        assert np.abs(np.quantile(made[name], [0.1, 0.5, 0.9]) - np.quantile(table()[name], [0.1, 0.5, 0.9])).max() < 0.15
+        assert (
+            np.abs(
+                np.quantile(made[name], [0.1, 0.5, 0.9])
+                - np.quantile(table()[name], [0.1, 0.5, 0.9])
+            ).max()
+            < 0.15
+        )
         assert made[name].isin(table()[name]).mean() < 0.2, "numbers are drawn between train values"
 
 
@@ -41,7 +61,9 @@ def test_rounds_end_where_nothing_is_left_to_tell_apart():
     assert free.accuracy[0] < 0.54 and len(free.accuracy) <= 2
     tied = make("arf").fit(table(), SCHEMA, rng(1))
     assert tied.accuracy[0] > 0.7, "rows with independent columns are told apart"
-    assert min(tied.accuracy[1:]) < tied.accuracy[0] - 0.1, "rows from the leaves are harder to tell apart"
+    assert min(tied.accuracy[1:]) < tied.accuracy[0] - 0.1, (
+        "rows from the leaves are harder to tell apart"
+    )
     assert len(make("arf", {"max_rounds": 1}).fit(table(), SCHEMA, rng(1)).accuracy) == 2
 
 
@@ -78,17 +100,29 @@ def test_leaves_are_drawn_by_their_share_and_neighbours_are_sorted_in_them():
     drawn = leaves.draw(30_000, rng(0))
     assert np.bincount(drawn) / 30_000 == pytest.approx([2 / 6, 4 / 6], abs=0.02)
     low, high, share = leaves.neighbours(drawn, 0, rng(1))
-    pairs = {(float(one), float(other)) for one, other in zip(real[low, 0], real[high, 0], strict=True) if other == other}
+    pairs = {
+        (float(one), float(other))
+        for one, other in zip(real[low, 0], real[high, 0], strict=True)
+        if other == other
+    }
     assert pairs == {(1, 2), (2, 2), (3, 4), (4, 5)}
     nearer = np.where(share < 0.5, low, high)
-    assert np.bincount(nearer) / 30_000 == pytest.approx([1 / 6] * 6, abs=0.02), "every row comes up as often as any other"
+    assert np.bincount(nearer) / 30_000 == pytest.approx([1 / 6] * 6, abs=0.02), (
+        "every row comes up as often as any other"
+    )
 
 
 def test_smoothing_draws_labels_that_a_leaf_does_not_hold():
     plain, smooth = (
-        make("arf", {"smoothing": value, "trees": 10}).fit(table(), SCHEMA, rng(1)).sample(4000, rng(2)) for value in (0, 20)
+        make("arf", {"smoothing": value, "trees": 10})
+        .fit(table(), SCHEMA, rng(1))
+        .sample(4000, rng(2))
+        for value in (0, 20)
     )
-    agree = [(np.array(list("pqrs"))[np.digitize(made["a"], [-0.7, 0, 0.7])] == made["c"]).mean() for made in (plain, smooth)]
+    agree = [
+        (np.array(list("pqrs"))[np.digitize(made["a"], [-0.7, 0, 0.7])] == made["c"]).mean()
+        for made in (plain, smooth)
+    ]
     assert agree[1] < agree[0] - 0.1
 
 

@@ -21,7 +21,9 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def labels_table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, Schema]:
-    """a and b are independent, c says in five of six rows whether they differ; d has five levels and leans on c."""
+    """a and b are independent, c says in five of six rows whether they differ; d has five levels
+    and leans on c.
+    """
     draw = rng(seed)
     a, b = draw.random((2, rows)) < [[0.5], [0.3]]
     c = (a ^ b) ^ (draw.random(rows) < 1 / 6)
@@ -49,7 +51,9 @@ def test_probabilities_sum_to_one_and_follow_an_interaction(known):
     _, cells, chance = known
     assert chance.sum() == pytest.approx(1, abs=1e-5)
     differ = ((cells["a"] ^ cells["b"]) == cells["c"]).to_numpy(dtype=bool)
-    assert chance[differ].sum() == pytest.approx(5 / 6, abs=0.03), "no pair of a, b and c tells c from the other two"
+    assert chance[differ].sum() == pytest.approx(5 / 6, abs=0.03), (
+        "no pair of a, b and c tells c from the other two"
+    )
 
 
 def test_samples_follow_the_probabilities(known):
@@ -57,12 +61,19 @@ def test_samples_follow_the_probabilities(known):
     assert np.abs(shares(generator.sample(40_000, rng(1)), cells) - chance).sum() / 2 < 0.02
 
 
-@pytest.mark.parametrize("where", [{"c": True}, {"d": "3"}, {"d": "4", "b": True}, {"a": False, "c": True}])
+@pytest.mark.parametrize(
+    "where", [{"c": True}, {"d": "3"}, {"d": "4", "b": True}, {"a": False, "c": True}]
+)
 def test_conditions_give_the_conditional_distribution(known, where):
     generator, cells, chance = known
-    keep = np.logical_and.reduce([cells[name] == value for name, value in where.items()]).astype(bool)
+    keep = np.logical_and.reduce([cells[name] == value for name, value in where.items()]).astype(
+        bool
+    )
     expected = np.where(keep, chance, 0) / chance[keep].sum()
-    assert np.abs(shares(generator.sample(20_000, rng(1), where=where), cells) - expected).sum() / 2 < 0.02
+    assert (
+        np.abs(shares(generator.sample(20_000, rng(1), where=where), cells) - expected).sum() / 2
+        < 0.02
+    )
 
 
 def test_a_value_outside_train_has_no_probability(known):
@@ -84,11 +95,15 @@ def test_cached_states_are_the_same_as_all_at_once(known):
         assert torch.allclose(torch.cat(steps, dim=1), whole, atol=1e-5)
     changed = codes.clone()
     changed[:, 2] = (changed[:, 2] + 1) % 2
-    assert torch.equal(network.hidden(parts, changed[:, :3])[:, :3], whole[:, :3]), "a column sees only those before it"
+    assert torch.equal(network.hidden(parts, changed[:, :3])[:, :3], whole[:, :3]), (
+        "a column sees only those before it"
+    )
 
 
 def mixed_table(rows: int) -> tuple[pd.DataFrame, Schema]:
-    """x is half zero and otherwise continuous, y follows it, k has 2,000 labels whose first letter follows the sign of y."""
+    """x is half zero and otherwise continuous, y follows it, k has 2,000 labels whose first letter
+    follows the sign of y.
+    """
     draw = rng(5)
     x = np.where(draw.random(rows) < 0.5, 0.0, draw.normal(size=rows))
     y = x + 0.3 * draw.normal(size=rows)
@@ -100,14 +115,19 @@ def mixed_table(rows: int) -> tuple[pd.DataFrame, Schema]:
 @pytest.fixture(scope="module")
 def mixed():
     table, schema = mixed_table(3000)
-    return make("autoregressive", SMALL | {"max_levels": 20, "epochs": 10}).fit(table, schema, rng(0)), table
+    return make("autoregressive", SMALL | {"max_levels": 20, "epochs": 10}).fit(
+        table, schema, rng(0)
+    ), table
 
 
 def test_continuous_numbers_are_not_repeated_and_atoms_are(mixed):
     generator, table = mixed
     made = generator.sample(3000, rng(1))
     assert (made["x"] == 0).mean() == pytest.approx(0.5, abs=0.04)
-    assert made.loc[made["x"] != 0, "x"].isin(table["x"]).mean() < 0.01 and made["y"].isin(table["y"]).mean() < 0.01
+    assert (
+        made.loc[made["x"] != 0, "x"].isin(table["x"]).mean() < 0.01
+        and made["y"].isin(table["y"]).mean() < 0.01
+    )
     assert made["x"].corr(made["y"]) == pytest.approx(table["x"].corr(table["y"]), abs=0.08)
 
 
@@ -146,7 +166,9 @@ def test_the_weights_of_the_least_loss_are_kept_and_training_stops():
     held = table.iloc[generator.held]
     assert len(held) == 40
     assert -generator.log_likelihood(held).mean() == pytest.approx(min(losses), abs=1e-4)
-    heart = make("autoregressive", settings | {"validation": 0, "epochs": 60}).fit(table, schema, rng(0))
+    heart = make("autoregressive", settings | {"validation": 0, "epochs": 60}).fit(
+        table, schema, rng(0)
+    )
     assert heart.trained.done == 60
     assert heart.log_likelihood(table).mean() > generator.log_likelihood(table).mean() + 1
 
@@ -154,7 +176,9 @@ def test_the_weights_of_the_least_loss_are_kept_and_training_stops():
 def test_the_budget_in_seconds_holds():
     table, schema = labels_table(2000)
     start = time.perf_counter()
-    generator = make("autoregressive", {"epochs": 10_000, "patience": 10_000, "seconds": 1.5}).fit(table, schema, rng(0))
+    generator = make("autoregressive", {"epochs": 10_000, "patience": 10_000, "seconds": 1.5}).fit(
+        table, schema, rng(0)
+    )
     assert time.perf_counter() - start < 5 and 1 <= generator.trained.done < 200
 
 
@@ -165,7 +189,12 @@ def test_divergence_is_an_error_that_names_the_epoch():
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"), [({"heads": 3}, "multiple of heads"), ({"dropout": 1.0}, "dropout is"), ({"epochs": 0}, "epochs is")]
+    ("settings", "named"),
+    [
+        ({"heads": 3}, "multiple of heads"),
+        ({"dropout": 1.0}, "dropout is"),
+        ({"epochs": 0}, "epochs is"),
+    ],
 )
 def test_impossible_settings(settings, named):
     with pytest.raises(InputError, match=named):
@@ -177,5 +206,9 @@ def test_a_wide_table_is_trained_in_smaller_steps():
     columns = {f"x{j}": draw.normal(size=500) for j in range(200)}
     schema = Schema(tuple(Column(name, "numeric") for name in columns))
     table = pd.DataFrame(columns)
-    made = make("autoregressive", {"epochs": 1, "width": 16, "layers": 1}).fit(table, schema, rng(0)).sample(600, rng(1))
+    made = (
+        make("autoregressive", {"epochs": 1, "width": 16, "layers": 1})
+        .fit(table, schema, rng(0))
+        .sample(600, rng(1))
+    )
     assert schema.check(made) == [] and len(made) == 600

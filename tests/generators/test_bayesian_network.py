@@ -1,4 +1,6 @@
-"""Network structures, their scores against pgmpy's, and the private networks: their accounts, and an audit by a canary."""
+"""Network structures, their scores against pgmpy's, and the private networks: their accounts, and
+an audit by a canary.
+"""
 
 import sys
 from pathlib import Path
@@ -21,11 +23,17 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def labels(names: str, target: str | None = None) -> Schema:
-    return Schema(tuple(Column(name, "categorical", "target" if name == target else "feature") for name in names))
+    return Schema(
+        tuple(
+            Column(name, "categorical", "target" if name == target else "feature") for name in names
+        )
+    )
 
 
 def made(rows: int = 4000) -> tuple[pd.DataFrame, Schema]:
-    """The class y is a parent of a, b and c; b follows a and c follows b, each in its own way in each class."""
+    """The class y is a parent of a, b and c; b follows a and c follows b, each in its own way in
+    each class.
+    """
     draw, schema = rng(0), labels("abcy", "y")
     y, a = draw.random(rows) < 0.4, draw.random(rows)
     a = a < np.where(y, 0.7, 0.3)
@@ -35,7 +43,11 @@ def made(rows: int = 4000) -> tuple[pd.DataFrame, Schema]:
 
 
 def edges(generator, schema: Schema) -> set[tuple[str, str]]:
-    return {(schema.names[parent], schema.names[child]) for child, of in generator.parents.items() for parent in of}
+    return {
+        (schema.names[parent], schema.names[child])
+        for child, of in generator.parents.items()
+        for parent in of
+    }
 
 
 # Structures
@@ -45,7 +57,10 @@ def test_tan_hangs_every_column_on_the_target_and_finds_the_tree_given_it():
     table, schema = made()
     found = edges(make("bayes-tan").fit(table, schema, rng(0)), schema)
     assert {("y", name) for name in "abc"} <= found
-    assert {frozenset(edge) for edge in found if "y" not in edge} == {frozenset("ab"), frozenset("bc")}
+    assert {frozenset(edge) for edge in found if "y" not in edge} == {
+        frozenset("ab"),
+        frozenset("bc"),
+    }
 
 
 def test_tan_sees_what_a_tree_cannot():
@@ -63,7 +78,9 @@ def test_tan_sees_what_a_tree_cannot():
 
 def test_tan_drops_edges_that_need_too_large_a_table():
     table, schema = made()
-    generator = make("bayes-tan", {"max_cells": 17}).fit(table, schema, rng(0))  # 3 states a column, missing among them
+    generator = make("bayes-tan", {"max_cells": 17}).fit(
+        table, schema, rng(0)
+    )  # 3 states a column, missing among them
     assert edges(generator, schema) == {("y", name) for name in "abc"}
 
 
@@ -76,9 +93,15 @@ def test_an_expert_s_edges_are_kept_and_the_other_columns_stay_alone():
     generator = make("bayes-expert", {"edges": [["a", "b"], ["y", "b"]]}).fit(table, schema, rng(0))
     assert edges(generator, schema) == {("a", "b"), ("y", "b")}
     drawn = generator.sample(20_000, rng(1))
-    shares = [t.groupby(["a", "y"])["b"].apply(lambda b: (b == "True").mean()) for t in (table, drawn)]
+    shares = [
+        t.groupby(["a", "y"])["b"].apply(lambda b: (b == "True").mean()) for t in (table, drawn)
+    ]
     assert (abs(shares[0] - shares[1]) < 0.03).all()
-    assert abs((drawn["b"] == drawn["c"]).mean() - 0.5) < 0.05 < abs((table["b"] == table["c"]).mean() - 0.5)
+    assert (
+        abs((drawn["b"] == drawn["c"]).mean() - 0.5)
+        < 0.05
+        < abs((table["b"] == table["c"]).mean() - 0.5)
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +113,10 @@ def test_an_expert_s_edges_are_kept_and_the_other_columns_stay_alone():
         ([["a", "b", "c"]], "is no pair"),
         (["ab"], "is no pair"),
         ([], "has no edges"),
-        ([["a", "y"], ["b", "y"], ["c", "y"]], "column 'y' with its parents has 81 cells, more than max_cells"),
+        (
+            [["a", "y"], ["b", "y"], ["c", "y"]],
+            "column 'y' with its parents has 81 cells, more than max_cells",
+        ),
     ],
 )
 def test_an_expert_s_mistakes_are_named(given, message):
@@ -104,7 +130,9 @@ def test_scores_agree_with_pgmpy(score):
     from pgmpy.structure_score import BIC, BDeu
 
     table, schema = made(500)
-    generator = make("bayes-hillclimb", {"score": score, "equivalent_rows": 7}).fit(table, schema, rng(0))
+    generator = make("bayes-hillclimb", {"score": score, "equivalent_rows": 7}).fit(
+        table, schema, rng(0)
+    )
     states = generator._codes.encode(table)
     ours, data = generator._score(states), pd.DataFrame(states)
     theirs = BIC(data) if score == "bic" else BDeu(data, equivalent_sample_size=7)
@@ -128,7 +156,8 @@ def neighbours(columns: str = "abcd", rows: int = 20) -> tuple[list[pd.DataFrame
     """Two tables that differ in their last row, which is the only one to say yes in the second."""
     schema = labels(columns)
     return [
-        schema.cast(pd.DataFrame({name: ["no"] * (rows - 1) + [last] for name in columns})) for last in ("no", "yes")
+        schema.cast(pd.DataFrame({name: ["no"] * (rows - 1) + [last] for name in columns}))
+        for last in ("no", "yes")
     ], schema
 
 
@@ -137,7 +166,9 @@ def public(columns: str) -> dict:
 
 
 class Watched:
-    """A stream of random numbers whose noise is `share` of what it should be, and that remembers how much was asked for."""
+    """A stream of random numbers whose noise is `share` of what it should be, and that remembers
+    how much was asked for.
+    """
 
     def __init__(self, seed, share: float = 1.0):
         self._rng, self._share, self.scales = np.random.default_rng(seed), share, []
@@ -163,7 +194,9 @@ def test_privbayes_spends_epsilon_and_no_more(columns, epsilon):
     assert generator.epsilon_spent == pytest.approx(epsilon) and generator.delta_spent == 0
     assert len(generator.charges) == 2 * len(columns) - 1
     tables = epsilon * (0.7 if len(columns) > 1 else 1)
-    assert noise.scales == pytest.approx([2 * len(columns) / tables] * len(columns)), "Zhang et al. 2017, algorithm 3"
+    assert noise.scales == pytest.approx([2 * len(columns) / tables] * len(columns)), (
+        "Zhang et al. 2017, algorithm 3"
+    )
 
 
 @pytest.mark.parametrize("name", ["privbayes", "mst"])
@@ -171,7 +204,10 @@ def test_the_guarantee_says_what_it_leaves_out(name):
     (table, _), schema = neighbours("ab")
     kept = make(name, public("ab")).fit(table, schema, rng(0)).guarantee
     assert "differential privacy for" in kept and "not covered" not in kept
-    assert "domain of a, b was read off the train table" in make(name).fit(table, schema, rng(0)).guarantee
+    assert (
+        "domain of a, b was read off the train table"
+        in make(name).fit(table, schema, rng(0)).guarantee
+    )
 
 
 @pytest.mark.parametrize("name", ["privbayes", "mst"])
@@ -182,13 +218,19 @@ def test_an_impossible_budget_is_named(name, epsilon):
 
 
 def test_the_score_moves_by_no_more_than_its_sensitivity():
-    """Every exchange of one row, in tables of every kind of dependence; some come close to the bound."""
+    """Every exchange of one row, in tables of every kind of dependence; some come close to the
+    bound.
+    """
     from workbench.generators.private.privbayes import dependence
 
     draw, largest = rng(0), 0.0
     for trial in range(300):
         n = int(draw.integers(2, 30))
-        counts = draw.multinomial(n, draw.dirichlet(np.full(6, 0.3))).reshape(2, 3) if trial else np.array([[n, 0, 0], [0] * 3])
+        counts = (
+            draw.multinomial(n, draw.dirichlet(np.full(6, 0.3))).reshape(2, 3)
+            if trial
+            else np.array([[n, 0, 0], [0] * 3])
+        )
         for taken in np.argwhere(counts > 0):
             for given in np.ndindex(2, 3):
                 other = counts.copy()
@@ -204,13 +246,20 @@ def test_the_exponential_mechanism_has_its_closed_form():
     from workbench.generators.private.privbayes import exponential_mechanism
 
     draw, scores = rng(0), np.array([0.0, 0.1, 0.3])
-    seen = np.bincount([exponential_mechanism(scores, 0.05, 1.0, draw) for _ in range(20_000)], minlength=3) / 20_000
+    seen = (
+        np.bincount(
+            [exponential_mechanism(scores, 0.05, 1.0, draw) for _ in range(20_000)], minlength=3
+        )
+        / 20_000
+    )
     expected = np.exp(scores / 0.1) / np.exp(scores / 0.1).sum()
     assert np.abs(seen - expected).max() < 0.015
 
 
 def audit(name: str, epsilon: float, noise: float, runs: int = 300) -> float:
-    """The budget that an attack proves who knows every row but the last, from the share of yes in the fitted tables."""
+    """The budget that an attack proves who knows every row but the last, from the share of yes in
+    the fitted tables.
+    """
     from workbench.metrics.privacy import best_threshold, empirical_epsilon
 
     tables, schema = neighbours("a")
@@ -218,12 +267,19 @@ def audit(name: str, epsilon: float, noise: float, runs: int = 300) -> float:
         tables[0] = tables[0].iloc[:-1]
     settings = {"epsilon": epsilon, **public("a")} | ({"delta": 1e-2} if name == "mst" else {})
     scores = [
-        np.array([make(name, settings).fit(tables[w], schema, Watched([w, i], noise))._tables[0][0, 1] for i in range(runs)])
+        np.array(
+            [
+                make(name, settings).fit(tables[w], schema, Watched([w, i], noise))._tables[0][0, 1]
+                for i in range(runs)
+            ]
+        )
         for w in (1, 0)
     ]
     half = runs // 2
     threshold = best_threshold(scores[0][:half], scores[1][:half])
-    return empirical_epsilon(scores[0][half:], scores[1][half:], threshold, settings.get("delta", 0.0))
+    return empirical_epsilon(
+        scores[0][half:], scores[1][half:], threshold, settings.get("delta", 0.0)
+    )
 
 
 @pytest.mark.parametrize("name", ["privbayes", "mst"])
@@ -234,7 +290,9 @@ def test_a_canary_proves_no_more_than_epsilon_and_catches_missing_noise(name):
 
 
 def test_zero_concentrated_privacy_lies_between_its_closed_forms():
-    """Above the exact cost of the same Gaussian noise (Balle and Wang 2018), below the bound of Bun and Steinke 2016."""
+    """Above the exact cost of the same Gaussian noise (Balle and Wang 2018), below the bound of Bun
+    and Steinke 2016.
+    """
     import dp_accounting
 
     from workbench.generators.private.mst import concentrated, spent
@@ -248,9 +306,13 @@ def test_zero_concentrated_privacy_lies_between_its_closed_forms():
 def test_mst_spends_epsilon_and_no_more():
     (table, _), schema = neighbours()
     noise = Watched(0)
-    generator = make("mst", {"epsilon": 2.0, "delta": 1e-6, **public("abcd")}).fit(table, schema, noise)
+    generator = make("mst", {"epsilon": 2.0, "delta": 1e-6, **public("abcd")}).fit(
+        table, schema, noise
+    )
     assert 1.999 < generator.epsilon_spent <= 2.0 and generator.delta_spent == 1e-6
-    gaussian = sum(1 / (2 * scale**2) for scale in noise.scales)  # all but the choice of the tree, which takes a third
+    gaussian = sum(
+        1 / (2 * scale**2) for scale in noise.scales
+    )  # all but the choice of the tree, which takes a third
     assert sum(rho for _, rho in generator.charges) == pytest.approx(1.5 * gaussian)
 
 
@@ -258,7 +320,11 @@ def test_mst_spends_epsilon_and_no_more():
 def test_private_networks_find_the_dependence_at_a_large_budget_and_lose_it_at_a_small_one(name):
     draw, schema = rng(0), labels("abc")
     a = draw.random(5000) < 0.4
-    table = schema.cast(pd.DataFrame({"a": a, "b": draw.random(5000) < 0.5, "c": a ^ (draw.random(5000) < 0.1)}).astype(str))
+    table = schema.cast(
+        pd.DataFrame(
+            {"a": a, "b": draw.random(5000) < 0.5, "c": a ^ (draw.random(5000) < 0.1)}
+        ).astype(str)
+    )
 
     def agreement(epsilon):
         drawn = make(name, {"epsilon": epsilon}).fit(table, schema, rng(1)).sample(5000, rng(2))
@@ -271,8 +337,17 @@ def test_private_networks_find_the_dependence_at_a_large_budget_and_lose_it_at_a
 @pytest.mark.parametrize("name", ["privbayes", "mst"])
 def test_a_declared_domain_hides_what_lies_outside(name):
     schema = Schema((Column("x", "numeric"), Column("c", "categorical")))
-    table = schema.cast(pd.DataFrame({"x": [*np.linspace(0, 10, 999), 1e6], "c": ["u", "v"] * 499 + ["v", "secret"]}))
-    settings = {"epsilon": 50.0, "bounds": {"x": [0, 10]}, "levels": {"c": ["u", "v", "w"]}, "missing": []}
+    table = schema.cast(
+        pd.DataFrame(
+            {"x": [*np.linspace(0, 10, 999), 1e6], "c": ["u", "v"] * 499 + ["v", "secret"]}
+        )
+    )
+    settings = {
+        "epsilon": 50.0,
+        "bounds": {"x": [0, 10]},
+        "levels": {"c": ["u", "v", "w"]},
+        "missing": [],
+    }
     drawn = make(name, settings).fit(table, schema, rng(0)).sample(5000, rng(1))
     assert drawn["x"].between(0, 10).all() and set(drawn["c"]) <= {"u", "v", "w"}
     assert abs(drawn["x"].mean() - 5) < 0.3
@@ -296,12 +371,17 @@ def test_likelihoods_are_pgmpy_s_and_impossible_labels_cost_what_is_documented()
     table = sample_network(model, 50, rng(0))
     total, raised = known_networks.log_likelihood(table, model, truth)
     cpds = [model.get_cpds(node) for node in model.nodes()]
-    theirs = [sum(np.log(cpd.get_value(**row[cpd.variables])) for cpd in cpds) for _, row in table.iterrows()]
+    theirs = [
+        sum(np.log(cpd.get_value(**row[cpd.variables])) for cpd in cpds)
+        for _, row in table.iterrows()
+    ]
     assert total == pytest.approx(theirs) and not raised.any()
     strange = table.assign(asia="perhaps")  # asia and tub, its one child, are ruled out
     total_strange, raised = known_networks.log_likelihood(strange, model, truth)
     assert raised.all()
-    kept = known_networks.log_likelihood(table, model, truth | {n: np.ones_like(truth[n]) for n in ("asia", "tub")})[0]
+    kept = known_networks.log_likelihood(
+        table, model, truth | {n: np.ones_like(truth[n]) for n in ("asia", "tub")}
+    )[0]
     assert total_strange == pytest.approx(kept + 2 * np.log(known_networks.FLOOR))
 
 
@@ -313,4 +393,6 @@ def test_counted_tables_come_to_the_true_ones_and_are_never_zero():
     found = known_networks.counted(sample_network(model, 100_000, rng(0)), model)
     for node in ("smoke", "lung", "bronc", "xray"):
         assert np.abs(found[node] - model.get_cpds(node).get_values().T).max() < 0.02
-    assert all((table > 0).all() and table.sum(axis=1) == pytest.approx(1) for table in found.values())
+    assert all(
+        (table > 0).all() and table.sum(axis=1) == pytest.approx(1) for table in found.values()
+    )

@@ -1,4 +1,6 @@
-"""CTGAN: its mixtures against scikit-learn, its written-out gradients against autograd, and what it learns and keeps."""
+"""CTGAN: its mixtures against scikit-learn, its written-out gradients against autograd, and what it
+learns and keeps.
+"""
 
 import tracemalloc
 import warnings
@@ -25,7 +27,9 @@ def seeded(*seed: int) -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def mixed() -> tuple[pd.DataFrame, Schema]:
-    """300 rows of every kind, with missing values, a constant, an all-missing and an unbalanced column."""
+    """300 rows of every kind, with missing values, a constant, an all-missing and an unbalanced
+    column.
+    """
     rng, n = seeded(0), 300
     table = pd.DataFrame(
         {
@@ -33,7 +37,9 @@ def mixed() -> tuple[pd.DataFrame, Schema]:
             "count": pd.array(np.where(rng.random(n) < 0.5, 0, rng.poisson(20, n)), dtype="Int64"),
             "when": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
             "city": rng.choice(["a", "b", "c", None], n, p=[0.7, 0.25, 0.02, 0.03]),
-            "flag": pd.array(rng.choice([True, False, None], n, p=[0.4, 0.5, 0.1]), dtype="boolean"),
+            "flag": pd.array(
+                rng.choice([True, False, None], n, p=[0.4, 0.5, 0.1]), dtype="boolean"
+            ),
             "same": 7.5,
             "empty": np.nan,
         }
@@ -47,7 +53,12 @@ def test_mixture_finds_the_modes_that_scikit_learn_finds():
     from sklearn.mixture import BayesianGaussianMixture
 
     rng = seeded(1)
-    values = np.round(np.concatenate([rng.normal(0, 1, 3000), rng.normal(10, 0.5, 1000), rng.normal(20, 2, 2000)]), 2)
+    values = np.round(
+        np.concatenate(
+            [rng.normal(0, 1, 3000), rng.normal(10, 0.5, 1000), rng.normal(20, 2, 2000)]
+        ),
+        2,
+    )
     ours = Mixture.fit(*np.unique(values, return_counts=True)).heavier_than(0.005)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -110,7 +121,9 @@ def test_a_value_that_many_rows_share_is_a_mode_without_width():
     modes = NumberModes(values, 10, 0.005)
     offsets, codes = modes.encode(values, seeded(1))
     zero = codes[0]
-    assert (codes[:800] == zero).all() and (codes[800:] != zero).all() and (offsets[:800] == 0).all()
+    assert (
+        (codes[:800] == zero).all() and (codes[800:] != zero).all() and (offsets[:800] == 0).all()
+    )
     # It comes back exactly, whatever the offset, and the other modes are those of the other values.
     assert (modes.decode(rng.uniform(-1, 1, 100), np.full(100, zero)) == 0).all()
     np.testing.assert_allclose(modes.decode(offsets, codes), values)
@@ -125,7 +138,10 @@ def test_loss_and_gradients_of_the_critic_are_those_of_autograd(mixed):
     pac, groups, width, penalty = 4, 5, 16, 10.0
     critic = Critic(rows.size, len(rows.counts), pac, width, 0.0, seeded(1))
     level = rows.levels(rows.by_log_frequency, pac * groups, seeded(2))
-    real, fake = rows.real(level, seeded(3)), torch.from_numpy(seeded(4).random((pac * groups, rows.size), dtype=np.float32))
+    real, fake = (
+        rows.real(level, seeded(3)),
+        torch.from_numpy(seeded(4).random((pac * groups, rows.size), dtype=np.float32)),
+    )
     loss, gradients = critic.loss(real, fake, level, penalty, seeded(5))
 
     weight, condition_weight, bias, second_weight, second_bias, last_weight = parameters = [
@@ -134,14 +150,20 @@ def test_loss_and_gradients_of_the_critic_are_those_of_autograd(mixed):
     condition = torch.nn.functional.one_hot(level, len(rows.counts)).float().view(groups, -1)
 
     def score(rows):
-        hidden = torch.nn.functional.leaky_relu(rows @ weight + condition @ condition_weight + bias, 0.2)
-        return torch.nn.functional.leaky_relu(hidden @ second_weight + second_bias, 0.2) @ last_weight
+        hidden = torch.nn.functional.leaky_relu(
+            rows @ weight + condition @ condition_weight + bias, 0.2
+        )
+        return (
+            torch.nn.functional.leaky_relu(hidden @ second_weight + second_bias, 0.2) @ last_weight
+        )
 
     real, flat = real.view(groups, -1), fake.view(groups, -1)
     share = torch.from_numpy(seeded(5).random((groups, 1), dtype=np.float32))
     between = torch.lerp(real, flat, share).requires_grad_()
     slope = torch.autograd.grad(score(between).sum(), between, create_graph=True)[0]
-    expected = score(flat).mean() - score(real).mean() + penalty * ((slope.norm(dim=1) - 1) ** 2).mean()
+    expected = (
+        score(flat).mean() - score(real).mean() + penalty * ((slope.norm(dim=1) - 1) ** 2).mean()
+    )
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
     for ours, theirs in zip(gradients, torch.autograd.grad(expected, parameters), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -149,7 +171,9 @@ def test_loss_and_gradients_of_the_critic_are_those_of_autograd(mixed):
     flat = flat.clone().requires_grad_()
     mean, gradient = critic.judge(fake, level, seeded(6))
     torch.testing.assert_close(mean, score(flat).mean().detach())
-    torch.testing.assert_close(gradient.view(groups, -1), torch.autograd.grad(score(flat).mean(), flat)[0])
+    torch.testing.assert_close(
+        gradient.view(groups, -1), torch.autograd.grad(score(flat).mean(), flat)[0]
+    )
 
 
 def test_adam_is_torchs_adam_and_averages():
@@ -177,7 +201,9 @@ def test_conditions_are_drawn_by_log_frequency_and_rows_have_them():
     wanted = np.log([991, 11]) / np.log([991, 11]).sum() / 2
     np.testing.assert_allclose(share, [*wanted, 0.25, 0.25], atol=0.01)
     np.testing.assert_allclose(
-        np.bincount(rows.levels(rows.by_frequency, 20_000, seeded(1)).numpy()) / 20_000, [0.495, 0.005, 0.25, 0.25], atol=0.01
+        np.bincount(rows.levels(rows.by_frequency, 20_000, seeded(1)).numpy()) / 20_000,
+        [0.495, 0.005, 0.25, 0.25],
+        atol=0.01,
     )
     # Every row's own level is hot, and its penalty is zero exactly where the output says so.
     real = rows.real(level, seeded(2))
@@ -218,11 +244,16 @@ def test_small_tables_have_batches_of_a_tenth_of_their_rows(mixed):
     assert seen[:10] == [30] * 10
 
 
-@pytest.mark.parametrize("columns", [["city"], ["price"], ["same"], ["empty"], ["city", "flag"], ["price", "when"]])
+@pytest.mark.parametrize(
+    "columns", [["city"], ["price"], ["same"], ["empty"], ["city", "flag"], ["price", "when"]]
+)
 @pytest.mark.parametrize("n", [1, 50])
 def test_any_columns_and_few_rows(mixed, columns, n):
     table, schema = mixed
-    table, part = table[columns].iloc[:n].reset_index(drop=True), Schema(tuple(schema[name] for name in columns))
+    table, part = (
+        table[columns].iloc[:n].reset_index(drop=True),
+        Schema(tuple(schema[name] for name in columns)),
+    )
     synthetic = CTGAN(**SMALL).fit(table, part, seeded(0)).sample(30, seeded(1))
     assert len(synthetic) == 30 and not part.check(synthetic)
     for name in columns:
@@ -240,8 +271,11 @@ def test_a_condition_is_honoured_and_asked_of_the_generator(mixed):
     both = model.sample(20, seeded(1), {"flag": True, "price": (95, 105)})
     assert both["flag"].all() and both["price"].between(95, 105).all()
 
-    # After some training, the generator itself returns a label of 2% far more often when it is asked for it.
-    model = CTGAN(epochs=150, batch_size=100, pac=10, width=64, noise=16, learning_rate=1e-3).fit(table, schema, seeded(0))
+    # After some training, the generator itself returns a label of 2% far more often when it is
+    # asked for it.
+    model = CTGAN(epochs=150, batch_size=100, pac=10, width=64, noise=16, learning_rate=1e-3).fit(
+        table, schema, seeded(0)
+    )
     names, city = sorted({"a", "b", "c"}), schema.names.index("city")
     level = model._rows.level_of("city", names.index("c"))
     free, asked = (model._generate(2000, seeded(1), asked)[1][:, city] for asked in (None, level))
@@ -252,11 +286,15 @@ def test_ten_thousand_labels_stay_small_and_can_be_asked_for():
     n = 20_000
     labels = [f"v{i:05}" for i in range(10_000)]
     rng = seeded(0)
-    table = pd.DataFrame({"code": [*labels, *rng.choice(labels[:50], n - 10_000)], "x": rng.normal(size=n)})
+    table = pd.DataFrame(
+        {"code": [*labels, *rng.choice(labels[:50], n - 10_000)], "x": rng.normal(size=n)}
+    )
     schema = Schema.infer(table)
     table = schema.cast(table)
     tracemalloc.start()
-    model = CTGAN(**(SMALL | {"epochs": 1, "batch_size": 500, "pac": 10}), max_levels=100).fit(table, schema, rng)
+    model = CTGAN(**(SMALL | {"epochs": 1, "batch_size": 500, "pac": 10}), max_levels=100).fit(
+        table, schema, rng
+    )
     synthetic = model.sample(2000, seeded(1))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -273,7 +311,8 @@ def test_training_that_diverges_says_where_and_why(mixed):
 
 
 @pytest.mark.parametrize(
-    ("fields", "named"), [({"batch_size": 45, "pac": 10}, "batch_size"), ({"pac": 0}, "pac"), ({"epochs": 0}, "epochs")]
+    ("fields", "named"),
+    [({"batch_size": 45, "pac": 10}, "batch_size"), ({"pac": 0}, "pac"), ({"epochs": 0}, "epochs")],
 )
 def test_fields_out_of_range_are_refused(fields, named):
     with pytest.raises(InputError, match=named):

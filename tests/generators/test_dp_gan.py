@@ -1,4 +1,6 @@
-"""DP-GAN: the accountant against closed forms, clipping against gradients made row by row, and what a fit may claim."""
+"""DP-GAN: the accountant against closed forms, clipping against gradients made row by row, and what
+a fit may claim.
+"""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,9 @@ def seeded(*seed: int) -> np.random.Generator:
 
 def table_of(rows: int = 200) -> tuple[pd.DataFrame, Schema]:
     rng = seeded(0)
-    table = pd.DataFrame({"x": np.round(rng.random(rows), 2), "c": rng.choice(["a", "b"], rows, p=[0.9, 0.1])})
+    table = pd.DataFrame(
+        {"x": np.round(rng.random(rows), 2), "c": rng.choice(["a", "b"], rows, p=[0.9, 0.1])}
+    )
     schema = Schema.infer(table, kinds={"x": "numeric"})
     return schema.cast(table), schema
 
@@ -30,7 +34,9 @@ SMALL = {"epochs": 3, "steps": 4, "batch_size": 20, "width": 16, "noise": 8}
 
 @pytest.mark.parametrize(("noise", "steps"), [(5.0, 1), (20.0, 50), (100.0, 1000)])
 def test_gaussian_steps_on_all_rows_cost_what_the_closed_form_says(noise, steps):
-    """Sampling with chance 1 is composition of Gaussians: one of noise / root of steps (Balle and Wang 2018, theorem 8)."""
+    """Sampling with chance 1 is composition of Gaussians: one of noise / root of steps (Balle and
+    Wang 2018, theorem 8).
+    """
     from dp_accounting import GaussianDpEvent
     from scipy.stats import norm
 
@@ -58,7 +64,10 @@ def test_sampling_costs_less_than_all_rows_and_more_than_none():
 def test_the_least_noise_pays_for_all_steps_and_no_less_would():
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 
-    for event in (GaussianDpEvent, lambda noise: PoissonSampledDpEvent(0.05, GaussianDpEvent(noise))):
+    for event in (
+        GaussianDpEvent,
+        lambda noise: PoissonSampledDpEvent(0.05, GaussianDpEvent(noise)),
+    ):
         noise = least_noise(1.0, 1e-5, event, 100)
         assert Ledger(1.0, 1e-5).affords(event(noise), 100)
         assert not Ledger(1.0, 1e-5).affords(event(noise * 0.99), 100)
@@ -80,7 +89,10 @@ def row_by_row(critic: Perceptron, rows: torch.Tensor, clip: float) -> list[torc
     for row in rows:
         gradient = torch.autograd.grad(F.softplus(-critic(row[None])).sum(), critic.parameters)
         norm = sum(part.square().sum() for part in gradient) ** 0.5
-        total = [one + part * min(1.0, clip / float(norm)) for one, part in zip(total, gradient, strict=True)]
+        total = [
+            one + part * min(1.0, clip / float(norm))
+            for one, part in zip(total, gradient, strict=True)
+        ]
     return total
 
 
@@ -88,7 +100,9 @@ def row_by_row(critic: Perceptron, rows: torch.Tensor, clip: float) -> list[torc
 def test_clipped_sums_are_those_of_gradients_made_row_by_row(clip):
     critic = Perceptron([6, 8, 8, 1], seeded(1))
     rows = torch.from_numpy(seeded(2).normal(size=(7, 6)).astype(np.float32))
-    for mine, theirs in zip(clipped_sums(critic, rows, clip), row_by_row(critic, rows, clip), strict=True):
+    for mine, theirs in zip(
+        clipped_sums(critic, rows, clip), row_by_row(critic, rows, clip), strict=True
+    ):
         assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -98,9 +112,14 @@ def test_one_row_moves_the_sum_by_at_most_the_clip():
     everyone = clipped_sums(critic, rows, clip)
     for i in range(len(rows)):
         others = clipped_sums(critic, torch.cat([rows[:i], rows[i + 1 :]]), clip)
-        moved = sum((one - other).square().sum() for one, other in zip(everyone, others, strict=True)) ** 0.5
+        moved = (
+            sum((one - other).square().sum() for one, other in zip(everyone, others, strict=True))
+            ** 0.5
+        )
         assert moved <= clip * (1 + 1e-4)
-    assert all((total == 0).all() for total in clipped_sums(critic, rows[:0], clip)), "an empty sample has a sum too"
+    assert all((total == 0).all() for total in clipped_sums(critic, rows[:0], clip)), (
+        "an empty sample has a sum too"
+    )
 
 
 def test_spent_is_what_was_asked_and_never_more_than_epsilon():
@@ -108,25 +127,40 @@ def test_spent_is_what_was_asked_and_never_more_than_epsilon():
     ((event, count),) = generator.ledger.queries.items()
     assert count == 12 and event.sampling_probability == pytest.approx(20 / 200)
     assert 0.98 * 2 < generator.epsilon_spent <= 2 and generator.delta_spent == 1e-5
-    assert "not covered" not in generator.guarantee and "rows counts as public" in generator.guarantee
+    assert (
+        "not covered" not in generator.guarantee and "rows counts as public" in generator.guarantee
+    )
 
 
 def test_a_budget_of_seconds_spends_less():
-    generator = DPGAN(**SMALL | {"epochs": 10_000, "seconds": 0.2, "batch_size": 200}, **DECLARED).fit(*table_of(), seeded(1))
+    generator = DPGAN(
+        **SMALL | {"epochs": 10_000, "seconds": 0.2, "batch_size": 200}, **DECLARED
+    ).fit(*table_of(), seeded(1))
     assert generator.trained.done < 10_000 and generator.epsilon_spent < 0.9
 
 
 def test_the_guarantee_names_what_was_read_off_the_rows():
     table, schema = table_of()
-    generator = DPGAN(**SMALL | {"batch_size": 200}, bounds={"x": (0, 1)}, missing=()).fit(table, schema, seeded(1))
-    assert generator.guarantee.endswith("; the domain of c was read off the train table and is not covered")
+    generator = DPGAN(**SMALL | {"batch_size": 200}, bounds={"x": (0, 1)}, missing=()).fit(
+        table, schema, seeded(1)
+    )
+    assert generator.guarantee.endswith(
+        "; the domain of c was read off the train table and is not covered"
+    )
 
 
 def test_declared_domains_are_kept_and_what_lies_outside_is_moved_into_them():
     table, schema = table_of()
     domain = Domain(table, schema, {"x": (0.2, 0.5, 0.1)}, {"c": ["b", "z"]}, [])
-    assert domain.caveat == "" and domain.restrict(table)["c"].eq("b").all(), "the undeclared label becomes the first level"
-    made = DPGAN(**SMALL | {"batch_size": 200}, bounds={"x": (0.2, 0.5, 0.1)}, levels={"c": ["b", "z"]}, missing=[])
+    assert domain.caveat == "" and domain.restrict(table)["c"].eq("b").all(), (
+        "the undeclared label becomes the first level"
+    )
+    made = DPGAN(
+        **SMALL | {"batch_size": 200},
+        bounds={"x": (0.2, 0.5, 0.1)},
+        levels={"c": ["b", "z"]},
+        missing=[],
+    )
     made = made.fit(table, schema, seeded(1)).sample(500, seeded(2))
     assert set(made["c"]) == {"b", "z"} and made["x"].between(0.2, 0.5).all()
     assert (made["x"].round(1) == made["x"]).all() and not made.isna().any(axis=None)

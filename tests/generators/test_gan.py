@@ -21,7 +21,9 @@ def mixed() -> tuple[pd.DataFrame, Schema]:
     rng, n = seeded(0), 1000
     city = rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1])
     price = np.round(np.where(city == "a", rng.normal(20, 3, n), rng.normal(60, 3, n)), 1)
-    table = pd.DataFrame({"price": np.where(rng.random(n) < 0.2, np.nan, price), "city": city, "same": 7.5})
+    table = pd.DataFrame(
+        {"price": np.where(rng.random(n) < 0.2, np.nan, price), "city": city, "same": 7.5}
+    )
     schema = Schema.infer(table, kinds={"city": "categorical"})
     return schema.cast(table), schema
 
@@ -36,11 +38,17 @@ def test_rows_hold_the_place_between_the_bounds_a_flag_and_labels(mixed):
     assert encoding.sizes == [2, 3, 1]
     assert np.allclose(rows[:, 0], place, atol=1e-6) and (rows[:, 1] == -1).all()
     assert np.array_equal(rows[:, 2:4], np.column_stack([~np.isnan(price), np.isnan(price)]))
-    assert np.array_equal(rows[:, 4:7], table["city"].to_numpy()[:, None] == np.array(["a", "b", "c"]))
-    pd.testing.assert_frame_equal(encoding.decode(*encoding.encode(table, seeded(1)), seeded(2)), table)
+    assert np.array_equal(
+        rows[:, 4:7], table["city"].to_numpy()[:, None] == np.array(["a", "b", "c"])
+    )
+    pd.testing.assert_frame_equal(
+        encoding.decode(*encoding.encode(table, seeded(1)), seeded(2)), table
+    )
 
 
-@pytest.mark.parametrize("values", [[-1.7e308, 0.0, 1.7e308], [1e-300, 2e-300], [5.0, 5.0], [np.nan], [np.nan, 3.0]])
+@pytest.mark.parametrize(
+    "values", [[-1.7e308, 0.0, 1.7e308], [1e-300, 2e-300], [5.0, 5.0], [np.nan], [np.nan, 3.0]]
+)
 def test_bounds_hold_for_any_numbers(values):
     values = np.array(values)
     bounded = Bounded(values)
@@ -51,7 +59,11 @@ def test_bounds_hold_for_any_numbers(values):
 
 def test_it_learns_shares_and_a_dependence(mixed):
     table, schema = mixed
-    made = GAN(epochs=200, batch_size=250, width=64, noise=16).fit(table, schema, seeded(1)).sample(3000, seeded(2))
+    made = (
+        GAN(epochs=200, batch_size=250, width=64, noise=16)
+        .fit(table, schema, seeded(1))
+        .sample(3000, seeded(2))
+    )
     shares = table["city"].value_counts(normalize=True) - made["city"].value_counts(normalize=True)
     assert shares.abs().max() < 0.12
     means = made.groupby(made["city"] == "a")["price"].mean()
@@ -65,7 +77,9 @@ def test_start_from_draws_codes_as_often_as_the_table(mixed):
     maker.parameters[-2].data.zero_()
     maker.start_from(table, seeded(2))
     made = maker.draw(20_000, seeded(3))
-    assert (made["city"].value_counts(normalize=True) - table["city"].value_counts(normalize=True)).abs().max() < 0.02
+    assert (
+        made["city"].value_counts(normalize=True) - table["city"].value_counts(normalize=True)
+    ).abs().max() < 0.02
 
 
 def test_copies_of_a_network_are_networks_of_their_own():

@@ -28,7 +28,10 @@ TINY = {
     "arf": {"trees": 5, "max_rounds": 2},
     "bayes-tree": {"bins": 4},
     "bayes-tan": {"bins": 4},
-    "bayes-expert": {"bins": 4, "edges": [["age", "income"], ["income", "default"], ["region", "income"], ["age", "job"]]},
+    "bayes-expert": {
+        "bins": 4,
+        "edges": [["age", "income"], ["income", "default"], ["region", "income"], ["age", "job"]],
+    },
     "privbayes": {"epsilon": 1e4, "bins": 4},
     "mst": {"epsilon": 1e4},
     "bayes-hillclimb": {"bins": 4},
@@ -43,9 +46,21 @@ TINY = {
     "copy": {},
     "permuted": {},
     "smote": {},
-    "llm": {"retries": 12},  # needs OPENAI_BASE_URL and WORKBENCH_LLM_MODEL; tests/test_llm.py starts a server
-    "great": {"checkpoint": "random", "epochs": 12, "batch_size": 15, "width": 32, "layers": 1, "sample_rows": 1024},
-    "simulation": {"simulator": "mortgage", "budget": 64},  # its own columns; tests/test_simulation.py holds the contract
+    "llm": {
+        "retries": 12
+    },  # needs OPENAI_BASE_URL and WORKBENCH_LLM_MODEL; tests/test_llm.py starts a server
+    "great": {
+        "checkpoint": "random",
+        "epochs": 12,
+        "batch_size": 15,
+        "width": 32,
+        "layers": 1,
+        "sample_rows": 1024,
+    },
+    "simulation": {
+        "simulator": "mortgage",
+        "budget": 64,
+    },  # its own columns; tests/test_simulation.py holds the contract
     "reweighed": {},
     "per-group": {},
 }
@@ -94,9 +109,14 @@ def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
                 "age": age,
                 "debts": some(rng.poisson(2, rows).astype(float), 0.3),
                 "region": rng.choice(["north", "south", "east"], rows, p=[0.6, 0.3, 0.1]),
-                "job": some(np.where(age > 65, "retired", rng.choice(["clerk", "driver"], rows)), 0.1),
+                "job": some(
+                    np.where(age > 65, "retired", rng.choice(["clerk", "driver"], rows)), 0.1
+                ),
                 "married": some((age > 30) & (rng.random(rows) < 0.7), 0.25).astype("boolean"),
-                "opened": some(pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), "D"), 0.15),
+                "opened": some(
+                    pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), "D"),
+                    0.15,
+                ),
                 "always_1.5": 1.5,
                 "always_x": "x",
                 "never_number": np.nan,
@@ -152,7 +172,9 @@ def test_values_stay_in_the_train_support(name):
             assert set(made) <= set(real), column.name
         elif len(made):
             assert made.min() >= real.min() and made.max() <= real.max(), column.name
-    assert (synthetic["rate"].round(2) == synthetic["rate"]).all(), "two decimals in train, two in synthetic"
+    assert (synthetic["rate"].round(2) == synthetic["rate"]).all(), (
+        "two decimals in train, two in synthetic"
+    )
     opened = synthetic["opened"].dropna()
     assert (opened == opened.dt.normalize()).all(), "whole days in train, whole days in synthetic"
 
@@ -162,7 +184,11 @@ def test_constant_and_all_missing_columns(name):
     synthetic = trained(name).sample(500, rng(2))
     assert (synthetic["always_1.5"] == 1.5).all()
     assert (synthetic["always_x"] == "x").all()
-    assert synthetic[[f"never_{kind}" for kind in ("number", "date", "label", "truth")]].isna().all(axis=None)
+    assert (
+        synthetic[[f"never_{kind}" for kind in ("number", "date", "label", "truth")]]
+        .isna()
+        .all(axis=None)
+    )
 
 
 @every_generator
@@ -242,7 +268,14 @@ def test_a_number_as_target(name):
 
 @every_generator
 def test_extreme_numbers(name):
-    schema = Schema((Column("huge", "numeric"), Column("tiny", "numeric"), Column("id", "integer"), Column("c", "categorical")))
+    schema = Schema(
+        (
+            Column("huge", "numeric"),
+            Column("tiny", "numeric"),
+            Column("id", "integer"),
+            Column("c", "categorical"),
+        )
+    )
     draw = rng(0)
     table = pd.DataFrame(
         {
@@ -262,10 +295,20 @@ def test_extreme_numbers(name):
 
 @every_generator
 def test_a_column_of_many_levels(name):
-    schema = Schema((Column("id", "categorical"), Column("x", "numeric"), Column("y", "boolean", "target")))
+    schema = Schema(
+        (Column("id", "categorical"), Column("x", "numeric"), Column("y", "boolean", "target"))
+    )
     draw = rng(0)
     levels = draw.integers(0, 3000, 4000)
-    table = schema.cast(pd.DataFrame({"id": [f"level {v}" for v in levels], "x": draw.normal(size=4000), "y": levels % 2 == 0}))
+    table = schema.cast(
+        pd.DataFrame(
+            {
+                "id": [f"level {v}" for v in levels],
+                "x": draw.normal(size=4000),
+                "y": levels % 2 == 0,
+            }
+        )
+    )
     synthetic = fitted(name, table, schema).sample(4000, rng(2))
     assert schema.check(synthetic) == []
     assert set(synthetic["id"]) <= set(table["id"])
@@ -278,7 +321,11 @@ def test_conditions(name):
     synthetic = trained(name).sample(25, rng(2), where=where)
     assert len(synthetic) == 25 and SCHEMA.check(synthetic) == []
     assert synthetic.index.equals(pd.RangeIndex(25))
-    assert (synthetic["region"] == "south").all() and synthetic["age"].between(30, 60).all() and synthetic["married"].all()
+    assert (
+        (synthetic["region"] == "south").all()
+        and synthetic["age"].between(30, 60).all()
+        and synthetic["married"].all()
+    )
     again = trained(name).sample(25, rng(2), where=where)
     assert table_hash(synthetic) == table_hash(again)
 
@@ -293,7 +340,9 @@ def test_impossible_conditions(name):
 
 @every_generator
 def test_documentation(name):
-    """The docstrings name a source with its year, and every field is followed by a docstring of its own."""
+    """The docstrings name a source with its year, and every field is followed by a docstring of its
+    own.
+    """
     generator_class = GENERATORS[name].load()
     text = f"{inspect.getmodule(generator_class).__doc__} {generator_class.__doc__}"
     assert re.search(r"\b(19|20)\d\d\b", text)
@@ -303,21 +352,32 @@ def test_documentation(name):
             body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0].body
             for statement, following in zip(body, [*body[1:], None], strict=True):
                 if isinstance(statement, ast.AnnAssign):
-                    is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                    is_text = isinstance(following, ast.Expr) and isinstance(
+                        following.value, ast.Constant
+                    )
                     described[statement.target.id] = is_text
     assert all(described[field.name] for field in fields(generator_class))
 
 
 @every_generator
 def test_registry_declares_what_a_generator_supports(name, monkeypatch):
-    """Fields by their names; conditions by how many candidate rows are looked at for a thousand rows of a rare label."""
-    declared, known = set(GENERATORS[name].supports), {field.name for field in fields(GENERATORS[name].load())}
+    """Fields by their names; conditions by how many candidate rows are looked at for a thousand
+    rows of a rare label.
+    """
+    declared, known = (
+        set(GENERATORS[name].supports),
+        {field.name for field in fields(GENERATORS[name].load())},
+    )
     assert declared - {"conditions"} == known & {"seconds", "epsilon"}
     if name == "ctgan":
         return  # two epochs teach it no label; tests/test_ctgan.py asks a trained one
     generator, looked_at, matches = trained(name), [], conditions.matches
     share = (generator.sample(300, rng(2))["region"] == "east").mean()
-    monkeypatch.setattr(conditions, "matches", lambda table, *rest: looked_at.append(len(table)) or matches(table, *rest))
+    monkeypatch.setattr(
+        conditions,
+        "matches",
+        lambda table, *rest: looked_at.append(len(table)) or matches(table, *rest),
+    )
     generator.sample(1000, rng(2), where={"region": "east"})
     assert ("conditions" in declared) == (2 * share * sum(looked_at) < 1000)
 
@@ -326,7 +386,9 @@ def test_registry_declares_what_a_generator_supports(name, monkeypatch):
 def test_unknown_parameter_names_the_nearest(name):
     known = [field.name for field in fields(GENERATORS[name].load())]
     misspelt = f"{known[0]}x" if known else "bins"
-    with pytest.raises(InputError, match=f"did you mean.*{known[0]}" if known else "has no parameters"):
+    with pytest.raises(
+        InputError, match=f"did you mean.*{known[0]}" if known else "has no parameters"
+    ):
         make(name, {misspelt: 1})
 
 
@@ -365,15 +427,32 @@ def correlated(rows: int, correlation: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def test_copula_recovers_the_latent_correlation_behind_numbers_ties_labels_and_missing_values():
-    truth = np.array([[1, 0.6, -0.5, 0.4], [0.6, 1, -0.3, 0.5], [-0.5, -0.3, 1, -0.2], [0.4, 0.5, -0.2, 1]])
+    truth = np.array(
+        [[1, 0.6, -0.5, 0.4], [0.6, 1, -0.3, 0.5], [-0.5, -0.3, 1, -0.2], [0.4, 0.5, -0.2, 1]]
+    )
     z = correlated(20_000, truth)
-    schema = Schema((Column("n", "numeric"), Column("t", "integer"), Column("b", "boolean"), Column("m", "numeric")))
-    table = pd.DataFrame({"n": np.exp(z[:, 0]), "t": np.maximum(np.floor(z[:, 1] * 2), 0), "b": z[:, 2] > 0.8, "m": z[:, 3]})
+    schema = Schema(
+        (
+            Column("n", "numeric"),
+            Column("t", "integer"),
+            Column("b", "boolean"),
+            Column("m", "numeric"),
+        )
+    )
+    table = pd.DataFrame(
+        {
+            "n": np.exp(z[:, 0]),
+            "t": np.maximum(np.floor(z[:, 1] * 2), 0),
+            "b": z[:, 2] > 0.8,
+            "m": z[:, 3],
+        }
+    )
     table.loc[rng(1).random(len(table)) < 0.3, "m"] = np.nan
     table = schema.cast(table)
     generator = make("gaussian-copula").fit(table, schema, rng(0))
     found = generator.correlation.loc[schema.names, schema.names].to_numpy()
-    # A label's order along the main axis may be either of the two; here false is the higher end of the latent b.
+    # A label's order along the main axis may be either of the two; here false is the higher end of
+    # the latent b.
     sign = np.sign(found[0, 2]) * np.sign(truth[0, 2])
     found[2, :2] *= sign
     found[:2, 2] *= sign
@@ -381,7 +460,12 @@ def test_copula_recovers_the_latent_correlation_behind_numbers_ties_labels_and_m
     found[2, 3] *= sign
     assert np.abs(found - truth).max() < 0.06
     synthetic = generator.sample(20_000, rng(1))
-    assert np.abs(synthetic.astype(float).corr("spearman") - table.astype(float).corr("spearman")).max(axis=None) < 0.05
+    assert (
+        np.abs(synthetic.astype(float).corr("spearman") - table.astype(float).corr("spearman")).max(
+            axis=None
+        )
+        < 0.05
+    )
 
 
 def test_copula_keeps_which_values_are_missing_together():
@@ -409,7 +493,9 @@ def test_networks_recover_a_known_tree(name):
     table, schema, edges = tree_table()
     parents = make(name).fit(table, schema, rng(0)).parents
     names = schema.names
-    assert {frozenset((names[parent], names[child])) for child, of in parents.items() for parent in of} == edges
+    assert {
+        frozenset((names[parent], names[child])) for child, of in parents.items() for parent in of
+    } == edges
 
 
 def test_hill_climbing_finds_what_no_tree_can():
@@ -443,13 +529,20 @@ def test_network_samples_agree_with_exact_inference(name):
         i, j = columns.index(one), columns.index(other)
         expected = exact.query([one, other], show_progress=False).marginalize([], inplace=False)
         expected = expected.values if expected.variables == [one, other] else expected.values.T
-        seen = np.bincount(codes[:, i] * expected.shape[1] + codes[:, j], minlength=expected.size).reshape(expected.shape)
+        seen = np.bincount(
+            codes[:, i] * expected.shape[1] + codes[:, j], minlength=expected.size
+        ).reshape(expected.shape)
         # Five standard errors of a share, and a row for the rare ones.
-        assert (np.abs(seen / rows - expected) < 5 * np.sqrt(expected * (1 - expected) / rows) + 1 / rows).all(), (one, other)
+        assert (
+            np.abs(seen / rows - expected)
+            < 5 * np.sqrt(expected * (1 - expected) / rows) + 1 / rows
+        ).all(), (one, other)
 
 
 def test_network_never_draws_an_impossible_state():
-    """Ten shares of 0.1 add up to less than 1 in floats; what is left over must not fall to the state behind them."""
+    """Ten shares of 0.1 add up to less than 1 in floats; what is left over must not fall to the
+    state behind them.
+    """
     from workbench.generators.bayes.networks import _draw_states
 
     class Highest:
@@ -493,7 +586,9 @@ def test_cart_recovers_an_interaction_that_the_copula_misses():
     draw = rng(0)
     a, b = draw.normal(size=(2, 3000))
     schema = Schema((Column("a", "numeric"), Column("b", "numeric"), Column("y", "boolean")))
-    table = schema.cast(pd.DataFrame({"a": a, "b": b, "y": (a * b > 0) ^ (draw.random(3000) < 0.05)}))
+    table = schema.cast(
+        pd.DataFrame({"a": a, "b": b, "y": (a * b > 0) ^ (draw.random(3000) < 0.05)})
+    )
 
     def agreement(name):
         synthetic = make(name).fit(table, schema, rng(1)).sample(3000, rng(2))
@@ -505,7 +600,10 @@ def test_cart_recovers_an_interaction_that_the_copula_misses():
 
 def test_cart_repeats_train_values_unless_smooth():
     income = TABLE["income"].dropna()
-    plain, smooth = (make("cart", {"smooth": s}).fit(TABLE, SCHEMA, rng(0)).sample(2000, rng(1)) for s in (False, True))
+    plain, smooth = (
+        make("cart", {"smooth": s}).fit(TABLE, SCHEMA, rng(0)).sample(2000, rng(1))
+        for s in (False, True)
+    )
     assert plain["income"].dropna().isin(income).all()
     assert smooth["income"].dropna().isin(income).mean() < 0.6
     assert abs(smooth["income"].isna().mean() - TABLE["income"].isna().mean()) < 0.05
@@ -516,8 +614,12 @@ def test_cart_looks_at_the_strongest_columns_of_many():
     draw = rng(0)
     table = pd.DataFrame({f"x{j}": draw.normal(size=1000) for j in range(12)})
     table["empty"], table["label"] = np.nan, draw.choice(["a", "b", "c"], 1000)
-    table["y"] = np.where(draw.random(1000) < 0.3, np.nan, table["x7"] + (table["label"] == "b") * 2)
-    schema = Schema(tuple(Column(name, "categorical" if name == "label" else "numeric") for name in table))
+    table["y"] = np.where(
+        draw.random(1000) < 0.3, np.nan, table["x7"] + (table["label"] == "b") * 2
+    )
+    schema = Schema(
+        tuple(Column(name, "categorical" if name == "label" else "numeric") for name in table)
+    )
     table = schema.cast(table)
     generator = make("cart", {"max_predictors": 2}).fit(table, schema, rng(0))
     assert generator._steps["y"]._before == ["x7", "label"]
@@ -544,7 +646,9 @@ def test_copies_repeat_whole_passes(name):
     assert row_set(synthetic) == row_set(TABLE)
     counts = synthetic["income"].value_counts()
     assert counts.min() == 2 and counts.max() == 3
-    assert table_hash(generator.sample(len(TABLE), rng(2))) != table_hash(TABLE), "rows are shuffled"
+    assert table_hash(generator.sample(len(TABLE), rng(2))) != table_hash(TABLE), (
+        "rows are shuffled"
+    )
     few = generator.sample(40, rng(2), where={"job": "retired", "default": "yes"})
     assert row_set(few) == row_set(TABLE[(TABLE["job"] == "retired") & (TABLE["default"] == "yes")])
 
@@ -569,8 +673,17 @@ def test_permuted_keeps_marginals_and_nothing_else():
 def test_independent_keeps_marginals_and_nothing_else():
     z = correlated(4000, np.array([[1, 0.9], [0.9, 1]]))
     schema = Schema((Column("a", "numeric"), Column("b", "numeric")))
-    synthetic = make("independent").fit(pd.DataFrame(z, columns=["a", "b"]), schema, rng(0)).sample(4000, rng(1))
-    assert np.abs(np.quantile(synthetic["a"], [0.05, 0.5, 0.95]) - np.quantile(z[:, 0], [0.05, 0.5, 0.95])).max() < 0.1
+    synthetic = (
+        make("independent")
+        .fit(pd.DataFrame(z, columns=["a", "b"]), schema, rng(0))
+        .sample(4000, rng(1))
+    )
+    assert (
+        np.abs(
+            np.quantile(synthetic["a"], [0.05, 0.5, 0.95]) - np.quantile(z[:, 0], [0.05, 0.5, 0.95])
+        ).max()
+        < 0.1
+    )
     assert abs(synthetic.corr().iloc[0, 1]) < 0.1
 
 
@@ -579,8 +692,16 @@ def test_smote_stays_between_neighbours_of_a_class():
     draw = rng(0)
     angle, inner = draw.uniform(0, 2 * np.pi, 1000), np.arange(1000) < 300
     radius = np.where(inner, 1.0, 2.0)
-    schema = Schema((Column("x", "numeric"), Column("y", "numeric"), Column("ring", "categorical", "target")))
-    table = pd.DataFrame({"x": radius * np.cos(angle), "y": radius * np.sin(angle), "ring": np.where(inner, "in", "out")})
+    schema = Schema(
+        (Column("x", "numeric"), Column("y", "numeric"), Column("ring", "categorical", "target"))
+    )
+    table = pd.DataFrame(
+        {
+            "x": radius * np.cos(angle),
+            "y": radius * np.sin(angle),
+            "ring": np.where(inner, "in", "out"),
+        }
+    )
     synthetic = make("smote").fit(schema.cast(table), schema, rng(1)).sample(3000, rng(2))
     distance = np.hypot(synthetic["x"], synthetic["y"])
     assert np.abs(distance - np.where(synthetic["ring"] == "in", 1.0, 2.0)).max() < 0.15
@@ -590,7 +711,11 @@ def test_smote_stays_between_neighbours_of_a_class():
 
 def test_smote_neighbours_are_the_nearest_of_the_class_and_not_the_row_itself():
     schema = Schema((Column("x", "numeric"), Column("c", "boolean", "target")))
-    table = schema.cast(pd.DataFrame({"x": [0.0, 1.0, 10.0, 11.0, 0.1, 5.0], "c": [True, True, True, True, False, False]}))
+    table = schema.cast(
+        pd.DataFrame(
+            {"x": [0.0, 1.0, 10.0, 11.0, 0.1, 5.0], "c": [True, True, True, True, False, False]}
+        )
+    )
     generator = make("smote", {"neighbors": 1}).fit(table, schema, rng(0))
     assert generator._neighbors.ravel().tolist() == [1, 0, 3, 2, 5, 4]
     searched = replace(make("smote", {"neighbors": 2}), search_rows=3).fit(TABLE, SCHEMA, rng(0))
@@ -598,21 +723,32 @@ def test_smote_neighbours_are_the_nearest_of_the_class_and_not_the_row_itself():
 
 
 BIASED = Schema(
-    (Column("x", "numeric"), Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True"
+    (
+        Column("x", "numeric"),
+        Column("group", "categorical", "sensitive"),
+        Column("y", "boolean", "target"),
+    ),
+    positive="True",
 )
 
 
 def biased(rows: int, seed: int = 0) -> pd.DataFrame:
-    """P(y) is 0.6 in group a, 0.2 in group b and in the small group c; x is y with noise, and 3 higher in group c."""
+    """P(y) is 0.6 in group a, 0.2 in group b and in the small group c; x is y with noise, and 3
+    higher in group c.
+    """
     draw = rng(seed)
     group = draw.choice(list("abc"), rows, p=[0.6, 0.37, 0.03])
     y = draw.random(rows) < np.where(group == "a", 0.6, 0.2)
-    return BIASED.cast(pd.DataFrame({"x": draw.normal(size=rows) + y + 3 * (group == "c"), "group": group, "y": y}))
+    return BIASED.cast(
+        pd.DataFrame({"x": draw.normal(size=rows) + y + 3 * (group == "c"), "group": group, "y": y})
+    )
 
 
 def test_reweighing_unties_group_and_target_and_keeps_their_shares():
     table = biased(6000)
-    plain, reweighed = (make(name).fit(table, BIASED, rng(1)).sample(6000, rng(2)) for name in ("cart", "reweighed"))
+    plain, reweighed = (
+        make(name).fit(table, BIASED, rng(1)).sample(6000, rng(2)) for name in ("cart", "reweighed")
+    )
     rates = [made.groupby("group")["y"].mean().astype(float) for made in (plain, reweighed)]
     assert rates[0]["a"] - rates[0]["b"] == pytest.approx(0.4, abs=0.05)
     assert abs(rates[1]["a"] - rates[1]["b"]) < 0.05
@@ -624,9 +760,14 @@ def test_reweighing_unties_group_and_target_and_keeps_their_shares():
 def test_a_generator_for_each_group_keeps_shares_and_small_groups():
     """The independent inner generator loses every tie, but not that of a group to its own values."""
     table = biased(6000)
-    made = make("per-group", {"inner": "independent"}).fit(table, BIASED, rng(1)).sample(6000, rng(2))
+    made = (
+        make("per-group", {"inner": "independent"}).fit(table, BIASED, rng(1)).sample(6000, rng(2))
+    )
     for column in ("x", "y"):
-        means = [t.assign(**{column: t[column].astype(float)}).groupby("group")[column].mean() for t in (table, made)]
+        means = [
+            t.assign(**{column: t[column].astype(float)}).groupby("group")[column].mean()
+            for t in (table, made)
+        ]
         assert (abs(means[0] - means[1]) < 0.2).all() and means[0].idxmax() == means[1].idxmax()
     shares = [t["group"].value_counts(normalize=True) for t in (table, made)]
     assert (abs(shares[0] - shares[1]) < 0.03).all()
@@ -635,7 +776,10 @@ def test_a_generator_for_each_group_keeps_shares_and_small_groups():
 def test_small_groups_share_a_generator_and_many_are_few():
     table = biased(6000)
     few = make("per-group", {"least_rows": 500, "inner": "copy"}).fit(table, BIASED, rng(1))
-    assert len(few._fitted) == 3 and len(make("per-group", {"least_rows": 9999}).fit(table, BIASED, rng(1))._fitted) == 1
+    assert (
+        len(few._fitted) == 3
+        and len(make("per-group", {"least_rows": 9999}).fit(table, BIASED, rng(1))._fitted) == 1
+    )
     many = BIASED.cast(table.assign(group=rng(3).integers(0, 3000, 6000).astype(str)))
     assert len(make("per-group", {"inner": "copy"}).fit(many, BIASED, rng(1))._fitted) <= 21
     made = make("reweighed", {"inner": "copy"}).fit(many, BIASED, rng(1)).sample(6000, rng(2))

@@ -1,4 +1,6 @@
-"""GReaT: numbers and ranges as regular expressions, what is learnt and written, checkpoints in and out, and what it refuses."""
+"""GReaT: numbers and ranges as regular expressions, what is learnt and written, checkpoints in and
+out, and what it refuses.
+"""
 
 import random
 import re
@@ -26,7 +28,11 @@ PAIR = Schema((Column("a", "integer"), Column("b", "categorical", "target")))
 def pair_table(rows: int = 400) -> pd.DataFrame:
     """b is "low, is" below 50 and "high" from there on, but for one row in ten."""
     a = rng(0).integers(0, 100, rows)
-    return PAIR.cast(pd.DataFrame({"a": a, "b": np.where((a < 50) ^ (rng(1).random(rows) < 0.1), "low, is", "high")}))
+    return PAIR.cast(
+        pd.DataFrame(
+            {"a": a, "b": np.where((a < 50) ^ (rng(1).random(rows) < 0.1), "low, is", "high")}
+        )
+    )
 
 
 def test_between_allows_what_lies_between_and_nothing_else():
@@ -35,7 +41,13 @@ def test_between_allows_what_lies_between_and_nothing_else():
         decimals, low = draw.choice([0, 1, 3]), draw.randint(-1500, 3000)
         high = low + draw.choice([0, 1, 7, 90, 2000])
         pattern = re.compile(between(low, high, decimals))
-        for number in [low, high, low - 1, high + 1, *(draw.randint(-2000, 6000) for _ in range(20))]:
+        for number in [
+            low,
+            high,
+            low - 1,
+            high + 1,
+            *(draw.randint(-2000, 6000) for _ in range(20)),
+        ]:
             text = f"{number / 10**decimals:.{decimals}f}"
             assert bool(pattern.fullmatch(text)) == (low <= number <= high), (low, high, text)
 
@@ -52,16 +64,24 @@ def test_numbers_are_written_within_their_range(scale):
 
 
 def test_it_learns_the_rule_in_both_directions_and_a_comma_in_a_label():
-    generator = make("great", {"checkpoint": "random", "epochs": 15, "width": 32, "layers": 1}).fit(pair_table(), PAIR, rng(1))
+    generator = make("great", {"checkpoint": "random", "epochs": 15, "width": 32, "layers": 1}).fit(
+        pair_table(), PAIR, rng(1)
+    )
     made = generator.sample(400, rng(2))
-    assert ((made["a"] < 50) == (made["b"] == "low, is")).mean() > 0.8, "0.9 in train, 0.5 by chance"
+    assert ((made["a"] < 50) == (made["b"] == "low, is")).mean() > 0.8, (
+        "0.9 in train, 0.5 by chance"
+    )
     assert generator.losses[-1] < generator.losses[0] / 2
     low = generator.sample(100, rng(3), where={"b": "low, is"})
     assert (low["b"] == "low, is").all() and (low["a"] < 50).mean() > 0.75
     few = generator.sample(100, rng(3), where={"a": (80, 90)})
     assert few["a"].between(80, 90).all() and (few["b"] == "high").mean() > 0.75
     facts = generator.facts
-    assert facts["checkpoint"] == "random" and facts["epochs"] == 15 and facts["loss"] == generator.losses[-1]
+    assert (
+        facts["checkpoint"] == "random"
+        and facts["epochs"] == 15
+        and facts["loss"] == generator.losses[-1]
+    )
 
 
 def test_a_checkpoint_goes_in_and_out_and_is_served(tmp_path, monkeypatch):
@@ -72,20 +92,41 @@ def test_a_checkpoint_goes_in_and_out_and_is_served(tmp_path, monkeypatch):
     assert table_hash(one.sample(50, rng(2))) == table_hash(other.sample(50, rng(2)))
     assert torch.get_rng_state().tolist() == state and one.facts["checkpoint"] == "start"
     one.save(tmp_path / "tuned")
-    again = make("great", settings | {"checkpoint": str(tmp_path / "tuned"), "epochs": 1}).fit(pair_table(), PAIR, rng(1))
-    assert again.losses[0] < one.losses[0] and again.facts["start_sha256"] != one.facts["start_sha256"]
+    again = make("great", settings | {"checkpoint": str(tmp_path / "tuned"), "epochs": 1}).fit(
+        pair_table(), PAIR, rng(1)
+    )
+    assert (
+        again.losses[0] < one.losses[0] and again.facts["start_sha256"] != one.facts["start_sha256"]
+    )
     monkeypatch.setenv("WORKBENCH_LLM_CACHE", str(tmp_path / "cache"))
-    with local_server("--checkpoint", tmp_path / "tuned", "--name", "tuned", lifetime=120) as address:
-        served = make("llm", {"base_url": address, "model": "tuned", "batch_rows": 3}).fit(pair_table(), PAIR, rng(1))
+    with local_server(
+        "--checkpoint", tmp_path / "tuned", "--name", "tuned", lifetime=120
+    ) as address:
+        served = make("llm", {"base_url": address, "model": "tuned", "batch_rows": 3}).fit(
+            pair_table(), PAIR, rng(1)
+        )
         made = served.sample(6, rng(2))
-    assert PAIR.check(made) == [] and made["a"].between(0, 99).all() and set(made["b"]) <= {"low, is", "high"}
+    assert (
+        PAIR.check(made) == []
+        and made["a"].between(0, 99).all()
+        and set(made["b"]) <= {"low, is", "high"}
+    )
 
 
 def test_free_text_is_written_letter_by_letter():
     schema = Schema((Column("note", "categorical"), Column("ward", "categorical", "target")))
     notes = [f'said "no" to {word}' for word in ("tea", "milk", "déjà vu", "a\\b", "water")]
-    table = schema.cast(pd.DataFrame({"note": [*notes * 30, None], "ward": ["x", "y"] * 75 + ["x"]}))
-    settings = {"checkpoint": "random", "epochs": 10, "width": 32, "layers": 1, "texts": ["note"], "text_length": 18}
+    table = schema.cast(
+        pd.DataFrame({"note": [*notes * 30, None], "ward": ["x", "y"] * 75 + ["x"]})
+    )
+    settings = {
+        "checkpoint": "random",
+        "epochs": 10,
+        "width": 32,
+        "layers": 1,
+        "texts": ["note"],
+        "text_length": 18,
+    }
     generator = make("great", settings).fit(table, schema, rng(1))
     made = generator.sample(60, rng(2))["note"].dropna()
     assert made.str.len().between(1, 18).all() and made.str.startswith('said "no" to ').mean() > 0.5
@@ -110,5 +151,8 @@ def test_what_it_cannot_do_is_a_sentence(tmp_path):
 
 def test_rows_that_no_writing_meets_are_given_up_with_the_rate():
     generator = make("great", TINY["great"] | {"tries": 1, "epochs": 1}).fit(TABLE, SCHEMA, rng(1))
-    with pytest.raises(InputError, match=r"only \d+ of \d+ written rows are good \(acceptance .*'opened' is not a value"):
+    with pytest.raises(
+        InputError,
+        match=r"only \d+ of \d+ written rows are good \(acceptance .*'opened' is not a value",
+    ):
         generator.sample(300, rng(2))

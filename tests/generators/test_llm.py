@@ -1,4 +1,6 @@
-"""The prompted language model against a real server: what is asked and sent, what comes back, and every way a server fails."""
+"""The prompted language model against a real server: what is asked and sent, what comes back, and
+every way a server fails.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ class Server:
         """Options of the running server; its requests are counted and logged from here on."""
         self.log.write_text("")
         wanted = {"fault": None, "on": [], "key": None, "context": 32768} | options
-        urllib.request.urlopen(urllib.request.Request(self.address, json.dumps(wanted).encode(), method="PUT")).close()
+        urllib.request.urlopen(
+            urllib.request.Request(self.address, json.dumps(wanted).encode(), method="PUT")
+        ).close()
 
     @property
     def requests(self) -> list[dict]:
@@ -67,8 +71,14 @@ def server(running, monkeypatch, tmp_path):
     contract.trained.cache_clear()  # it would ask a server that is gone
 
 
-SMALL = Schema((Column("age", "integer"), Column("weight", "numeric"), Column("ward", "categorical", "target")))
-ROWS = SMALL.cast(pd.DataFrame({"age": [30, 40, 50, 60], "weight": [50.5, 61.25, 72.0, None], "ward": ["a", "b", "c", "a"]}))
+SMALL = Schema(
+    (Column("age", "integer"), Column("weight", "numeric"), Column("ward", "categorical", "target"))
+)
+ROWS = SMALL.cast(
+    pd.DataFrame(
+        {"age": [30, 40, 50, 60], "weight": [50.5, 61.25, 72.0, None], "ward": ["a", "b", "c", "a"]}
+    )
+)
 
 
 def fitted(table: pd.DataFrame = ROWS, schema: Schema = SMALL, **parameters):
@@ -85,9 +95,13 @@ def test_nothing_is_sent_without_an_address(monkeypatch):
     assert "set OPENAI_BASE_URL" in generator.supports(SCHEMA)
     with pytest.raises(InputError, match="nothing is sent anywhere by default"):
         generator.fit(TABLE, SCHEMA, rng(1))
-    assert "set WORKBENCH_LLM_MODEL" in make("llm", {"base_url": "http://localhost:1/v1"}).supports(SCHEMA)
+    assert "set WORKBENCH_LLM_MODEL" in make("llm", {"base_url": "http://localhost:1/v1"}).supports(
+        SCHEMA
+    )
     assert make("llm", {"base_url": "http://localhost:1/v1", "model": "m"}).supports(SCHEMA) is None
-    assert "give the key as OPENAI_API_KEY" in make("llm", {"base_url": "http://me:key@localhost/v1"}).supports(SCHEMA)
+    assert "give the key as OPENAI_API_KEY" in make(
+        "llm", {"base_url": "http://me:key@localhost/v1"}
+    ).supports(SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +157,20 @@ def test_values_stay_in_the_support_and_on_the_grid(server):
             assert drawn.min() >= real.min() and drawn.max() <= real.max()
     assert (made["rate"].round(2) == made["rate"]).all()
     assert (made["always_1.5"] == 1.5).all() and (made["always_x"] == "x").all()
-    assert made[[f"never_{kind}" for kind in ("number", "date", "label", "truth")]].isna().all(axis=None)
+    assert (
+        made[[f"never_{kind}" for kind in ("number", "date", "label", "truth")]]
+        .isna()
+        .all(axis=None)
+    )
     assert (made["opened"].dropna() == made["opened"].dropna().dt.normalize()).all()
     assert made["income"].isna().any() and not made["age"].isna().any()
 
 
 def test_constraints_hold_in_every_row(server):
     kinds = {"low": "integer", "high": "integer", "city": "categorical", "land": "categorical"}
-    schema = Schema(tuple(Column(*pair) for pair in kinds.items()), constraints=["low < high", ["city", "land"]])
+    schema = Schema(
+        tuple(Column(*pair) for pair in kinds.items()), constraints=["low < high", ["city", "land"]]
+    )
     city = rng(0).choice(["Paris", "Lyon", "Bonn"], 200)
     low = rng(1).integers(0, 50, 200)
     table = pd.DataFrame({"low": low, "high": low + rng(2).integers(1, 9, 200), "city": city})
@@ -158,7 +178,9 @@ def test_constraints_hold_in_every_row(server):
     generator = fitted(table, schema)
     made = generator.sample(60, rng(2))
     assert (made["low"] < made["high"]).all()
-    assert set(zip(made["city"], made["land"], strict=True)) <= set(zip(table["city"], table["land"], strict=True))
+    assert set(zip(made["city"], made["land"], strict=True)) <= set(
+        zip(table["city"], table["land"], strict=True)
+    )
     assert made["city"].nunique() == 3
     assert set(generator.sample(10, rng(2), where={"land": "Germany"})["city"]) == {"Bonn"}
     with pytest.raises(InputError, match="acceptance 0"):
@@ -169,30 +191,46 @@ def test_constraints_hold_in_every_row(server):
 
 def test_a_request_names_some_of_many_levels_and_all_occur(server):
     schema = Schema((Column("id", "categorical"), Column("x", "boolean")))
-    table = schema.cast(pd.DataFrame({"id": [f"level {i}" for i in range(10_000)], "x": np.arange(10_000) % 2 == 0}))
+    table = schema.cast(
+        pd.DataFrame({"id": [f"level {i}" for i in range(10_000)], "x": np.arange(10_000) % 2 == 0})
+    )
     generator = fitted(table, schema, max_levels=50)
     made = generator.sample(200, rng(2))
     assert set(made["id"]) <= set(table["id"]) and made["id"].nunique() > 120
-    sent = [body["response_format"]["json_schema"]["schema"]["properties"]["rows"] for body in server.requests]
+    sent = [
+        body["response_format"]["json_schema"]["schema"]["properties"]["rows"]
+        for body in server.requests
+    ]
     assert {len(rows["items"]["properties"]["id"]["enum"]) for rows in sent} == {50}
     assert set(generator.sample(5, rng(2), where={"id": "level 77"})["id"]) == {"level 77"}
 
 
 def test_free_text_is_written_freely(server):
-    schema = Schema((*SMALL.columns, Column("note", "categorical", description="what the nurse wrote")))
+    schema = Schema(
+        (*SMALL.columns, Column("note", "categorical", description="what the nurse wrote"))
+    )
     table = schema.cast(ROWS.assign(note=["slept well", "fell at night", None, "slept well"]))
     generator = fitted(table, schema, texts=["note"], text_length=30)
     made = generator.sample(20, rng(2))
     notes = made["note"].dropna()
-    assert notes.nunique() > 5 and notes.str.len().between(1, 30).all() and not notes.isin(table["note"]).any()
+    assert (
+        notes.nunique() > 5
+        and notes.str.len().between(1, 30).all()
+        and not notes.isin(table["note"]).any()
+    )
     assert set(made["ward"]) <= set("abc")
     assert "slept" not in str(server.requests) and "what the nurse wrote" in str(server.requests)
     assert set(generator.sample(5, rng(2), where={"note": "new words"})["note"]) == {"new words"}
     rows = '{"rows": [{"age": 35, "weight": 60, "ward": "a", "note": "%s"}]}'
-    assert [len(generator._form.read(rows % text)[0]) for text in ("\\ud83d\\ude00", "\\ud83d", "x" * 31)] == [1, 0, 0]
+    assert [
+        len(generator._form.read(rows % text)[0])
+        for text in ("\\ud83d\\ude00", "\\ud83d", "x" * 31)
+    ] == [1, 0, 0]
 
 
-@pytest.mark.parametrize("low", ["1900-03-01", "2024-02-27", "2024-02-28 06:00", "2024-02-28 23:59:58"])
+@pytest.mark.parametrize(
+    "low", ["1900-03-01", "2024-02-27", "2024-02-28 06:00", "2024-02-28 23:59:58"]
+)
 def test_dates_match_their_pattern(low):
     """Any date of a range is written as its pattern allows."""
     dates = pd.Series(pd.date_range(low, "2024-03-02", periods=7).floor("s"), name="d")
@@ -200,7 +238,10 @@ def test_dates_match_their_pattern(low):
     pattern = fact.json_schema()["pattern"]
     step = "%Y-%m-%d" if "T" not in pattern else "%Y-%m-%dT%H:%M:%S"
     assert dates.dt.strftime(step).str.match(pattern).all()
-    assert fact.cast(list(dates.dt.strftime(step))).equals(dates) and fact.cast(["2024-02-31", "3000-01-01"]).isna().all()
+    assert (
+        fact.cast(list(dates.dt.strftime(step))).equals(dates)
+        and fact.cast(["2024-02-31", "3000-01-01"]).isna().all()
+    )
 
 
 # What leaves the machine.
@@ -216,7 +257,9 @@ def test_no_row_is_sent_unless_it_may_be(server, tmp_path):
     trimmed = fitted(TABLE, SCHEMA, trim=0.05)
     assert trimmed.sample(20, rng(2))["income"].max() < TABLE["income"].max()
     assert str(TABLE["income"].max()) not in str(trimmed.request())
-    shown = fitted(TABLE, SCHEMA, examples=2, share_real_rows=True).request()["messages"][1]["content"]
+    shown = fitted(TABLE, SCHEMA, examples=2, share_real_rows=True).request()["messages"][1][
+        "content"
+    ]
     assert shown.count('"income"') == 3 and "Examples of rows" in shown
     assert sum(f'"income": {value},' in shown for value in incomes) == 2
 
@@ -224,7 +267,9 @@ def test_no_row_is_sent_unless_it_may_be(server, tmp_path):
 def test_rare_levels_can_be_kept_back(server):
     table = SMALL.cast(pd.concat([ROWS] * 10).assign(ward=["a", "b"] * 19 + ["Jane Doe", "a"]))
     generator = fitted(table, least_rows=5)
-    assert "Jane Doe" not in str(generator.request()) and set(generator.sample(30, rng(2))["ward"]) == {"a", "b"}
+    assert "Jane Doe" not in str(generator.request()) and set(
+        generator.sample(30, rng(2))["ward"]
+    ) == {"a", "b"}
     with pytest.raises(InputError, match="'ward' has no level in 50 rows"):
         fitted(table, least_rows=50)
 
@@ -256,16 +301,30 @@ def test_shares_examples_and_the_description_are_told(server):
 
 def test_copies_of_the_examples_are_dropped_if_asked(server):
     schema = Schema((Column("a", "boolean"), Column("b", "boolean")))
-    table = schema.cast(pd.DataFrame({"a": [True, True, False, False], "b": [True, False, True, False]}))
+    table = schema.cast(
+        pd.DataFrame({"a": [True, True, False, False], "b": [True, False, True, False]})
+    )
     parameters = {"example_rows": [{"a": True, "b": True}]}
-    assert {(True, True)} < set(fitted(table, schema, **parameters).sample(60, rng(2)).itertuples(index=False, name=None))
+    assert {(True, True)} < set(
+        fitted(table, schema, **parameters).sample(60, rng(2)).itertuples(index=False, name=None)
+    )
     made = fitted(table, schema, drop_copies=True, **parameters).sample(60, rng(2))
-    assert set(made.itertuples(index=False, name=None)) == {(True, False), (False, True), (False, False)}
+    assert set(made.itertuples(index=False, name=None)) == {
+        (True, False),
+        (False, True),
+        (False, False),
+    }
 
 
 def test_a_server_without_constraints_gets_the_schema_as_a_prompt(server):
-    request = fitted(response_format="json_object", temperature=None, options={"top_p": 0.9}).request()
-    assert request["response_format"] == {"type": "json_object"} and request["top_p"] == 0.9 and "temperature" not in request
+    request = fitted(
+        response_format="json_object", temperature=None, options={"top_p": 0.9}
+    ).request()
+    assert (
+        request["response_format"] == {"type": "json_object"}
+        and request["top_p"] == 0.9
+        and "temperature" not in request
+    )
     assert '"required": ["age", "weight", "ward"]' in request["messages"][1]["content"]
 
 
@@ -273,8 +332,16 @@ def test_a_server_without_constraints_gets_the_schema_as_a_prompt(server):
     ("answer", "rows", "why"),
     [
         ('```json\n{"rows": [{"age": 35, "weight": null, "ward": "a"}]}\n```', 1, ""),
-        ('{"rows": [{"age": 35, "weight": 60, "ward": "d"}, {"age": 35, "weight": 60, "ward": "a"}]}', 1, "ward: 'd' is not"),
-        ('{"rows": [{"age": 35.5, "weight": 60, "ward": "a"}]}', 0, "age: 35.5 is not of type 'integer'"),
+        (
+            '{"rows": [{"age": 35, "weight": 60, "ward": "d"}, {"age": 35, "weight": 60, "ward": "a"}]}',
+            1,
+            "ward: 'd' is not",
+        ),
+        (
+            '{"rows": [{"age": 35.5, "weight": 60, "ward": "a"}]}',
+            0,
+            "age: 35.5 is not of type 'integer'",
+        ),
         ('{"rows": [{"age": 35, "weight": 1e999, "ward": "a"}]}', 0, "weight: "),
         ('{"rows": [{"age": 35, "weight": NaN, "ward": "a"}]}', 0, "'weight' is not a value"),
         ('{"rows": [{"age": 35, "weight": 60}]}', 0, "'ward' is a required"),
@@ -287,7 +354,9 @@ def test_a_server_without_constraints_gets_the_schema_as_a_prompt(server):
 )
 def test_answers_are_checked_row_by_row(server, answer, rows, why):
     table, said = fitted()._form.read(answer)
-    assert len(table) == rows and SMALL.check(table) == [] and why in said and bool(why) == bool(said)
+    assert (
+        len(table) == rows and SMALL.check(table) == [] and why in said and bool(why) == bool(said)
+    )
 
 
 # Resuming, and what answers take.
@@ -298,14 +367,26 @@ def test_a_rerun_reads_the_cache_and_batches_in_parallel_change_nothing(server):
     made = first.sample(60, rng(2))
     usage = first.usage
     assert usage["sent"] == usage["requests"] == len(server.requests) >= 3
-    assert usage["cost"] == pytest.approx((2 * usage["input_tokens"] + 8 * usage["output_tokens"]) / 1e6) and usage["cost"] > 0
+    assert (
+        usage["cost"]
+        == pytest.approx((2 * usage["input_tokens"] + 8 * usage["output_tokens"]) / 1e6)
+        and usage["cost"] > 0
+    )
     again = fitted(parallel=3)
     assert table_hash(again.sample(60, rng(2))) == table_hash(made)
-    assert again.usage == usage | {"sent": 0, "cost": None} and len(server.requests) == usage["sent"]
-    hashes = [[(answer["request"], answer["answer"]) for answer in each.answers] for each in (first, again)]
+    assert (
+        again.usage == usage | {"sent": 0, "cost": None} and len(server.requests) == usage["sent"]
+    )
+    hashes = [
+        [(answer["request"], answer["answer"]) for answer in each.answers]
+        for each in (first, again)
+    ]
     assert hashes[0] == hashes[1]
     fresh = fitted(parallel=3, cache=os.environ["WORKBENCH_LLM_CACHE"] + "2")
-    assert table_hash(fresh.sample(60, rng(2))) == table_hash(made) and fresh.usage["sent"] == usage["sent"]
+    assert (
+        table_hash(fresh.sample(60, rng(2))) == table_hash(made)
+        and fresh.usage["sent"] == usage["sent"]
+    )
     assert table_hash(fresh.sample(60, rng(3))) != table_hash(made)
 
 
@@ -319,7 +400,10 @@ def test_a_damaged_cache_is_asked_again(server, tmp_path):
 def test_a_server_that_dies_in_mid_answer_leaves_rows_to_go_on_from(server, tmp_path):
     whole = fitted(cache=str(tmp_path / "other")).sample(60, rng(2))
     sentence = r"^LLM: no connection to .* 40 of 60 rows were good; answers are kept in .*cache"
-    with serving(tmp_path, "--fault", "die", "--on", "3") as mortal, pytest.raises(ModelError, match=sentence):
+    with (
+        serving(tmp_path, "--fault", "die", "--on", "3") as mortal,
+        pytest.raises(ModelError, match=sentence),
+    ):
         fitted(base_url=mortal.address, patience=1).sample(60, rng(2))
     server.put()
     generator = fitted()
@@ -337,7 +421,9 @@ def test_finished_rows_are_kept_whatever_fails(server, fault):
     generator = fitted()
     made = generator.sample(60, rng(2))
     assert generator.usage["sent"] == len(server.requests) < generator.usage["requests"]
-    assert fault == "free" or table_hash(made) == table_hash(whole), "a kept answer off the schema is asked again as it was"
+    assert fault == "free" or table_hash(made) == table_hash(whole), (
+        "a kept answer off the schema is asked again as it was"
+    )
 
 
 def test_facts_tell_what_was_asked_and_answered_and_no_address_or_key(server):
@@ -345,10 +431,16 @@ def test_facts_tell_what_was_asked_and_answered_and_no_address_or_key(server):
     first.sample(40, rng(2))
     facts = first.facts
     assert json.loads(json.dumps(facts)) == facts and len(json.dumps(facts)) < 700
-    assert facts["model"] == "random-bytes" and facts["requests"] == 2 and facts["cost"] == first.usage["cost"] > 0
+    assert (
+        facts["model"] == "random-bytes"
+        and facts["requests"] == 2
+        and facts["cost"] == first.usage["cost"] > 0
+    )
     assert re.fullmatch("random-bytes [0-9a-f]{12}", *facts["server"])
     assert not any(hidden in str(facts) for hidden in (KEY, "127.0.0.1", "localhost"))
-    again, other, shares = (fitted(input_price=2.0, output_price=8.0, shares=told) for told in (False, False, True))
+    again, other, shares = (
+        fitted(input_price=2.0, output_price=8.0, shares=told) for told in (False, False, True)
+    )
     for generator, seed in ((again, 2), (other, 3), (shares, 2)):
         generator.sample(40, rng(seed))
     assert again.facts == facts, "a run from the cache was the same run"
@@ -362,11 +454,18 @@ def test_facts_tell_what_was_asked_and_answered_and_no_address_or_key(server):
 
 def test_a_server_that_cannot_start_says_why(running):
     port = running.address.split(":")[2].split("/")[0]
-    with pytest.raises(InputError, match=f"port {port} cannot be used .*; choose another"), local_server("--port", port):
+    with (
+        pytest.raises(InputError, match=f"port {port} cannot be used .*; choose another"),
+        local_server("--port", port),
+    ):
         pass
     code = "import sys; sys.modules['llguidance'] = None; from workbench.generators.language.model_server import main; main()"
     bare = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert bare.returncode == 1 and bare.stderr.startswith("the model server needs llguidance") and not bare.stdout
+    assert (
+        bare.returncode == 1
+        and bare.stderr.startswith("the model server needs llguidance")
+        and not bare.stdout
+    )
 
 
 @pytest.mark.parametrize(("fault", "seconds"), [("limit", 1.0), ("error", 0.3), ("garbage", 0.0)])
@@ -382,7 +481,11 @@ def test_a_passing_fault_is_waited_out(server, fault, seconds):
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"fault": "error"}, ModelError, r"failed \(.*The server had an error with Bearer \*\*\*.*\), 2 times"),
+        (
+            {"fault": "error"},
+            ModelError,
+            r"failed \(.*The server had an error with Bearer \*\*\*.*\), 2 times",
+        ),
         ({"fault": "limit"}, ModelError, "still limits the rate"),
         ({"fault": "quota"}, ModelError, "You exceeded your quota"),
         ({"fault": "garbage"}, ModelError, "no chat completion in JSON"),
@@ -396,7 +499,9 @@ def test_a_passing_fault_is_waited_out(server, fault, seconds):
 def test_a_lasting_fault_is_one_sentence(server, options, error, sentence):
     server.put(**options)
     with pytest.raises(error, match=f"^LLM: .*{sentence}.* 0 of 30 rows were good") as caught:
-        fitted(patience=1, timeout=0.5 if options.get("fault") == "hang" else 20, retries=1).sample(30, rng(2))
+        fitted(patience=1, timeout=0.5 if options.get("fault") == "hang" else 20, retries=1).sample(
+            30, rng(2)
+        )
     assert KEY not in str(caught.value) and "\n" not in str(caught.value)
     again = options.get("fault") in ("error", "limit", "garbage", "free", "hang")
     assert len(server.requests) == (2 if again else 1), "what cannot change is not asked again"
@@ -412,7 +517,9 @@ def test_no_server_and_no_such_model(server):
 def test_an_answer_off_the_schema_is_asked_again_with_the_reason(server):
     server.put(fault="free", on=[1])
     assert len(fitted().sample(20, rng(2))) == 20
-    assert "Your last answer was not accepted: the answer is not a JSON object" in str(server.requests[1])
+    assert "Your last answer was not accepted: the answer is not a JSON object" in str(
+        server.requests[1]
+    )
     assert "not accepted" not in str(server.requests[0])
 
 
@@ -426,7 +533,9 @@ def test_an_answer_that_is_cut_off_is_asked_for_in_halves(server):
 
 def test_the_page_about_it_runs(server):
     page = Path(__file__).parents[2] / "docs" / "language-models.md"
-    code = re.search(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL).group(1)
+    code = re.search(
+        r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL
+    ).group(1)
     session: dict = {}
     exec(code, session)
     assert len(session["synthetic"]) == 20 and session["edge"]["age"].between(70, 90).all()

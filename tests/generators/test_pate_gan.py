@@ -1,6 +1,8 @@
-"""PATE-GAN: the nine points that public implementations broke (Ganev et al. 2024), and broken variants that are caught.
+"""PATE-GAN: the nine points that public implementations broke (Ganev et al. 2024), and broken
+variants that are caught.
 
-What the parts of a fit are given is seen at the networks themselves: every real row of the test table has an x of its own.
+What the parts of a fit are given is seen at the networks themselves: every real row of the test
+table has an x of its own.
 """
 
 from collections import defaultdict
@@ -27,7 +29,15 @@ from workbench.tables.schema import Column, Schema
 
 SCHEMA = Schema((Column("x", "numeric"), Column("c", "categorical")))
 DECLARED = {"bounds": {"x": (0, 1)}, "levels": {"c": ["a", "b"]}, "missing": []}
-SMALL = {"teachers": 6, "rounds": 4, "queries": 8, "batch_size": 8, "teacher_steps": 2, "width": 8, "noise": 4} | DECLARED
+SMALL = {
+    "teachers": 6,
+    "rounds": 4,
+    "queries": 8,
+    "batch_size": 8,
+    "teacher_steps": 2,
+    "width": 8,
+    "noise": 4,
+} | DECLARED
 
 
 def seeded(*seed: int) -> np.random.Generator:
@@ -36,13 +46,17 @@ def seeded(*seed: int) -> np.random.Generator:
 
 def table_of(rows: int = 60, seed: int = 0) -> pd.DataFrame:
     rng = seeded(seed)
-    return SCHEMA.cast(pd.DataFrame({"x": rng.permutation(rows) / (rows - 1), "c": rng.choice(["a", "b"], rows)}))
+    return SCHEMA.cast(
+        pd.DataFrame({"x": rng.permutation(rows) / (rows - 1), "c": rng.choice(["a", "b"], rows)})
+    )
 
 
 def exact_delta(epsilon: float, noise: float, count: int) -> float:
     """The delta of `count` Gaussian queries at this epsilon (Balle and Wang 2018, theorem 8)."""
     mean = count**0.5 / noise
-    return norm.cdf(mean / 2 - epsilon / mean) - np.exp(epsilon) * norm.cdf(-mean / 2 - epsilon / mean)
+    return norm.cdf(mean / 2 - epsilon / mean) - np.exp(epsilon) * norm.cdf(
+        -mean / 2 - epsilon / mean
+    )
 
 
 @dataclass
@@ -50,7 +64,9 @@ class Watched:
     """A fit, and what was seen during it."""
 
     generator: PateGAN
-    read: dict = field(default_factory=lambda: defaultdict(set))  # (network, copy) -> real rows that went into it
+    read: dict = field(
+        default_factory=lambda: defaultdict(set)
+    )  # (network, copy) -> real rows that went into it
     labelled: list = field(default_factory=list)  # what the teachers' noisy votes said
     learned: list = field(default_factory=list)  # what the student was given as labels
 
@@ -59,16 +75,27 @@ class Watched:
         found, everyone = set(), [row for rows in teachers.values() for row in rows]
         if len(everyone) != len(set(everyone)):
             found.add("1: parts are not disjoint for the whole run")
-        if any(rows - set(np.flatnonzero(self.generator.teacher_of == copy)) for (_, copy), rows in teachers.items()):
+        if any(
+            rows - set(np.flatnonzero(self.generator.teacher_of == copy))
+            for (_, copy), rows in teachers.items()
+        ):
             found.add("2: a teacher reads another part")
         if any(rows for (_, copy), rows in self.read.items() if copy is None):
             found.add("3: a real row outside the teachers")
-        if len(self.labelled) != len(self.learned) or any(map(np.any, map(np.not_equal, self.labelled, self.learned))):
+        if len(self.labelled) != len(self.learned) or any(
+            map(np.any, map(np.not_equal, self.labelled, self.learned))
+        ):
             found.add("3: labels that no noisy vote gave")
-        asked, ((event, charged),) = sum(map(len, self.learned)), self.generator.ledger.queries.items() or [(None, 0)]
+        asked, ((event, charged),) = (
+            sum(map(len, self.learned)),
+            self.generator.ledger.queries.items() or [(None, 0)],
+        )
         if asked > charged:
             found.add("5: a query that was not charged")
-        if exact_delta(self.generator.epsilon, event.noise_multiplier, asked) > self.generator.delta:
+        if (
+            exact_delta(self.generator.epsilon, event.noise_multiplier, asked)
+            > self.generator.delta
+        ):
             found.add("6: more asked than epsilon allows")
         return found
 
@@ -80,7 +107,9 @@ def watch(monkeypatch, kind: type = PateGAN, **params) -> Watched:
     layers, label, remember = Perceptron.layers, kind._label, pate_gan.Student.remember
 
     def rows_in(rows: torch.Tensor) -> set:
-        whole = rows[rows[:, 1:].eq(rows[:, 1:].round()).all(dim=1), 0].detach().numpy()  # made rows are not quite one-hot
+        whole = (
+            rows[rows[:, 1:].eq(rows[:, 1:].round()).all(dim=1), 0].detach().numpy()
+        )  # made rows are not quite one-hot
         return {places[x.tobytes()] for x in whole if x.tobytes() in places}
 
     def seen_layers(network, rows):
@@ -111,7 +140,9 @@ def test_a_fit_breaks_no_point_that_can_be_watched(monkeypatch):
     assert watched.broken() == set()
     assert len(watched.labelled) == 20
     teachers = [rows for (_, copy), rows in watched.read.items() if copy is not None]
-    assert len(teachers) == 6 and set.union(*teachers) == set(range(60)), "every row is read, so the watch is not blind"
+    assert len(teachers) == 6 and set.union(*teachers) == set(range(60)), (
+        "every row is read, so the watch is not blind"
+    )
 
 
 class EveryRow(Teachers):
@@ -182,7 +213,9 @@ class NoNoiseOnVotes(PateGAN):
 
 class NoiseOnLabels(PateGAN):
     def _label(self, votes, noise, rng):
-        return (votes > self.teachers / 2) + rng.normal(scale=noise, size=len(votes)) / self.teachers > 0.5
+        return (votes > self.teachers / 2) + rng.normal(
+            scale=noise, size=len(votes)
+        ) / self.teachers > 0.5
 
 
 class NoiseTooSmall(PateGAN):
@@ -191,11 +224,17 @@ class NoiseTooSmall(PateGAN):
 
 
 def noise_is_on_votes(kind: type, mechanism: str = "gaussian", noise: float = 20.0) -> bool:
-    """Whether a label is "real" as often as the noisy number of votes is above half, whatever the votes."""
+    """Whether a label is "real" as often as the noisy number of votes is above half, whatever the
+    votes.
+    """
     generator, runs = kind(teachers=100, mechanism=mechanism), 20_000
     for votes in (0, 40, 49, 55, 100):
         margin = (votes - 50) / noise
-        share = norm.cdf(margin) if mechanism == "gaussian" else 0.5 + np.sign(margin) * (1 - np.exp(-abs(margin))) / 2
+        share = (
+            norm.cdf(margin)
+            if mechanism == "gaussian"
+            else 0.5 + np.sign(margin) * (1 - np.exp(-abs(margin))) / 2
+        )
         drawn = generator._label(np.full(runs, votes), noise, seeded(votes)).mean()
         if abs(drawn - share) > 5 * (share * (1 - share) / runs) ** 0.5 + 1 / runs:
             return False
@@ -209,11 +248,17 @@ def test_4_noise_goes_on_the_votes():
 
 
 def test_6_the_last_round_that_fits_is_asked_and_the_next_is_not():
-    generator = PateGAN(**SMALL | {"rounds": 1000, "vote_noise": 40.0}).fit(table_of(), SCHEMA, seeded(1))
+    generator = PateGAN(**SMALL | {"rounds": 1000, "vote_noise": 40.0}).fit(
+        table_of(), SCHEMA, seeded(1)
+    )
     ((_, asked),) = generator.ledger.queries.items()
     assert generator.trained.done == asked // 8 < 1000
     assert exact_delta(1.0, 40.0, asked) <= 1e-5 < exact_delta(1.0, 40.0, asked + 8)
-    assert generator.epsilon_spent <= 1 < generator.ledger.cost(*[next(iter(generator.ledger.queries)), 8])
+    assert (
+        generator.epsilon_spent
+        <= 1
+        < generator.ledger.cost(*[next(iter(generator.ledger.queries)), 8])
+    )
 
 
 class EncodedOnRows(PateGAN):
@@ -231,7 +276,9 @@ def encoder_ignores_rows(kind: type) -> bool:
     if encodings[0].sizes != encodings[1].sizes:
         return False
     codes[:, 0] = 0
-    return len({table_hash(encoding.decode(offsets, codes, seeded(2))) for encoding in encodings}) == 1
+    return (
+        len({table_hash(encoding.decode(offsets, codes, seeded(2))) for encoding in encodings}) == 1
+    )
 
 
 def test_7_the_encoder_knows_the_declared_domain_only():
@@ -251,15 +298,21 @@ class RefundsAgreement(PateGAN):
 
     def _label(self, votes, noise, rng):
         for query in self.ledger.queries:
-            self.ledger.queries[query] -= int((np.abs(votes - self.teachers / 2) == self.teachers / 2).sum()) // 2
+            self.ledger.queries[query] -= (
+                int((np.abs(votes - self.teachers / 2) == self.teachers / 2).sum()) // 2
+            )
         return super()._label(votes, noise, rng)
 
 
 def cost_ignores_votes(monkeypatch, kind: type) -> bool:
     spent = []
     for votes in (3, 6):
-        monkeypatch.setattr(Teachers, "votes", lambda self, rows, votes=votes: np.full(len(rows), votes))
-        spent.append(kind(**SMALL, vote_noise=40.0).fit(table_of(), SCHEMA, seeded(1)).epsilon_spent)
+        monkeypatch.setattr(
+            Teachers, "votes", lambda self, rows, votes=votes: np.full(len(rows), votes)
+        )
+        spent.append(
+            kind(**SMALL, vote_noise=40.0).fit(table_of(), SCHEMA, seeded(1)).epsilon_spent
+        )
     return spent[0] == spent[1]
 
 
@@ -277,7 +330,9 @@ class MissingLog(Ledger):
 
 
 class XorForPower(Ledger):
-    """10^delta, as one implementation wrote it: ten exclusive-or the exponent is 10 ^ -5 = -15 in whole numbers."""
+    """10^delta, as one implementation wrote it: ten exclusive-or the exponent is 10 ^ -5 = -15 in
+    whole numbers.
+    """
 
     def cost(self, query=None, count=0):
         return Ledger(self.epsilon, 1 / abs(10 ^ round(np.log10(self.delta)))).cost(query, count)
@@ -294,7 +349,10 @@ def bounds_the_closed_form(kind: type) -> bool:
     from dp_accounting import GaussianDpEvent
 
     for noise, count, delta in ((10.0, 1, 1e-5), (50.0, 200, 1e-6), (100.0, 3000, 1e-9)):
-        if exact_delta(kind(100.0, delta).cost(GaussianDpEvent(noise), count), noise, count) > delta * 1.0001:
+        if (
+            exact_delta(kind(100.0, delta).cost(GaussianDpEvent(noise), count), noise, count)
+            > delta * 1.0001
+        ):
             return False
     return True
 
@@ -308,11 +366,15 @@ def test_9_the_accountant_bounds_the_closed_form_tightly():
     epsilon = Ledger(10.0, 1e-5).cost(GaussianDpEvent(50.0), 200)
     assert exact_delta(0.999 * epsilon, 50.0, 200) > 1e-5
     # Laplace noise of scale b: delta = 1 - exp((epsilon - 1 / b) / 2), and 1 / b at delta 0.
-    assert Ledger(10.0, 0.01).cost(LaplaceDpEvent(2.0), 1) == pytest.approx(0.5 + 2 * np.log(0.99), abs=1e-3)
+    assert Ledger(10.0, 0.01).cost(LaplaceDpEvent(2.0), 1) == pytest.approx(
+        0.5 + 2 * np.log(0.99), abs=1e-3
+    )
 
 
 def audit_votes(kind: type, epsilon: float, runs: int = 20_000) -> float:
-    """What an attacker proves who sees all labels of a budget, and knows the votes up to one teacher's."""
+    """What an attacker proves who sees all labels of a budget, and knows the votes up to one
+    teacher's.
+    """
     generator = kind(epsilon=epsilon, teachers=100, rounds=10, queries=10)
     _, noise = generator._query()
     shares = []
@@ -344,20 +406,39 @@ def audit_fits(monkeypatch, kind: type, epsilon: float, fits: int = 40) -> float
 
     cost = cache(get_epsilon_gaussian)
 
-    def closed(self, query=None, count=0):  # the accountant agrees with it, and hundreds of fits are charged
+    def closed(
+        self, query=None, count=0
+    ):  # the accountant agrees with it, and hundreds of fits are charged
         query = query or next(iter(self.queries))
-        return cost(query.noise_multiplier / (self.queries.get(query, 0) + count) ** 0.5, self.delta)
+        return cost(
+            query.noise_multiplier / (self.queries.get(query, 0) + count) ** 0.5, self.delta
+        )
 
     monkeypatch.setattr(Ledger, "cost", closed)
-    tiny = SMALL | {"teachers": 2, "rounds": 8, "batch_size": 4, "learning_rate": 0.02, "teacher_steps": 10}
+    tiny = SMALL | {
+        "teachers": 2,
+        "rounds": 8,
+        "batch_size": 4,
+        "learning_rate": 0.02,
+        "teacher_steps": 10,
+    }
     tiny |= {"student_steps": 5, "generator_steps": 10}
     tiny["vote_noise"] = get_sigma_gaussian(epsilon, 1e-5) * 64**0.5 * 1.0001
     means = []
     for x in (1.0, 0.0):
         table = SCHEMA.cast(pd.DataFrame({"x": [x], "c": ["a"]}))
-        fitted = [kind(**tiny, epsilon=epsilon).fit(table, SCHEMA, seeded(seed, int(x))) for seed in range(fits)]
-        means.append(np.array([made.sample(30, seeded(seed, 2))["x"].mean() for seed, made in enumerate(fitted)]))
-    return empirical_epsilon(*means, 0.5, 1e-5)  # halfway between the two, as the attacker knows beforehand
+        fitted = [
+            kind(**tiny, epsilon=epsilon).fit(table, SCHEMA, seeded(seed, int(x)))
+            for seed in range(fits)
+        ]
+        means.append(
+            np.array(
+                [made.sample(30, seeded(seed, 2))["x"].mean() for seed, made in enumerate(fitted)]
+            )
+        )
+    return empirical_epsilon(
+        *means, 0.5, 1e-5
+    )  # halfway between the two, as the attacker knows beforehand
 
 
 class NoNoise(PateGAN):
@@ -378,12 +459,21 @@ def test_laplace_votes_and_a_short_time_keep_the_account():
 
 
 def test_a_round_that_costs_more_than_epsilon_is_refused():
-    with pytest.raises(InputError, match=r"a round costs epsilon .*, more than 1; raise vote_noise"):
+    with pytest.raises(
+        InputError, match=r"a round costs epsilon .*, more than 1; raise vote_noise"
+    ):
         PateGAN(**SMALL, vote_noise=2.0).fit(table_of(), SCHEMA, seeded(1))
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("epsilon", 0), ("epsilon", float("inf")), ("epsilon", float("nan")), ("delta", 0), ("delta", 1)]
+    ("name", "value"),
+    [
+        ("epsilon", 0),
+        ("epsilon", float("inf")),
+        ("epsilon", float("nan")),
+        ("delta", 0),
+        ("delta", 1),
+    ],
 )
 def test_an_impossible_budget_is_one_sentence(name, value):
     with pytest.raises(InputError, match=rf"pate-gan: {name} is .*; give a "):

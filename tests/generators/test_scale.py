@@ -1,7 +1,9 @@
-"""Every generator on 500,000 rows, and on a label of 10,000 levels within 1 GB: WORKBENCH_LONG=1 pytest tests/test_scale.py -s
+"""Every generator on 500,000 rows, and on a label of 10,000 levels within 1 GB: WORKBENCH_LONG=1
+pytest tests/test_scale.py -s
 
-Each runs in a process of its own, so that its peak memory, imports included, is its own; seconds are CPU seconds of fitting
-and of sampling as many rows. The neural ones train one epoch, and only on the label of many levels.
+Each runs in a process of its own, so that its peak memory, imports included, is its own; seconds
+are CPU seconds of fitting and of sampling as many rows. The neural ones train one epoch, and only
+on the label of many levels.
 """
 
 import json
@@ -13,8 +15,12 @@ import pytest
 
 from workbench.generators import GENERATORS
 
-pytestmark = pytest.mark.skipif(os.environ.get("WORKBENCH_LONG") != "1", reason="takes an hour: set WORKBENCH_LONG=1")
-NAMES = [name for name in GENERATORS if name != "llm"]  # answers of a model server say nothing about this machine
+pytestmark = pytest.mark.skipif(
+    os.environ.get("WORKBENCH_LONG") != "1", reason="takes an hour: set WORKBENCH_LONG=1"
+)
+NAMES = [
+    name for name in GENERATORS if name != "llm"
+]  # answers of a model server say nothing about this machine
 TRAINED = [name for name in NAMES if "seconds" in GENERATORS[name].supports]
 
 MEASURE = """

@@ -1,4 +1,6 @@
-"""Simulators against queueing theory and known truths; their calibration; every way in which one can be wrong."""
+"""Simulators against queueing theory and known truths; their calibration; every way in which one
+can be wrong.
+"""
 
 import json
 import re
@@ -51,10 +53,19 @@ def test_the_same_stream_gives_the_same_table(name):
 
 
 def queue(servers: int, load_share: float, n: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """n patients of the emergency department's machinery as M/M/c, mean service 20 minutes; and the waits that the same
+    """n patients of the emergency department's machinery as M/M/c, mean service 20 minutes; and the
+    waits that the same
     patients have with one server `servers` times as fast, by Lindley's recursion (1952)."""
     table = Queue().simulate(
-        n, rng(7, seed), load_share * servers * 3, 20.0, assessment=0, rest=0, doctors=servers, nurses=10**6, beds=10**6
+        n,
+        rng(7, seed),
+        load_share * servers * 3,
+        20.0,
+        assessment=0,
+        rest=0,
+        doctors=servers,
+        nurses=10**6,
+        beds=10**6,
     )
     gaps = table["arrival"].diff().dt.total_seconds().to_numpy() / 60
     served = (table["stay"] - table["wait"]).to_numpy() / servers
@@ -64,20 +75,28 @@ def queue(servers: int, load_share: float, n: int, seed: int) -> tuple[pd.DataFr
 
 def test_one_doctor_serves_by_lindleys_recursion():
     table, waits = queue(1, 0.7, 5000, 0)
-    idle = np.flatnonzero(table["wait"] == 0)[0]  # until then there are patients of the day before the table
-    assert np.abs(table["wait"] - waits)[idle:].max() < 1 and idle < 1000 and table["wait"].mean() > 20
+    idle = np.flatnonzero(table["wait"] == 0)[
+        0
+    ]  # until then there are patients of the day before the table
+    assert (
+        np.abs(table["wait"] - waits)[idle:].max() < 1 and idle < 1000 and table["wait"].mean() > 20
+    )
 
 
 @pytest.mark.parametrize(("servers", "load_share", "n"), [(2, 0.7, 2000), (3, 0.8, 3000)])
 def test_waits_of_the_emergency_departments_machinery_are_erlangs(servers, load_share, n):
-    """Mean wait, share that waits and utilisation of M/M/2 and M/M/3, within 2%, with a standard error of 0.7% at the most.
+    """Mean wait, share that waits and utilisation of M/M/2 and M/M/3, within 2%, with a standard
+    error of 0.7% at the most.
 
-    A fast single server fed by the same patients, whose mean wait and share are known, is the control variate (Lavenberg and
-    Welch 1981): it takes nine tenths of the chance out of what is left, the difference between c servers and one.
+    A fast single server fed by the same patients, whose mean wait and share are known, is the
+    control variate (Lavenberg and Welch 1981): it takes nine tenths of the chance out of what is
+    left, the difference between c servers and one.
     """
     found, control, busy = [], [], []
     for seed in range(24):
-        table, single = (part[500:] for part in queue(servers, load_share, n + 500, seed))  # past the start
+        table, single = (
+            part[500:] for part in queue(servers, load_share, n + 500, seed)
+        )  # past the start
         found.append([table["wait"].mean(), (table["doctor_seen"] > table["arrival"]).mean()])
         control.append([single.mean(), (single > 1e-9).mean()])
         span = (table["arrival"].max() - table["arrival"].min()).total_seconds() / 60
@@ -94,9 +113,17 @@ def test_waits_of_the_emergency_departments_machinery_are_erlangs(servers, load_
 
 
 def test_erlang_c_in_closed_form():
-    for load_share in (0.1, 0.5, 0.9):  # one server: P(wait) = rho and W = rho / (mu - lambda); two: P = 2 rho^2 / (1 + rho)
-        assert erlang_c(load_share * 2, 2, 1) == pytest.approx((load_share, load_share / (2 - 2 * load_share)))
-        assert erlang_c(load_share * 2, 1, 2)[0] == pytest.approx(2 * load_share**2 / (1 + load_share))
+    for load_share in (
+        0.1,
+        0.5,
+        0.9,
+    ):  # one server: P(wait) = rho and W = rho / (mu - lambda); two: P = 2 rho^2 / (1 + rho)
+        assert erlang_c(load_share * 2, 2, 1) == pytest.approx(
+            (load_share, load_share / (2 - 2 * load_share))
+        )
+        assert erlang_c(load_share * 2, 1, 2)[0] == pytest.approx(
+            2 * load_share**2 / (1 + load_share)
+        )
     with pytest.raises(ValueError, match="without end"):
         erlang_c(3, 1, 3)
 
@@ -105,19 +132,26 @@ def test_arrivals_follow_the_hours():
     times = thinned(60_000, 0.2, HOURS, rng(0))
     counts = np.bincount((times // 60 % 24).astype(int), minlength=24)
     assert abs(counts / counts.mean() / (HOURS / HOURS.mean()) - 1).max() < 0.08
-    assert (np.diff(times) > 0).all() and 60_000 / times[-1] == pytest.approx(0.2 * HOURS.mean(), rel=0.02)
+    assert (np.diff(times) > 0).all() and 60_000 / times[-1] == pytest.approx(
+        0.2 * HOURS.mean(), rel=0.02
+    )
 
 
 def test_the_emergency_department_behaves_like_one():
     simulate = World("emergency").run
-    busy, helped = (simulate(3000, rng(1), {"arrivals": 8, "doctors": doctors, "beds": 30}) for doctors in (2, 4))
+    busy, helped = (
+        simulate(3000, rng(1), {"arrivals": 8, "doctors": doctors, "beds": 30})
+        for doctors in (2, 4)
+    )
     assert helped["wait"].mean() < 0.5 * busy["wait"].mean()
     left = [(table["disposition"] == "left unseen").mean() for table in (busy, helped)]
     assert left[1] < left[0]
     waits = busy.groupby("triage")["wait"].mean()
     assert waits["2"] < waits["3"] < waits["5"], "the priority queue"
     seen = busy.dropna()
-    assert (seen["arrival"] <= seen["nurse_seen"]).all() and (seen["nurse_seen"] <= seen["doctor_seen"]).all()
+    assert (seen["arrival"] <= seen["nurse_seen"]).all() and (
+        seen["nurse_seen"] <= seen["doctor_seen"]
+    ).all()
     assert (busy["doctor_seen"].isna() == (busy["disposition"] == "left unseen")).all()
 
 
@@ -125,16 +159,22 @@ def test_payments_are_what_their_parameters_say():
     table = World("payments").run(20_000, rng(0), {"fraud": 0.01, "wage": 6000})
     assert 0.006 < table["fraud"].mean() < 0.016 and table["customer"].nunique() > 400
     assert table["time"].is_monotonic_increasing and (table["amount"] <= table["balance"]).all()
-    for _, card in list(table.groupby("customer"))[:40]:  # velocity of the second half, by hand (the first has a past unseen)
+    for _, card in list(table.groupby("customer"))[
+        :40
+    ]:  # velocity of the second half, by hand (the first has a past unseen)
         card = card.reset_index(drop=True)
         for row in card[card["time"] > table["time"].min() + pd.Timedelta("1D")].itertuples():
             day = card[: row.Index]
             day = day[day["time"] > row.time - pd.Timedelta("86398s")]
             assert abs(len(day) - row.count_day) <= 1
-            assert row.count_day != len(day) or row.spent_day == pytest.approx(day["amount"].sum(), abs=0.01)
+            assert row.count_day != len(day) or row.spent_day == pytest.approx(
+                day["amount"].sum(), abs=0.01
+            )
     bold = World("payments").run(10_000, rng(0), {"haul": 8, "wage": 6000, "prices": 0.2})
     meek = World("payments").run(10_000, rng(0), {"haul": 2, "wage": 6000, "prices": 0.2})
-    amounts = [made.loc[made["fraud"] & (made["amount"] > 4), "amount"].median() for made in (meek, bold)]
+    amounts = [
+        made.loc[made["fraud"] & (made["amount"] > 4), "amount"].median() for made in (meek, bold)
+    ]
     assert amounts[1] > 2.5 * amounts[0]
 
 
@@ -146,14 +186,20 @@ def test_disparity_is_a_share_of_minority_approvals():
 
 
 def test_the_bias_dial_is_read_by_bias_amp():
-    """Turned from 0.2 to 0.4, P(approve | group) falls by a quarter: what bias_amp reads is that within 0.01."""
+    """Turned from 0.2 to 0.4, P(approve | group) falls by a quarter: what bias_amp reads is that
+    within 0.01.
+    """
     world, roles = World("mortgage"), {"target": "approve", "sensitive": ["race"]}
     schema = Schema(world.schema.columns).with_roles(**roles)
-    before, after = (world.run(150_000, rng(seed), {"disparity": d}) for seed, d in ((1, 0.2), (2, 0.4)))
+    before, after = (
+        world.run(150_000, rng(seed), {"disparity": d}) for seed, d in ((1, 0.2), (2, 0.4))
+    )
     rows = bias_amp(Trial(before, before[:1000], after, schema, 0))
     readings = {row.column: row.value for row in rows if row.metric == "bias_amp" and not row.group}
     rates = before.groupby("race")["approve"].mean().astype(float)
-    expected = (rates["black"] + rates["hispanic"]) / 4 / 3  # two of three groups; white stays as it is
+    expected = (
+        (rates["black"] + rates["hispanic"]) / 4 / 3
+    )  # two of three groups; white stays as it is
     assert readings["race"] == pytest.approx(expected, abs=0.01)
 
 
@@ -190,19 +236,32 @@ def test_the_posterior_covers_the_truth_at_about_the_nominal_rate(tmp_path):
     for seed in range(12):
         truth = draw(world.priors, rng(100, seed))
         table = world.run(200, rng(101, seed), truth)
-        posterior = Simulation(where, budget=128, excluded="warning").fit(table, world.schema, rng(102, seed)).posterior
+        posterior = (
+            Simulation(where, budget=128, excluded="warning")
+            .fit(table, world.schema, rng(102, seed))
+            .posterior
+        )
         inside += [row.low <= truth[row.parameter] <= row.high for row in posterior.itertuples()]
         widths += posterior["width_left"].tolist()
     assert len(inside) == 48 and np.mean(inside) >= 0.82, np.mean(inside)
-    assert np.median(widths) < 0.25, "intervals that cover because they learnt nothing are no success"
+    assert np.median(widths) < 0.25, (
+        "intervals that cover because they learnt nothing are no success"
+    )
 
 
 def test_the_posterior_is_as_wide_as_theory_says(tmp_path):
-    """For a normal sample the exact posterior of center has the standard deviation spread / sqrt(n)."""
+    """For a normal sample the exact posterior of center has the standard deviation spread /
+    sqrt(n).
+    """
     where = write(tmp_path, TOY)
     world = World(where)
     table = world.run(400, rng(0), {"center": 1.0, "spread": 2.0})
-    row = Simulation(where, budget=256).fit(table, world.schema, rng(1)).posterior.set_index("parameter").loc["center"]
+    row = (
+        Simulation(where, budget=256)
+        .fit(table, world.schema, rng(1))
+        .posterior.set_index("parameter")
+        .loc["center"]
+    )
     width = 2 * 1.96 * table["x"].std() / 20
     assert 0.8 * width < row["high"] - row["low"] < 2.5 * width
     assert abs(row["median"] - table["x"].mean()) < width / 2
@@ -221,15 +280,30 @@ def calibrated() -> Simulation:
 def test_a_real_table_is_calibrated_to():
     data, generator = load("loans"), calibrated()
     table = generator.posterior.set_index("parameter")
-    shares = {"minority": (data.train["race"] != "white").mean(), "bankrupt": data.train["pubrec"].mean()}
+    shares = {
+        "minority": (data.train["race"] != "white").mean(),
+        "bankrupt": data.train["pubrec"].mean(),
+    }
     for name, share in shares.items():
         assert table.loc[name, "low"] - 0.03 < share < table.loc[name, "high"] + 0.03
     assert "missing share of male" not in generator.facts["unreached"]
     assert json.loads(json_facts(generator.facts)) == generator.facts
-    assert generator.facts["randomized"] == ["rate", "men", "self_employed", "unverified", "unlocated"]
+    assert generator.facts["randomized"] == [
+        "rate",
+        "men",
+        "self_employed",
+        "unverified",
+        "unlocated",
+    ]
     made = generator.sample(500, rng(2))
-    assert data.schema.check(made) == [] and len(made) == 500 and len(generator.sample(0, rng(2))) == 0
-    assert table_hash(made) == table_hash(generator.sample(500, rng(2))) != table_hash(generator.sample(500, rng(3)))
+    assert (
+        data.schema.check(made) == [] and len(made) == 500 and len(generator.sample(0, rng(2))) == 0
+    )
+    assert (
+        table_hash(made)
+        == table_hash(generator.sample(500, rng(2)))
+        != table_hash(generator.sample(500, rng(3)))
+    )
     assert made["approve"].mean() == pytest.approx(data.train["approve"].mean(), abs=0.12)
 
 
@@ -241,15 +315,21 @@ def test_the_same_stream_calibrates_to_the_same_posterior(tmp_path):
 
 
 def test_conditions_are_met_by_rejection():
-    made = calibrated().sample(40, rng(1), where={"race": "black", "appinc": (40, 90), "approve": False})
-    assert len(made) == 40 and (made["race"] == "black").all() and made["appinc"].between(40, 90).all()
+    made = calibrated().sample(
+        40, rng(1), where={"race": "black", "appinc": (40, 90), "approve": False}
+    )
+    assert (
+        len(made) == 40 and (made["race"] == "black").all() and made["appinc"].between(40, 90).all()
+    )
     with pytest.raises(InputError, match="acceptance 0"):
         calibrated().sample(5, rng(1), where={"race": "martian"})
 
 
 def test_without_calibration_parameters_come_from_their_priors(tmp_path):
     world = World(write(tmp_path, TOY))
-    generator = Simulation(world.name, calibrate="none").fit(world.run(50, rng(0), {}), world.schema, rng(0))
+    generator = Simulation(world.name, calibrate="none").fit(
+        world.run(50, rng(0), {}), world.schema, rng(0)
+    )
     centers = [generator.parameters(rng(seed))["center"] for seed in range(400)]
     assert abs(np.mean(centers)) < 0.5 and min(centers) < -4 and max(centers) > 4
     assert generator.facts["randomized"] == list(world.priors)
@@ -261,24 +341,36 @@ def test_columns_the_simulator_does_not_make(tmp_path):
     world = World(write(tmp_path, TOY))
     table = world.run(300, rng(0), {}).assign(city=["a", "b", "b"] * 100)
     schema = Schema((*world.schema.columns, Column("city", "categorical")))
-    assert "'city' is not made by simulator" in make("simulation", {"simulator": world.name}).supports(schema)
-    generator = make("simulation", {"simulator": world.name, "rest": "independent", "budget": 32}).fit(table, schema, rng(0))
+    assert "'city' is not made by simulator" in make(
+        "simulation", {"simulator": world.name}
+    ).supports(schema)
+    generator = make(
+        "simulation", {"simulator": world.name, "rest": "independent", "budget": 32}
+    ).fit(table, schema, rng(0))
     made = generator.sample(3000, rng(1))
     assert made["city"].value_counts(normalize=True)["b"] == pytest.approx(2 / 3, abs=0.05)
     assert generator.facts["independent columns"] == ["city"]
     fewer = Schema(schema.columns[:1])
-    generator = make("simulation", {"simulator": world.name, "budget": 32}).fit(table[["x"]], fewer, rng(0))
-    assert fewer.check(generator.sample(20, rng(1))) == [] and generator.facts["columns not in train"] == ["y", "c"]
+    generator = make("simulation", {"simulator": world.name, "budget": 32}).fit(
+        table[["x"]], fewer, rng(0)
+    )
+    assert fewer.check(generator.sample(20, rng(1))) == [] and generator.facts[
+        "columns not in train"
+    ] == ["y", "c"]
     other = Schema((Column("x", "categorical"),))
     assert "makes it numeric" in make("simulation", {"simulator": world.name}).supports(other)
     nothing = Schema((Column("z", "numeric"),))
-    assert "none of the table's columns" in Simulation(world.name, rest="independent").supports(nothing)
+    assert "none of the table's columns" in Simulation(world.name, rest="independent").supports(
+        nothing
+    )
 
 
 def test_constraints_hold_in_every_row(tmp_path):
     world = World(write(tmp_path, TOY))
     table = world.run(600, rng(0), {"center": 1.0})
-    table = table[table["x"] <= table["y"] + 2].assign(y=lambda t: t["y"] + 2).reset_index(drop=True)
+    table = (
+        table[table["x"] <= table["y"] + 2].assign(y=lambda t: t["y"] + 2).reset_index(drop=True)
+    )
     schema = Schema(world.schema.columns, constraints=["x <= y"])
     params = {"simulator": world.name, "budget": 64, "excluded": "warning"}
     with warnings.catch_warnings():
@@ -290,8 +382,13 @@ def test_constraints_hold_in_every_row(tmp_path):
 def test_a_prior_that_excludes_the_data_is_named(tmp_path):
     data = load("loans")
     dollars = data.train.assign(price=data.train["price"] * 1000)
-    with pytest.raises(InputError, match=r"the prior of '(income|price_ratio)' .* excludes the data: the .* of price"):
-        make("simulation", {"simulator": "mortgage", "budget": 256, "most_rows": 200}).fit(dollars, data.schema, rng(0))
+    with pytest.raises(
+        InputError,
+        match=r"the prior of '(income|price_ratio)' .* excludes the data: the .* of price",
+    ):
+        make("simulation", {"simulator": "mortgage", "budget": 256, "most_rows": 200}).fit(
+            dollars, data.schema, rng(0)
+        )
     where = write(tmp_path, TOY)
     table = World(where).run(100, rng(0), {"center": 4.0}).assign(x=lambda t: t["x"] * 1000)
     with pytest.warns(UserWarning, match="the prior of 'center' .* excludes the data: the .* of x"):
@@ -299,7 +396,9 @@ def test_a_prior_that_excludes_the_data_is_named(tmp_path):
 
 
 def test_what_nothing_tells_stays_wide_with_few_tables_too():
-    """27 parameters, hundreds of statistics and 16 tables a round: something always fits, and must not be believed."""
+    """27 parameters, hundreds of statistics and 16 tables a round: something always fits, and must
+    not be believed.
+    """
     world = World("mortgage")
     truth = draw(world.priors, rng(8))
     with warnings.catch_warnings():
@@ -323,18 +422,27 @@ EXACT = """
 """
 
 
-@pytest.mark.parametrize("truth", [{"level": 2.0, "share": 0.3, "count": 2.0}, {"level": 0.0, "share": 1.0, "count": 6.0}])
+@pytest.mark.parametrize(
+    "truth",
+    [{"level": 2.0, "share": 0.3, "count": 2.0}, {"level": 0.0, "share": 1.0, "count": 6.0}],
+)
 def test_a_simulator_without_noise_is_calibrated_too(tmp_path, truth):
     """Its parameters are told exactly, and some lie at the ends of their priors."""
     where = write(tmp_path, EXACT)
     table = World(where).run(100, rng(0), truth)
-    found = Simulation(where, budget=256).fit(table, World(where).schema, rng(1)).posterior.set_index("parameter")
+    found = (
+        Simulation(where, budget=256)
+        .fit(table, World(where).schema, rng(1))
+        .posterior.set_index("parameter")
+    )
     assert found["median"].to_dict() == pytest.approx(truth, abs=0.1)
     only = EXACT.replace('"level": Prior(0, 5), "share": Prior(0, 1), ', "")
     only = only.replace("level, share, count", "count, level=0, share=0")
     where = write(tmp_path, only, "only.py")  # all tables of a round become one and the same
     table = World(where).run(100, rng(0), {"count": 3.0})
-    assert Simulation(where, budget=64).fit(table, World(where).schema, rng(1)).posterior["median"].tolist() == [3]
+    assert Simulation(where, budget=64).fit(table, World(where).schema, rng(1)).posterior[
+        "median"
+    ].tolist() == [3]
 
 
 def test_columns_may_have_any_name(tmp_path):
@@ -344,21 +452,38 @@ def test_columns_may_have_any_name(tmp_path):
     medians = []
     for one in (where, named):
         table = World(one).run(200, rng(0), {"center": 3.0, "spread": 2.0})
-        medians.append(Simulation(one, budget=64).fit(table, World(one).schema, rng(1)).posterior["median"].tolist())
+        medians.append(
+            Simulation(one, budget=64)
+            .fit(table, World(one).schema, rng(1))
+            .posterior["median"]
+            .tolist()
+        )
     assert medians[0] == medians[1]
 
 
 def test_more_rows_than_are_simulated_do_not_slow_the_clock(tmp_path):
-    """A day's arrivals in 300 rows are as many a day in 3,000; what 3,000 rows span is not what 300 do."""
+    """A day's arrivals in 300 rows are as many a day in 3,000; what 3,000 rows span is not what 300
+    do.
+    """
     world = World("emergency")
-    table = world.run(3000, rng(0), {"arrivals": 6.0}).sample(frac=1, random_state=0).reset_index(drop=True)
-    generator = Simulation("emergency", budget=64, most_rows=300, excluded="warning").fit(table, world.schema, rng(1))
+    table = (
+        world.run(3000, rng(0), {"arrivals": 6.0})
+        .sample(frac=1, random_state=0)
+        .reset_index(drop=True)
+    )
+    generator = Simulation("emergency", budget=64, most_rows=300, excluded="warning").fit(
+        table, world.schema, rng(1)
+    )
     row = generator.posterior.set_index("parameter").loc["arrivals"]
     assert 0.7 * 6 < row["median"] < 1.4 * 6
     visits = pd.DataFrame({"who": [f"P{i % 100}" for i in range(6000)]})
     schema = Schema((Column("who", "categorical"),))
-    twice = [Statistics(part, schema).real[1] for part in (visits, visits.sample(500, random_state=0))]
-    assert twice[0] == pytest.approx(1 / 100, rel=0.02) and twice[1] == pytest.approx(1 / 100, rel=0.2)
+    twice = [
+        Statistics(part, schema).real[1] for part in (visits, visits.sample(500, random_state=0))
+    ]
+    assert twice[0] == pytest.approx(1 / 100, rel=0.02) and twice[1] == pytest.approx(
+        1 / 100, rel=0.2
+    )
 
 
 def test_facts_of_a_wide_table_fit_into_the_record(tmp_path):
@@ -371,23 +496,52 @@ def test_facts_of_a_wide_table_fit_into_the_record(tmp_path):
     Toy.priors = {"level": Prior(-1, 1)}
     """
     world = World(write(tmp_path, text))
-    same = world.run(100, rng(0), {"level": 0.0}).assign(**{name: np.linspace(-2, 2, 100) for name in world.schema.names})
+    same = world.run(100, rng(0), {"level": 0.0}).assign(
+        **{name: np.linspace(-2, 2, 100) for name in world.schema.names}
+    )
     with pytest.warns(UserWarning, match="does not reach"):
         facts = Simulation(world.name, budget=16).fit(same, world.schema, rng(0)).facts
     assert facts["unreached in all"] > 1500 and len(facts["unreached"]) == 100 and json_facts(facts)
 
 
 WRONG = [
-    ("    raise ZeroDivisionError('no customers')", r"failed with a=.*: ZeroDivisionError: no customers"),
+    (
+        "    raise ZeroDivisionError('no customers')",
+        r"failed with a=.*: ZeroDivisionError: no customers",
+    ),
     ("    return [1] * n", "returned a list; it must return a DataFrame"),
-    ("    return pd.DataFrame({'x': rng.random(n - 1), 'c': 'u'})", r"returned \d+ rows where \d+ were asked for"),
-    ("    return pd.DataFrame({'x': rng.random(n)})", "does not make what it declares: column 'c' is missing"),
-    ("    return pd.DataFrame({'x': rng.random(n), 'c': 'u', 'extra': 1})", "column 'extra' is not in the schema"),
-    ("    return pd.DataFrame({'x': ['many'] * n, 'c': 'u'})", "does not make what it declares: column 'x'"),
-    ("    return pd.DataFrame({'x': [np.nan] * n, 'c': 'u'})", "leaves column 'x' missing; list it in `missing`"),
-    ("    return pd.DataFrame({'x': [np.inf] * n, 'c': 'u'})", "does not make what it declares: column 'x'"),
-    ("    return pd.DataFrame({'x': np.random.rand(n), 'c': 'u'})", "draws from a global random state"),
-    ("    return pd.DataFrame({'x': random.random(), 'c': ['u'] * n})", "draws from a global random state"),
+    (
+        "    return pd.DataFrame({'x': rng.random(n - 1), 'c': 'u'})",
+        r"returned \d+ rows where \d+ were asked for",
+    ),
+    (
+        "    return pd.DataFrame({'x': rng.random(n)})",
+        "does not make what it declares: column 'c' is missing",
+    ),
+    (
+        "    return pd.DataFrame({'x': rng.random(n), 'c': 'u', 'extra': 1})",
+        "column 'extra' is not in the schema",
+    ),
+    (
+        "    return pd.DataFrame({'x': ['many'] * n, 'c': 'u'})",
+        "does not make what it declares: column 'x'",
+    ),
+    (
+        "    return pd.DataFrame({'x': [np.nan] * n, 'c': 'u'})",
+        "leaves column 'x' missing; list it in `missing`",
+    ),
+    (
+        "    return pd.DataFrame({'x': [np.inf] * n, 'c': 'u'})",
+        "does not make what it declares: column 'x'",
+    ),
+    (
+        "    return pd.DataFrame({'x': np.random.rand(n), 'c': 'u'})",
+        "draws from a global random state",
+    ),
+    (
+        "    return pd.DataFrame({'x': random.random(), 'c': ['u'] * n})",
+        "draws from a global random state",
+    ),
 ]
 
 
@@ -399,7 +553,10 @@ def test_a_simulator_that_is_wrong_is_told_in_a_sentence(tmp_path, body, sentenc
     from workbench.simulators import Prior
     def Toy(n, rng, a):
     """
-    text = textwrap.dedent(head).rstrip() + f"\n{body}\nToy.columns = {{'x': 'numeric', 'c': 'categorical'}}\n"
+    text = (
+        textwrap.dedent(head).rstrip()
+        + f"\n{body}\nToy.columns = {{'x': 'numeric', 'c': 'categorical'}}\n"
+    )
     where = write(tmp_path, text + "Toy.priors = {'a': Prior(0, 1)}\n")
     schema = Schema((Column("x", "numeric"), Column("c", "categorical")))
     table = schema.cast(pd.DataFrame({"x": rng(0).random(30), "c": "u"}))
@@ -411,11 +568,23 @@ def test_a_simulator_that_is_wrong_is_told_in_a_sentence(tmp_path, body, sentenc
     ("text", "sentence"),
     [
         ("def Toy(n, rng): pass", "has no columns: declare a dict"),
-        ("class Toy:\n    columns = {'x': 'numeric'}\n    priors = {}", r"has no simulate\(n, rng, "),
-        ("def Toy(n, rng): pass\nToy.columns = {'x': 'numeric'}\nToy.priors = {'a': 1}", "has no priors"),
-        ("class Toy:\n    def __init__(self): raise OSError('no engine')", "cannot be loaded: OSError: no engine"),
+        (
+            "class Toy:\n    columns = {'x': 'numeric'}\n    priors = {}",
+            r"has no simulate\(n, rng, ",
+        ),
+        (
+            "def Toy(n, rng): pass\nToy.columns = {'x': 'numeric'}\nToy.priors = {'a': 1}",
+            "has no priors",
+        ),
+        (
+            "class Toy:\n    def __init__(self): raise OSError('no engine')",
+            "cannot be loaded: OSError: no engine",
+        ),
         ("import nowhere_at_all", "cannot be loaded: ModuleNotFoundError"),
-        ("def Toy(n, rng, b): pass\nToy.columns = {'x': 'numbers'}\nToy.priors = {}", "unknown kind 'numbers'"),
+        (
+            "def Toy(n, rng, b): pass\nToy.columns = {'x': 'numbers'}\nToy.priors = {}",
+            "unknown kind 'numbers'",
+        ),
     ],
 )
 def test_a_simulator_that_declares_nonsense(tmp_path, text, sentence):
@@ -439,7 +608,9 @@ def test_wrong_parameters_are_named(tmp_path):
     ]:
         with pytest.raises(InputError, match=sentence):
             make("simulation", {"simulator": "mortgage", **params})
-    assert "has no simulator; known: " in make("simulation").supports(Schema((Column("x", "numeric"),)))
+    assert "has no simulator; known: " in make("simulation").supports(
+        Schema((Column("x", "numeric"),))
+    )
 
 
 def test_priors_are_what_they_say():
@@ -448,10 +619,17 @@ def test_priors_are_what_they_say():
         shape: np.array([Prior(1, 5, "", shape).at(level) for level in u])
         for shape in ("uniform", "log-uniform", "normal", "whole")
     }
-    assert all(v.min() == pytest.approx(1) and v.max() == pytest.approx(5) and (np.diff(v) >= 0).all() for v in values.values())
+    assert all(
+        v.min() == pytest.approx(1) and v.max() == pytest.approx(5) and (np.diff(v) >= 0).all()
+        for v in values.values()
+    )
     assert np.mean(np.log(values["log-uniform"])) == pytest.approx(np.log(5) / 2, rel=1e-3)
-    assert values["normal"].std() == pytest.approx(0.88, abs=0.01)  # a normal cut off at two standard deviations
-    assert np.unique(values["whole"], return_counts=True)[1].tolist() == pytest.approx([400] * 5, abs=1)
+    assert values["normal"].std() == pytest.approx(
+        0.88, abs=0.01
+    )  # a normal cut off at two standard deviations
+    assert np.unique(values["whole"], return_counts=True)[1].tolist() == pytest.approx(
+        [400] * 5, abs=1
+    )
     for low, high, shape, sentence in [
         (2, 1, "uniform", "low < high"),
         (0, 1, "log-uniform", "above 0"),
@@ -474,11 +652,16 @@ def test_emergency_is_calibrated_from_dates_too():
 
 
 def test_generate_without_calibration():
-    assert len(generate("simulation", load("loans"), rows=30, simulator="mortgage", calibrate="none")) == 30
+    assert (
+        len(generate("simulation", load("loans"), rows=30, simulator="mortgage", calibrate="none"))
+        == 30
+    )
 
 
 def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
-    """Its file travels with the cell and is part of its key; one that fails is a recorded failure with a sentence."""
+    """Its file travels with the cell and is part of its key; one that fails is a recorded failure
+    with a sentence.
+    """
     monkeypatch.setattr(grid, "NOTEBOOK", stub_notebook(tmp_path))
     World(write(tmp_path, TOY)).run(120, rng(0), {}).to_csv(tmp_path / "toy.csv", index=False)
     write(tmp_path, TOY.replace("z = rng", "z = 1 / 0 * rng"), "broken.py")
@@ -494,7 +677,9 @@ def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
     keys = {cell.key for cell in grid.plan(grid.read(tmp_path)).cells}
     write(tmp_path, TOY + "\n# changed")
     assert len(keys & {cell.key for cell in grid.plan(grid.read(tmp_path)).cells}) == 1
-    (tmp_path / "grid.toml").write_text((tmp_path / "grid.toml").read_text().replace("toy.py:Toy", "toy.py:Tool"))
+    (tmp_path / "grid.toml").write_text(
+        (tmp_path / "grid.toml").read_text().replace("toy.py:Toy", "toy.py:Tool")
+    )
     with pytest.raises(InputError, match="has no class 'Tool'; known: Toy"):
         grid.plan(grid.read(tmp_path))
 
@@ -503,7 +688,9 @@ def test_what_cannot_be_calibrated_is_said(tmp_path):
     world = World("digits")  # whose parameters are all randomized
     with pytest.raises(InputError, match="no parameter of the simulator is to be calibrated"):
         Simulation("digits", budget=8).fit(world.run(20, rng(0), {}), world.schema, rng(0))
-    world = World(write(tmp_path, textwrap.dedent(TOY) + "    derive = lambda self, table: table[['x']]\n"))
+    world = World(
+        write(tmp_path, textwrap.dedent(TOY) + "    derive = lambda self, table: table[['x']]\n")
+    )
     with pytest.raises(InputError, match="cannot derive its numbers: ValueError: columns overlap"):
         Simulation(world.name, budget=8).fit(world.run(20, rng(0), {}), world.schema, rng(0))
 
@@ -518,4 +705,7 @@ def test_the_page_about_simulators_runs(tmp_path, monkeypatch, capsys):
             exec(block, names)
     assert names["synthetic"]["regular"].all() and len(names["synthetic"]) == 100
     found = names["model"].posterior.set_index("parameter")
-    assert found.loc["regulars", "low"] < 0.7 < found.loc["regulars", "high"] and "bread" in capsys.readouterr().out
+    assert (
+        found.loc["regulars", "low"] < 0.7 < found.loc["regulars", "high"]
+        and "bread" in capsys.readouterr().out
+    )

@@ -22,7 +22,9 @@ def seeded(*seed: int) -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def clinic() -> tuple[pd.DataFrame, Schema]:
-    """2,000 rows: x depends on the group and is missing in one of them only; most fees are 0; one label is rare."""
+    """2,000 rows: x depends on the group and is missing in one of them only; most fees are 0; one
+    label is rare.
+    """
     rng, n = seeded(0), 2000
     high = rng.random(n) < 0.3
     x = np.where(high, rng.normal(20, 1, n), rng.normal(0, 2, n))
@@ -43,7 +45,10 @@ def test_loss_and_gradients_are_those_of_autograd_on_one_hot_rows(clinic):
     offsets, hot = torch.from_numpy(offsets), torch.from_numpy(codes + blocks.starts)
     rows = torch.zeros(40, blocks.size).scatter_(1, hot, 1.0)
     rows[:, :2] = offsets
-    network, model._deviations = Network([blocks.size, 16, blocks.size], seeded(2)), torch.tensor([[0.1], [0.5]])
+    network, model._deviations = (
+        Network([blocks.size, 16, blocks.size], seeded(2)),
+        torch.tensor([[0.1], [0.5]]),
+    )
     output = network(offsets.T, hot)
     loss = model._reconstruction(output, offsets.T, hot)
     slope, deviations_slope = model._slopes(output, offsets.T, hot)
@@ -54,19 +59,27 @@ def test_loss_and_gradients_are_those_of_autograd_on_one_hot_rows(clinic):
     ]
     plain = (rows @ weight + bias.T).relu() @ last_weight + last_bias.T
     torch.testing.assert_close(output.T, plain.detach())
-    expected = -torch.distributions.Normal(plain[:, :2].tanh(), deviations.T).log_prob(rows[:, :2]).sum()
+    expected = (
+        -torch.distributions.Normal(plain[:, :2].tanh(), deviations.T).log_prob(rows[:, :2]).sum()
+    )
     expected -= 40 * 2 * np.log(2 * np.pi) / 2
     for start, size, code in zip(blocks.starts, encoding.sizes, codes.T, strict=True):
-        expected += F.cross_entropy(plain[:, start : start + size], torch.from_numpy(code), reduction="sum")
+        expected += F.cross_entropy(
+            plain[:, start : start + size], torch.from_numpy(code), reduction="sum"
+        )
     torch.testing.assert_close(loss, expected.detach())
-    for ours, theirs in zip((*gradients, deviations_slope), torch.autograd.grad(expected, parameters), strict=True):
+    for ours, theirs in zip(
+        (*gradients, deviations_slope), torch.autograd.grad(expected, parameters), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
     noise = torch.from_numpy(seeded(3).normal(size=(blocks.size, 5))).float().requires_grad_()
     network(noise.detach())
     pull, _ = network.gradients(torch.ones(blocks.size, 5))
     plain = last_weight.T @ (weight.T @ noise + bias).relu() + last_bias
-    torch.testing.assert_close(pull, torch.autograd.grad(plain.sum(), noise)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        pull, torch.autograd.grad(plain.sum(), noise)[0], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_codes_are_drawn_by_the_softmax_of_their_column():
@@ -100,7 +113,9 @@ def test_same_rngs_same_table_whatever_torch_is_seeded_with(clinic):
     before, state = table.copy(deep=True), torch.get_rng_state()
     first = TVAE(**SMALL).fit(table, schema, seeded(0)).sample(100, seeded(1))
     assert torch.equal(state, torch.get_rng_state())
-    pd.testing.assert_frame_equal(first, TVAE(**SMALL).fit(table, schema, seeded(0)).sample(100, seeded(1)), check_exact=True)
+    pd.testing.assert_frame_equal(
+        first, TVAE(**SMALL).fit(table, schema, seeded(0)).sample(100, seeded(1)), check_exact=True
+    )
     assert not first.equals(TVAE(**SMALL).fit(table, schema, seeded(9)).sample(100, seeded(1)))
     assert not first.equals(TVAE(**SMALL).fit(table, schema, seeded(0)).sample(100, seeded(9)))
     pd.testing.assert_frame_equal(table, before)

@@ -1,4 +1,6 @@
-"""Vine copula: the dependence of a known vine, tails that no Gaussian copula has, labels, gaps, and bounds on its cost."""
+"""Vine copula: the dependence of a known vine, tails that no Gaussian copula has, labels, gaps, and
+bounds on its cost.
+"""
 
 import numpy as np
 import pandas as pd
@@ -20,14 +22,18 @@ def fitted(table: pd.DataFrame, params: dict | None = None, name: str = "vine-co
 
 
 def clayton(rows: int) -> pd.DataFrame:
-    """A pair with Clayton's copula, tau 0.5: tied in the lower tail (coefficient 2^(-1/2)), free in the upper one."""
+    """A pair with Clayton's copula, tau 0.5: tied in the lower tail (coefficient 2^(-1/2)), free in
+    the upper one.
+    """
     u, w = rng(0).random((2, rows))
     v = (u**-2 * (w ** (-2 / 3) - 1) + 1) ** -0.5
     return pd.DataFrame({"u": np.log(u), "v": np.log(v)})
 
 
 def tail(table: pd.DataFrame, q: float) -> float:
-    """How often both columns are below (q < 0.5) or above their q-quantile, as a share of one of them."""
+    """How often both columns are below (q < 0.5) or above their q-quantile, as a share of one of
+    them.
+    """
     ranks = table.rank(pct=True)
     both = (ranks < q).all(axis=1) if q < 0.5 else (ranks > q).all(axis=1)
     return both.mean() / min(q, 1 - q)
@@ -35,7 +41,10 @@ def tail(table: pd.DataFrame, q: float) -> float:
 
 def test_a_tail_is_kept_where_a_gaussian_copula_loses_it():
     table = clayton(5000)
-    made = {name: fitted(table, name=name).sample(20_000, rng(2)) for name in ("vine-copula", "gaussian-copula")}
+    made = {
+        name: fitted(table, name=name).sample(20_000, rng(2))
+        for name in ("vine-copula", "gaussian-copula")
+    }
     made["parametric"] = fitted(table, {"families": "parametric"}).sample(20_000, rng(2))
     real = tail(table, 0.02)
     assert real > 0.6 and tail(table, 0.98) < 0.15
@@ -62,12 +71,22 @@ def test_dependence_without_order_is_kept_by_nonparametric_pairs_only():
 
 
 def test_what_is_given_a_third_column_needs_a_second_tree():
-    """a and b are independent given c in the first vine only; there they are as strongly tied as c lets them be."""
+    """a and b are independent given c in the first vine only; there they are as strongly tied as c
+    lets them be.
+    """
     c, a, b = rng(0).normal(size=(3, 6000))
     tied = pd.DataFrame({"a": c + a, "c": 2 * c + 0.01 * b, "b": c - a + 0.3 * b})
-    made = {trees: fitted(tied, {"families": "gaussian", "truncation": trees}).sample(6000, rng(2)) for trees in (1, 2)}
+    made = {
+        trees: fitted(tied, {"families": "gaussian", "truncation": trees}).sample(6000, rng(2))
+        for trees in (1, 2)
+    }
     real = tied["a"].corr(tied["b"])
-    assert abs(made[2]["a"].corr(made[2]["b"]) - real) < 0.05 < 0.3 < abs(made[1]["a"].corr(made[1]["b"]) - real)
+    assert (
+        abs(made[2]["a"].corr(made[2]["b"]) - real)
+        < 0.05
+        < 0.3
+        < abs(made[1]["a"].corr(made[1]["b"]) - real)
+    )
 
 
 @pytest.mark.parametrize("families", ["gaussian", "nonparametric"])
@@ -85,22 +104,31 @@ def test_labels_ties_and_gaps_keep_their_dependence(families):
     made = fitted(table.assign(n=gap, gone=gone), {"families": families}).sample(6000, rng(2))
     assert made["n"].isna().mean() == pytest.approx(gone.mean(), abs=0.02)
     assert (made["n"].isna() == made["gone"]).mean() > 0.97
-    real, synthetic = (t[["n", "k"]].astype(float).corr("spearman").iloc[0, 1] for t in (table.assign(n=gap), made))
+    real, synthetic = (
+        t[["n", "k"]].astype(float).corr("spearman").iloc[0, 1] for t in (table.assign(n=gap), made)
+    )
     assert synthetic == pytest.approx(real, abs=0.06)
-    shares = [pd.crosstab(t["k"].clip(upper=2), t["c"], normalize=True).to_numpy(dtype=float) for t in (table, made)]
+    shares = [
+        pd.crosstab(t["k"].clip(upper=2), t["c"], normalize=True).to_numpy(dtype=float)
+        for t in (table, made)
+    ]
     assert np.abs(shares[0] - shares[1]).sum() / 2 < 0.05
 
 
 def test_columns_that_are_never_present_together():
     half = np.arange(400) % 2 == 0
     x = rng(0).normal(size=400)
-    made = fitted(pd.DataFrame({"a": np.where(half, x, np.nan), "b": np.where(half, np.nan, x)})).sample(400, rng(2))
+    made = fitted(
+        pd.DataFrame({"a": np.where(half, x, np.nan), "b": np.where(half, np.nan, x)})
+    ).sample(400, rng(2))
     assert (made["a"].isna() != made["b"].isna()).mean() > 0.95
 
 
 def test_a_wide_table_is_refused_before_it_starts():
     schema = Schema(tuple(Column(f"c{j}", "numeric") for j in range(250)))
-    assert "250 columns" in make("vine-copula").supports(schema) and "max_columns" in make("vine-copula").supports(schema)
+    assert "250 columns" in make("vine-copula").supports(schema) and "max_columns" in make(
+        "vine-copula"
+    ).supports(schema)
     assert make("vine-copula", {"max_columns": 250}).supports(schema) is None
 
 

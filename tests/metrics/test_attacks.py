@@ -1,4 +1,6 @@
-"""The attacks of Giomi et al. against hand calculations, full searches, known leaks, and tables that leak nothing."""
+"""The attacks of Giomi et al. against hand calculations, full searches, known leaks, and tables
+that leak nothing.
+"""
 
 import os
 from dataclasses import replace
@@ -35,7 +37,8 @@ def people(n, rng):
             "income": np.exp(10 + 0.5 * z + 0.3 * rng.normal(size=n)).round(-1),
             "age": (40 + 8 * z + 8 * rng.normal(size=n)).round().clip(18, 90),
             "job": rng.choice([f"job {k}" for k in range(12)], n),
-            "since": pd.Timestamp("2015-01-01") + pd.to_timedelta(rng.integers(0, 3000, n), unit="D"),
+            "since": pd.Timestamp("2015-01-01")
+            + pd.to_timedelta(rng.integers(0, 3000, n), unit="D"),
             "wealth": (z + rng.normal(size=n)).round(3),
             "group": rng.choice(list("abc"), n, p=[0.6, 0.3, 0.1]),
             "y": rng.random(n) < 1 / (1 + np.exp(-z)),
@@ -73,7 +76,9 @@ def test_risk_by_hand():
         ((hit + step - chance) / (1 - chance) - value) / step,
         ((hit - chance - step) / (1 - chance - step) - value) / step,
     ]
-    assert half == pytest.approx(np.hypot(slopes[0] * (high - low) / 2, slopes[1] * (top - floor) / 2), rel=1e-4)
+    assert half == pytest.approx(
+        np.hypot(slopes[0] * (high - low) / 2, slopes[1] * (top - floor) / 2), rel=1e-4
+    )
     assert risk(replace(attack, found=1000))[0] == pytest.approx(1, abs=0.005)
     assert risk(replace(attack, found=100))[0] < 0
 
@@ -81,7 +86,9 @@ def test_risk_by_hand():
 def test_interval_of_the_risk_covers_the_truth():
     rng, hits, runs = np.random.default_rng(0), 0, 1000
     for _ in range(runs):
-        value, half = risk(Attack("any", rng.binomial(1000, 0.3), 1000, rng.binomial(500, 0.2), 500, 0))
+        value, half = risk(
+            Attack("any", rng.binomial(1000, 0.3), 1000, rng.binomial(500, 0.2), 500, 0)
+        )
         hits += abs(value - 0.125) <= half
     assert 0.93 <= hits / runs <= 0.98
 
@@ -100,20 +107,31 @@ def test_an_attack_no_better_than_a_naive_one_is_not_informative():
 def test_counting_is_that_of_pandas():
     rng = np.random.default_rng(0)
     codes = rng.integers(-1, 9, (3000, 5)).astype(np.int32)
-    predicates = np.stack([attacks._choices(200, 2, 5, rng), *np.sort(rng.integers(-1, 9, (2, 200, 2)), axis=0)], axis=1)
+    predicates = np.stack(
+        [attacks._choices(200, 2, 5, rng), *np.sort(rng.integers(-1, 9, (2, 200, 2)), axis=0)],
+        axis=1,
+    )
     predicates = predicates.astype(np.int32)
     frame = pd.DataFrame(codes)
-    by_hand = [np.logical_and.reduce([frame[c].between(lo, hi) for c, lo, hi in p.T]).sum() for p in predicates]
+    by_hand = [
+        np.logical_and.reduce([frame[c].between(lo, hi) for c, lo, hi in p.T]).sum()
+        for p in predicates
+    ]
     assert attacks.count(codes, predicates).tolist() == by_hand
     capped = attacks.count(codes, predicates, enough=1)
-    assert ((capped == 1) == (np.array(by_hand) == 1)).all() and ((capped > 1) == (np.array(by_hand) > 1)).all()
+    assert ((capped == 1) == (np.array(by_hand) == 1)).all() and (
+        (capped > 1) == (np.array(by_hand) > 1)
+    ).all()
 
 
 def test_predicates_single_out_one_synthetic_row_and_mean_what_they_say():
     rng = np.random.default_rng(1)
     trial = Trial(people(300, rng), people(200, rng), people(400, rng), SCHEMA)
     synthetic, *_, levels = attacks._coded(trial)
-    for found in (attacks.univariate(synthetic, levels, rng), attacks.multivariate(synthetic, levels, rng)):
+    for found in (
+        attacks.univariate(synthetic, levels, rng),
+        attacks.multivariate(synthetic, levels, rng),
+    ):
         assert len(found) == 1000 or (found.shape[2] == 1 and len(found) > 300)
         assert (attacks.count(synthetic, found) == 1).all()
         assert len(np.unique(found, axis=0)) == len(found)
@@ -127,7 +145,9 @@ def test_predicates_single_out_one_synthetic_row_and_mean_what_they_say():
 
 def test_univariate_predicates_by_hand():
     codes = np.array([[1, 0], [2, 0], [2, 1], [3, 1], [4, 2], [-1, -1]], dtype=np.int32)
-    found = attacks.univariate(codes, [np.arange(6.0), None], np.random.default_rng(0))[:, :, 0].tolist()
+    found = attacks.univariate(codes, [np.arange(6.0), None], np.random.default_rng(0))[
+        :, :, 0
+    ].tolist()
     # The number: a gap, the least or smaller, 3, the largest or larger. The label: a gap, and 2.
     assert sorted(found) == [[0, -1, -1], [0, 0, 1], [0, 3, 3], [0, 4, 6], [1, -1, -1], [1, 2, 2]]
 
@@ -142,10 +162,15 @@ def test_control_share_by_enumeration():
     assert attacks.control_share(in_train, in_test, 4, 6) == pytest.approx((np.mean(alone), 4))
     kept = list(combinations(range(5), 3))  # 2 test rows in the place of 2 of 5 train rows
     mixed = np.mean(
-        [[(np.arange(5) < k)[list(s)].sum() + t == 1 for s in kept] for k, t in zip(in_train, in_test, strict=True)]
+        [
+            [(np.arange(5) < k)[list(s)].sum() + t == 1 for s in kept]
+            for k, t in zip(in_train, in_test, strict=True)
+        ]
     )
     share = (in_train == 1).mean()
-    assert attacks.control_share(in_train, in_test, 5, 2)[0] == pytest.approx(share - (share - mixed) * 5 / 2)
+    assert attacks.control_share(in_train, in_test, 5, 2)[0] == pytest.approx(
+        share - (share - mixed) * 5 / 2
+    )
 
 
 @pytest.mark.parametrize("n_test", [150, 300, 1000])
@@ -185,12 +210,22 @@ def test_links_and_guesses_are_those_of_a_full_search():
         near = np.argmin(total - gower(j), axis=1)
         right = synthetic[near, j] == targets[:, j]
         attack = found["attribute inference", name]
-        assert abs(attack.found - right[:60].sum()) <= 1 and abs(attack.control - right[60:].sum()) <= 1
+        assert (
+            abs(attack.found - right[:60].sum()) <= 1
+            and abs(attack.control - right[60:].sum()) <= 1
+        )
     half = trial.rng("neighbours").permutation(7) % 2
-    near = [np.argsort(sum(gower(j) for j in range(7) if half[j] == side), axis=1)[:, :10] for side in (0, 1)]
+    near = [
+        np.argsort(sum(gower(j) for j in range(7) if half[j] == side), axis=1)[:, :10]
+        for side in (0, 1)
+    ]
     linked = [len(set(a) & set(b)) > 0 for a, b in zip(*near, strict=True)]
-    assert abs(found["linkability", ""].found - sum(linked[:60])) <= 6, "ties may be broken otherwise"
-    draws = [len(set(rng.permutation(80)[:10]) & set(rng.permutation(80)[:10])) > 0 for _ in range(4000)]
+    assert abs(found["linkability", ""].found - sum(linked[:60])) <= 6, (
+        "ties may be broken otherwise"
+    )
+    draws = [
+        len(set(rng.permutation(80)[:10]) & set(rng.permutation(80)[:10])) > 0 for _ in range(4000)
+    ]
     assert found["linkability", ""].naive / 60 == pytest.approx(np.mean(draws), abs=0.03)
 
 
@@ -202,7 +237,9 @@ def test_guesses_of_numbers_have_a_tolerance():
     strict = attacks._guessed(guess, secret, None, Column("x", "categorical"))
     assert strict.tolist() == [True, False, False, True, True, False, False]
     days = np.array([0.0, 1.0, 30.0, 1000.0, 2000.0]) * 86400
-    near = attacks._guessed(np.array([1, 2, 3, 4]), np.array([0, 0, 3, 4]), days, Column("x", "datetime"))
+    near = attacks._guessed(
+        np.array([1, 2, 3, 4]), np.array([0, 0, 3, 4]), days, Column("x", "datetime")
+    )
     assert near.tolist() == [True, True, True, True] and np.std(days[[0, 0, 3, 4]]) * 0.05 > days[2]
 
 
@@ -217,8 +254,14 @@ def test_a_raw_copy_is_found_by_every_attack():
     assert all(rows[name].low > 0.5 and rows[name].value > 0.75 for name in NAMES), rows
     head = max((rows[name] for name in NAMES), key=lambda row: row.value)
     assert rows["", ""].value == head.value > 0.98 and rows["", ""].low < head.low
-    assert rows["", ""].note.startswith(f"{head.group}") and "1.000 of 1,000 attacks succeed, 0.000 of control" in head.note
-    assert "700" not in rows["linkability", ""].note and "1,000 attacks" in rows["linkability", ""].note
+    assert (
+        rows["", ""].note.startswith(f"{head.group}")
+        and "1.000 of 1,000 attacks succeed, 0.000 of control" in head.note
+    )
+    assert (
+        "700" not in rows["linkability", ""].note
+        and "1,000 attacks" in rows["linkability", ""].note
+    )
 
 
 @pytest.mark.parametrize("n_test", [250, 600])
@@ -228,18 +271,23 @@ def test_fresh_rows_put_nobody_at_risk(n_test):
     for seed in range(runs):
         trial = Trial(people(500, rng), people(n_test, rng), people(500, rng), SCHEMA, seed)
         found = attacks.singling_out(*(tables := attacks._coded(trial)), trial)
-        for name, attack in zip(NAMES, found + attacks.linkability_and_inference(*tables, trial), strict=True):
+        for name, attack in zip(
+            NAMES, found + attacks.linkability_and_inference(*tables, trial), strict=True
+        ):
             value, half = risk(attack)
             values.append(value)
             covered[name] += abs(value) <= half
     assert abs(np.mean(values)) < 0.01
-    # Predicates about four columns of a small table share its rows, so they vary more than independent attacks would.
+    # Predicates about four columns of a small table share its rows, so they vary more than
+    # independent attacks would.
     least = dict.fromkeys(NAMES, 0.9 if LONG else 0.85) | {NAMES[1]: 0.8 if LONG else 0.75}
     assert all(covered[name] / runs >= least[name] for name in NAMES), covered
 
 
 def test_risk_grows_with_each_leaked_row_whatever_the_size_of_control():
-    """A leaked row is a known person in half of the table; predicates about it fail where other train rows share them."""
+    """A leaked row is a known person in half of the table; predicates about it fail where other
+    train rows share them.
+    """
     rng, values = np.random.default_rng(6), []
     for leaked in (0, 250, 500, 1000):
         train, fresh = people(1000, rng), people(1000, rng)
@@ -257,13 +305,18 @@ def test_few_rows_are_attacked_and_say_so():
     rows = read(Trial(people(80, rng), people(40, rng), people(80, rng), SCHEMA))
     assert "of 80 attacks" in rows["attribute inference", "y"].note
     tiny = read(Trial(people(80, rng), people(20, rng), people(80, rng), SCHEMA))
-    assert tiny["linkability", ""].note == "not informative: 80 attacks, 20 controls, 30 needed of each"
+    assert (
+        tiny["linkability", ""].note
+        == "not informative: 80 attacks, 20 controls, 30 needed of each"
+    )
 
 
 def test_tables_without_secrets_or_with_one_column():
     rng = np.random.default_rng(8)
     tables = [people(200, rng) for _ in range(3)]
-    assert not any(name == "attribute inference" for name, _ in read(Trial(*tables, SCHEMA.with_roles())))
+    assert not any(
+        name == "attribute inference" for name, _ in read(Trial(*tables, SCHEMA.with_roles()))
+    )
     alone = Schema((Column("income", "numeric", "target"),))
     rows = read(Trial(*(table[["income"]] for table in tables), alone))
     assert list(rows) == [("", ""), *NAMES[:2]]
@@ -296,10 +349,17 @@ def test_wide_tables_and_many_levels_stay_bounded(monkeypatch):
     """No more than MAX_CELLS cells of a table are looked at."""
     monkeypatch.setattr(attacks, "MAX_CELLS", 60 * 400)
     rng = np.random.default_rng(10)
-    schema = Schema((*(Column(f"x{j}", "numeric") for j in range(59)), Column("id", "categorical", "target")))
+    schema = Schema(
+        (*(Column(f"x{j}", "numeric") for j in range(59)), Column("id", "categorical", "target"))
+    )
 
     def draw(n):
-        return pd.DataFrame({**{f"x{j}": rng.normal(size=n) for j in range(59)}, "id": rng.integers(0, 10_000, n).astype(str)})
+        return pd.DataFrame(
+            {
+                **{f"x{j}": rng.normal(size=n) for j in range(59)},
+                "id": rng.integers(0, 10_000, n).astype(str),
+            }
+        )
 
     trial = Trial(draw(1000), draw(600), draw(1000), schema)
     assert [len(table) for table in attacks._coded(trial)[:3]] == [400, 400, 400]

@@ -1,4 +1,6 @@
-"""Bias metrics against known truths: a simulator with dialled bias, hand calculations, scipy, statsmodels and fairlearn."""
+"""Bias metrics against known truths: a simulator with dialled bias, hand calculations, scipy,
+statsmodels and fairlearn.
+"""
 
 import os
 
@@ -25,7 +27,9 @@ FUNCTIONS = [
     fairness.worst_group,
 ]
 LONG = os.environ.get("WORKBENCH_LONG") == "1"
-SCHEMA = Schema((Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True")
+SCHEMA = Schema(
+    (Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True"
+)
 
 
 def read(function, trial):
@@ -45,7 +49,12 @@ def population(n, rng, rates, shares=(0.6, 0.3, 0.1)):
 
 def from_counts(counts, schema=SCHEMA, names="abc", labels=(False, True)):
     """A table with counts[i][j] rows of group names[i] and label labels[j]."""
-    cells = [(names[i], labels[j]) for i, row in enumerate(counts) for j, k in enumerate(row) for _ in range(k)]
+    cells = [
+        (names[i], labels[j])
+        for i, row in enumerate(counts)
+        for j, k in enumerate(row)
+        for _ in range(k)
+    ]
     return schema.cast(pd.DataFrame(cells, columns=["group", "y"]))
 
 
@@ -57,10 +66,17 @@ def trial(train, synthetic, test=None, schema=SCHEMA, seed=0):
 
 
 def test_bias_amp_of_a_two_by_two_table_by_hand():
-    # Train: P(y|a) = 0.2, P(y|b) = 0.6, so y goes with b. Synthetic: 0.1 and 0.7, both 0.1 further apart.
+    # Train: P(y|a) = 0.2, P(y|b) = 0.6, so y goes with b. Synthetic: 0.1 and 0.7, both 0.1 further
+    # apart.
     train, synthetic = from_counts([[80, 20], [40, 60]]), from_counts([[90, 10], [60, 140]])
     rows = read(bias.bias_amp, trial(train, synthetic))
-    for key in [("", ""), ("group", ""), ("group", "group=a"), ("group", "group=a, y=True"), ("group", "group=b, y=False")]:
+    for key in [
+        ("", ""),
+        ("group", ""),
+        ("group", "group=a"),
+        ("group", "group=a, y=True"),
+        ("group", "group=b, y=False"),
+    ]:
         assert rows["bias_amp", *key].value == pytest.approx(0.1)
     assert rows["bias_amp", "group", "group=a, y=True"].note == "train 0.2000, synthetic 0.1000"
     # T -> A: P(a|False) 80/120 -> 90/150, P(a|True) 20/80 -> 10/150; a goes with False.
@@ -73,16 +89,24 @@ def test_bias_amp_of_a_two_by_two_table_by_hand():
 @pytest.mark.parametrize("gain", [-1.5, 0.0, 0.7])
 @pytest.mark.parametrize("smallest", [0.03, 0.2])
 def test_dialled_bias_is_read_within_a_hundredth(strength, gain, smallest):
-    """Train rates are 0.4 +- strength; synthetic ones 0.4 +- (1 + gain) strength: the amplification is gain * strength."""
+    """Train rates are 0.4 +- strength; synthetic ones 0.4 +- (1 + gain) strength: the amplification
+    is gain * strength.
+    """
     rng, direction = np.random.default_rng(5), np.array([1, -1, -1])
     shares = (0.5, 0.5 - smallest, smallest)
-    tables = [population(150_000, rng, 0.4 + direction * strength * g, shares) for g in (1, 1 + gain)]
+    tables = [
+        population(150_000, rng, 0.4 + direction * strength * g, shares) for g in (1, 1 + gain)
+    ]
     row = read(bias.bias_amp, trial(*tables))["bias_amp", "", ""]
     assert abs(row.value - gain * strength) < 0.01
     assert row.low < row.value < row.high < row.low + 0.02
 
 
-SHARES, REAL, MADE = np.array((0.6, 0.3, 0.1)), np.array((0.5, 0.3, 0.35)), np.array((0.6, 0.2, 0.3))
+SHARES, REAL, MADE = (
+    np.array((0.6, 0.3, 0.1)),
+    np.array((0.5, 0.3, 0.35)),
+    np.array((0.6, 0.2, 0.3)),
+)
 
 
 def by_label(rates, shares=SHARES):
@@ -104,7 +128,9 @@ def v(rates):
 
 TRUTHS = {
     "bias_amp": np.mean([0.1, 0.1, 0.05]),
-    "bias_amp_reverse": float((np.sign(by_label(REAL) - SHARES) * (by_label(MADE) - by_label(REAL))).mean()),
+    "bias_amp_reverse": float(
+        (np.sign(by_label(REAL) - SHARES) * (by_label(MADE) - by_label(REAL))).mean()
+    ),
     "bias_amp_multi": np.mean([0.1, 0.1, 0.05]),
     "bias_amp_zhao": own_share(REAL, MADE),
     "cramers_v_shift": v(MADE) - v(REAL),
@@ -117,7 +143,11 @@ def test_readings_are_within_a_hundredth_of_the_truth_and_intervals_cover_it(met
     function = METRICS[metric].load()
 
     def read_one(n):
-        return next(r for r in function(trial(population(n, rng, REAL), population(n, rng, MADE))) if r.metric == metric)
+        return next(
+            r
+            for r in function(trial(population(n, rng, REAL), population(n, rng, MADE)))
+            if r.metric == metric
+        )
 
     assert read_one(300_000).value == pytest.approx(TRUTHS[metric], abs=0.01)
     for _ in range(runs):
@@ -131,10 +161,19 @@ def test_interval_of_the_representation_covers_the_truth():
     made = np.array((0.6, 0.35, 0.05))
     truth = np.log(made / (1 - made)) - np.log(SHARES / (1 - SHARES))
     for _ in range(runs):
-        rows = read(bias.representation, trial(population(1500, rng, REAL), population(1500, rng, REAL, made)))
-        hits += np.array([rows["representation", "group", f"group={g}"].low for g in "abc"]) <= truth
-        hits -= np.array([rows["representation", "group", f"group={g}"].high for g in "abc"]) < truth
-    assert ((0.90 if LONG else 0.82) <= hits / runs).all() and (hits / runs <= (0.98 if LONG else 1)).all()
+        rows = read(
+            bias.representation,
+            trial(population(1500, rng, REAL), population(1500, rng, REAL, made)),
+        )
+        hits += (
+            np.array([rows["representation", "group", f"group={g}"].low for g in "abc"]) <= truth
+        )
+        hits -= (
+            np.array([rows["representation", "group", f"group={g}"].high for g in "abc"]) < truth
+        )
+    assert ((0.90 if LONG else 0.82) <= hits / runs).all() and (
+        hits / runs <= (0.98 if LONG else 1)
+    ).all()
 
 
 def test_zhaos_amplification_by_hand_and_its_flaw():
@@ -142,11 +181,18 @@ def test_zhaos_amplification_by_hand_and_its_flaw():
     train, synthetic = from_counts([[80, 20], [40, 60]]), from_counts([[90, 10], [60, 140]])
     rows = read(bias.bias_amp_zhao, trial(train, synthetic))
     truth = ((90 / 150 - 80 / 120) + (140 / 150 - 60 / 80)) / 2
-    assert rows["bias_amp_zhao", "", ""].value == rows["bias_amp_zhao", "group", ""].value == pytest.approx(truth)
-    # Three times as many of group b, each group's labels unchanged: nothing is amplified, yet it moves.
+    assert (
+        rows["bias_amp_zhao", "", ""].value
+        == rows["bias_amp_zhao", "group", ""].value
+        == pytest.approx(truth)
+    )
+    # Three times as many of group b, each group's labels unchanged: nothing is amplified, yet it
+    # moves.
     more = trial(train, from_counts([[80, 20], [120, 180]]))
     assert next(bias.bias_amp(more)).value == 0
-    assert next(bias.bias_amp_zhao(more)).value == pytest.approx(((80 / 200 - 80 / 120) + (180 / 200 - 60 / 80)) / 2)
+    assert next(bias.bias_amp_zhao(more)).value == pytest.approx(
+        ((80 / 200 - 80 / 120) + (180 / 200 - 60 / 80)) / 2
+    )
 
 
 def test_multi_attribute_amplification_does_not_cancel():
@@ -160,10 +206,18 @@ def test_multi_attribute_amplification_does_not_cancel():
 
 
 def test_multi_attribute_amplification_counts_intersections():
-    schema = Schema((*(Column(name, "boolean", "sensitive") for name in "ab"), Column("y", "boolean", "target")), "True")
+    schema = Schema(
+        (
+            *(Column(name, "boolean", "sensitive") for name in "ab"),
+            Column("y", "boolean", "target"),
+        ),
+        "True",
+    )
 
     def table(rates):  # 100 rows a cell, shares of y by cell
-        cells = [(a, b, i < 100 * rates[2 * a + b]) for a in (0, 1) for b in (0, 1) for i in range(100)]
+        cells = [
+            (a, b, i < 100 * rates[2 * a + b]) for a in (0, 1) for b in (0, 1) for i in range(100)
+        ]
         return schema.cast(pd.DataFrame(cells, columns=["a", "b", "y"]))
 
     # Each column on its own stays as it was, one half; each of the four intersections moves by 0.3.
@@ -171,9 +225,14 @@ def test_multi_attribute_amplification_counts_intersections():
     rows = read(bias.bias_amp_multi, trial(train, synthetic, schema=schema))
     assert rows["bias_amp_multi", "a", ""].value == 0
     assert rows["bias_amp_multi", "a x b", ""].value == pytest.approx(0.3)
-    assert rows["bias_amp_multi", "", ""].value == pytest.approx(0.15)  # 8 sets of one column, 8 of two
+    assert rows["bias_amp_multi", "", ""].value == pytest.approx(
+        0.15
+    )  # 8 sets of one column, 8 of two
     assert rows["bias_amp_multi", "", "variance over the sets"].value == pytest.approx(0.15**2)
-    few = read(bias.bias_amp_multi, trial(train, synthetic.iloc[:310].reset_index(drop=True), schema=schema))
+    few = read(
+        bias.bias_amp_multi,
+        trial(train, synthetic.iloc[:310].reset_index(drop=True), schema=schema),
+    )
     assert few["bias_amp_multi", "", ""].note == "14 sets, without 1 small ones"
 
 
@@ -194,7 +253,10 @@ def test_without_association_in_synthetic_the_whole_bias_is_taken_back():
 
 
 def test_multiclass_targets_average_over_all_labels():
-    schema = Schema((Column("group", "categorical", "sensitive"), Column("y", "categorical", "target")), positive="z")
+    schema = Schema(
+        (Column("group", "categorical", "sensitive"), Column("y", "categorical", "target")),
+        positive="z",
+    )
     train = from_counts([[50, 30, 20], [20, 30, 50]], schema, labels="xyz")
     synthetic = from_counts([[60, 30, 10], [20, 50, 30]], schema, labels="xyz")
     rows = read(bias.bias_amp, trial(train, synthetic, schema=schema))
@@ -210,27 +272,44 @@ def test_numbers_are_cut_at_train_quantiles():
     age = rng.uniform(20, 60, 4000)
     train = pd.DataFrame({"group": age, "y": age + rng.normal(0, 20, 4000)})
     rows = read(bias.bias_amp, trial(train, train.assign(y=age), schema=schema))
-    groups = {group for metric, _, group in rows if metric == "bias_amp" and group and "y=" not in group}
+    groups = {
+        group for metric, _, group in rows if metric == "bias_amp" and group and "y=" not in group
+    }
     assert len(groups) == 4
     cut = train["y"].quantile(0.5, interpolation="lower")
     quarter = np.searchsorted(age[np.argsort(age)][[1000, 2000, 3000]], age, side="right")
-    by_hand = [(age[quarter == q] >= cut).mean() - (train["y"][quarter == q] >= cut).mean() for q in range(4)]
-    assert rows["bias_amp", "", ""].value == pytest.approx(np.mean(np.array([-1, -1, 1, 1]) * by_hand), abs=0.003)
+    by_hand = [
+        (age[quarter == q] >= cut).mean() - (train["y"][quarter == q] >= cut).mean()
+        for q in range(4)
+    ]
+    assert rows["bias_amp", "", ""].value == pytest.approx(
+        np.mean(np.array([-1, -1, 1, 1]) * by_hand), abs=0.003
+    )
     silent = next(fairness.equalized_odds_shift(trial(train, train, schema=schema)))
-    assert silent.note == "not applicable: not defined for a regression target" and np.isnan(silent.value)
+    assert silent.note == "not applicable: not defined for a regression target" and np.isnan(
+        silent.value
+    )
 
 
 def test_missing_values_are_a_group_of_their_own():
-    train, synthetic = from_counts([[80, 20], [40, 60], [50, 50]]), from_counts([[80, 20], [40, 60], [90, 10]])
+    train, synthetic = (
+        from_counts([[80, 20], [40, 60], [50, 50]]),
+        from_counts([[80, 20], [40, 60], [90, 10]]),
+    )
     for table in (train, synthetic):
         table.loc[table["group"] == "c", "group"] = np.nan
     rows = read(bias.bias_amp, trial(train, synthetic))
     assert rows["bias_amp", "group", "group=missing, y=True"].value == pytest.approx(-0.4)
-    assert ("representation", "group", "group=missing") in read(bias.representation, trial(train, synthetic))
+    assert ("representation", "group", "group=missing") in read(
+        bias.representation, trial(train, synthetic)
+    )
 
 
 def test_small_groups_are_named_and_left_out():
-    train, synthetic = from_counts([[80, 20], [40, 60], [10, 5]]), from_counts([[90, 10], [60, 140], [0, 40]])
+    train, synthetic = (
+        from_counts([[80, 20], [40, 60], [10, 5]]),
+        from_counts([[90, 10], [60, 140], [0, 40]]),
+    )
     rows = read(bias.bias_amp, trial(train, synthetic))
     assert np.isnan(rows["bias_amp", "group", "group=c"].value)
     assert rows["bias_amp", "group", "group=c"].note == "insufficient: 15 rows, 30 needed"
@@ -238,7 +317,10 @@ def test_small_groups_are_named_and_left_out():
     # y still goes with b and a with not y, so the reading is that of the two groups left.
     assert rows["bias_amp", "", ""].value == pytest.approx(0.1)
     alone = read(bias.bias_amp, trial(train, synthetic.iloc[:20].reset_index(drop=True)))
-    assert np.isnan(alone["bias_amp", "", ""].value) and "insufficient" in alone["bias_amp", "", ""].note
+    assert (
+        np.isnan(alone["bias_amp", "", ""].value)
+        and "insufficient" in alone["bias_amp", "", ""].note
+    )
 
 
 @pytest.mark.parametrize("counts", [[[60, 60]], [[60, 0], [60, 0]]], ids=["one group", "one label"])
@@ -246,19 +328,32 @@ def test_one_level_is_no_bias_to_read(counts):
     train, few = from_counts(counts), from_counts([[30, 30]])
     for function in FUNCTIONS:
         head = next(function(trial(train, few, train)))
-        if len(counts) == 1 or function not in (bias.representation, fairness.demographic_parity_shift):
+        if len(counts) == 1 or function not in (
+            bias.representation,
+            fairness.demographic_parity_shift,
+        ):
             assert np.isnan(head.value) and "insufficient" in head.note, head
         if len(counts) == 2 and function is fairness.demographic_parity_shift:
             assert head.value == 0 and "the model trained on train predicts one label" in head.note
 
 
 def test_intersections_see_what_single_columns_do_not():
-    schema = Schema((*(Column(name, "boolean", "sensitive") for name in "ab"), Column("y", "boolean", "target")), "True")
+    schema = Schema(
+        (
+            *(Column(name, "boolean", "sensitive") for name in "ab"),
+            Column("y", "boolean", "target"),
+        ),
+        "True",
+    )
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 8000)) < 0.5
     same = a == b
-    train = schema.cast(pd.DataFrame({"a": a, "b": b, "y": rng.random(8000) < np.where(same, 0.6, 0.4)}))
-    synthetic = schema.cast(pd.DataFrame({"a": a, "b": b, "y": rng.random(8000) < np.where(same, 0.9, 0.1)}))
+    train = schema.cast(
+        pd.DataFrame({"a": a, "b": b, "y": rng.random(8000) < np.where(same, 0.6, 0.4)})
+    )
+    synthetic = schema.cast(
+        pd.DataFrame({"a": a, "b": b, "y": rng.random(8000) < np.where(same, 0.9, 0.1)})
+    )
     rows = read(bias.bias_amp, trial(train, synthetic, schema=schema))
     assert abs(rows["bias_amp", "", ""].value) < 0.03
     assert rows["bias_amp", "a x b", ""].value == pytest.approx(0.3, abs=0.03)
@@ -268,9 +363,14 @@ def test_intersections_see_what_single_columns_do_not():
 
 
 def test_a_column_of_ten_thousand_labels_stays_readable():
-    schema = Schema((Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), positive="True")
+    schema = Schema(
+        (Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")),
+        positive="True",
+    )
     rng = np.random.default_rng(0)
-    names = np.where(rng.random(20_000) < 0.5, "common", rng.integers(0, 10_000, 20_000).astype(str))
+    names = np.where(
+        rng.random(20_000) < 0.5, "common", rng.integers(0, 10_000, 20_000).astype(str)
+    )
     table = schema.cast(pd.DataFrame({"group": names, "y": rng.random(20_000) < 0.5}))
     rows = read(bias.bias_amp, trial(table, table))
     assert len(rows) < 200 and ("bias_amp", "group", "group=(rare)") in rows
@@ -280,7 +380,10 @@ def test_a_column_of_ten_thousand_labels_stays_readable():
 
 
 def test_representation_is_the_odds_ratio_of_statsmodels():
-    train, synthetic = from_counts([[80, 20], [40, 60], [50, 50]]), from_counts([[20, 10], [60, 140], [30, 40]])
+    train, synthetic = (
+        from_counts([[80, 20], [40, 60], [50, 50]]),
+        from_counts([[20, 10], [60, 140], [30, 40]]),
+    )
     rows = read(bias.representation, trial(train, synthetic))
     table = Table2x2(np.array([[30, 270], [100, 200]]) + 0.5)
     row = rows["representation", "group", "group=a"]
@@ -288,7 +391,9 @@ def test_representation_is_the_odds_ratio_of_statsmodels():
     assert (row.low, row.high) == pytest.approx(table.log_oddsratio_confint())
     head = rows["representation", "", ""]
     assert head.value == row.value < 0 and head.note == "group=a"
-    assert head.low < row.low and head.high > row.high, "the pick of three groups needs a wider interval"
+    assert head.low < row.low and head.high > row.high, (
+        "the pick of three groups needs a wider interval"
+    )
 
 
 def test_a_vanished_group_is_named_with_its_worst_reading():
@@ -297,14 +402,21 @@ def test_a_vanished_group_is_named_with_its_worst_reading():
     head, gone = rows["representation", "", ""], rows["representation", "group", "group=b"]
     assert gone.note == "vanished: 70 train rows, none synthetic"
     assert gone.value == pytest.approx(np.log(0.5 / 1000.5) - np.log(70.5 / 930.5))
-    assert abs(head.value) == max(abs(gone.value), abs(rows["representation", "group", "group=a"].value))
+    assert abs(head.value) == max(
+        abs(gone.value), abs(rows["representation", "group", "group=a"].value)
+    )
     assert head.note.endswith("vanished: group=b, group=c")
 
 
 def test_representation_needs_no_target():
     schema = Schema((Column("group", "categorical", "sensitive"), Column("x", "numeric")))
     train = pd.DataFrame({"group": ["a"] * 50 + ["b"] * 50, "x": 0.0})
-    assert read(bias.representation, trial(train, train, schema=schema))["representation", "", ""].value == 0
+    assert (
+        read(bias.representation, trial(train, train, schema=schema))[
+            "representation", "", ""
+        ].value
+        == 0
+    )
     for function in FUNCTIONS:
         if function is not bias.representation:
             notes = {row.note for row in function(trial(train, train, schema=schema))}
@@ -318,12 +430,16 @@ def test_cramers_v_is_scipys_with_bergsmas_correction():
         n, phi2 = table.sum(), association(table, method="cramer") ** 2 * 2
         phi2 = max(0, phi2 - 3 * 2 / (n - 1))
         assert bias.cramers_v(table) == pytest.approx(np.sqrt(phi2 / (3 - 2**2 / (n - 1) - 1)))
-    assert bias.cramers_v(tables) == pytest.approx(np.array([bias.cramers_v(table) for table in tables]))
+    assert bias.cramers_v(tables) == pytest.approx(
+        np.array([bias.cramers_v(table) for table in tables])
+    )
     # Without the correction, independent columns of 200 rows would read 0.12 on average.
     independent = rng.multinomial(200, np.full(12, 1 / 12), size=500).reshape(-1, 4, 3)
     assert bias.cramers_v(independent).mean() < 0.05
     assert bias.cramers_v(np.diag([30, 40, 50])) == pytest.approx(1)
-    assert bias.cramers_v(np.array([[10, 20, 0], [0, 0, 0]])) == 0, "one level says nothing about another column"
+    assert bias.cramers_v(np.array([[10, 20, 0], [0, 0, 0]])) == 0, (
+        "one level says nothing about another column"
+    )
 
 
 def test_change_in_v_names_the_worst_column():
@@ -341,7 +457,12 @@ def test_change_in_v_names_the_worst_column():
 def lending():
     """Train, test and a synthetic table that ties approval to the group twice as closely."""
     schema = Schema(
-        (Column("income", "numeric"), Column("group", "categorical", "sensitive"), Column("y", "boolean", "target")), "True"
+        (
+            Column("income", "numeric"),
+            Column("group", "categorical", "sensitive"),
+            Column("y", "boolean", "target"),
+        ),
+        "True",
     )
 
     def draw(n, rng, gap):
@@ -358,7 +479,10 @@ def lending():
 def arms(lending):
     """Predictions on test of the models trained on train and on synthetic, bool."""
     tables = (lending.train, lending.synthetic)
-    return [predictions(t, lending.test, lending.schema, "boosting").idxmax(axis=1).to_numpy() == "True" for t in tables]
+    return [
+        predictions(t, lending.test, lending.schema, "boosting").idxmax(axis=1).to_numpy() == "True"
+        for t in tables
+    ]
 
 
 def test_model_bias_amp_by_hand(lending, arms):
@@ -372,7 +496,9 @@ def test_model_bias_amp_by_hand(lending, arms):
     y = lending.test["y"].to_numpy(dtype=bool)
     real_gap = y[is_a].mean() - y[~is_a].mean()
     levels = [(g - real_gap) / 2 for g in gap]
-    assert rows["model_bias_amp", "group", ""].note == "trained on train {:.4f}, trained on synthetic {:.4f}".format(*levels)
+    assert rows[
+        "model_bias_amp", "group", ""
+    ].note == "trained on train {:.4f}, trained on synthetic {:.4f}".format(*levels)
 
 
 def test_demographic_parity_by_hand(lending, arms):
@@ -383,13 +509,17 @@ def test_demographic_parity_by_hand(lending, arms):
     assert row.value == pytest.approx(gap[1] - gap[0]) and 0 < row.low < row.value < row.high
     assert row.note == f"trained on train {gap[0]:.4f}, trained on synthetic {gap[1]:.4f}"
     change = arms[1][is_a].mean() - arms[0][is_a].mean()
-    assert rows["demographic_parity_shift", "group", "group=a, positive rate"].value == pytest.approx(change)
+    assert rows[
+        "demographic_parity_shift", "group", "group=a, positive rate"
+    ].value == pytest.approx(change)
 
 
 def test_equalized_odds_by_hand(lending, arms):
     rows = read(fairness.equalized_odds_shift, lending)
     is_a, y = (lending.test["group"] == "a").to_numpy(), lending.test["y"].to_numpy(dtype=bool)
-    rate = [[[arm[g & (y == t)].mean() for t in (False, True)] for g in (is_a, ~is_a)] for arm in arms]
+    rate = [
+        [[arm[g & (y == t)].mean() for t in (False, True)] for g in (is_a, ~is_a)] for arm in arms
+    ]
     odds = [max(abs(r[0][t] - r[1][t]) for t in (0, 1)) for r in rate]
     row = rows["equalized_odds_shift", "group", ""]
     assert row.value == pytest.approx(odds[1] - odds[0]) and row.low < row.value < row.high
@@ -399,12 +529,16 @@ def test_equalized_odds_by_hand(lending, arms):
 
 
 def test_worst_group_by_hand(lending):
-    """sklearn's AUC of either model within each group, and DeLong's interval of their difference against a bootstrap."""
+    """sklearn's AUC of either model within each group, and DeLong's interval of their difference
+    against a bootstrap.
+    """
     from sklearn.metrics import roc_auc_score
 
     rows = read(fairness.worst_group, lending)
     tables = (lending.train, lending.synthetic)
-    scores = [predictions(t, lending.test, lending.schema, "boosting")["True"].to_numpy() for t in tables]
+    scores = [
+        predictions(t, lending.test, lending.schema, "boosting")["True"].to_numpy() for t in tables
+    ]
     y, group = lending.test["y"].to_numpy(dtype=bool), lending.test["group"].to_numpy()
     lost = {}
     for g in "ab":
@@ -413,10 +547,14 @@ def test_worst_group_by_hand(lending):
         row = rows["worst_group", "group", f"group={g}"]
         assert row.value == pytest.approx(lost[g])
         draws = [np.random.default_rng(k).choice(of, len(of)) for k in range(300)]
-        spread = np.std([roc_auc_score(y[d], scores[0][d]) - roc_auc_score(y[d], scores[1][d]) for d in draws])
+        spread = np.std(
+            [roc_auc_score(y[d], scores[0][d]) - roc_auc_score(y[d], scores[1][d]) for d in draws]
+        )
         assert (row.high - row.low) / 2 == pytest.approx(1.96 * spread, rel=0.2)
     head, worst = rows["worst_group", "", ""], max(lost, key=lost.get)
-    assert head.value == pytest.approx(lost[worst]) and head.note.startswith(f"group={worst}: trained on train")
+    assert head.value == pytest.approx(lost[worst]) and head.note.startswith(
+        f"group={worst}: trained on train"
+    )
     assert head.low < rows["worst_group", "group", f"group={worst}"].low
 
 
@@ -425,7 +563,10 @@ def test_the_group_that_loses_its_signal_is_the_worst(lending):
     of = (noise["group"] == "b").to_numpy()
     noise.loc[of, "y"] = rng.permutation(noise.loc[of, "y"])
     rows = read(fairness.worst_group, Trial(lending.train, lending.test, noise, lending.schema))
-    assert rows["worst_group", "", ""].note.startswith("group=b") and rows["worst_group", "", ""].low > 0.05
+    assert (
+        rows["worst_group", "", ""].note.startswith("group=b")
+        and rows["worst_group", "", ""].low > 0.05
+    )
     assert rows["worst_group", "group", "group=a"].value < rows["worst_group", "", ""].value - 0.1
     numbers = lending.schema.with_roles(target="income", sensitive=["group"])
     silent = next(fairness.worst_group(Trial(lending.train, lending.test, noise, numbers)))
@@ -438,7 +579,9 @@ DEGENERATE = {
     "a vanished group": lambda table: table[table["group"] == "a"].reset_index(drop=True),
     "a vanished class": lambda table: table[table["y"].astype(bool)].reset_index(drop=True),
     "no values": lambda table: table.mask(np.ones(table.shape, dtype=bool)),
-    "no group known": lambda table: table.assign(group=pd.Series(np.nan, index=table.index, dtype=object)),
+    "no group known": lambda table: table.assign(
+        group=pd.Series(np.nan, index=table.index, dtype=object)
+    ),
 }
 
 
@@ -447,7 +590,9 @@ DEGENERATE = {
 def test_degenerate_tables_have_a_reading_or_a_reason(function, change, lending):
     made = lending.schema.cast(DEGENERATE[change](lending.synthetic))
     rows = list(function(Trial(lending.train, lending.test, made, lending.schema)))
-    assert rows and all(np.isfinite(row.value) or row.note.startswith("insufficient") for row in rows)
+    assert rows and all(
+        np.isfinite(row.value) or row.note.startswith("insufficient") for row in rows
+    )
     if change in ("equal rows", "a vanished class") and function is fairness.worst_group:
         assert rows[0].value > 0.1, "a model that knows one class ranks nobody: the worst reading"
 
@@ -456,7 +601,10 @@ def test_resampled_rates_start_from_fairlearns(lending, arms):
     """The interval's own arithmetic and fairlearn's agree on the observed table."""
     from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 
-    y, group = lending.test["y"].to_numpy(dtype=int), (lending.test["group"] == "b").to_numpy(dtype=int)
+    y, group = (
+        lending.test["y"].to_numpy(dtype=int),
+        (lending.test["group"] == "b").to_numpy(dtype=int),
+    )
     for arm in arms:
         counts = Resamples(np.column_stack([group, y, arm.astype(int)]))
         for columns, rates, fairlearn in (
@@ -465,7 +613,9 @@ def test_resampled_rates_start_from_fairlearns(lending, arms):
         ):
             table = counts.table(*columns, sizes=[2, 2, 2])[0].reshape(2, rates, 2)
             share = table[..., 1] / table.sum(axis=-1)
-            assert np.ptp(share, axis=0).max() == pytest.approx(fairlearn(y, arm, sensitive_features=group))
+            assert np.ptp(share, axis=0).max() == pytest.approx(
+                fairlearn(y, arm, sensitive_features=group)
+            )
 
 
 def test_groups_with_too_few_cases_are_not_judged(lending):
@@ -475,7 +625,10 @@ def test_groups_with_too_few_cases_are_not_judged(lending):
     assert np.isfinite(next(fairness.demographic_parity_shift(small)).value)
     rows = read(fairness.equalized_odds_shift, small)
     head = rows["equalized_odds_shift", "", ""]
-    assert np.isnan(head.value) and "fewer than two groups with 30 positives and 30 negatives" in head.note
+    assert (
+        np.isnan(head.value)
+        and "fewer than two groups with 30 positives and 30 negatives" in head.note
+    )
     assert rows["equalized_odds_shift", "group", "group=b"].note.startswith("insufficient")
 
 
@@ -500,7 +653,16 @@ def test_readings_are_reproducible_and_blind_to_row_order(function, lending):
     assert once == again
     state = np.random.get_state()[1].copy()
     order = np.random.default_rng(1).permutation(len(lending.synthetic))
-    shuffled = Trial(lending.train, lending.test, lending.synthetic.iloc[order].reset_index(drop=True), lending.schema)
-    if function in (bias.bias_amp, bias.representation, bias.cramers_v_shift):  # boosting sums in row order
+    shuffled = Trial(
+        lending.train,
+        lending.test,
+        lending.synthetic.iloc[order].reset_index(drop=True),
+        lending.schema,
+    )
+    if function in (
+        bias.bias_amp,
+        bias.representation,
+        bias.cramers_v_shift,
+    ):  # boosting sums in row order
         assert list(function(shuffled)) == once
     assert (np.random.get_state()[1] == state).all()

@@ -1,4 +1,6 @@
-"""The evaluation engine and its card: references, errors as rows, tables nobody has checked, the same numbers twice."""
+"""The evaluation engine and its card: references, errors as rows, tables nobody has checked, the
+same numbers twice.
+"""
 
 import os
 import subprocess
@@ -31,7 +33,9 @@ def data() -> wb.Dataset:
         return table[KEEP].assign(day=pd.Timestamp("1990-01-01") + days)
 
     schema = wb.Schema.infer(narrow(full.train), target="approve", sensitive=["race", "male"])
-    train, test = (schema.cast(narrow(table)) for table in (full.train.head(300), full.test.head(200)))
+    train, test = (
+        schema.cast(narrow(table)) for table in (full.train.head(300), full.test.head(200))
+    )
     return wb.Dataset("loans", train, test, schema)
 
 
@@ -55,7 +59,16 @@ def test_every_metric_has_rows_and_none_is_an_error(card):
 
 def test_headlines_stand_between_floor_and_ceiling(card):
     heads = card.headlines.set_index("metric")
-    for name in ("marginals", "worst_column", "pair_trends", "c2st", "tstr_auc", "average_precision", "brier", "utility_ratio"):
+    for name in (
+        "marginals",
+        "worst_column",
+        "pair_trends",
+        "c2st",
+        "tstr_auc",
+        "average_precision",
+        "brier",
+        "utility_ratio",
+    ):
         row = heads.loc[name]
         assert np.isfinite([row["floor"], row["ceiling"], row["low"], row["high"]]).all()
         assert (row["ceiling"] > row["floor"]) == (METRICS[name].direction == "up")
@@ -66,13 +79,17 @@ def test_headlines_stand_between_floor_and_ceiling(card):
 
 
 def test_references_read_their_own_scores(data):
-    """A fresh real sample scores 1 and permuted columns 0, within noise; train itself is the ceiling to the last bit."""
+    """A fresh real sample scores 1 and permuted columns 0, within noise; train itself is the
+    ceiling to the last bit.
+    """
     held_against_test = [name for name in OWN if METRICS[name].reads == "test"]
     train = evaluate(data, data.train, metrics=held_against_test).headlines.set_index("metric")
     same = train["score"].notna()
     assert (train.loc[same, "value"] == train.loc[same, "ceiling"]).all()
     full = wb.load("loans")
-    permuted = evaluate(full, wb.generate("permuted", full, seed=5), metrics=["pair_trends", "c2st"]).headlines
+    permuted = evaluate(
+        full, wb.generate("permuted", full, seed=5), metrics=["pair_trends", "c2st"]
+    ).headlines
     assert (permuted["score"].abs() < 0.25).all()
 
 
@@ -85,21 +102,28 @@ def test_references_are_what_they_say(data):
     permuted = reference_table("permuted", whole)
     for name in data.schema.names:
         pd.testing.assert_series_equal(
-            permuted[name].sort_values(ignore_index=True), data.train[name].sort_values(ignore_index=True)
+            permuted[name].sort_values(ignore_index=True),
+            data.train[name].sort_values(ignore_index=True),
         )
     assert not permuted.equals(data.train)
     assert not permuted.equals(reference_table("permuted", whole, draw=1))
     assert reference_table("copy", whole).equals(data.train)
     assert len(reference_table("test", whole)) == len(data.test)
     uniform = reference_table("uniform", whole)
-    assert uniform["loanamt"].between(data.train["loanamt"].min(), data.train["loanamt"].max()).all()
-    assert uniform["race"].value_counts(normalize=True).to_numpy() == pytest.approx(1 / data.train["race"].nunique(), abs=0.08)
+    assert (
+        uniform["loanamt"].between(data.train["loanamt"].min(), data.train["loanamt"].max()).all()
+    )
+    assert uniform["race"].value_counts(normalize=True).to_numpy() == pytest.approx(
+        1 / data.train["race"].nunique(), abs=0.08
+    )
 
 
 def test_same_tables_and_seed_give_the_same_numbers(data, synthetic, card):
     pd.testing.assert_frame_equal(evaluate(data, synthetic).rows, card.rows, check_exact=True)
     other = evaluate(data, synthetic, seed=1, metrics=["c2st"])
-    assert other.rows["value"].iloc[0] != card.rows.loc[card.rows["metric"] == "c2st", "value"].iloc[0]
+    assert (
+        other.rows["value"].iloc[0] != card.rows.loc[card.rows["metric"] == "c2st", "value"].iloc[0]
+    )
 
 
 SCRIPT = """
@@ -115,7 +139,12 @@ def test_same_numbers_in_another_process_with_other_threads():
     told = [
         subprocess.run(
             [sys.executable, "-c", SCRIPT],
-            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PYTHONHASHSEED": threads},
+            env=os.environ
+            | {
+                "OMP_NUM_THREADS": threads,
+                "OPENBLAS_NUM_THREADS": threads,
+                "PYTHONHASHSEED": threads,
+            },
             capture_output=True,
             text=True,
             check=True,
@@ -140,9 +169,19 @@ def test_a_claimed_budget_stands_beside_the_bound_and_a_refuted_one_fails_sharin
     assert np.isnan([heads.loc["epsilon", "floor"], heads.loc["epsilon", "ceiling"]]).all()
     assert "delta 1e-06; one row more or less" in repr(card)
     rows = card.rows.assign(dataset="loans", label="liar", seed=0)
-    share = verdicts(headlines(rows), rows[["dataset", "label"]].drop_duplicates()).set_index("use").loc["share"]
-    assert share["state"] == "fails" and share["gates"] == ["epsilon shown by an attack against the claimed one"]
-    none = evaluate(full, full.train, metrics=both, generator=object()).headlines.set_index("metric").loc["epsilon"]
+    share = (
+        verdicts(headlines(rows), rows[["dataset", "label"]].drop_duplicates())
+        .set_index("use")
+        .loc["share"]
+    )
+    assert share["state"] == "fails" and share["gates"] == [
+        "epsilon shown by an attack against the claimed one"
+    ]
+    none = (
+        evaluate(full, full.train, metrics=both, generator=object())
+        .headlines.set_index("metric")
+        .loc["epsilon"]
+    )
     assert np.isnan(none["value"]) and none["note"] == "no formal guarantee"
 
 
@@ -156,7 +195,12 @@ def test_a_claim_that_no_attack_refutes_meets_its_gate_and_without_one_there_is_
 
 def test_a_choice_of_metrics_and_progress(data, synthetic):
     steps = []
-    card = evaluate(data, synthetic, metrics=["worst_column", "pair_trends"], progress=lambda todo: steps.extend(todo) or todo)
+    card = evaluate(
+        data,
+        synthetic,
+        metrics=["worst_column", "pair_trends"],
+        progress=lambda todo: steps.extend(todo) or todo,
+    )
     assert list(card.rows["metric"]) == ["worst_column", "pair_trends"]
     assert len(steps) == 2
     with pytest.raises(InputError, match="did you mean marginals"):
@@ -167,26 +211,34 @@ def test_an_error_becomes_a_row(data, synthetic, monkeypatch):
     monkeypatch.setitem(METRICS, "broken", Metric("math:sqrt", "fidelity", "up", "Broken"))
     card = evaluate(data, synthetic, metrics=["broken", "marginals"])
     row = card.rows.iloc[0]
-    assert np.isnan(row["value"]) and row["note"].startswith("error: TypeError: must be real number")
+    assert np.isnan(row["value"]) and row["note"].startswith(
+        "error: TypeError: must be real number"
+    )
     assert card.rows["metric"].nunique() == 2
     assert "error: TypeError" in repr(card)
 
 
 def test_no_distance_between_floor_and_ceiling_is_told(data, synthetic):
     noise = data.train.assign(approve=data.train["approve"].sample(frac=1, random_state=0).array)
-    card = evaluate(wb.Dataset("noise", noise, data.test, data.schema), synthetic, metrics=["tstr_auc"])
+    card = evaluate(
+        wb.Dataset("noise", noise, data.test, data.schema), synthetic, metrics=["tstr_auc"]
+    )
     head = card.headlines.iloc[0]
     assert head["note"].startswith("not informative") and np.isnan(head["score"])
 
 
 def test_a_floor_that_reads_better_than_real_rows_is_told():
-    """SDMetrics bins each table on its own range, so one far value in train alone makes fresh rows look worst."""
+    """SDMetrics bins each table on its own range, so one far value in train alone makes fresh rows
+    look worst.
+    """
     rng = np.random.default_rng(0)
     draw = pd.DataFrame({"x": rng.normal(size=900), "c": rng.choice(["a", "b"], 900)})
     schema = wb.Schema.infer(draw)
     train, test = draw[:600].reset_index(drop=True), draw[600:].reset_index(drop=True)
     train.loc[0, "x"] = 1000.0
-    head = evaluate(wb.Dataset("far", train, test, schema), train, metrics=["trend_error"]).headlines.iloc[0]
+    head = evaluate(
+        wb.Dataset("far", train, test, schema), train, metrics=["trend_error"]
+    ).headlines.iloc[0]
     assert head["ceiling"] > head["floor"] + 20
     assert "reads worse" in head["note"] and np.isnan(head["score"])
 
@@ -198,13 +250,19 @@ HOSTILE = {
     "all missing": lambda t: t.assign(**dict.fromkeys(t)),
     "vanished class": lambda t: t[t["approve"]],
     "vanished group": lambda t: t[t["race"] == "white"],
-    "unseen labels": lambda t: t.assign(race="<script>alert(1)</script>", day=pd.Timestamp("2200-01-01")),
-    "text for numbers": lambda t: t.assign(loanamt="many", hrat=t["hrat"].astype(str), approve="perhaps"),
+    "unseen labels": lambda t: t.assign(
+        race="<script>alert(1)</script>", day=pd.Timestamp("2200-01-01")
+    ),
+    "text for numbers": lambda t: t.assign(
+        loanamt="many", hrat=t["hrat"].astype(str), approve="perhaps"
+    ),
     "infinite and far away": lambda t: t.assign(hrat=np.inf, obrat=1e300, loanamt=1e25),
 }
 SAME = {
     "fractions in whole numbers": lambda t: t.assign(loanamt=t["loanamt"].astype(float) + 0.4),
-    "other dtypes": lambda t: t.astype({"loanamt": "int32", "hrat": "Float64", "race": "category", "approve": "object"}),
+    "other dtypes": lambda t: t.astype(
+        {"loanamt": "int32", "hrat": "Float64", "race": "category", "approve": "object"}
+    ),
     "numbers and dates as text": lambda t: t.assign(
         **{name: t[name].astype(str) for name in ("loanamt", "hrat", "male", "day")}
     ),
@@ -216,7 +274,9 @@ SAME = {
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_values_in_another_dress_are_read_the_same(data, synthetic, name):
     table = SAME[name](synthetic.assign(male=synthetic["male"].fillna(True)))
-    pd.testing.assert_frame_equal(read_table(table, data.schema)[0], synthetic.assign(male=synthetic["male"].fillna(True)))
+    pd.testing.assert_frame_equal(
+        read_table(table, data.schema)[0], synthetic.assign(male=synthetic["male"].fillna(True))
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -240,13 +300,17 @@ def test_hostile_tables_give_readings_or_notes(data, synthetic, card, name):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_tables_with_a_target_of_numbers_give_readings_or_notes(data, synthetic, name):
-    """Every function on its own, without its references: a reading for each metric, or the reason why there is none."""
+    """Every function on its own, without its references: a reading for each metric, or the reason
+    why there is none.
+    """
     target = data.schema.with_roles(target="loanamt")
     table, _ = read_table(HOSTILE[name](synthetic), target)
     trial = Trial(data.train, data.test, table, target)
     with np.errstate(all="ignore"):
         for function in dict.fromkeys(metric.function for metric in METRICS.values()):
-            group = {name: metric for name, metric in METRICS.items() if metric.function == function}
+            group = {
+                name: metric for name, metric in METRICS.items() if metric.function == function
+            }
             rows = _run(group, trial)
             assert {row.metric for row in rows} == set(group)
             assert all(np.isfinite(row.value) or row.note for row in rows)
@@ -269,7 +333,10 @@ def test_other_columns_are_one_sentence(data, synthetic, spoil, named):
 
 def test_unreadable_values_count_as_missing(data, synthetic):
     table, notes = read_table(
-        synthetic.assign(loanamt=["7.2", "seven"] + ["1e400"] * (len(synthetic) - 2), male="no idea"), data.schema
+        synthetic.assign(
+            loanamt=["7.2", "seven"] + ["1e400"] * (len(synthetic) - 2), male="no idea"
+        ),
+        data.schema,
     )
     assert table["loanamt"].iloc[0] == 7 and table["loanamt"].iloc[1:].isna().all()
     assert table["male"].isna().all() == (data.schema["male"].kind == "boolean")
@@ -278,17 +345,27 @@ def test_unreadable_values_count_as_missing(data, synthetic):
 
 def test_card_reads_aloud_and_escapes(data, synthetic):
     hostile = synthetic.rename(columns={"hrat": "<img src=x onerror=alert(1)>"})
-    renamed = [table.rename(columns={"hrat": "<img src=x onerror=alert(1)>"}) for table in (data.train, data.test)]
+    renamed = [
+        table.rename(columns={"hrat": "<img src=x onerror=alert(1)>"})
+        for table in (data.train, data.test)
+    ]
     schema = wb.Schema.infer(renamed[0], target="approve")
     real = wb.Dataset("<b>x</b>", *(schema.cast(table) for table in renamed), schema)
     card = evaluate(real, hostile, metrics=["marginals", "worst_column", "tstr_auc", "tstr_r2"])
     page = card._repr_html_()
     assert "<img" not in page and "<b>" not in page and "&lt;img" in page
     assert page.count('role="img" aria-label="') == page.count("<svg") == card.score.notna().sum()
-    assert page.count("<caption>") == page.count("<table>") and 'scope="col"' in page and 'scope="row"' in page
+    assert (
+        page.count("<caption>") == page.count("<table>")
+        and 'scope="col"' in page
+        and 'scope="row"' in page
+    )
     assert "Not applicable here: tstr_r2" in page
     text = repr(card)
-    assert "Marginals" in text and len({line.index("floor") for line in text.splitlines() if "95% interval" in line}) == 1
+    assert (
+        "Marginals" in text
+        and len({line.index("floor") for line in text.splitlines() if "95% interval" in line}) == 1
+    )
 
 
 def test_wb_evaluate_is_the_function():
@@ -296,15 +373,21 @@ def test_wb_evaluate_is_the_function():
 
 
 def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatch):
-    tables = [data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)]
+    tables = [
+        data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)
+    ]
     plain = [evaluate(data, table, metrics=FEW).rows for table in tables]
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
     first = evaluate(data, tables[0], metrics=FEW).rows
     written = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert written and all(path.suffix == ".json" for path in written)
     pd.testing.assert_frame_equal(first, plain[0], check_exact=True)
-    pd.testing.assert_frame_equal(evaluate(data, tables[1], metrics=FEW).rows, plain[1], check_exact=True)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == written, "the second table needs nothing new"
+    pd.testing.assert_frame_equal(
+        evaluate(data, tables[1], metrics=FEW).rows, plain[1], check_exact=True
+    )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == written, (
+        "the second table needs nothing new"
+    )
     evaluate(data, tables[1].head(50), metrics=FEW)
     assert len(list(tmp_path.iterdir())) > len(written), "another length is another reference"
 
@@ -337,7 +420,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
 """
 
 
-@pytest.mark.skipif(os.environ.get("WORKBENCH_LONG") != "1", reason="minutes: WORKBENCH_LONG=1 runs it")
+@pytest.mark.skipif(
+    os.environ.get("WORKBENCH_LONG") != "1", reason="minutes: WORKBENCH_LONG=1 runs it"
+)
 @pytest.mark.parametrize("kind", ["levels", "wide"])
 def test_ten_thousand_levels_and_two_hundred_columns_need_less_than_two_gigabytes(kind):
     done = subprocess.run([sys.executable, "-c", BOUNDED, kind], capture_output=True, text=True)

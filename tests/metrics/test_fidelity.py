@@ -10,12 +10,24 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp, spearmanr
 
 from workbench.metrics import Trial
-from workbench.metrics.fidelity import c2st, column_distance, marginals, pair_trends, rank_correlation
+from workbench.metrics.fidelity import (
+    c2st,
+    column_distance,
+    marginals,
+    pair_trends,
+    rank_correlation,
+)
 from workbench.tables.schema import Column, Schema
 
 NUMBER, LABEL = Column("x", "numeric"), Column("x", "categorical")
 SCHEMA = Schema(
-    (Column("a", "numeric"), Column("b", "numeric"), Column("c", "integer"), Column("d", "categorical"), Column("e", "boolean"))
+    (
+        Column("a", "numeric"),
+        Column("b", "numeric"),
+        Column("c", "integer"),
+        Column("d", "categorical"),
+        Column("e", "boolean"),
+    )
 )
 
 
@@ -27,14 +39,20 @@ def draw(n: int, seed: int) -> pd.DataFrame:
     b[rng.random(n) < 0.1] = np.nan
     d = np.where(a > 0.6, "high", np.where(a < -0.6, "low", "middle")).astype(object)
     e = np.where(d == "high", rng.random(n) < 0.8, rng.random(n) < 0.2)
-    return SCHEMA.cast(pd.DataFrame({"a": np.round(a, 2), "b": b, "c": rng.poisson(np.exp(1 + a / 2)), "d": d, "e": e}))
+    return SCHEMA.cast(
+        pd.DataFrame(
+            {"a": np.round(a, 2), "b": b, "c": rng.poisson(np.exp(1 + a / 2)), "d": d, "e": e}
+        )
+    )
 
 
 TRAIN, TEST, FRESH = draw(2000, 1), draw(1000, 2), draw(2000, 3)
 
 
 def readings(metric, synthetic: pd.DataFrame, train=TRAIN, test=TEST, schema=SCHEMA) -> dict:
-    return {(r.metric, r.column, r.group): r for r in metric(Trial(train, test, synthetic, schema, 0))}
+    return {
+        (r.metric, r.column, r.group): r for r in metric(Trial(train, test, synthetic, schema, 0))
+    }
 
 
 def value(metric, synthetic, **real) -> float:
@@ -46,7 +64,9 @@ def permuted(table: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({name: table[name].array[rng.permutation(len(table))] for name in table})
 
 
-numbers = st.lists(st.one_of(st.integers(-5, 5).map(float), st.just(float("nan"))), min_size=1, max_size=40)
+numbers = st.lists(
+    st.one_of(st.integers(-5, 5).map(float), st.just(float("nan"))), min_size=1, max_size=40
+)
 words = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=40)
 
 
@@ -63,7 +83,10 @@ def test_numbers_differ_as_scipy_says_with_missing_left_of_all(first, second):
 def test_labels_differ_by_total_variation(first, second):
     a, b = (pd.Series(sample, dtype=object, name="x") for sample in (first, second))
     distance, *_ = column_distance(a, b, LABEL)
-    shares = [[sample.count(level) / len(sample) for level in ("a", "b", "c", None)] for sample in (first, second)]
+    shares = [
+        [sample.count(level) / len(sample) for level in ("a", "b", "c", None)]
+        for sample in (first, second)
+    ]
     assert distance == pytest.approx(np.abs(np.subtract(*shares)).sum() / 2, abs=1e-12)
     assert distance == pytest.approx(column_distance(b, a, LABEL)[0], abs=1e-12)
     assert column_distance(a, a.iloc[::-1], LABEL)[0] == 0
@@ -72,9 +95,13 @@ def test_labels_differ_by_total_variation(first, second):
 def test_marginals_by_hand():
     schema = Schema((Column("n", "numeric"), Column("c", "categorical")))
     real = schema.cast(pd.DataFrame({"n": [1.0, 2.0, 3.0, 4.0], "c": ["a", "b", "b", "b"]}))
-    synthetic = schema.cast(pd.DataFrame({"n": [3.0, 4.0, 5.0, np.nan], "c": ["a", "a", "b", None]}))
+    synthetic = schema.cast(
+        pd.DataFrame({"n": [3.0, 4.0, 5.0, np.nan], "c": ["a", "a", "b", None]})
+    )
     found = readings(marginals, synthetic, real, real, schema)
-    assert found["marginals", "n", ""].value == pytest.approx(0.75)  # up to 2: two of four real, one (missing) of four
+    assert found["marginals", "n", ""].value == pytest.approx(
+        0.75
+    )  # up to 2: two of four real, one (missing) of four
     assert found["marginals", "c", ""].value == pytest.approx(0.5)
     assert found["marginals", "", ""].value == pytest.approx(0.625)
     assert found["worst_column", "c", ""].value == pytest.approx(0.5)
@@ -120,14 +147,18 @@ def test_pair_trends_by_hand():
     assert value(pair_trends, new, train=real, test=real, schema=schema) == pytest.approx(0.5)
     gone = real.assign(d=pd.Series([np.nan] * 4, dtype=object))
     never_seen = real.assign(d="new")
-    assert value(pair_trends, never_seen, train=real, test=gone, schema=schema) == 0  # never seen is not missing
+    assert (
+        value(pair_trends, never_seen, train=real, test=gone, schema=schema) == 0
+    )  # never seen is not missing
 
 
 def test_pair_trends_of_two_numbers_by_hand():
     schema = Schema((Column("a", "numeric"), Column("b", "numeric")))
     real = pd.DataFrame({"a": [1.0, 2, 3, 4, 5], "b": [1.0, 2, 3, 4, 5]})
     reverse = real.assign(b=real["b"].to_numpy()[::-1])
-    assert value(pair_trends, reverse, train=real, test=real, schema=schema) == pytest.approx(0)  # 1 - |-1 - 1| / 2
+    assert value(pair_trends, reverse, train=real, test=real, schema=schema) == pytest.approx(
+        0
+    )  # 1 - |-1 - 1| / 2
 
 
 def test_mixed_pairs_are_cut_where_the_real_rows_are():
@@ -142,10 +173,14 @@ def test_pair_trends_interval_is_as_wide_as_the_spread_of_fresh_samples():
     def one(seed):
         rng = np.random.default_rng(seed)
         synthetic, test = draw(300, [seed, 1]), draw(300, [seed, 2])
-        return readings(pair_trends, permuted(synthetic, rng.integers(99)), TRAIN, test)["pair_trends", "", ""]
+        return readings(pair_trends, permuted(synthetic, rng.integers(99)), TRAIN, test)[
+            "pair_trends", "", ""
+        ]
 
     rows = [one(seed) for seed in range(60)]
-    assert np.mean([(row.high - row.low) / 3.92 for row in rows]) == pytest.approx(np.std([r.value for r in rows]), rel=0.35)
+    assert np.mean([(row.high - row.low) / 3.92 for row in rows]) == pytest.approx(
+        np.std([r.value for r in rows]), rel=0.35
+    )
 
 
 def test_row_order_does_not_matter():
@@ -169,7 +204,9 @@ DEFECTS = {
 def sanity() -> pd.DataFrame:
     """marginals, pair_trends and c2st (columns) of each table (rows)."""
     metrics = (marginals, pair_trends, c2st)
-    return pd.DataFrame({m.__name__: {name: value(m, table) for name, table in DEFECTS.items()} for m in metrics})
+    return pd.DataFrame(
+        {m.__name__: {name: value(m, table) for name, table in DEFECTS.items()} for m in metrics}
+    )
 
 
 @pytest.mark.parametrize("table", ["copy", "fresh", "one outlier"])
@@ -217,14 +254,19 @@ def test_c2st_needs_rows():
 
 def test_one_column_has_no_pairs():
     schema = Schema(SCHEMA.columns[:1])
-    row = readings(pair_trends, FRESH[["a"]], TRAIN[["a"]], TEST[["a"]], schema)["pair_trends", "", ""]
+    row = readings(pair_trends, FRESH[["a"]], TRAIN[["a"]], TEST[["a"]], schema)[
+        "pair_trends", "", ""
+    ]
     assert np.isnan(row.value) and "no pairs" in row.note
 
 
 def test_ten_thousand_levels_stay_small():
     rng = np.random.default_rng(0)
     schema = Schema(tuple(Column(f"c{i}", "categorical") for i in range(4)))
-    tables = [schema.cast(pd.DataFrame(rng.integers(10_000, size=(10_000, 4)), columns=schema.names)) for _ in range(3)]
+    tables = [
+        schema.cast(pd.DataFrame(rng.integers(10_000, size=(10_000, 4)), columns=schema.names))
+        for _ in range(3)
+    ]
     tracemalloc.start()
     assert 0 <= value(pair_trends, tables[0], train=tables[1], test=tables[2], schema=schema) <= 1
     peak = tracemalloc.get_traced_memory()[1]

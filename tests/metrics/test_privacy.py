@@ -22,7 +22,8 @@ def mixed(n, rng, spread=1.0):
             "integer": rng.poisson(5 * spread, n),
             "categorical": rng.choice(list("abcd"), n),
             "boolean": rng.random(n) < 0.3,
-            "datetime": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 30, n), unit="D"),
+            "datetime": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(rng.integers(0, 30, n), unit="D"),
         }
     ).astype(object)
     return MIXED.cast(table.mask(rng.random(table.shape) < 0.1))
@@ -48,7 +49,9 @@ cells = st.tuples(
     st.sampled_from([0, 1, 2**53 + 1, 2**53, None]),
     st.sampled_from(["", "a", "missing", None]),
     st.sampled_from([True, False, None]),
-    st.sampled_from([pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-01 00:00:00.000000001"), None]),
+    st.sampled_from(
+        [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-01 00:00:00.000000001"), None]
+    ),
 )
 
 
@@ -58,10 +61,14 @@ def test_copies_are_the_rows_that_python_calls_equal(rows, reference):
     tables = []
     for part in (rows, reference):
         columns = dict(zip(KINDS, zip(*part, strict=True), strict=True))
-        frame = pd.DataFrame({kind: pd.Series(values, dtype=object) for kind, values in columns.items()})
+        frame = pd.DataFrame(
+            {kind: pd.Series(values, dtype=object) for kind, values in columns.items()}
+        )
         tables.append(MIXED.cast(frame))
     known = {text(row) for row in tables[1].itertuples(index=False)}
-    assert privacy.is_copy(*tables).tolist() == [text(row) in known for row in tables[0].itertuples(index=False)]
+    assert privacy.is_copy(*tables).tolist() == [
+        text(row) in known for row in tables[0].itertuples(index=False)
+    ]
 
 
 def test_wide_tables_do_not_overflow():
@@ -73,10 +80,13 @@ def test_wide_tables_do_not_overflow():
 
 
 @pytest.mark.parametrize(
-    "k1, n1, k2, n2", [(56, 70, 48, 80), (9, 10, 3, 10), (0, 20, 0, 10), (10, 10, 0, 20), (3, 4000, 1, 900)]
+    "k1, n1, k2, n2",
+    [(56, 70, 48, 80), (9, 10, 3, 10), (0, 20, 0, 10), (10, 10, 0, 20), (3, 4000, 1, 900)],
 )
 def test_newcombe_is_that_of_statsmodels(k1, n1, k2, n2):
-    assert privacy.newcombe(k1, n1, k2, n2) == pytest.approx(confint_proportions_2indep(k1, n1, k2, n2, method="newcomb"))
+    assert privacy.newcombe(k1, n1, k2, n2) == pytest.approx(
+        confint_proportions_2indep(k1, n1, k2, n2, method="newcomb")
+    )
 
 
 def test_a_raw_copy_lights_up_and_test_coincidences_are_taken_off():
@@ -87,7 +97,10 @@ def test_a_raw_copy_lights_up_and_test_coincidences_are_taken_off():
     assert 0.05 < by_chance < 0.6
     head, synthetic, chance = privacy.excess_copies(Trial(train, test, train, MIXED))
     assert head.value == pytest.approx(1 - by_chance) and head.low < head.value < head.high <= 1
-    assert (synthetic.value, chance.value) == (1, by_chance) and chance.low < by_chance < chance.high
+    assert (synthetic.value, chance.value) == (
+        1,
+        by_chance,
+    ) and chance.low < by_chance < chance.high
 
 
 def test_fresh_rows_have_no_excess_copies():
@@ -105,7 +118,9 @@ def test_a_share_of_copies_is_read_as_that_share():
     leaky = pd.concat([train.iloc[:70], fresh.iloc[:930]], ignore_index=True)
     row = next(privacy.excess_copies(Trial(train, test, leaky, MIXED)))
     assert row.value == pytest.approx(0.07, abs=0.003) and row.low > 0.05
-    assert row.note.startswith("70 of 1,000 synthetic") or row.note.startswith("71 of 1,000 synthetic")
+    assert row.note.startswith("70 of 1,000 synthetic") or row.note.startswith(
+        "71 of 1,000 synthetic"
+    )
 
 
 # Distance to the closest record
@@ -125,7 +140,9 @@ def test_closer_share_by_hand():
 def test_a_copy_of_train_reads_one_and_a_copy_of_test_zero():
     rng = np.random.default_rng(0)
     train, test = mixed(900, rng, 5), mixed(300, rng, 5)
-    (copy,), (holdout,) = (privacy.dcr_share(Trial(train, test, table, MIXED)) for table in (train, test))
+    (copy,), (holdout,) = (
+        privacy.dcr_share(Trial(train, test, table, MIXED)) for table in (train, test)
+    )
     assert copy.value > 0.99 and copy.low > 0.95
     assert holdout.value < 0.01
 
@@ -135,7 +152,9 @@ def test_nearest_rows_are_those_of_a_full_search():
     train, test, synthetic = (rng.normal(size=(n, 3)) for n in (200, 100, 150))
     (row,) = privacy.dcr_share(Trial(*map(numbers, (train, test, synthetic)), plain(3)))
     distance = [
-        (((synthetic[:, None] - real) / np.vstack([train, test]).std(axis=0)) ** 2).sum(axis=2).min(axis=1)
+        (((synthetic[:, None] - real) / np.vstack([train, test]).std(axis=0)) ** 2)
+        .sum(axis=2)
+        .min(axis=1)
         for real in (train, test)
     ]
     share = (distance[0] < distance[1]).mean()
@@ -162,7 +181,10 @@ def test_leaks_raise_the_share_step_by_step():
     values = []
     for leaked in (0, 200, 500, 1000):
         rows = np.vstack([train[:leaked] + rng.normal(0, 0.01, (leaked, 4)), fresh[leaked:]])
-        values += [row.value for row in privacy.dcr_share(Trial(*map(numbers, (train, test, rows)), plain(4)))]
+        values += [
+            row.value
+            for row in privacy.dcr_share(Trial(*map(numbers, (train, test, rows)), plain(4)))
+        ]
     assert values == sorted(values) and values[-1] > 0.98 and values[1] > values[0] + 0.05
 
 
@@ -184,12 +206,20 @@ def test_an_attack_on_a_raw_copy_finds_every_member():
     rng = np.random.default_rng(0)
     train, test = mixed(900, rng, 5), mixed(600, rng, 5)
     area, found, *outliers, epsilon = privacy.membership(Trial(train, test, train, MIXED))
-    assert area.value > 0.99 and found.value > 0.95 and area.note.startswith("300 members, 300 non-members, 300 reference")
-    assert [(row.metric, row.group) for row in outliers] == [(m, "outliers") for m in ("membership_auc", "membership_tpr")]
+    assert (
+        area.value > 0.99
+        and found.value > 0.95
+        and area.note.startswith("300 members, 300 non-members, 300 reference")
+    )
+    assert [(row.metric, row.group) for row in outliers] == [
+        (m, "outliers") for m in ("membership_auc", "membership_tpr")
+    ]
     assert epsilon.value == epsilon.low > 3 and "150 trials a side can prove 3.7" in epsilon.note
     assert "delta 1e-05" in epsilon.note
     loose = Trial(train, test, train, MIXED, guarantee=Guarantee(9.0, 0.1, "said so"))
-    assert list(privacy.membership(loose))[-1].value < epsilon.value, "a larger claimed delta forgives more"
+    assert list(privacy.membership(loose))[-1].value < epsilon.value, (
+        "a larger claimed delta forgives more"
+    )
 
 
 @pytest.mark.parametrize("kind", ["points", "cells"])
@@ -214,10 +244,15 @@ def test_an_attack_gains_with_each_leak_and_needs_enough_rows():
     values = []
     for leaked in (0, 150, 400, 600):
         rows = np.vstack([train[:leaked] + rng.normal(0, 0.05, (leaked, 4)), fresh[leaked:]])
-        values.append(next(privacy.membership(Trial(*map(numbers, (train, test, rows)), plain(4)))).value)
+        values.append(
+            next(privacy.membership(Trial(*map(numbers, (train, test, rows)), plain(4)))).value
+        )
     assert values == sorted(values) and values[-1] > 0.9 and values[1] > values[0] + 0.05
     few = Trial(*map(numbers, (train, test[:40], fresh)), plain(4))
-    assert all(row.note.startswith("insufficient: 20") and np.isnan(row.value) for row in privacy.membership(few))
+    assert all(
+        row.note.startswith("insufficient: 20") and np.isnan(row.value)
+        for row in privacy.membership(few)
+    )
 
 
 def test_outliers_can_be_betrayed_where_others_are_not():
@@ -225,10 +260,19 @@ def test_outliers_can_be_betrayed_where_others_are_not():
     rng = np.random.default_rng(0)
     train, test, fresh = (rng.standard_t(3, size=(n, 4)) for n in (1000, 2000, 1000))
     far = np.linalg.norm(train, axis=1) > 6
-    rows = list(privacy.membership(Trial(*map(numbers, (train, test, np.vstack([train[far], fresh]))), plain(4))))
-    overall, outliers = (next(r for r in rows if (r.metric, r.group) == ("membership_auc", g)) for g in ("", "outliers"))
+    rows = list(
+        privacy.membership(
+            Trial(*map(numbers, (train, test, np.vstack([train[far], fresh]))), plain(4))
+        )
+    )
+    overall, outliers = (
+        next(r for r in rows if (r.metric, r.group) == ("membership_auc", g))
+        for g in ("", "outliers")
+    )
     assert overall.high < 0.6 < outliers.low
-    assert outliers.note.endswith("non-members") and overall.note.startswith("1,000 members, 1,000 non-members")
+    assert outliers.note.endswith("non-members") and overall.note.startswith(
+        "1,000 members, 1,000 non-members"
+    )
 
 
 # Epsilon
@@ -238,16 +282,23 @@ def test_outliers_can_be_betrayed_where_others_are_not():
 def test_a_faultless_attack_proves_no_more_than_its_trials_can(trials, cap):
     proven = privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5)
     assert proven == pytest.approx(cap, abs=0.05)
-    low = 0.025 ** (1 / trials)  # of a rate that was 1 in all trials, Clopper and Pearson's end in closed form
+    low = 0.025 ** (
+        1 / trials
+    )  # of a rate that was 1 in all trials, Clopper and Pearson's end in closed form
     assert proven == pytest.approx(np.log(low / (1 - low)))
     assert privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5, delta=0.1) < proven
-    assert privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5, confidence=0.99) < proven
+    assert (
+        privacy.empirical_epsilon(np.ones(trials), np.zeros(trials), 0.5, confidence=0.99) < proven
+    )
 
 
 def test_either_kind_of_error_can_prove_a_budget():
     """An attack that never misses a member proves as much as one that never gives a false alarm."""
     few = np.repeat([1.0, 0.0], [100, 900])
-    silent, eager = privacy.empirical_epsilon(few, np.zeros(1000), 0.5), privacy.empirical_epsilon(np.ones(1000), 1 - few, 0.5)
+    silent, eager = (
+        privacy.empirical_epsilon(few, np.zeros(1000), 0.5),
+        privacy.empirical_epsilon(np.ones(1000), 1 - few, 0.5),
+    )
     assert 3 < silent == pytest.approx(eager)
     assert privacy.empirical_epsilon(np.zeros(1000), few, 0.5) == 0
 
@@ -256,7 +307,10 @@ def test_either_kind_of_error_can_prove_a_budget():
 def test_the_bound_holds_for_randomised_response(epsilon):
     """Its budget is known: the truth with probability exp(epsilon) / (1 + exp(epsilon))."""
     rng, told, runs = np.random.default_rng(2), np.exp(epsilon) / (1 + np.exp(epsilon)), 200
-    proven = [privacy.empirical_epsilon(*(rng.random((2, 2000)) < [[told], [1 - told]]), 0.5) for _ in range(runs)]
+    proven = [
+        privacy.empirical_epsilon(*(rng.random((2, 2000)) < [[told], [1 - told]]), 0.5)
+        for _ in range(runs)
+    ]
     assert np.mean(np.array(proven) > epsilon) <= 0.07
     assert np.mean(proven) > 0.75 * epsilon
 
@@ -297,10 +351,17 @@ def test_degenerate_tables_have_a_reading_or_a_reason(rows, values):
     rng = np.random.default_rng(6)
     train, test, one = mixed(300, rng), mixed(200, rng), mixed(1, rng)
     synthetic = one.iloc[np.zeros(rows, dtype=int)].reset_index(drop=True)
-    synthetic = synthetic if values else MIXED.cast(synthetic.astype(object).mask(np.ones(synthetic.shape, dtype=bool)))
+    synthetic = (
+        synthetic
+        if values
+        else MIXED.cast(synthetic.astype(object).mask(np.ones(synthetic.shape, dtype=bool)))
+    )
     for function in FUNCTIONS:
         found = list(function(Trial(train, test, synthetic, MIXED)))
-        assert all(np.isfinite(row.value) or row.note.startswith(("insufficient", "not informative")) for row in found)
+        assert all(
+            np.isfinite(row.value) or row.note.startswith(("insufficient", "not informative"))
+            for row in found
+        )
         assert found[0].metric != "membership_auc" or abs(found[0].value - 0.5) < 0.15
 
 
@@ -311,17 +372,27 @@ def test_values_near_the_end_of_floating_point_are_finite_readings():
         table.iloc[:3, 0] = [1e300, -1e300, 1e308]
     for function in FUNCTIONS:
         for row in function(Trial(*tables, plain(3))):
-            assert np.isfinite(row.value) or row.note.startswith(("insufficient", "not informative")), row
+            assert np.isfinite(row.value) or row.note.startswith(
+                ("insufficient", "not informative")
+            ), row
 
 
 def test_every_metric_is_registered():
     rng = np.random.default_rng(6)
-    named = {row.metric for function in FUNCTIONS for row in function(Trial(*(mixed(99, rng) for _ in range(3)), MIXED))}
-    measured = {name for name, metric in METRICS.items() if metric.family == "privacy" and metric.floor}
+    named = {
+        row.metric
+        for function in FUNCTIONS
+        for row in function(Trial(*(mixed(99, rng) for _ in range(3)), MIXED))
+    }
+    measured = {
+        name for name, metric in METRICS.items() if metric.family == "privacy" and metric.floor
+    }
     measured -= {"memorised_texts"}  # of metrics/text.py
     private = {name for name in METRICS if METRICS[name].family == "privacy"}
     assert named == measured and private == {*measured, "epsilon", "memorised_texts"}
-    assert all(METRICS[name].load() in FUNCTIONS and METRICS[name].floor == "copy" for name in named)
+    assert all(
+        METRICS[name].load() in FUNCTIONS and METRICS[name].floor == "copy" for name in named
+    )
 
 
 def test_floor_and_ceiling_are_a_copy_and_fresh_real_rows():

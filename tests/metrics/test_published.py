@@ -1,4 +1,6 @@
-"""Shape and trend error against SDMetrics where it is installed, and against its documented flaw everywhere."""
+"""Shape and trend error against SDMetrics where it is installed, and against its documented flaw
+everywhere.
+"""
 
 from dataclasses import replace
 
@@ -39,11 +41,19 @@ def trial() -> Trial:
 
 
 def sdmetrics_errors(of: Trial) -> dict[str, float]:
-    reports = pytest.importorskip("sdmetrics.reports.single_table", reason="sdmetrics is not installed")
+    reports = pytest.importorskip(
+        "sdmetrics.reports.single_table", reason="sdmetrics is not installed"
+    )
     report = reports.QualityReport()
-    # Its later versions leave pairs out that are hardly associated in the real table; the papers' version did not.
+    # Its later versions leave pairs out that are hardly associated in the real table; the papers'
+    # version did not.
     report.real_correlation_threshold = report.real_association_threshold = 0
-    metadata = {"columns": {column.name: {"sdtype": TYPES.get(column.kind, column.kind)} for column in of.schema.columns}}
+    metadata = {
+        "columns": {
+            column.name: {"sdtype": TYPES.get(column.kind, column.kind)}
+            for column in of.schema.columns
+        }
+    }
     plain = [t.astype({"c": "int64", "e": "bool"}) for t in (of.train, of.synthetic)]
     report.generate(*plain, metadata, verbose=False)
     scores = report.get_properties().set_index("Property")["Score"]
@@ -57,10 +67,17 @@ def test_errors_are_sdmetrics():
     seen = of.synthetic.assign(many=of.synthetic["many"].where(~unseen, of.train["many"].iloc[0]))
     for synthetic, extra in ((seen, 0), (of.synthetic, of.synthetic.loc[unseen, "many"].nunique())):
         case = replace(of, synthetic=synthetic)
-        ours, theirs = {row.metric: row.value for row in published_errors(case)}, sdmetrics_errors(case)
+        ours, theirs = (
+            {row.metric: row.value for row in published_errors(case)},
+            sdmetrics_errors(case),
+        )
         assert ours["trend_error"] == pytest.approx(theirs["trend_error"], abs=1e-9)
-        # Its shapes count 1e-6 of a real row for every label that the real table lacks; theirs are that much better.
-        assert ours["shape_error"] - theirs["shape_error"] <= 100 * extra * 1e-6 / len(of.train) / len(of.schema.columns) + 1e-9
+        # Its shapes count 1e-6 of a real row for every label that the real table lacks; theirs are
+        # that much better.
+        assert (
+            ours["shape_error"] - theirs["shape_error"]
+            <= 100 * extra * 1e-6 / len(of.train) / len(of.schema.columns) + 1e-9
+        )
         assert ours["shape_error"] >= theirs["shape_error"] - 1e-9
 
 
@@ -70,14 +87,21 @@ def test_an_equal_table_has_no_error_and_a_moved_column_only_one_of_shape():
     same = {row.metric: row.value for row in published_errors(Trial(train, train, train, schema))}
     assert same == pytest.approx({"shape_error": 0, "trend_error": 0}, abs=1e-9)
     moved = {
-        row.metric: row.value for row in published_errors(Trial(train, train, train.assign(a=3 * train["a"] + 100), schema))
+        row.metric: row.value
+        for row in published_errors(
+            Trial(train, train, train.assign(a=3 * train["a"] + 100), schema)
+        )
     }
-    assert moved["shape_error"] == pytest.approx(50) and moved["trend_error"] == pytest.approx(0, abs=0.5)
+    assert moved["shape_error"] == pytest.approx(50) and moved["trend_error"] == pytest.approx(
+        0, abs=0.5
+    )
 
 
 def test_errors_by_hand():
     schema = Schema.infer(pd.DataFrame({"c": ["a", "b"], "d": ["x", "y"]}))
     real = schema.cast(pd.DataFrame({"c": list("aabb"), "d": list("xxyy")}))
     synthetic = schema.cast(pd.DataFrame({"c": list("aaab"), "d": ["x", "x", None, "y"]}))
-    found = {row.metric: row.value for row in published_errors(Trial(real, real, synthetic, schema))}
+    found = {
+        row.metric: row.value for row in published_errors(Trial(real, real, synthetic, schema))
+    }
     assert found == pytest.approx({"shape_error": 100 * (1 / 4 + 1 / 6) / 2, "trend_error": 25.0})

@@ -1,4 +1,6 @@
-"""The sanity table: what a metric must see, what it is known to be blind to, and a document that holds every metric."""
+"""The sanity table: what a metric must see, what it is known to be blind to, and a document that
+holds every metric.
+"""
 
 import sys
 from pathlib import Path
@@ -25,7 +27,9 @@ EXPECTED = {
     "cramers_v_shift": ("permuted", "copy, shrunk, shift, outlier"),
     "excess_copies": ("copy, leak", "shrunk, dropped mode, outlier, shift, permuted, lost group"),
 }
-QUICK = [name for name in EXPECTED if METRICS[name].function != "workbench.metrics.utility:utility"]  # the document has it
+QUICK = [
+    name for name in EXPECTED if METRICS[name].function != "workbench.metrics.utility:utility"
+]  # the document has it
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,9 @@ def test_a_metric_sees_what_it_should_and_nothing_else_of_what_is_known(marks, m
 
 def test_the_band_holds_fresh_samples():
     """Leave one out: the last of the fresh samples, judged by the band of the others."""
-    table = sanity.readings(600, 9, ["marginals", "pair_trends", "coverage", "excess_copies"], defects=())
+    table = sanity.readings(
+        600, 9, ["marginals", "pair_trends", "coverage", "excess_copies"], defects=()
+    )
     outside = sanity.seen(table.rename(columns={8: "fresh"}))
     assert outside["fresh"].sum() <= 1
 
@@ -64,6 +70,10 @@ def test_the_document_agrees_with_what_is_known():
     assert set(defects) == set(sanity.DEFECTS)
     for metric, (sees, blind) in EXPECTED.items():
         line = next(line for line in text.splitlines() if line.startswith(f"| `{metric}`"))
-        bold = {d for d, cell in zip(defects, line.strip("|").split("|")[3:], strict=True) if "**" in cell}
+        bold = {
+            d
+            for d, cell in zip(defects, line.strip("|").split("|")[3:], strict=True)
+            if "**" in cell
+        }
         assert set(filter(None, sees.split(", "))) <= bold
         assert not set(filter(None, blind.split(", "))) & bold

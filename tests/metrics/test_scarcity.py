@@ -11,7 +11,13 @@ from sklearn.neighbors import NearestNeighbors
 from workbench.metrics import METRICS, Trial
 from workbench.metrics.fidelity import K, coverage, standardised
 from workbench.metrics.models import PANEL, kth_distance, panel_predictions, predictions
-from workbench.metrics.scarcity import LEARNER, augmentation_gain, edge_coverage, rare_class_gain, tail_mass
+from workbench.metrics.scarcity import (
+    LEARNER,
+    augmentation_gain,
+    edge_coverage,
+    rare_class_gain,
+    tail_mass,
+)
 from workbench.metrics.utility import Ranking, model_ranking
 from workbench.tables.schema import Schema
 
@@ -37,11 +43,19 @@ def draw(n: int, seed: int) -> pd.DataFrame:
 SCHEMA = Schema.infer(draw(500, 0), target="y")
 NUMBER = Schema.infer(draw(500, 0), target="b")
 TRAIN, TEST, FRESH = (SCHEMA.cast(draw(n, seed)) for n, seed in ((1500, 1), (1500, 2), (1500, 3)))
-PERMUTED = pd.DataFrame({name: FRESH[name].array[np.random.default_rng(i).permutation(1500)] for i, name in enumerate(FRESH)})
+PERMUTED = pd.DataFrame(
+    {
+        name: FRESH[name].array[np.random.default_rng(i).permutation(1500)]
+        for i, name in enumerate(FRESH)
+    }
+)
 
 
 def rows(metric, synthetic, train=TRAIN, test=TEST, schema=SCHEMA) -> dict:
-    return {row.group: row for row in metric(Trial(train, test, synthetic.reset_index(drop=True), schema))}
+    return {
+        row.group: row
+        for row in metric(Trial(train, test, synthetic.reset_index(drop=True), schema))
+    }
 
 
 def value(metric, synthetic, **real) -> float:
@@ -61,7 +75,9 @@ def brute_last(x, y):
 
 
 def test_coverage_by_hand():
-    """Test rows 0 to 9 on a line: the fifth neighbour of rows 0, 1, 2, 3 and 4 is 5, 4, 3, 3 and 3 away."""
+    """Test rows 0 to 9 on a line: the fifth neighbour of rows 0, 1, 2, 3 and 4 is 5, 4, 3, 3 and 3
+    away.
+    """
     schema = Schema.infer(pd.DataFrame({"x": [0.5]}))
     test = pd.DataFrame({"x": np.arange(10.0)})
     expected = {100.0: 0.0, 0.0: 4 / 10, 4.5: 1.0}  # x = 0 lies in the balls of rows 0 to 3
@@ -85,7 +101,9 @@ def test_fresh_rows_cover_as_theory_says_and_shrunk_ones_do_not():
         assert value(metric, FRESH) == pytest.approx(expected, abs=0.06)
         assert value(metric, shrunk) < expected - 0.2
     assert value(edge_coverage, shrunk) < value(coverage, shrunk) - 0.1
-    assert value(coverage, TRAIN) == pytest.approx(expected, abs=0.06)  # a copy of train covers no better than fresh rows
+    assert value(coverage, TRAIN) == pytest.approx(
+        expected, abs=0.06
+    )  # a copy of train covers no better than fresh rows
 
 
 def test_equal_rows_are_neighbours_at_distance_zero():
@@ -102,19 +120,26 @@ def test_equal_rows_are_neighbours_at_distance_zero():
 
 @pytest.mark.parametrize("schema", [SCHEMA, NUMBER], ids=["labels", "numbers"])
 def test_ranking_is_kept_by_fresh_rows_and_lost_by_permuted_ones(schema):
-    kept, lost = rows(model_ranking, FRESH, schema=schema)[""], rows(model_ranking, PERMUTED, schema=schema)[""]
+    kept, lost = (
+        rows(model_ranking, FRESH, schema=schema)[""],
+        rows(model_ranking, PERMUTED, schema=schema)[""],
+    )
     assert kept.value > 0.85 and kept.low <= kept.value <= kept.high <= 1
     assert lost.value < 0.5
     assert "pairs of configurations differ" in kept.note
 
 
 def test_tau_by_hand():
-    """From the scores themselves: signs of differences over the pairs that DeLong's interval tells apart on real rows."""
+    """From the scores themselves: signs of differences over the pairs that DeLong's interval tells
+    apart on real rows.
+    """
     from workbench.metrics.privacy import in_own_order
     from workbench.metrics.utility import RANKING_ROWS
 
     of = Trial(TRAIN, TEST, PERMUTED, SCHEMA)
-    real, synthetic, test = (in_own_order(t, of.rng("kendall_tau")) for t in (TRAIN, PERMUTED, TEST))
+    real, synthetic, test = (
+        in_own_order(t, of.rng("kendall_tau")) for t in (TRAIN, PERMUTED, TEST)
+    )
     assert len(test) < RANKING_ROWS
     truth = (test["y"] == "yes").to_numpy()
     areas = []
@@ -139,11 +164,15 @@ def test_a_panel_of_at_least_ten_configurations_is_the_one_by_one_predictions():
     assert len(set(PANEL)) >= 10
     together = panel_predictions(TRAIN.head(300), TEST.head(50), SCHEMA)
     for name in PANEL[::3]:
-        pd.testing.assert_frame_equal(together[name], predictions(TRAIN.head(300), TEST.head(50), SCHEMA, name))
+        pd.testing.assert_frame_equal(
+            together[name], predictions(TRAIN.head(300), TEST.head(50), SCHEMA, name)
+        )
 
 
 def test_pairs_that_real_rows_cannot_tell_apart_say_nothing():
-    blank, test = (t.assign(a=0.0, b=0.0, c=0.0, d="red") for t in (TRAIN, TEST))  # every row has the same answer
+    blank, test = (
+        t.assign(a=0.0, b=0.0, c=0.0, d="red") for t in (TRAIN, TEST)
+    )  # every row has the same answer
     row = rows(model_ranking, FRESH, train=blank, test=test)[""]
     assert np.isnan(row.value) and row.note.startswith("not informative: only")
 
@@ -155,7 +184,9 @@ def test_augmentation_gain_by_hand():
         roc_auc_score(TEST["y"] == "yes", predictions(table, TEST, SCHEMA, LEARNER)["yes"])
         for table in (pd.concat([few, FRESH], ignore_index=True), few)
     ]
-    assert found.value == pytest.approx(scores[0] - scores[1], abs=0.03)  # rows in another order, other ties
+    assert found.value == pytest.approx(
+        scores[0] - scores[1], abs=0.03
+    )  # rows in another order, other ties
     assert found.low > 0  # ten times the rows help
     assert rows(augmentation_gain, PERMUTED)[""].high < 0
     number = rows(augmentation_gain, PERMUTED, schema=NUMBER)[""]
@@ -165,13 +196,21 @@ def test_augmentation_gain_by_hand():
 def test_rare_class_arms_by_hand():
     found = rows(rare_class_gain, FRESH, train=TRAIN.head(400))
     assert set(found) == {
-        "", "over none", "over class weights", "over random oversampling", "over SMOTENC",
-        "in recall at 1% false positives", "in recall at 5% false positives", "in balanced accuracy",
-    }  # fmt: skip
+        "",
+        "over none",
+        "over class weights",
+        "over random oversampling",
+        "over SMOTENC",
+        "in recall at 1% false positives",
+        "in recall at 5% false positives",
+        "in balanced accuracy",
+    }
     over = {name: row.value for name, row in found.items() if name.startswith("over")}
     assert found[""].value == min(over.values())
     assert found[""].low <= found[""].value <= found[""].high
-    assert found[""].value > 0  # fresh real rows of the rare label, as many again as there were, are worth something
+    assert (
+        found[""].value > 0
+    )  # fresh real rows of the rare label, as many again as there were, are worth something
     assert rows(rare_class_gain, PERMUTED)[""].value < 0
 
 
@@ -190,7 +229,9 @@ def test_recall_at_a_rate_is_on_scikit_learns_curve():
     weights = rng.integers(0, 3, 3000)
     false, true, _ = roc_curve(truth, score, sample_weight=weights, drop_intermediate=False)
     for rate in (0.01, 0.05, 0.5):
-        assert Ranking(truth, score).recall(weights, rate) == pytest.approx(true[false <= rate].max())
+        assert Ranking(truth, score).recall(weights, rate) == pytest.approx(
+            true[false <= rate].max()
+        )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +240,11 @@ def test_recall_at_a_rate_is_on_scikit_learns_curve():
         (lambda t: t.assign(y=np.where(t.index % 2, "yes", "no")), "below 30% is rare"),
         (lambda t: t.assign(y=np.where(t.index % 9, t["y"], "other")), "has 3 labels"),
         (
-            lambda t: t[t["y"] == "no"].reset_index(drop=True).assign(y=lambda n: n["y"].where(n.index > 5, "yes")),
+            lambda t: (
+                t[t["y"] == "no"]
+                .reset_index(drop=True)
+                .assign(y=lambda n: n["y"].where(n.index > 5, "yes"))
+            ),
             "insufficient",
         ),
     ],
@@ -219,14 +264,18 @@ def test_only_labels_and_only_numbers_are_oversampled_too():
     for table in (labels, numbers):
         schema = Schema.infer(table, target="y")
         half = [schema.cast(table.iloc[k::2].reset_index(drop=True)) for k in (0, 1)]
-        assert np.isfinite(value(rare_class_gain, half[1], train=half[0], test=half[1], schema=schema))
+        assert np.isfinite(
+            value(rare_class_gain, half[1], train=half[0], test=half[1], schema=schema)
+        )
 
 
 HOSTILE = {
     "one row": lambda t: t.head(1),
     "all rows equal": lambda t: t.iloc[[0] * 200],
     "vanished class": lambda t: t[t["y"] == "no"],
-    "all missing": lambda t: t.assign(**{name: pd.Series(np.nan, t.index, dtype=t[name].dtype) for name in t}),
+    "all missing": lambda t: t.assign(
+        **{name: pd.Series(np.nan, t.index, dtype=t[name].dtype) for name in t}
+    ),
     "unseen labels": lambda t: t.assign(d="purple", y="perhaps"),
     "far away": lambda t: t.assign(a=1e300, b=-1e300),
 }
@@ -246,9 +295,13 @@ def test_degenerate_tables_read_badly_or_say_why(name, spoil):
 
 
 def test_without_a_target_or_with_one_column():
-    schema = replace(SCHEMA, columns=tuple(replace(c, role="feature") for c in SCHEMA.columns), positive=None)
+    schema = replace(
+        SCHEMA, columns=tuple(replace(c, role="feature") for c in SCHEMA.columns), positive=None
+    )
     for name in ("kendall_tau", "augmentation_gain", "rare_class_gain"):
-        assert rows(OWN[name], FRESH, schema=schema)[""].note.startswith("not applicable: the table has no target")
+        assert rows(OWN[name], FRESH, schema=schema)[""].note.startswith(
+            "not applicable: the table has no target"
+        )
     alone = Schema(tuple(c for c in SCHEMA.columns if c.name == "y"), positive="yes")
     tables = [t[["y"]] for t in (FRESH, TRAIN, TEST)]
     for name in OWN:
@@ -259,21 +312,28 @@ def test_without_a_target_or_with_one_column():
 @pytest.mark.parametrize("name", OWN)
 def test_row_order_does_not_matter(name):
     turned = [t.iloc[::-1].reset_index(drop=True) for t in (FRESH, TRAIN, TEST)]
-    straight, other = value(OWN[name], FRESH), value(OWN[name], turned[0], train=turned[1], test=turned[2])
+    straight, other = (
+        value(OWN[name], FRESH),
+        value(OWN[name], turned[0], train=turned[1], test=turned[2]),
+    )
     assert other == pytest.approx(straight, abs=1e-9)
 
 
 def test_all_are_registered_with_a_ceiling_that_is_no_copy():
     for name in OWN:
         assert METRICS[name].load() is OWN[name]
-    assert {METRICS[name].reads for name in ("augmentation_gain", "rare_class_gain", "edge_coverage")} == {"train and test"}
+    assert {
+        METRICS[name].reads for name in ("augmentation_gain", "rare_class_gain", "edge_coverage")
+    } == {"train and test"}
 
 
 def test_ten_thousand_levels_and_two_hundred_columns_stay_small():
     import tracemalloc
 
     rng = np.random.default_rng(0)
-    wide = pd.DataFrame(rng.integers(0, 60, (1200, 200)).astype(str), columns=[f"c{j}" for j in range(200)])
+    wide = pd.DataFrame(
+        rng.integers(0, 60, (1200, 200)).astype(str), columns=[f"c{j}" for j in range(200)]
+    )
     wide["many"] = rng.integers(10_000, size=1200).astype(str)
     schema = Schema.infer(wide, kinds=dict.fromkeys(wide.columns, "categorical"))
     table = schema.cast(wide)
@@ -287,26 +347,38 @@ def test_ten_thousand_levels_and_two_hundred_columns_stay_small():
 def tails(n, seed, scale=1.0):
     rng = np.random.default_rng(seed)
     x = rng.standard_t(4, n) * scale
-    return pd.DataFrame({"x": x, "y": x + rng.normal(size=n), "flat": 1.0, "c": rng.choice(["a", "b"], n)})
+    return pd.DataFrame(
+        {"x": x, "y": x + rng.normal(size=n), "flat": 1.0, "c": rng.choice(["a", "b"], n)}
+    )
 
 
 def tail_readings(synthetic):
     train, test = tails(3000, 1), tails(2000, 2)
     schema = Schema.infer(train)
-    return {row.column: row for row in tail_mass(Trial(*map(schema.cast, (train, test, synthetic)), schema))}
+    return {
+        row.column: row
+        for row in tail_mass(Trial(*map(schema.cast, (train, test, synthetic)), schema))
+    }
 
 
 def test_tail_mass_sees_cut_and_heavy_tails_and_is_their_ratio():
     fresh, cut, heavy = (
         tail_readings(tails(3000, 3)),
-        tail_readings(tails(3000, 3).assign(x=lambda t: t["x"].clip(-2, 2), y=lambda t: t["y"].clip(-2, 2))),
+        tail_readings(
+            tails(3000, 3).assign(x=lambda t: t["x"].clip(-2, 2), y=lambda t: t["y"].clip(-2, 2))
+        ),
         tail_readings(tails(3000, 3, 2)),
     )
     assert set(fresh) == {"", "x", "y"}, "a column without tails is left out"
     assert fresh[""].low < 0 < fresh[""].high and cut[""].high < -1 and heavy["x"].low > 0.5
     ends = np.quantile(tails(3000, 1)["x"], [0.01, 0.99])
-    counts = [int(((t["x"] < ends[0]) | (t["x"] > ends[1])).sum()) for t in (tails(3000, 3), tails(2000, 2))]
-    assert fresh["x"].value == pytest.approx(np.log((counts[0] + 0.5) / 3000 / ((counts[1] + 0.5) / 2000)))
+    counts = [
+        int(((t["x"] < ends[0]) | (t["x"] > ends[1])).sum())
+        for t in (tails(3000, 3), tails(2000, 2))
+    ]
+    assert fresh["x"].value == pytest.approx(
+        np.log((counts[0] + 0.5) / 3000 / ((counts[1] + 0.5) / 2000))
+    )
     assert tail_readings(tails(50, 3).head(1))[""].note
     schema = Schema.infer(pd.DataFrame({"c": ["a", "b"]}))
     table = schema.cast(pd.DataFrame({"c": ["a", "b"]}))
@@ -334,6 +406,10 @@ def test_rare_cells_by_hand():
     for extra, share in (([], 0), ([("a", "y")], 12 / 30), ([("a", "y"), ("b", "x")], 1)):
         trial = Trial(*map(schema.cast, (train, test, labels(common + extra))), schema)
         row = next(row for row in edge_coverage(trial) if row.group == "rare cells")
-        assert row.value == pytest.approx(share) and row.low <= share + 1e-9 and share <= row.high + 1e-9
+        assert (
+            row.value == pytest.approx(share)
+            and row.low <= share + 1e-9
+            and share <= row.high + 1e-9
+        )
     few = Trial(*map(schema.cast, (train, test.head(105), train)), schema)
     assert [row.note for row in edge_coverage(few)][-1].startswith("insufficient: 5 such rows")

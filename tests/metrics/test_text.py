@@ -1,4 +1,6 @@
-"""Free text: what counts as it, each metric by hand and against nltk, and what each sees of texts spoilt in a known way."""
+"""Free text: what counts as it, each metric by hand and against nltk, and what each sees of texts
+spoilt in a known way.
+"""
 
 from dataclasses import replace
 
@@ -15,15 +17,23 @@ from workbench.tables.datasets import Dataset
 from workbench.tables.schema import Column, Schema
 from workbench.tables.texts import docstrings
 
-NAMES = [name for name, metric in METRICS.items() if metric.function.startswith("workbench.metrics.text:")]
+NAMES = [
+    name
+    for name, metric in METRICS.items()
+    if metric.function.startswith("workbench.metrics.text:")
+]
 TABLE, SCHEMA = docstrings(900)
-TRAIN, TEST, FRESH = (TABLE.iloc[start : start + 290].reset_index(drop=True) for start in (0, 290, 580))
+TRAIN, TEST, FRESH = (
+    TABLE.iloc[start : start + 290].reset_index(drop=True) for start in (0, 290, 580)
+)
 
 
 def readings(synthetic: pd.DataFrame, train=TRAIN, test=TEST, schema=SCHEMA) -> dict:
     trial = Trial(train, test, synthetic.reset_index(drop=True), schema)
     rows = [
-        row for function in {METRICS[name].function: METRICS[name] for name in NAMES}.values() for row in function.load()(trial)
+        row
+        for function in {METRICS[name].function: METRICS[name] for name in NAMES}.values()
+        for row in function.load()(trial)
     ]
     assert {row.metric for row in rows} == set(NAMES)
     return {row.metric: row for row in rows if not row.column}
@@ -31,15 +41,25 @@ def readings(synthetic: pd.DataFrame, train=TRAIN, test=TEST, schema=SCHEMA) -> 
 
 def test_docstrings_are_a_real_table_with_one_column_of_free_text():
     assert SCHEMA.check(TABLE) == [] and len(TABLE) > 850 and TABLE["text"].is_unique
-    assert set(TABLE["package"]) == {"numpy", "pandas", "scikit-learn", "scipy"} and TABLE["text"].str.len().max() <= 300
-    assert docstrings(40)[0].equals(docstrings(40)[0]) and not docstrings(40)[0].equals(docstrings(40, seed=1)[0])
+    assert (
+        set(TABLE["package"]) == {"numpy", "pandas", "scikit-learn", "scipy"}
+        and TABLE["text"].str.len().max() <= 300
+    )
+    assert docstrings(40)[0].equals(docstrings(40)[0]) and not docstrings(40)[0].equals(
+        docstrings(40, seed=1)[0]
+    )
     assert text_columns(TABLE, SCHEMA) == ["text"]
     with pytest.raises(InputError, match="rows is 3"):
         docstrings(3)
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda t: t.head(3).tolist() * 100, lambda t: t.str[:9], lambda t: [f"id-{i}" for i in range(len(t))]]
+    "spoil",
+    [
+        lambda t: t.head(3).tolist() * 100,
+        lambda t: t.str[:9],
+        lambda t: [f"id-{i}" for i in range(len(t))],
+    ],
 )
 def test_repeated_values_codes_and_single_words_are_no_texts(spoil):
     assert text_columns(TABLE.head(300).assign(text=spoil(TABLE["text"].head(300))), SCHEMA) == []
@@ -55,14 +75,19 @@ def test_tables_without_texts_say_so(name):
 
 def test_distinct_by_hand():
     texts = [words("The cat sat."), words("the cat ran"), words("")]
-    assert distinct(texts, 1) == 4 / 6 and distinct(texts, 2) == 3 / 4 and np.isnan(distinct([[]], 1))
+    assert (
+        distinct(texts, 1) == 4 / 6 and distinct(texts, 2) == 3 / 4 and np.isnan(distinct([[]], 1))
+    )
 
 
 def test_self_bleu_is_that_of_nltk():
     texts = [words(text) for text in TABLE["text"].head(60)]
     texts += [texts[0], texts[1][:-2], ["solve"], ["an", "array"], ["zzz"], texts[2] * 2]
     smooth = SmoothingFunction().method1
-    expected = [sentence_bleu(texts[:i] + texts[i + 1 :], text, smoothing_function=smooth) for i, text in enumerate(texts)]
+    expected = [
+        sentence_bleu(texts[:i] + texts[i + 1 :], text, smoothing_function=smooth)
+        for i, text in enumerate(texts)
+    ]
     assert self_bleu(texts) == pytest.approx(expected, abs=1e-12)
     assert self_bleu(texts)[0] == 1 and self_bleu(texts)[-2] == 0
     assert self_bleu([["a"], []]).tolist() == [0, 0]
@@ -83,7 +108,14 @@ def test_each_metric_sees_its_own_defect():
     few = readings(FRESH.iloc[np.arange(290) % 20])
     edited = readings(TRAIN.assign(text=TRAIN["text"] + " Truly."))
     wrong = readings(FRESH.assign(package=np.random.default_rng(0).permutation(FRESH["package"])))
-    assert fresh["memorised_texts"].value < 0.2 < 0.95 < edited["memorised_texts"].value <= copy["memorised_texts"].value == 1
+    assert (
+        fresh["memorised_texts"].value
+        < 0.2
+        < 0.95
+        < edited["memorised_texts"].value
+        <= copy["memorised_texts"].value
+        == 1
+    )
     assert few["text_duplicates"].value == 1 > 0.3 > fresh["text_duplicates"].value
     assert few["self_bleu"].value == pytest.approx(1) and fresh["self_bleu"].value < 0.6
     assert all(few[name].value < 0.2 * fresh[name].value for name in ("distinct_1", "distinct_2"))
@@ -109,18 +141,34 @@ def test_a_card_has_floors_and_ceilings():
 def test_degenerate_texts_give_readings():
     empty = readings(FRESH.assign(text=pd.Series([None] * 290, dtype=object)))
     assert {name for name in NAMES if np.isnan(empty[name].value)} == set(NAMES) - {"text_tstr_auc"}
-    assert empty["self_bleu"].note == "0 synthetic texts, two are needed." and empty["text_tstr_auc"].value == 0.5
+    assert (
+        empty["self_bleu"].note == "0 synthetic texts, two are needed."
+        and empty["text_tstr_auc"].value == 0.5
+    )
     one = readings(FRESH.assign(package="numpy"))
     assert one["text_tstr_auc"].value == 0.5
     signs = readings(FRESH.assign(text=["!?"] * 290))
-    assert signs["self_bleu"].value == 0 and signs["text_duplicates"].value == 1 and np.isnan(signs["distinct_1"].value)
+    assert (
+        signs["self_bleu"].value == 0
+        and signs["text_duplicates"].value == 1
+        and np.isnan(signs["distinct_1"].value)
+    )
     numbers = replace(SCHEMA, columns=(SCHEMA["text"], Column("x", "numeric", "target")))
     tables = [table.assign(x=np.arange(290.0))[["text", "x"]] for table in (FRESH, TRAIN, TEST)]
-    assert readings(*tables, numbers)["text_tstr_auc"].note == "not applicable: the target holds numbers."
+    assert (
+        readings(*tables, numbers)["text_tstr_auc"].note
+        == "not applicable: the target holds numbers."
+    )
 
 
 def test_two_columns_of_text_have_a_row_each_and_a_mean():
     schema = Schema((*SCHEMA.columns, Column("title", "categorical")))
-    train, test, fresh = (table.assign(title=table["text"].str[-60:]) for table in (TRAIN, TEST, FRESH))
-    rows = wb.evaluate(Dataset("docs", train, test, schema), fresh, metrics=["distinct_1"]).rows.set_index("column")["value"]
-    assert set(rows.index) == {"", "text", "title"} and rows[""] == pytest.approx((rows["text"] + rows["title"]) / 2)
+    train, test, fresh = (
+        table.assign(title=table["text"].str[-60:]) for table in (TRAIN, TEST, FRESH)
+    )
+    rows = wb.evaluate(
+        Dataset("docs", train, test, schema), fresh, metrics=["distinct_1"]
+    ).rows.set_index("column")["value"]
+    assert set(rows.index) == {"", "text", "title"} and rows[""] == pytest.approx(
+        (rows["text"] + rows["title"]) / 2
+    )

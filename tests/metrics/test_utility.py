@@ -1,4 +1,6 @@
-"""Utility and the shared intervals against scikit-learn and scipy, and on tables whose worth is known."""
+"""Utility and the shared intervals against scikit-learn and scipy, and on tables whose worth is
+known.
+"""
 
 import numpy as np
 import pandas as pd
@@ -7,12 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.linear_model import Ridge
-from sklearn.metrics import average_precision_score, log_loss, mean_squared_error, r2_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    log_loss,
+    mean_squared_error,
+    r2_score,
+    roc_auc_score,
+)
 
 from workbench.metrics import Trial
 from workbench.metrics.intervals import auc, bootstrap, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import MAX_CLASSES, OTHER, labels, predictions
-from workbench.metrics.utility import BINS, LABEL_METRICS, NUMBER_METRICS, Ranking, calibration_error, utility
+from workbench.metrics.utility import (
+    BINS,
+    LABEL_METRICS,
+    NUMBER_METRICS,
+    Ranking,
+    calibration_error,
+    utility,
+)
 from workbench.tables.schema import Schema
 
 
@@ -20,13 +35,17 @@ def binary(n: int, seed: int, signal: float = 2.0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     x, z = rng.normal(size=n), rng.choice(["red", "green", "blue"], n)
     p = 1 / (1 + np.exp(-signal * (x + (z == "red") - 0.3)))
-    return pd.DataFrame({"x": np.round(x, 2), "z": z, "y": np.where(rng.random(n) < p, "yes", "no")})
+    return pd.DataFrame(
+        {"x": np.round(x, 2), "z": z, "y": np.where(rng.random(n) < p, "yes", "no")}
+    )
 
 
 def number(n: int, seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 2))
-    return pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": 10 + 3 * x[:, 0] - x[:, 1] + rng.normal(size=n)})
+    return pd.DataFrame(
+        {"a": x[:, 0], "b": x[:, 1], "y": 10 + 3 * x[:, 0] - x[:, 1] + rng.normal(size=n)}
+    )
 
 
 def trial(make, synthetic=None, **settings) -> Trial:
@@ -81,7 +100,9 @@ def test_calibration_error_by_hand():
     shuffled = rng.permutation(len(score))
     assert calibration_error(hit[shuffled], score[shuffled])[0] == pytest.approx(value, abs=1e-12)
     assert influence.mean() == pytest.approx(value)
-    assert calibration_error(hit, np.full(600, hit.mean()))[0] == pytest.approx(0, abs=1e-12), "one score, one bin"
+    assert calibration_error(hit, np.full(600, hit.mean()))[0] == pytest.approx(0, abs=1e-12), (
+        "one score, one bin"
+    )
 
 
 def test_calibration_intervals_are_as_wide_as_the_spread_of_fresh_samples():
@@ -111,9 +132,13 @@ def test_shares_have_scipys_intervals(k, more):
 
 def test_bootstrap_of_a_mean_is_its_standard_error():
     sample = np.random.default_rng(0).normal(size=400)
-    low, high = bootstrap(lambda rows: sample[rows].mean(), 400, np.random.default_rng(1), repeats=2000)
+    low, high = bootstrap(
+        lambda rows: sample[rows].mean(), 400, np.random.default_rng(1), repeats=2000
+    )
     assert (high - low) / 3.92 == pytest.approx(sample.std() / 20, rel=0.08)
-    assert bootstrap(lambda rows: np.nan, 5, np.random.default_rng(1)) == pytest.approx((np.nan, np.nan), nan_ok=True)
+    assert bootstrap(lambda rows: np.nan, 5, np.random.default_rng(1)) == pytest.approx(
+        (np.nan, np.nan), nan_ok=True
+    )
 
 
 def test_scores_are_scikit_learns_of_the_predictions():
@@ -122,7 +147,9 @@ def test_scores_are_scikit_learns_of_the_predictions():
     for learner in ("logistic", "boosting"):
         score = predictions(of.synthetic, of.test, of.schema, learner)[of.schema.positive]
         assert found["tstr_auc", learner].value == pytest.approx(roc_auc_score(truth, score))
-        assert found["average_precision", learner].value == pytest.approx(average_precision_score(truth, score))
+        assert found["average_precision", learner].value == pytest.approx(
+            average_precision_score(truth, score)
+        )
         assert found["brier", learner].value == pytest.approx(((score - truth) ** 2).mean())
         assert found["log_loss", learner].value == pytest.approx(log_loss(truth, score))
     mean = np.mean([found["tstr_auc", learner].value for learner in ("logistic", "boosting")])
@@ -143,9 +170,14 @@ def test_ratio_is_by_hand():
     found, truth = readings(of), of.test["y"] == of.schema.positive
     arm = {}
     for name, table in (("synthetic", of.synthetic), ("train", of.train)):
-        scores = [predictions(table, of.test, of.schema, m)[of.schema.positive] for m in ("logistic", "boosting")]
+        scores = [
+            predictions(table, of.test, of.schema, m)[of.schema.positive]
+            for m in ("logistic", "boosting")
+        ]
         arm[name] = np.mean([roc_auc_score(truth, score) for score in scores])
-    assert found["utility_ratio", ""].value == pytest.approx((arm["synthetic"] - 0.5) / (arm["train"] - 0.5))
+    assert found["utility_ratio", ""].value == pytest.approx(
+        (arm["synthetic"] - 0.5) / (arm["train"] - 0.5)
+    )
     row = found["utility_ratio", ""]
     assert row.low < row.value < row.high
 
@@ -161,7 +193,9 @@ def test_regression_scores_are_scikit_learns():
     for learner in ("logistic", "boosting"):
         predicted = predictions(of.synthetic, of.test, of.schema, learner)["prediction"]
         assert found["tstr_r2", learner].value == pytest.approx(r2_score(y, predicted))
-        assert found["tstr_rmse", learner].value == pytest.approx(mean_squared_error(y, predicted) ** 0.5)
+        assert found["tstr_rmse", learner].value == pytest.approx(
+            mean_squared_error(y, predicted) ** 0.5
+        )
     assert found["tstr_r2", ""].value < 0.1
     assert readings(trial(number))["tstr_r2", ""].value > 0.8
     assert all(found[name, ""].note.startswith("not applicable") for name in LABEL_METRICS)
@@ -171,7 +205,11 @@ def test_ridge_predictions_are_scikit_learns():
     of = trial(number)
     x, y = of.train[["a", "b"]].to_numpy(), of.train["y"].to_numpy()
     center, spread = x.mean(axis=0), x.std(axis=0)
-    direct = Ridge().fit((x - center) / spread, y).predict((of.test[["a", "b"]].to_numpy() - center) / spread)
+    direct = (
+        Ridge()
+        .fit((x - center) / spread, y)
+        .predict((of.test[["a", "b"]].to_numpy() - center) / spread)
+    )
     ours = predictions(of.train, of.test, of.schema, "logistic")["prediction"]
     assert np.allclose(ours, direct, atol=1e-4)
 
@@ -179,7 +217,9 @@ def test_ridge_predictions_are_scikit_learns():
 def test_three_labels_are_scored_one_against_the_rest():
     def three(n, seed):
         table = number(n, seed)
-        return table.assign(y=pd.cut(table["y"], [-99, 9, 11, 99], labels=["low", "middle", "high"]).astype(str))
+        return table.assign(
+            y=pd.cut(table["y"], [-99, 9, 11, 99], labels=["low", "middle", "high"]).astype(str)
+        )
 
     of = trial(three)
     found = readings(of)
@@ -211,7 +251,15 @@ def test_without_a_target_every_reading_says_so():
         lambda train: train.assign(z="purple"),
         lambda train: train.assign(x=1e300),
     ],
-    ids=["vanished class", "one row", "no target values", "unseen class", "no features", "unseen feature", "far away"],
+    ids=[
+        "vanished class",
+        "one row",
+        "no target values",
+        "unseen class",
+        "no features",
+        "unseen feature",
+        "far away",
+    ],
 )
 def test_useless_tables_read_badly(spoil):
     found = readings(trial(binary, spoil))
@@ -232,13 +280,22 @@ def test_predictions_are_remembered_by_content():
 
 def test_rare_target_labels_share_one_probability():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"x": rng.normal(size=400), "y": [f"k{i:02}" for i in (rng.random(400) ** 2 * 40).astype(int)]})
+    table = pd.DataFrame(
+        {
+            "x": rng.normal(size=400),
+            "y": [f"k{i:02}" for i in (rng.random(400) ** 2 * 40).astype(int)],
+        }
+    )
     schema = Schema.infer(table, target="y")
     table = schema.cast(table)
     probability = predictions(table, table, schema, "logistic")
     assert len(probability.columns) == MAX_CLASSES + 1 and OTHER in probability
     assert np.allclose(probability.sum(axis=1), 1)
-    assert all(np.isfinite(row.value) for row in utility(Trial(table, table, table, schema)) if row.metric in LABEL_METRICS)
+    assert all(
+        np.isfinite(row.value)
+        for row in utility(Trial(table, table, table, schema))
+        if row.metric in LABEL_METRICS
+    )
 
 
 def test_labels_as_text():

@@ -1,4 +1,6 @@
-"""Sections that compare generators: every number held against a hand calculation on rows whose truth is known."""
+"""Sections that compare generators: every number held against a hand calculation on rows whose
+truth is known.
+"""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,9 @@ from workbench.words import number
 
 
 def batch(values, splits=(0,), sizes=(700, 300), failed=(), params="{}"):
-    """values: (dataset, label) -> {metric: one number for each (split, seed)}; failed: (dataset, label, k)."""
+    """values: (dataset, label) -> {metric: one number for each (split, seed)}; failed: (dataset,
+    label, k).
+    """
     rows, cells = [], []
     for (dataset, label), metrics in values.items():
         count = len(next(iter(metrics.values())))
@@ -27,11 +31,31 @@ def batch(values, splits=(0,), sizes=(700, 300), failed=(), params="{}"):
                 "draw": 0,
             }
             ok = (dataset, label, k) not in failed
-            cells.append(about | {"status": "ok" if ok else "error", "reason": "boom", "params": params,
-                                  "train_rows": sizes[0], "test_rows": sizes[1]})  # fmt: skip
+            cells.append(
+                about
+                | {
+                    "status": "ok" if ok else "error",
+                    "reason": "boom",
+                    "params": params,
+                    "train_rows": sizes[0],
+                    "test_rows": sizes[1],
+                }
+            )
             for metric, numbers in metrics.items() if ok else ():
-                rows.append(about | {"metric": metric, "column": "", "group": "", "value": numbers[k], "low": np.nan,
-                                     "high": np.nan, "floor": 0.1, "ceiling": 1.0, "note": ""})  # fmt: skip
+                rows.append(
+                    about
+                    | {
+                        "metric": metric,
+                        "column": "",
+                        "group": "",
+                        "value": numbers[k],
+                        "low": np.nan,
+                        "high": np.nan,
+                        "floor": 0.1,
+                        "ceiling": 1.0,
+                        "note": "",
+                    }
+                )
     return Batch.of(pd.DataFrame(rows), pd.DataFrame(cells), "made up")
 
 
@@ -43,19 +67,35 @@ def cells_of(piece, row):
 
 
 def test_what_mitigation_buys_by_hand():
-    made = batch({
-        ("d", "cart"): {"bias_amp": [0.10, 0.12, 0.10], "utility_ratio": [0.95, 0.96, 0.94]},
-        ("d", "reweighed"): {"bias_amp": [0.01, -0.02, 0.0], "utility_ratio": [0.90, 0.93, 0.86]},
-        ("d", "per-group"): {"bias_amp": [0.10, 0.13, 0.09], "utility_ratio": [0.95, 0.95, 0.95]},
-    })  # fmt: skip
+    made = batch(
+        {
+            ("d", "cart"): {"bias_amp": [0.10, 0.12, 0.10], "utility_ratio": [0.95, 0.96, 0.94]},
+            ("d", "reweighed"): {
+                "bias_amp": [0.01, -0.02, 0.0],
+                "utility_ratio": [0.90, 0.93, 0.86],
+            },
+            ("d", "per-group"): {
+                "bias_amp": [0.10, 0.13, 0.09],
+                "utility_ratio": [0.95, 0.95, 0.95],
+            },
+        }
+    )
     piece = comparison.mitigation(made)
     gained = cells_of(piece, "change reweighed against cart")
-    assert gained[0].startswith("−0.110") and gained[0].endswith("lower")  # by 0.09, 0.14 and 0.10, signs kept
+    assert gained[0].startswith("−0.110") and gained[0].endswith(
+        "lower"
+    )  # by 0.09, 0.14 and 0.10, signs kept
     d = np.array([-0.05, -0.03, -0.08])
     half = t.ppf(0.975, 2) * d.std(ddof=1) / np.sqrt(3)
-    assert gained[1] == f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)} no clear difference"
+    assert (
+        gained[1]
+        == f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)} no clear difference"
+    )
     told = Page(piece).text
-    assert "reweighed against cart: lower on Bias amplification (−0.110); no clear difference on 1 metric" in told
+    assert (
+        "reweighed against cart: lower on Bias amplification (−0.110); no clear difference on 1 metric"
+        in told
+    )
     assert "per-group against cart: no clear difference on 2 metrics" in told
     heads = [Page(line.split("<td>")[0]).text for line in str(piece).split('<th scope="row">')[1:]]
     assert heads.count("cart") == 1, "the inner generator has one line"
@@ -63,26 +103,45 @@ def test_what_mitigation_buys_by_hand():
 
 def test_a_mitigation_without_its_inner_generator_says_so():
     values = {("d", label): {"bias_amp": [0.1, 0.2]} for label in ("ctgan", "reweighed")}
-    assert "is built on cart, which is not shown here" in Page(comparison.mitigation(batch(values))).text
+    assert (
+        "is built on cart, which is not shown here"
+        in Page(comparison.mitigation(batch(values))).text
+    )
     inner = batch(values, params='{"inner":"ctgan"}')
     assert "reweighed against ctgan" in Page(comparison.mitigation(inner)).text
-    assert "add reweighed or per-group" in comparison.mitigation(batch({("d", "cart"): {"bias_amp": [0.1]}}))
+    assert "add reweighed or per-group" in comparison.mitigation(
+        batch({("d", "cart"): {"bias_amp": [0.1]}})
+    )
 
 
 def test_splits_carry_nadeau_and_bengios_interval():
     first, second = [0.90, 0.80, 0.85], [0.80, 0.76, 0.78]
-    made = batch({("d", "cart"): {"utility_ratio": first}, ("d", "ctgan"): {"utility_ratio": second}}, splits=(0, 1, 2))
+    made = batch(
+        {("d", "cart"): {"utility_ratio": first}, ("d", "ctgan"): {"utility_ratio": second}},
+        splits=(0, 1, 2),
+    )
     piece = comparison.comparison(made)
     assert cells_of(piece, "cart") == ["best ★"]
     d = np.array(second) - first
     half = t.ppf(0.975, 2) * np.sqrt((1 / 3 + 300 / 700) * d.var(ddof=1))
-    assert cells_of(piece, "ctgan")[0].startswith(f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)}")
-    assert "one split" not in Page(piece).text and "picked on these very numbers" in Page(piece).text
+    assert cells_of(piece, "ctgan")[0].startswith(
+        f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)}"
+    )
+    assert (
+        "one split" not in Page(piece).text and "picked on these very numbers" in Page(piece).text
+    )
 
 
 def test_variance_components_are_told_where_factors_vary():
-    values = [1.0, 7.0, 3.0, 9.0]  # by (split, seed): (0, 0), (1, 0), (0, 1), (1, 1): split 17, seed 2 (see test_statistics)
-    made = batch({("d", label): {"utility_ratio": values} for label in ("cart", "ctgan")}, splits=(0, 1))
+    values = [
+        1.0,
+        7.0,
+        3.0,
+        9.0,
+    ]  # by (split, seed): (0, 0), (1, 0), (0, 1), (1, 1): split 17, seed 2 (see test_statistics)
+    made = batch(
+        {("d", label): {"utility_ratio": values} for label in ("cart", "ctgan")}, splits=(0, 1)
+    )
     piece = str(comparison.comparison(made))
     piece = piece[piece.index("Standard deviation") :]
     assert cells_of(piece, "cart") == [f"split {number(np.sqrt(17))}, seed {number(np.sqrt(2))}"]
@@ -92,8 +151,11 @@ def across(datasets, failed=()):
     rng = np.random.default_rng(0)
     level = rng.uniform(0.3, 0.5, datasets)
     gain = {"cart": 0.3, "ctgan": 0.1, "independent": 0.0}
-    values = {(f"d{k}", label): {"utility_ratio": [level[k] + g + 0.02 * rng.normal()]} for k in range(datasets)
-              for label, g in gain.items()}  # fmt: skip
+    values = {
+        (f"d{k}", label): {"utility_ratio": [level[k] + g + 0.02 * rng.normal()]}
+        for k in range(datasets)
+        for label, g in gain.items()
+    }
     return values, batch(values, failed=failed)
 
 
@@ -101,13 +163,22 @@ def test_friedman_ranks_and_pairs_across_datasets():
     values, made = across(12)
     piece = comparison.comparison(made)
     told = Page(piece).text
-    columns = [[values[f"d{k}", label]["utility_ratio"][0] for k in range(12)] for label in ("cart", "ctgan", "independent")]
+    columns = [
+        [values[f"d{k}", label]["utility_ratio"][0] for k in range(12)]
+        for label in ("cart", "ctgan", "independent")
+    ]
     result = friedmanchisquare(*columns)
-    assert cells_of(piece, "Utility kept (U)")[:3] == ["failures at the floor", "12", number(result.statistic)]
+    assert cells_of(piece, "Utility kept (U)")[:3] == [
+        "failures at the floor",
+        "12",
+        number(result.statistic),
+    ]
     alts = [image["alt"] for image in Page(piece).all("img")]
     assert len(alts) == 1 and "cart 1.00" in alts[0] and "over 12 datasets" in alts[0]
     assert "cart − independent" in told and "complete case" in told and "low power" not in told
-    assert cells_of(piece, "cart − independent")[1] == "0.001"  # Holm's, three times Wilcoxon's least p 2^-11
+    assert (
+        cells_of(piece, "cart − independent")[1] == "0.001"
+    )  # Holm's, three times Wilcoxon's least p 2^-11
 
 
 def test_few_datasets_carry_the_caveat_and_failures_both_handlings():
@@ -115,20 +186,32 @@ def test_few_datasets_carry_the_caveat_and_failures_both_handlings():
     piece = comparison.comparison(made)
     assert "4 datasets, fewer than 10: low power" in Page(piece).text
     text = str(piece)
-    handled = [cells_of(text[text.index("<td>" + words) - 45 :], "Utility kept (U)")[1]
-               for words in ("failures at the floor", "complete case")]  # fmt: skip
+    handled = [
+        cells_of(text[text.index("<td>" + words) - 45 :], "Utility kept (U)")[1]
+        for words in ("failures at the floor", "complete case")
+    ]
     assert handled == ["4", "3"]
 
 
 def test_success_rates_and_both_means():
-    assert "100% of 4 cells" in comparison.success(batch({("d", g): {"utility_ratio": [0.5, 0.6]} for g in ("cart", "ctgan")}))
-    made = batch({("d", "cart"): {"utility_ratio": [0.9, 0.7]}, ("d", "ctgan"): {"utility_ratio": [0.5, 0.6]}},
-                 failed=[("d", "cart", 1)])  # fmt: skip
+    assert "100% of 4 cells" in comparison.success(
+        batch({("d", g): {"utility_ratio": [0.5, 0.6]} for g in ("cart", "ctgan")})
+    )
+    made = batch(
+        {
+            ("d", "cart"): {"utility_ratio": [0.9, 0.7]},
+            ("d", "ctgan"): {"utility_ratio": [0.5, 0.6]},
+        },
+        failed=[("d", "cart", 1)],
+    )
     piece = comparison.success(made)
     assert cells_of(piece, "cart") == ["50%, 1 of 2", "0.500, finished 0.900"]  # the floor is 0.1
     assert cells_of(piece, "ctgan") == ["100%, 2 of 2", "0.550, finished 0.550"]
 
 
-@pytest.mark.parametrize("values", [{("d", "cart"): {"pair_trends": [0.5]}}, {("d", "copy"): {"pair_trends": [0.5, 0.6]}}])
+@pytest.mark.parametrize(
+    "values",
+    [{("d", "cart"): {"pair_trends": [0.5]}}, {("d", "copy"): {"pair_trends": [0.5, 0.6]}}],
+)
 def test_nothing_to_compare(values):
     assert "Not compared" in comparison.comparison(batch(values))

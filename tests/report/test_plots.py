@@ -18,8 +18,12 @@ def rows_of(readings, metric="pair_trends", **about):
     """readings: label -> values by seed."""
     parts = []
     for label, values in readings.items():
-        table = to_table([Row(metric, value, value - 0.02, value + 0.02, **about) for value in values])
-        parts.append(table.assign(floor=0.1, ceiling=0.9, label=label, seed=range(len(values)), dataset="d"))
+        table = to_table(
+            [Row(metric, value, value - 0.02, value + 0.02, **about) for value in values]
+        )
+        parts.append(
+            table.assign(floor=0.1, ceiling=0.9, label=label, seed=range(len(values)), dataset="d")
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -29,11 +33,17 @@ def texts(figure):
 
 def marks(ax):
     """x of the large marks, in drawing order."""
-    return [line.get_xdata()[0] for line in ax.lines if line.get_markersize() == 6 and len(line.get_xdata()) == 1]
+    return [
+        line.get_xdata()[0]
+        for line in ax.lines
+        if line.get_markersize() == 6 and len(line.get_xdata()) == 1
+    ]
 
 
 def test_strips_put_means_where_they_belong():
-    figure = plots.strips(rows_of({"cart": [0.7, 0.8], "copy": [0.5, 0.5], "independent": [0.2, 0.4]}))
+    figure = plots.strips(
+        rows_of({"cart": [0.7, 0.8], "copy": [0.5, 0.5], "independent": [0.2, 0.4]})
+    )
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["independent", "cart", "copy"]
     np.testing.assert_allclose(marks(ax), [0.3, 0.75, 0.5])
@@ -42,7 +52,9 @@ def test_strips_put_means_where_they_belong():
 
 
 def test_strips_say_why_a_reading_is_missing():
-    rows = pd.concat([rows_of({"cart": [0.7]}), rows_of({"ctgan": [np.nan]}).assign(note="insufficient: 3 rows")])
+    rows = pd.concat(
+        [rows_of({"cart": [0.7]}), rows_of({"ctgan": [np.nan]}).assign(note="insufficient: 3 rows")]
+    )
     figure = plots.strips(rows, absent={"independent": "3 of 3 timeout"})
     assert {"insufficient: 3 rows", "3 of 3 timeout"} <= set(texts(figure))
     assert len(marks(figure.axes[0])) == 1
@@ -94,10 +106,15 @@ def test_bias_panels_share_one_scale_around_zero():
 
 def test_tradeoff_needs_both_sides():
     rows = pd.concat(
-        [rows_of({"cart": [0.8], "copy": [1.0]}, "utility_ratio"), rows_of({"cart": [0.5], "copy": [1.0]}, "dcr_share")]
+        [
+            rows_of({"cart": [0.8], "copy": [1.0]}, "utility_ratio"),
+            rows_of({"cart": [0.5], "copy": [1.0]}, "dcr_share"),
+        ]
     )
     figure = plots.tradeoff(rows)
-    points = [tuple(line.get_xydata()[0]) for line in figure.axes[0].lines if line.get_markersize() == 8]
+    points = [
+        tuple(line.get_xydata()[0]) for line in figure.axes[0].lines if line.get_markersize() == 8
+    ]
     assert sorted(points) == [(0.5, 0.8), (1.0, 1.0)]
     with pytest.raises(InputError, match="one of each"):
         plots.tradeoff(rows_of({"cart": [0.8]}, "utility_ratio"))
@@ -115,7 +132,8 @@ def table():
             "city": [f"city {number}" for number in rng.integers(0, 10_000, n)],
             "owner": pd.array(income > 1, dtype="boolean"),
             "rich": np.where(income > 1, "yes", "no").astype(object),
-            "opened": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+            "opened": pd.Timestamp("2020-01-01")
+            + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
             "same": pd.array([3] * n, dtype="Int64"),
             "empty": np.full(n, np.nan),
         }
@@ -137,9 +155,14 @@ def test_correlation_difference_shows_what_is_lost(table):
     schema = Schema.infer(table)
     mesh = plots.correlation_difference(table, table, schema).axes[0].collections[0]
     assert np.nanmax(np.abs(np.ma.filled(mesh.get_array(), 0.0))) == 0
-    permuted = table.assign(rich=table["rich"].to_numpy()[np.random.default_rng(1).permutation(len(table))])
+    permuted = table.assign(
+        rich=table["rich"].to_numpy()[np.random.default_rng(1).permutation(len(table))]
+    )
     names = schema.names
-    values = np.ma.filled(plots.correlation_difference(table, permuted, schema).axes[0].collections[0].get_array(), 0.0)
+    values = np.ma.filled(
+        plots.correlation_difference(table, permuted, schema).axes[0].collections[0].get_array(),
+        0.0,
+    )
     lost = values.reshape(len(names), len(names))[names.index("rich"), names.index("owner")]
     assert lost < -0.9, "rich says the same as owner until it is permuted"
 

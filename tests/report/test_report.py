@@ -1,4 +1,6 @@
-"""The report page: statistics over seeds held against closed forms, and the page read back as a reader would."""
+"""The report page: statistics over seeds held against closed forms, and the page read back as a
+reader would.
+"""
 
 import base64
 import hashlib
@@ -31,7 +33,9 @@ GENERATORS = ("independent", "cart", "copy")
 
 
 def cell_rows(generator, seed, sensitive=True, regression=False, column="income"):
-    """Rows of one cell in the shape that `evaluate` gives them, with values that depend on generator and seed."""
+    """Rows of one cell in the shape that `evaluate` gives them, with values that depend on
+    generator and seed.
+    """
     rng = np.random.default_rng([seed, *generator.encode()])
     rows = []
 
@@ -45,7 +49,13 @@ def cell_rows(generator, seed, sensitive=True, regression=False, column="income"
     add("utility_ratio", 0.97 if generator == "cart" else 0.3 + 0.01 * rng.normal())
     rows.append(Row("pair_trends", 0.5, note="not informative: floor and ceiling are 0.01 apart"))
     inapplicable = "tstr_auc" if regression else "tstr_r2"
-    rows.append(Row(inapplicable, np.nan, note=f"not applicable: the target holds {'numbers' if regression else 'labels'}."))
+    rows.append(
+        Row(
+            inapplicable,
+            np.nan,
+            note=f"not applicable: the target holds {'numbers' if regression else 'labels'}.",
+        )
+    )
     for metric in ("bias_amp", "equalized_odds_shift", "representation"):
         if not sensitive:
             rows.append(Row(metric, np.nan, note="not applicable: no sensitive column declared"))
@@ -59,29 +69,58 @@ def cell_rows(generator, seed, sensitive=True, regression=False, column="income"
     add("dcr_share", 1.0 if generator == "copy" else 0.5)
     table = to_table(rows)
     return table.assign(
-        floor=np.where(table["value"].isna(), np.nan, 0.2), ceiling=np.where(table["value"].isna(), np.nan, 0.95)
+        floor=np.where(table["value"].isna(), np.nan, 0.2),
+        ceiling=np.where(table["value"].isna(), np.nan, 0.95),
     )
 
 
 def write_report(folder, datasets=("loans",), generators=GENERATORS, seeds=2, failed=(), **kind):
-    """A report folder as the batch leaves it; `failed` maps (generator, seed) to (status, phase, reason)."""
+    """A report folder as the batch leaves it; `failed` maps (generator, seed) to (status, phase,
+    reason).
+    """
     failed, planned = dict(failed), []
     for dataset in datasets:
         for generator in generators:
             for seed in range(seeds):
                 key = f"{len(planned):064x}"
-                cell = {"dataset": dataset, "generator": generator, "label": generator, "params": {}, "seed": seed, "key": key}
+                cell = {
+                    "dataset": dataset,
+                    "generator": generator,
+                    "label": generator,
+                    "params": {},
+                    "seed": seed,
+                    "key": key,
+                }
                 planned.append(cell | {"kernel": "", "rows": None})
                 status, phase, reason = failed.get((generator, seed), ("ok", "", ""))
                 if status == "pending":
                     continue
-                home = folder / "runs" / key if status in ("ok", "skipped") else folder / "failed" / f"{key}-1"
+                home = (
+                    folder / "runs" / key
+                    if status in ("ok", "skipped")
+                    else folder / "failed" / f"{key}-1"
+                )
                 home.mkdir(parents=True)
-                record = {"key": key, "cell": cell, "status": status, "phase": phase, "reason": reason, "attempts": [{}],
-                          "phases": {"fit": 1.5, "sample": 0.1, "evaluate": 2.0}, "seconds": 4.0, "peak_mb": 321.0,
-                          "threads": 1, "rows": 90, "train_rows": 100, "test_rows": 50, "versions": {"numpy": "2.4"},
-                          "cpu": "Some CPU", "python": "3.11",
-                          "started": "2026-01-01T00:00:00Z", "hashes": {"synthetic": "ab" * 32, "rows": "cd" * 32}}  # fmt: skip
+                record = {
+                    "key": key,
+                    "cell": cell,
+                    "status": status,
+                    "phase": phase,
+                    "reason": reason,
+                    "attempts": [{}],
+                    "phases": {"fit": 1.5, "sample": 0.1, "evaluate": 2.0},
+                    "seconds": 4.0,
+                    "peak_mb": 321.0,
+                    "threads": 1,
+                    "rows": 90,
+                    "train_rows": 100,
+                    "test_rows": 50,
+                    "versions": {"numpy": "2.4"},
+                    "cpu": "Some CPU",
+                    "python": "3.11",
+                    "started": "2026-01-01T00:00:00Z",
+                    "hashes": {"synthetic": "ab" * 32, "rows": "cd" * 32},
+                }
                 (home / "manifest.json").write_text(json.dumps(record))
                 if status == "ok":
                     write_rows(cell_rows(generator, seed, **kind), home / "rows.parquet")
@@ -92,7 +131,9 @@ def write_report(folder, datasets=("loans",), generators=GENERATORS, seeds=2, fa
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: elements with their attributes, and all text outside of styles."""
+    """What a browser would make of the page: elements with their attributes, and all text outside
+    of styles.
+    """
 
     def __init__(self, text):
         super().__init__()
@@ -116,10 +157,20 @@ class Page(HTMLParser):
 
 
 def pieces(batch):
-    makers = (sections.facts_line, sections.verdicts, sections.score_strips, sections.tradeoff, sections.score_table,
-              sections.bias,
-              sections.worst_columns, sections.run_facts, sections.failures, comparison.mitigation, comparison.comparison,
-              comparison.success)  # fmt: skip
+    makers = (
+        sections.facts_line,
+        sections.verdicts,
+        sections.score_strips,
+        sections.tradeoff,
+        sections.score_table,
+        sections.bias,
+        sections.worst_columns,
+        sections.run_facts,
+        sections.failures,
+        comparison.mitigation,
+        comparison.comparison,
+        comparison.success,
+    )
     return {maker.__name__: str(maker(batch)) for maker in makers}
 
 
@@ -132,7 +183,9 @@ def made(tmp_path_factory):
     )
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     assert main(["report", str(folder)]) == 0
-    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before, "the kernel is gone"
+    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before, (
+        "the kernel is gone"
+    )
     return folder / "index.html"
 
 
@@ -140,11 +193,21 @@ def test_page_stands_alone(made):
     text = made.read_text(encoding="utf-8")
     page = Page(text)
     assert made.stat().st_size < 5e6
-    assert page.all("html")[0]["lang"] == "en" and "loans" in text[text.index("<title>") : text.index("</title>")]
-    policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert (
+        page.all("html")[0]["lang"] == "en"
+        and "loans" in text[text.index("<title>") : text.index("</title>")]
+    )
+    policy = [
+        meta["content"]
+        for meta in page.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    ]
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}';" in policy[0]
+    assert (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}';"
+        in policy[0]
+    )
     assert page.all("script") == [{}] and not page.all("link") and not page.all("iframe")
     assert all(image["src"].startswith("data:image/") for image in page.all("img"))
     assert all(re.match("#|runs/|failed/", anchor["href"]) for anchor in page.all("a"))
@@ -167,7 +230,11 @@ def test_page_reads_without_eyes(made):
     )
     assert all(header.get("scope") in ("row", "col") for header in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
-    assert all(box.get("tabindex") == "0" and box.get("aria-label") for box in page.all("div") if box.get("role") == "region")
+    assert all(
+        box.get("tabindex") == "0" and box.get("aria-label")
+        for box in page.all("div")
+        if box.get("role") == "region"
+    )
     levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels)), "no level is skipped"
@@ -175,10 +242,22 @@ def test_page_reads_without_eyes(made):
 
 def test_page_tells_everything_in_order(made):
     page = Page(made.read_text(encoding="utf-8"))
-    told = ["5 of 6 cells finished, 1 timeout", "Train a model in place of the real rows", "Scores between floor and ceiling",
-            "Useful, or just close", "All scores", "Who is treated differently?", "What mitigation buys",
-            "Is one generator better than another?", "best ★", "Columns that are kept worst", "Run facts",
-            "stopped after 60 s", "50%, 1 of 2", "How to read the numbers"]  # fmt: skip
+    told = [
+        "5 of 6 cells finished, 1 timeout",
+        "Train a model in place of the real rows",
+        "Scores between floor and ceiling",
+        "Useful, or just close",
+        "All scores",
+        "Who is treated differently?",
+        "What mitigation buys",
+        "Is one generator better than another?",
+        "best ★",
+        "Columns that are kept worst",
+        "Run facts",
+        "stopped after 60 s",
+        "50%, 1 of 2",
+        "How to read the numbers",
+    ]
     start = page.text.rindex("How good are these synthetic tables?")
     places = [page.text.find(words, start) for words in told]
     assert -1 not in places
@@ -189,7 +268,13 @@ def test_page_tells_everything_in_order(made):
 
 
 def test_page_and_notebook_are_made_as_one_and_leave_nothing(made):
-    assert sorted(path.name for path in made.parent.iterdir()) == ["failed", "index.html", "plan.json", "report.ipynb", "runs"]
+    assert sorted(path.name for path in made.parent.iterdir()) == [
+        "failed",
+        "index.html",
+        "plan.json",
+        "report.ipynb",
+        "runs",
+    ]
     executed = nbformat.read(made.parent / "report.ipynb", 4)
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in executed.cells)
 
@@ -213,12 +298,20 @@ def test_no_folder_and_no_plan_are_told(tmp_path):
 
 def test_hostile_names_stay_text(tmp_path):
     names = [HOSTILE, "x" * 500, "\u202eright-to-left", "🦊 $x^2$ & \\frac"]
-    write_report(tmp_path, datasets=names[:1], generators=names, seeds=1, column=HOSTILE,
-                 failed={(names[1], 0): ("error", "fit", HOSTILE)})  # fmt: skip
+    write_report(
+        tmp_path,
+        datasets=names[:1],
+        generators=names,
+        seeds=1,
+        column=HOSTILE,
+        failed={(names[1], 0): ("error", "fit", HOSTILE)},
+    )
     made = pieces(sections.Batch.read(tmp_path))
     page = Page("".join(made.values()))
     assert not page.all("script")
-    assert all(set(image) == {"width", "height", "alt", "src", "data-file"} for image in page.all("img"))
+    assert all(
+        set(image) == {"width", "height", "alt", "src", "data-file"} for image in page.all("img")
+    )
     assert page.text.count(HOSTILE) > 5
     assert all(name in page.text for name in names)
 
@@ -229,9 +322,18 @@ def test_hostile_names_stay_text(tmp_path):
         ({"sensitive": False}, "no sensitive column declared"),
         ({"regression": True}, "the target holds numbers"),
         ({"generators": ("cart",), "seeds": 1}, "1 generator · 1 seed each"),
-        ({"failed": {(g, s): ("error", "fit", "boom") for g in GENERATORS for s in (0, 1)}}, "0 of 6 cells finished, 6 error"),
-        ({"failed": {("cart", 0): ("pending", "", ""), ("cart", 1): ("pending", "", "")}}, "2 of 2 pending"),
-        ({"failed": {("cart", s): ("skipped", "fit", "wants labels") for s in (0, 1)}}, "wants labels"),
+        (
+            {"failed": {(g, s): ("error", "fit", "boom") for g in GENERATORS for s in (0, 1)}},
+            "0 of 6 cells finished, 6 error",
+        ),
+        (
+            {"failed": {("cart", 0): ("pending", "", ""), ("cart", 1): ("pending", "", "")}},
+            "2 of 2 pending",
+        ),
+        (
+            {"failed": {("cart", s): ("skipped", "fit", "wants labels") for s in (0, 1)}},
+            "wants labels",
+        ),
     ],
 )
 def test_partial_and_small_batches(tmp_path, kind, words):
@@ -244,7 +346,11 @@ def test_partial_and_small_batches(tmp_path, kind, words):
 
 def test_many_datasets_are_summed_up(tmp_path):
     names = [f"table-{number}" for number in range(6)]
-    batch = sections.Batch.read(write_report(tmp_path, datasets=names, seeds=1, failed={("copy", 0): ("error", "fit", "boom")}))
+    batch = sections.Batch.read(
+        write_report(
+            tmp_path, datasets=names, seeds=1, failed={("copy", 0): ("error", "fit", "boom")}
+        )
+    )
     told = Page(sections.score_table(batch)).text
     assert "0 of 6" in told and "6 datasets" in told
     assert "the first 4 of 6 datasets" in sections.facts_line(batch)
@@ -255,17 +361,50 @@ def test_many_datasets_are_summed_up(tmp_path):
 def test_ten_thousand_cells_make_a_bounded_page():
     rows = cell_rows("cart", 0)
     cells = pd.DataFrame(
-        [(f"data-{number // 500}", f"cart (depth={number // 5 % 100})", number % 5) for number in range(10_000)],
+        [
+            (f"data-{number // 500}", f"cart (depth={number // 5 % 100})", number % 5)
+            for number in range(10_000)
+        ],
         columns=["dataset", "label", "seed"],
-    ).assign(generator="cart", params="{}", status="ok", phase="", reason="", key="0" * 64, started="", python="3.11", cpu="x",
-             threads=1, rows=9, train_rows=9, test_rows=9, fit_seconds=1.0, sample_seconds=1.0, evaluate_seconds=1.0,
-             peak_mb=1.0, synthetic_hash="", rows_hash="")  # fmt: skip
+    ).assign(
+        generator="cart",
+        params="{}",
+        status="ok",
+        phase="",
+        reason="",
+        key="0" * 64,
+        started="",
+        python="3.11",
+        cpu="x",
+        threads=1,
+        rows=9,
+        train_rows=9,
+        test_rows=9,
+        fit_seconds=1.0,
+        sample_seconds=1.0,
+        evaluate_seconds=1.0,
+        peak_mb=1.0,
+        synthetic_hash="",
+        rows_hash="",
+    )
     about = cells[["dataset", "generator", "label", "params", "seed", "key", "status"]]
-    every = pd.concat([about.loc[about.index.repeat(len(rows))].reset_index(drop=True),
-                       pd.concat([rows] * len(cells), ignore_index=True)], axis=1)  # fmt: skip
+    every = pd.concat(
+        [
+            about.loc[about.index.repeat(len(rows))].reset_index(drop=True),
+            pd.concat([rows] * len(cells), ignore_index=True),
+        ],
+        axis=1,
+    )
     batch = sections.Batch.of(every, cells, "many")
-    made = sections.verdicts(batch) + sections.score_table(batch) + sections.bias(batch) + sections.run_facts(batch)
-    few = cells["dataset"].isin(["data-0", "data-1"]) & (cells["seed"] == 0)  # its length is that of the list of labels
+    made = (
+        sections.verdicts(batch)
+        + sections.score_table(batch)
+        + sections.bias(batch)
+        + sections.run_facts(batch)
+    )
+    few = cells["dataset"].isin(["data-0", "data-1"]) & (
+        cells["seed"] == 0
+    )  # its length is that of the list of labels
     part = sections.Batch.of(every[few.repeat(len(rows)).to_numpy()], cells[few], "many")
     made += comparison.comparison(part) + comparison.success(batch)
     assert len(made) < 3e6
@@ -273,21 +412,29 @@ def test_ten_thousand_cells_make_a_bounded_page():
 
 
 def changed(folder, label, metric, by):
-    """Another run of the same cells: the readings of one label's metric moved by as much for each seed, its hashes new."""
+    """Another run of the same cells: the readings of one label's metric moved by as much for each
+    seed, its hashes new.
+    """
     for path in sorted(folder.glob("runs/*/manifest.json")):
         record = json.loads(path.read_text())
         if record["cell"]["label"] == label:
             rows = read_rows(path.with_name("rows.parquet"))
-            rows.loc[rows["metric"] == metric, ["value", "low", "high"]] += by[record["cell"]["seed"]]
+            rows.loc[rows["metric"] == metric, ["value", "low", "high"]] += by[
+                record["cell"]["seed"]
+            ]
             write_rows(rows, path.with_name("rows.parquet"))
             record["hashes"]["rows"], record["versions"]["numpy"] = "ef" * 32, "2.5"
             path.write_text(json.dumps(record))
 
 
 def test_what_changed_is_paired_and_sorted_by_noise(tmp_path):
-    before = write_report(tmp_path / "before", seeds=3, failed={("copy", 2): ("error", "fit", "boom")})
+    before = write_report(
+        tmp_path / "before", seeds=3, failed={("copy", 2): ("error", "fit", "boom")}
+    )
     after = write_report(tmp_path / "after", generators=(*GENERATORS, "arf"), seeds=3)
-    assert changes.compare(before, before).identical and "identical: 9 cells" in str(changes.compare(before, before))
+    assert changes.compare(before, before).identical and "identical: 9 cells" in str(
+        changes.compare(before, before)
+    )
     by = [0.01, 0.03, 0.02]
     changed(after, "cart", "utility_ratio", by)
     changed(after, "independent", "utility_ratio", [0.5, -0.5, 0.3])
@@ -296,24 +443,41 @@ def test_what_changed_is_paired_and_sorted_by_noise(tmp_path):
     first, second = found.headlines.head(2).to_dict("records")
     assert (first["label"], first["metric"], first["units"]) == ("cart", "utility_ratio", 3)
     half = stats.t.ppf(0.975, 2) * np.std(by, ddof=1) / np.sqrt(3)
-    assert [first[n] for n in ("difference", "low", "high")] == pytest.approx([0.02, 0.02 - half, 0.02 + half])
-    assert first["after"] - first["before"] == pytest.approx(0.02) and first["ratio"] == pytest.approx(0.02 / half)
+    assert [first[n] for n in ("difference", "low", "high")] == pytest.approx(
+        [0.02, 0.02 - half, 0.02 + half]
+    )
+    assert first["after"] - first["before"] == pytest.approx(0.02) and first[
+        "ratio"
+    ] == pytest.approx(0.02 / half)
     assert second["label"] == "independent" and second["ratio"] < 1, "larger, and within its noise"
     assert (found.headlines["difference"].iloc[2:] == 0).all()
     status = found.cells.set_index(["label", "seed"])
     assert status.loc[("copy", 2), ["status_before", "status_after"]].tolist() == ["error", "ok"]
-    assert (status.loc["arf", "status_before"] == "absent").all() and not status.loc["cart", "same"].any()
+    assert (status.loc["arf", "status_before"] == "absent").all() and not status.loc[
+        "cart", "same"
+    ].any()
     assert found.made_with.to_numpy().tolist() == [["version of numpy", "2.4", "2.4, 2.5"]]
     told = str(found)
-    assert "9 cells in both runs, 2 with the same bytes; 3 added, 0 removed, 1 with another status" in told
+    assert (
+        "9 cells in both runs, 2 with the same bytes; 3 added, 0 removed, 1 with another status"
+        in told
+    )
     assert re.search(r"cart +loans +Utility kept \(U\) +↑ +0\.970 +0\.990 +0\.020", told)
     page = Page(found.write(tmp_path / "changes.html").read_text())
-    assert "before → after" in page.text and "version of numpy" in page.text and str(tmp_path) not in page.text
+    assert (
+        "before → after" in page.text
+        and "version of numpy" in page.text
+        and str(tmp_path) not in page.text
+    )
 
 
 def test_what_changed_is_paired_within_splits(tmp_path):
-    """Unequal seeds in the splits: each split counts once, and after - before is the difference that is told."""
-    folders = [write_report(tmp_path / name, generators=("cart",), seeds=3) for name in ("before", "after")]
+    """Unequal seeds in the splits: each split counts once, and after - before is the difference
+    that is told.
+    """
+    folders = [
+        write_report(tmp_path / name, generators=("cart",), seeds=3) for name in ("before", "after")
+    ]
     changed(folders[1], "cart", "utility_ratio", by := [0.05, 0.01, 0.02])
     for folder in folders:
         plan = json.loads((folder / "plan.json").read_text())
@@ -322,9 +486,13 @@ def test_what_changed_is_paired_within_splits(tmp_path):
         (folder / "plan.json").write_text(json.dumps(plan))
     first = changes.compare(*folders).headlines.iloc[0]
     splits = [by[0], np.mean(by[1:])]
-    half = stats.t.ppf(0.975, 1) * np.std(splits, ddof=1) * np.sqrt(1 / 2 + 50 / 100)  # test rows over train rows
+    half = (
+        stats.t.ppf(0.975, 1) * np.std(splits, ddof=1) * np.sqrt(1 / 2 + 50 / 100)
+    )  # test rows over train rows
     assert (first["metric"], first["units"]) == ("utility_ratio", 2)
-    assert [first[n] for n in ("difference", "low", "high")] == pytest.approx(np.mean(splits) + half * np.array([0, -1, 1]))
+    assert [first[n] for n in ("difference", "low", "high")] == pytest.approx(
+        np.mean(splits) + half * np.array([0, -1, 1])
+    )
     assert first["after"] - first["before"] == pytest.approx(first["difference"])
 
 
@@ -340,11 +508,31 @@ def test_a_plan_leads_to_no_path_outside_its_folder(tmp_path, key):
 
 def test_report_and_index_by_the_command_line(tmp_path, capsys):
     folder = write_report(tmp_path / "reports" / "one", seeds=1)
-    assert main(["report", "--compare", str(folder), str(folder), "--out", str(tmp_path / "changes.html")]) == 0
+    assert (
+        main(
+            [
+                "report",
+                "--compare",
+                str(folder),
+                str(folder),
+                "--out",
+                str(tmp_path / "changes.html"),
+            ]
+        )
+        == 0
+    )
     told = capsys.readouterr().out
-    assert "identical: 3 cells" in told and told.rstrip().endswith("changes.html") and (tmp_path / "changes.html").exists()
+    assert (
+        "identical: 3 cells" in told
+        and told.rstrip().endswith("changes.html")
+        and (tmp_path / "changes.html").exists()
+    )
     assert main(["index", str(folder.parent)]) == 0 and (folder.parent / "index.html").exists()
-    for wrong in (["report"], ["report", str(folder), "--compare", str(folder), str(folder)], ["index", str(tmp_path / "no")]):
+    for wrong in (
+        ["report"],
+        ["report", str(folder), "--compare", str(folder), str(folder)],
+        ["index", str(tmp_path / "no")],
+    ):
         assert main(wrong) == 2
     assert main(["report", str(folder), "--out", "page.html"]) == 2
     assert "--out" in capsys.readouterr().err
@@ -377,8 +565,14 @@ def test_index_lists_finished_half_finished_and_broken_reports(tmp_path):
     told = "\n".join(lines)
     assert len(lines) == 5 and "5 reports in" in text and str(tmp_path) not in text
     assert "half finished; no page yet: workbench report" in told and "5 of 6 (1 pending)" in told
-    assert "broken: ArrowInvalid" in told and "no text ? broken: UnicodeEncodeError" in told and "new not run yet" in told
-    assert "6 of 6 loans 3 2026-01-01 00:00" in told and re.search(r"cart 0\.970", told), "the best by utility"
+    assert (
+        "broken: ArrowInvalid" in told
+        and "no text ? broken: UnicodeEncodeError" in told
+        and "new not run yet" in told
+    )
+    assert "6 of 6 loans 3 2026-01-01 00:00" in told and re.search(r"cart 0\.970", told), (
+        "the best by utility"
+    )
     assert [a["href"] for a in Page(text).all("a") if a["href"][0] != "#"] == ["done/index.html"]
     with pytest.raises(InputError, match="is not a folder"):
         index.index(tmp_path / "none")
@@ -418,8 +612,10 @@ def test_interval_covers_the_truth():
 
 def test_splits_are_the_units_and_draws_are_averaged_within_a_seed():
     values = {(0, 0): 0.6, (0, 1): 0.8, (1, 0): 0.9, (1, 1): 0.9, (2, 0): 0.8}
-    parts = [one_metric([value - 0.01, value + 0.01], 0.05).assign(split=split, seed=seed, draw=[0, 1])
-             for (split, seed), value in values.items()]  # fmt: skip
+    parts = [
+        one_metric([value - 0.01, value + 0.01], 0.05).assign(split=split, seed=seed, draw=[0, 1])
+        for (split, seed), value in values.items()
+    ]
     rows, splits = pd.concat(parts), [0.7, 0.9, 0.8]
     row = aggregate(rows).iloc[0]
     half = half_width((0.1 / 3.92) ** 2, np.var(splits, ddof=1), 3)
@@ -439,20 +635,29 @@ def test_missing_values_and_notes():
 def test_headline_prefers_the_whole_table_then_the_worst():
     rows = pd.concat([one_metric([0.9], 0.0), one_metric([0.1], 0.0).assign(column="age")])
     assert headlines(rows)["mean"].tolist() == [0.9]
-    rows = pd.concat([one_metric([0.9, 0.8], 0.0).assign(column="sex"), one_metric([0.2, 0.4], 0.0).assign(column="age")])
+    rows = pd.concat(
+        [
+            one_metric([0.9, 0.8], 0.0).assign(column="sex"),
+            one_metric([0.2, 0.4], 0.0).assign(column="age"),
+        ]
+    )
     head = headlines(rows).iloc[0]
     assert head["mean"] == pytest.approx(0.3) and head["column"] == "age"
     rows = one_metric([0.2, 0.4], 0.0, "worst_column").assign(column=["age", "sex"])
     head = headlines(rows).iloc[0]
     assert head["mean"] == pytest.approx(0.3) and head["column"] == "age, sex"
     rows = pd.concat(
-        [one_metric([-0.3], 0.0, "bias_amp").assign(column="a"), one_metric([0.1], 0.0, "bias_amp").assign(column="b")]
+        [
+            one_metric([-0.3], 0.0, "bias_amp").assign(column="a"),
+            one_metric([0.1], 0.0, "bias_amp").assign(column="b"),
+        ]
     )
     assert headlines(rows)["mean"].tolist() == [-0.3]
 
 
 @pytest.mark.parametrize(
-    ("value", "half", "state"), [(0.95, 0.02, "meets"), (0.91, 0.05, "undecided"), (0.8, 0.05, "fails"), (0.9, 0.0, "meets")]
+    ("value", "half", "state"),
+    [(0.95, 0.02, "meets"), (0.91, 0.05, "undecided"), (0.8, 0.05, "fails"), (0.9, 0.0, "meets")],
 )
 def test_gate_reads_the_whole_interval(value, half, state):
     heads = headlines(one_metric([value], half, "utility_ratio"))
@@ -463,10 +668,15 @@ def test_gate_reads_the_whole_interval(value, half, state):
 def test_a_use_with_an_unmeasured_gate_is_never_cleared():
     heads = headlines(one_metric([0.0], 0.001, "excess_copies"))
     table = verdicts(heads, heads[["dataset", "label"]]).set_index("use")
-    assert table.loc["share", "state"] == "not measured" and "membership inference" in table.loc["share", "reason"]
+    assert (
+        table.loc["share", "state"] == "not measured"
+        and "membership inference" in table.loc["share", "reason"]
+    )
     heads = headlines(one_metric([0.4], 0.001, "excess_copies"))
     table = verdicts(heads, heads[["dataset", "label"]]).set_index("use")
-    assert table.loc["share", "state"] == "fails" and table.loc["share", "gates"] == ["excess copies"]
+    assert table.loc["share", "state"] == "fails" and table.loc["share", "gates"] == [
+        "excess copies"
+    ]
 
 
 def test_gates_name_metrics_that_exist_or_are_announced():

@@ -1,4 +1,6 @@
-"""Drawn digits: NIST's and UCI's steps against bitmaps by hand, each component, and a network that reads scanned ones."""
+"""Drawn digits: NIST's and UCI's steps against bitmaps by hand, each component, and a network that
+reads scanned ones.
+"""
 
 from dataclasses import replace
 
@@ -34,7 +36,9 @@ def test_a_table_of_digits():
 
 def test_priors_name_every_component_and_hold_its_default():
     assert list(Digits.priors) == Digits.components()
-    assert all(prior.low <= getattr(Digits, name) <= prior.high for name, prior in Digits.priors.items())
+    assert all(
+        prior.low <= getattr(Digits, name) <= prior.high for name, prior in Digits.priors.items()
+    )
 
 
 def test_the_generator_simulation_draws_them():
@@ -46,7 +50,9 @@ def test_the_generator_simulation_draws_them():
     assert made[PIXELS].to_numpy().max() > 8
 
 
-@pytest.mark.parametrize(("name", "value"), [("slant", -0.1), ("distractors", 1.5), ("noise", float("nan"))])
+@pytest.mark.parametrize(
+    ("name", "value"), [("slant", -0.1), ("distractors", 1.5), ("noise", float("nan"))]
+)
 def test_a_spread_out_of_range_is_named(name, value):
     with pytest.raises(InputError, match=name):
         Digits(**{name: value})
@@ -67,7 +73,10 @@ def test_each_component_alone_changes_the_images(component):
 
 def test_ink_fills_the_box_and_nothing_else():
     black = PLAIN.bitmaps(np.arange(10), np.random.default_rng(0))
-    for rows, columns in ((slice(2), slice(6, 8)), (slice(-2, None), slice(24, 26))):  # a sharp corner may end a pixel short
+    for rows, columns in (
+        (slice(2), slice(6, 8)),
+        (slice(-2, None), slice(24, 26)),
+    ):  # a sharp corner may end a pixel short
         assert black[:, rows].any(axis=(1, 2)).all() and black[:, :, columns].any(axis=(1, 2)).all()
     assert not black[:, :, :6].any() and not black[:, :, 26:].any()
 
@@ -92,9 +101,13 @@ def test_blocks_are_counted():
     assert counts[1, 2] == 16 and counts[0, 0] == 1 and counts.sum() == 17
 
 
-@pytest.mark.parametrize(("side", "after"), [(10, 184), (12, 192), (17, 17**2), (20, 20**2), (22, 20**2), (26, 22**2)])
+@pytest.mark.parametrize(
+    ("side", "after"), [(10, 184), (12, 192), (17, 17**2), (20, 20**2), (22, 20**2), (26, 22**2)]
+)
 def test_thick_ink_is_thinned_and_thin_ink_thickened(side, after):
-    """Squares: below 108 pixels two neighbours are added, below 256 one, above 412 one is taken away, above 560 two."""
+    """Squares: below 108 pixels two neighbours are added, below 256 one, above 412 one is taken
+    away, above 560 two.
+    """
     black = np.zeros((1, 32, 32), dtype=bool)
     black[0, 3 : 3 + side, 3 : 3 + side] = True
     assert even_out(black).sum() == after
@@ -123,8 +136,14 @@ def test_a_network_that_saw_drawn_digits_only_reads_scanned_ones():
     scanned = load_digits()
     assert reader.accuracy(scanned.images, scanned.target) > 0.9
     before = reader.read(scanned.images)
-    tuned = replace(reader).fit(scanned.images[:100], scanned.target[:100], 5, np.random.default_rng(1))
-    assert np.array_equal(reader.read(scanned.images), before), "fine-tuning a copy leaves the first one alone"
-    again = replace(reader).fit(scanned.images[:100], scanned.target[:100], 5, np.random.default_rng(1))
+    tuned = replace(reader).fit(
+        scanned.images[:100], scanned.target[:100], 5, np.random.default_rng(1)
+    )
+    assert np.array_equal(reader.read(scanned.images), before), (
+        "fine-tuning a copy leaves the first one alone"
+    )
+    again = replace(reader).fit(
+        scanned.images[:100], scanned.target[:100], 5, np.random.default_rng(1)
+    )
     weights = [list(one.network.state_dict().values()) for one in (tuned, again)]
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))

@@ -110,7 +110,11 @@ def uniform(calls):
 def test_sampling_returns_exactly_n_rows_that_match(n):
     calls = []
     table = sample_matching(uniform(calls), n, np.random.default_rng(0), X, {"x": (0.9, 1)})
-    assert len(table) == n and table["x"].between(0.9, 1).all() and table.index.equals(pd.RangeIndex(n))
+    assert (
+        len(table) == n
+        and table["x"].between(0.9, 1).all()
+        and table.index.equals(pd.RangeIndex(n))
+    )
     assert len(calls) < 20
     again = sample_matching(uniform([]), n, np.random.default_rng(0), X, {"x": (0.9, 1)})
     pd.testing.assert_frame_equal(table, again)
@@ -130,7 +134,10 @@ def test_a_rare_condition_is_met_late():
 
 def test_a_hopeless_condition_gives_up_early_with_the_acceptance_rate():
     calls = []
-    with pytest.raises(InputError, match=r"only 0 of 10000 sampled rows meet \{'x': \(2, 3\)\} \(acceptance 0\), 10 were"):
+    with pytest.raises(
+        InputError,
+        match=r"only 0 of 10000 sampled rows meet \{'x': \(2, 3\)\} \(acceptance 0\), 10 were",
+    ):
         sample_matching(uniform(calls), 10, np.random.default_rng(0), X, {"x": (2, 3)})
     assert len(calls) == MAX_DRAWS // 10
     with pytest.raises(InputError, match=r"acceptance 0\.00"):
@@ -145,23 +152,34 @@ def test_matching_rows():
 
 
 def test_the_gaussian_copula_conditions_by_itself():
-    """A condition of one row in a thousand costs a few draws, and its rows are spread as rejection would spread them."""
+    """A condition of one row in a thousand costs a few draws, and its rows are spread as rejection
+    would spread them.
+    """
     rng = np.random.default_rng(0)
     x = rng.normal(size=20_000)
     y = 0.8 * x + 0.6 * rng.normal(size=20_000)
     kinds = {"x": "numeric", "y": "numeric", "n": "integer", "rare": "boolean", "gap": "numeric"}
     schema = Schema(tuple(Column(name, kind) for name, kind in kinds.items()))
     gap = np.where(rng.random(20_000) < 0.01, np.nan, y)
-    table = schema.cast(pd.DataFrame({"x": x, "y": y, "n": np.floor(2 * x), "rare": x > 3.0, "gap": gap}))
+    table = schema.cast(
+        pd.DataFrame({"x": x, "y": y, "n": np.floor(2 * x), "rare": x > 3.0, "gap": gap})
+    )
     generator = make("gaussian-copula").fit(table, schema, np.random.default_rng(1))
     draws = []
     plain = generator._draw
     generator._draw = lambda n, rng, asked: draws.append(n) or plain(n, rng, asked)
-    for where, share in (({"x": (3.0, 9.0)}, 0.9), ({"rare": True}, 0.5), ({"n": 7}, 0.5), ({"gap": None}, 0.9)):
+    for where, share in (
+        ({"x": (3.0, 9.0)}, 0.9),
+        ({"rare": True}, 0.5),
+        ({"n": 7}, 0.5),
+        ({"gap": None}, 0.9),
+    ):
         draws.clear()
         made = generator.sample(500, np.random.default_rng(2), where=where)
         assert len(made) == 500 and matches(made, schema, where).all()
         assert sum(draws) < 500 / share + 1000, where
     made = generator.sample(20_000, np.random.default_rng(2), where={"x": (1.0, 1.1)})
-    assert made["y"].mean() == pytest.approx(0.8 * 1.05, abs=0.03) and made["y"].std() == pytest.approx(0.6, abs=0.03)
+    assert made["y"].mean() == pytest.approx(0.8 * 1.05, abs=0.03) and made[
+        "y"
+    ].std() == pytest.approx(0.6, abs=0.03)
     assert made["x"].mean() == pytest.approx(1.048, abs=0.01)

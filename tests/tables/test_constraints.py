@@ -1,4 +1,6 @@
-"""Declared constraints: read and refused in one sentence, lossless to rewrite, and kept in every row by every generator."""
+"""Declared constraints: read and refused in one sentence, lossless to rewrite, and kept in every
+row by every generator.
+"""
 
 from dataclasses import replace
 
@@ -35,7 +37,9 @@ SCHEMA = Schema(
 
 
 def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
-    """Tight bounds on different grids, gaps on every side, and low sides beyond all high sides where those are missing."""
+    """Tight bounds on different grids, gaps on every side, and low sides beyond all high sides
+    where those are missing.
+    """
     rng = np.random.default_rng(seed)
     low = np.round(rng.gamma(2, 2, rows), 1)
     high = np.ceil(low) + rng.integers(0, 3, rows)
@@ -88,7 +92,12 @@ def test_every_generator_keeps_them_in_every_row(name):
     where = {"high": (3, 6), "country": "France", "group": True}
     some = fitted.sample(20, np.random.default_rng(3), where=where)
     assert_kept(some)
-    assert len(some) == 20 and some["high"].between(3, 6).all() and (some["country"] == "France").all() and some["group"].all()
+    assert (
+        len(some) == 20
+        and some["high"].between(3, 6).all()
+        and (some["country"] == "France").all()
+        and some["group"].all()
+    )
 
 
 def test_conditions_that_cannot_be_met_end_in_one_sentence():
@@ -110,20 +119,34 @@ def test_small_tables(name, rows):
     generator = make(name, TINY[name])
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
-    assert_kept(generator.fit(table, SCHEMA, np.random.default_rng(1)).sample(50, np.random.default_rng(2)), table)
+    assert_kept(
+        generator.fit(table, SCHEMA, np.random.default_rng(1)).sample(50, np.random.default_rng(2)),
+        table,
+    )
 
 
 def test_copies_are_still_copies():
-    made = make("copy").fit(TABLE, SCHEMA, np.random.default_rng(0)).sample(len(TABLE), np.random.default_rng(1))
+    made = (
+        make("copy")
+        .fit(TABLE, SCHEMA, np.random.default_rng(0))
+        .sample(len(TABLE), np.random.default_rng(1))
+    )
     assert row_set(made) == row_set(TABLE)
 
 
 @pytest.mark.parametrize("name", ["independent", "gaussian-copula", "cart"])
 def test_marginals_survive_the_rewriting(name):
-    made = make(name).fit(TABLE, SCHEMA, np.random.default_rng(1)).sample(4000, np.random.default_rng(2))
+    made = (
+        make(name)
+        .fit(TABLE, SCHEMA, np.random.default_rng(1))
+        .sample(4000, np.random.default_rng(2))
+    )
     assert (abs(made.isna().mean() - TABLE.isna().mean()) < 0.05).all()
     for column in ("low", "high", "top"):
-        real, synthetic = (table[column].astype(float).quantile([0.25, 0.5, 0.75]).to_numpy() for table in (TABLE, made))
+        real, synthetic = (
+            table[column].astype(float).quantile([0.25, 0.5, 0.75]).to_numpy()
+            for table in (TABLE, made)
+        )
         assert np.abs(real - synthetic).max() < 1, column
     assert (made["end"] - made["start"]).max() <= pd.Timedelta(days=60)
 
@@ -132,20 +155,30 @@ def test_a_generator_fitted_again_without_constraints_forgets_them():
     generator = make("permuted")
     free = Schema(SCHEMA.columns, SCHEMA.positive)
     generator.fit(TABLE, SCHEMA, np.random.default_rng(1)).sample(5, np.random.default_rng(2))
-    made = generator.fit(TABLE, free, np.random.default_rng(1)).sample(300, np.random.default_rng(2))
+    made = generator.fit(TABLE, free, np.random.default_rng(1)).sample(
+        300, np.random.default_rng(2)
+    )
     with pytest.raises(InputError, match="does not hold"):
         check(made, SCHEMA)
 
 
-numbers = st.one_of(st.none(), st.integers(-3, 3), st.floats(-1e6, 1e6).map(lambda x: round(x, 3)), st.floats(-1e9, 1e9))
+numbers = st.one_of(
+    st.none(),
+    st.integers(-3, 3),
+    st.floats(-1e6, 1e6).map(lambda x: round(x, 3)),
+    st.floats(-1e9, 1e9),
+)
 labels = st.sampled_from(["p", "q", None])
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(
-    st.lists(st.tuples(numbers, numbers, numbers, labels, labels), min_size=1, max_size=12), st.randoms(use_true_random=False)
+    st.lists(st.tuples(numbers, numbers, numbers, labels, labels), min_size=1, max_size=12),
+    st.randoms(use_true_random=False),
 )
-def test_rewriting_is_lossless_and_what_comes_back_from_any_values_keeps_the_constraints(rows, random):
+def test_rewriting_is_lossless_and_what_comes_back_from_any_values_keeps_the_constraints(
+    rows, random
+):
     schema = Schema(
         (
             Column("a", "numeric"),
@@ -204,13 +237,19 @@ def test_impossible_constraints_end_in_one_sentence(constraint, words):
 
 
 def test_names_may_hold_spaces_and_signs():
-    schema = Schema((Column("a < b", "numeric"), Column("c d", "numeric")), constraints="a < b <= c d")
-    assert schema.inequalities == [("a < b", "c d", False)] and schema.constraints == ("a < b <= c d",)
+    schema = Schema(
+        (Column("a < b", "numeric"), Column("c d", "numeric")), constraints="a < b <= c d"
+    )
+    assert schema.inequalities == [("a < b", "c d", False)] and schema.constraints == (
+        "a < b <= c d",
+    )
 
 
 def test_json_hash_roles_and_html():
     again = Schema.from_json(SCHEMA.to_json())
-    assert again == SCHEMA and hash(again) == hash(SCHEMA) and again != Schema(SCHEMA.columns, "yes")
+    assert (
+        again == SCHEMA and hash(again) == hash(SCHEMA) and again != Schema(SCHEMA.columns, "yes")
+    )
     assert SCHEMA.with_roles().constraints == SCHEMA.constraints
     assert "constraints" not in Schema(SCHEMA.columns).to_json()
     assert "low &lt;= high" in SCHEMA._repr_html_()
@@ -221,9 +260,17 @@ def test_json_hash_roles_and_html():
 def test_columns_keep_their_names_and_roles():
     schema = Rewriting(SCHEMA).schema
     assert schema.names == ["low", "high", "top", "start", "end", "city", "group", "y"]
-    assert (schema.target.name, [column.name for column in schema.sensitive], schema.positive) == ("y", ["group"], "yes")
-    joined = Rewriting(Schema(SCHEMA.columns, "yes", [["country", "y"], ["city", "country"]])).schema
-    assert joined.target.name == "city" and joined.positive is None and "country" not in joined.names
+    assert (schema.target.name, [column.name for column in schema.sensitive], schema.positive) == (
+        "y",
+        ["group"],
+        "yes",
+    )
+    joined = Rewriting(
+        Schema(SCHEMA.columns, "yes", [["country", "y"], ["city", "country"]])
+    ).schema
+    assert (
+        joined.target.name == "city" and joined.positive is None and "country" not in joined.names
+    )
 
 
 def test_a_table_that_breaks_a_constraint_is_refused():
@@ -236,7 +283,12 @@ def test_a_table_that_breaks_a_constraint_is_refused():
 def test_constraints_of_a_file(tmp_path):
     path = tmp_path / "table.csv"
     TABLE.to_csv(path, index=False)
-    data = load(path, target="y", kinds={"high": "integer"}, constraints=["low <= high", ["city", "country"]])
+    data = load(
+        path,
+        target="y",
+        kinds={"high": "integer"},
+        constraints=["low <= high", ["city", "country"]],
+    )
     assert data.schema.constraints == ("low <= high", ("city", "country"))
     with pytest.raises(InputError, match=r"'high <= low' does not hold in \d+ of 300 rows"):
         load(path, target="y", constraints=["high <= low"])
@@ -257,12 +309,18 @@ def test_constraints_of_a_grid_and_of_the_command_line(tmp_path):
     ]
     assert main(["generate", str(path), *options, "--out", str(out)]) == 0
     made = SCHEMA.cast(pd.read_csv(out))
-    assert (made["low"] <= made["high"]).fillna(True).all() and not (made["start"] >= made["end"]).any()
+    assert (made["low"] <= made["high"]).fillna(True).all() and not (
+        made["start"] >= made["end"]
+    ).any()
     assert row_set(made[["city", "country"]]) <= row_set(TABLE[["city", "country"]])
-    text = grid.make("t", str(path), generators=["copy"], constraints=["low <= high", ["city", "country"]])
+    text = grid.make(
+        "t", str(path), generators=["copy"], constraints=["low <= high", ["city", "country"]]
+    )
     (tmp_path / "grid.toml").write_text(text)
     planned = grid.plan(grid.read(tmp_path))
-    assert [data.schema.constraints for data in planned.data.values()] == [("low <= high", ("city", "country"))]
+    assert [data.schema.constraints for data in planned.data.values()] == [
+        ("low <= high", ("city", "country"))
+    ]
     (tmp_path / "grid.toml").write_text(text.replace("low <= high", "low <= hihg"))
     with pytest.raises(InputError, match="did you mean high"):
         grid.plan(grid.read(tmp_path))
@@ -272,8 +330,15 @@ def test_a_private_generator_says_what_its_guarantee_leaves_out():
     declared = Schema(SCHEMA.columns, SCHEMA.positive, ["low <= high"])
     free = replace(declared, constraints=())
     made = {
-        schema: make("privbayes", TINY["privbayes"]).fit(TABLE, schema, np.random.default_rng(1)) for schema in (declared, free)
+        schema: make("privbayes", TINY["privbayes"]).fit(TABLE, schema, np.random.default_rng(1))
+        for schema in (declared, free)
     }
-    assert "its constraints" in made[declared].guarantee and "its constraints" not in made[free].guarantee
+    assert (
+        "its constraints" in made[declared].guarantee
+        and "its constraints" not in made[free].guarantee
+    )
     bounded = make("privbayes", {"bounds": {"high": (0, 20)}})
-    assert "bounds describes column 'high'" in bounded.supports(declared) and bounded.supports(free) is None
+    assert (
+        "bounds describes column 'high'" in bounded.supports(declared)
+        and bounded.supports(free) is None
+    )

@@ -1,4 +1,6 @@
-"""Datasets: every named table is what its entry says, files of every make are read, and bad ones are named in one sentence."""
+"""Datasets: every named table is what its entry says, files of every make are read, and bad ones
+are named in one sentence.
+"""
 
 import gzip
 import hashlib
@@ -25,7 +27,9 @@ from workbench.tables.schema import Schema
 
 PACKAGED = [name for name, entry in DATASETS.items() if entry.package]
 REFERENCE = Path(os.environ.get("WORKBENCH_DATA", "/nowhere"))
-needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="WORKBENCH_DATA names no folder of reference tables")
+needs_reference = pytest.mark.skipif(
+    not REFERENCE.is_dir(), reason="WORKBENCH_DATA names no folder of reference tables"
+)
 
 
 @pytest.fixture
@@ -81,19 +85,34 @@ def test_loans_keep_missing_values_and_leave_out_what_tells_the_decision(no_fold
     data = load("loans")
     assert all(column.description for column in data.schema.columns)
     whole = pd.concat([data.train, data.test])
-    assert {"action", "reject", "typur", "inson", "review"} <= set(data.provenance["dropped_columns"])
-    assert whole["male"].isna().sum() == 15 and whole["gdlin"].isna().sum() == 2 and whole["term"].isna().sum() == 4
+    assert {"action", "reject", "typur", "inson", "review"} <= set(
+        data.provenance["dropped_columns"]
+    )
+    assert (
+        whole["male"].isna().sum() == 15
+        and whole["gdlin"].isna().sum() == 2
+        and whole["term"].isna().sum() == 4
+    )
     assert whole["race"].value_counts().to_dict() == {"white": 1681, "black": 197, "hispanic": 111}
     assert int(whole["approve"].sum()) == 1745
-    # No kept column tells the decision alone: at no value seen 30 times or more is it certain to be a refusal.
+    # No kept column tells the decision alone: at no value seen 30 times or more is it certain to be
+    # a refusal.
     for name in set(data.schema.names) - {"approve"}:
-        share = whole.groupby(name, observed=True)["approve"].agg(["mean", "size"]).query("size >= 30")["mean"]
+        share = (
+            whole.groupby(name, observed=True)["approve"]
+            .agg(["mean", "size"])
+            .query("size >= 30")["mean"]
+        )
         assert (share.astype(float) > 0.05).all(), name
 
 
 def test_listing_the_names_needs_neither_pandas_nor_data():
-    code = "import sys, workbench.tables.catalog as c; print(len(c.DATASETS), 'pandas' in sys.modules)"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    code = (
+        "import sys, workbench.tables.catalog as c; print(len(c.DATASETS), 'pandas' in sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert shown == [str(len(DATASETS)), "False"]
 
 
@@ -102,9 +121,14 @@ def test_listing_the_names_needs_neither_pandas_nor_data():
 
 def test_the_split_is_stratified_seeded_and_loses_no_row(no_folder):
     one, same, other = load("loans"), load("loans"), load("loans", seed=1)
-    assert table_hash(one.train) == table_hash(same.train) and table_hash(one.test) == table_hash(same.test)
+    assert table_hash(one.train) == table_hash(same.train) and table_hash(one.test) == table_hash(
+        same.test
+    )
     assert table_hash(one.train) != table_hash(other.train)
-    both = [pd.concat([data.train, data.test]).sort_values(one.schema.names).reset_index(drop=True) for data in (one, other)]
+    both = [
+        pd.concat([data.train, data.test]).sort_values(one.schema.names).reset_index(drop=True)
+        for data in (one, other)
+    ]
     pd.testing.assert_frame_equal(*both)
     assert len(one.test) == int(0.3 * 1989)
     for value in (True, False):
@@ -119,8 +143,13 @@ def test_the_size_of_the_test_part(no_folder, test_size):
 
 def test_a_number_is_stratified_by_its_quintiles(no_folder):
     data = load("diabetes")
-    edges = np.quantile(pd.concat([data.train, data.test])["progression"].astype(float), [0, 0.2, 0.4, 0.6, 0.8, 1])
-    train, test = (np.histogram(part["progression"].astype(float), edges)[0] for part in (data.train, data.test))
+    edges = np.quantile(
+        pd.concat([data.train, data.test])["progression"].astype(float), [0, 0.2, 0.4, 0.6, 0.8, 1]
+    )
+    train, test = (
+        np.histogram(part["progression"].astype(float), edges)[0]
+        for part in (data.train, data.test)
+    )
     assert (abs(test - 0.3 * (train + test)) <= 1.5).all()
 
 
@@ -158,7 +187,9 @@ def test_the_hash_reads_names_types_values_and_order():
 
 def test_the_hash_is_the_same_in_another_process(no_folder):
     code = "from workbench import load; d = load('loans'); print(d.provenance['test_sha256'])"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert other == load("loans").provenance["test_sha256"]
 
 
@@ -167,7 +198,9 @@ def test_the_hash_is_the_same_in_another_process(no_folder):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_rows_follow_the_network(name):
-    """Each node's share given its commonest parents' case lies within four standard errors of its CPD."""
+    """Each node's share given its commonest parents' case lies within four standard errors of its
+    CPD.
+    """
     model = true_network(name)
     table = sample_network(model, 20_000, np.random.default_rng(7))
     assert list(table.columns) == list(model.nodes())
@@ -179,9 +212,15 @@ def test_network_rows_follow_the_network(name):
         case = table[parents].value_counts().index[0] if parents else ()
         for parent, label in zip(parents, case, strict=True):
             rows &= (table[parent] == label).to_numpy()
-        index = [cpd.state_names[parent].index(label) for parent, label in zip(parents, case, strict=True)]
+        index = [
+            cpd.state_names[parent].index(label)
+            for parent, label in zip(parents, case, strict=True)
+        ]
         truth = cpd.values[(slice(None), *index)]
-        seen = table[node][rows].value_counts().reindex(cpd.state_names[node]).fillna(0).to_numpy() / rows.sum()
+        seen = (
+            table[node][rows].value_counts().reindex(cpd.state_names[node]).fillna(0).to_numpy()
+            / rows.sum()
+        )
         error = np.sqrt(truth * (1 - truth) / rows.sum())
         assert (abs(seen - truth) <= 4.5 * error + 1e-9).all(), node
 
@@ -198,7 +237,10 @@ def test_network_rows_leave_numpys_global_state_alone(no_folder):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_packaged_network_is_the_reference_network(name):
     packed = files("pgmpy") / "utils" / "example_models" / f"{name}.bif.gz"
-    assert gzip.decompress(packed.read_bytes()).split() == (REFERENCE / "bif" / f"{name}.bif").read_bytes().split()
+    assert (
+        gzip.decompress(packed.read_bytes()).split()
+        == (REFERENCE / "bif" / f"{name}.bif").read_bytes().split()
+    )
 
 
 def test_an_unknown_network_is_named():
@@ -284,7 +326,9 @@ def test_parquet_and_its_index(tmp_path):
 
 
 def test_quoted_newlines_separators_and_none_stay_as_they_are(tmp_path):
-    text = "x,note\n" + "".join(f'{i},"line one\nline, two"\n{i + 100},None\n{i + 200},NA\n{i + 300},\n' for i in range(5))
+    text = "x,note\n" + "".join(
+        f'{i},"line one\nline, two"\n{i + 100},None\n{i + 200},NA\n{i + 300},\n' for i in range(5)
+    )
     data = load(write(tmp_path, text))
     notes = values(data)["note"]
     assert len(notes) == 20 and notes.isna().sum() == 5
@@ -293,7 +337,9 @@ def test_quoted_newlines_separators_and_none_stay_as_they_are(tmp_path):
 
 def test_codes_with_leading_zeros_are_kept(tmp_path):
     data = load(write(tmp_path, "x,zip\n" + "".join(f"{i},0{1000 + i % 7}\n" for i in range(20))))
-    assert data.schema["zip"].kind == "categorical" and set(values(data)["zip"]) == {f"0{1000 + i}" for i in range(7)}
+    assert data.schema["zip"].kind == "categorical" and set(values(data)["zip"]) == {
+        f"0{1000 + i}" for i in range(7)
+    }
 
 
 def test_a_declared_label_is_kept_as_it_is_written(tmp_path):
@@ -303,11 +349,19 @@ def test_a_declared_label_is_kept_as_it_is_written(tmp_path):
 
 
 def test_all_missing_constant_and_identifier_columns_work_and_are_noted(tmp_path):
-    text = "x,empty,same,id,label\n" + "".join(f"{i // 2},,7,u{i},{'ab'[i % 2]}\n" for i in range(20))
+    text = "x,empty,same,id,label\n" + "".join(
+        f"{i // 2},,7,u{i},{'ab'[i % 2]}\n" for i in range(20)
+    )
     data = load(write(tmp_path, text), target="label")
     notes = " ".join(data.provenance["notes"])
-    assert "'empty' is empty" in notes and "'same' is constant" in notes and "'id' has a value of its own" in notes
-    assert "'x'" not in notes and data.train["empty"].isna().all() and (data.train["same"] == 7).all()
+    assert (
+        "'empty' is empty" in notes
+        and "'same' is constant" in notes
+        and "'id' has a value of its own" in notes
+    )
+    assert (
+        "'x'" not in notes and data.train["empty"].isna().all() and (data.train["same"] == 7).all()
+    )
 
 
 def test_rows_without_a_target_are_dropped_and_counted(tmp_path):
@@ -317,7 +371,9 @@ def test_rows_without_a_target_are_dropped_and_counted(tmp_path):
 
 
 def test_ten_thousand_labels_load(tmp_path):
-    data = load(write(tmp_path, "x,many\n" + "".join(f"{i},level {i % 10_000}\n" for i in range(20_000))))
+    data = load(
+        write(tmp_path, "x,many\n" + "".join(f"{i},level {i % 10_000}\n" for i in range(20_000)))
+    )
     assert values(data)["many"].nunique() == 10_000
 
 
@@ -335,7 +391,9 @@ def test_roles_may_be_given_and_taken_away(no_folder):
 
 def test_decimals_are_read_to_the_last_bit(tmp_path):
     numbers = np.random.default_rng(0).integers(0, 10**6, 5000) / 1000
-    data = load(write(tmp_path, "x,y\n" + "".join(f"{i},{number}\n" for i, number in enumerate(numbers))))
+    data = load(
+        write(tmp_path, "x,y\n" + "".join(f"{i},{number}\n" for i, number in enumerate(numbers)))
+    )
     np.testing.assert_array_equal(values(data)["y"], numbers)
 
 
@@ -418,21 +476,42 @@ def test_a_file_without_read_permission_is_named(tmp_path):
 
 
 class OpenML:
-    """Serves one table under one data id the way OpenML does: description, features, and an ARFF file."""
+    """Serves one table under one data id the way OpenML does: description, features, and an ARFF
+    file.
+    """
 
     def __init__(self, number: int, table: pd.DataFrame, target: str):
         arff, features = ["@relation table"], []
         for index, name in enumerate(table.columns):
             numeric = pd.api.types.is_numeric_dtype(table[name])
             labels = sorted(set(table[name].dropna().astype(str)))
-            arff.append(f"@attribute '{name}' " + ("numeric" if numeric else "{" + ",".join(f"'{v}'" for v in labels) + "}"))
+            arff.append(
+                f"@attribute '{name}' "
+                + ("numeric" if numeric else "{" + ",".join(f"'{v}'" for v in labels) + "}")
+            )
             features.append(
-                {"index": str(index), "name": name, "data_type": "numeric" if numeric else "nominal"}
+                {
+                    "index": str(index),
+                    "name": name,
+                    "data_type": "numeric" if numeric else "nominal",
+                }
                 | {"is_target": str(name == target).lower(), "is_row_identifier": "false"}
                 | {"is_ignore": "false", "number_of_missing_values": "0", "nominal_value": labels}
             )
-        quoted = table.apply(lambda v: v if pd.api.types.is_numeric_dtype(v) else v.map(lambda x: f"'{x}'", na_action="ignore"))
-        arff += ["@data", quoted.to_csv(index=False, header=False, na_rep="?", quoting=3, escapechar="\\").strip(), ""]
+        quoted = table.apply(
+            lambda v: (
+                v
+                if pd.api.types.is_numeric_dtype(v)
+                else v.map(lambda x: f"'{x}'", na_action="ignore")
+            )
+        )
+        arff += [
+            "@data",
+            quoted.to_csv(
+                index=False, header=False, na_rep="?", quoting=3, escapechar="\\"
+            ).strip(),
+            "",
+        ]
         body = "\n".join(arff).encode()
         description = {
             "id": str(number),
@@ -464,7 +543,10 @@ class OpenML:
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.base = f"http://127.0.0.1:{self.http.server_port}"
-        description |= {"url": f"{self.base}/data/v1/download/1/table.arff", "md5_checksum": hashlib.md5(body).hexdigest()}
+        description |= {
+            "url": f"{self.base}/data/v1/download/1/table.arff",
+            "md5_checksum": hashlib.md5(body).hexdigest(),
+        }
         description["status"] = "active"
 
     def __enter__(self):
@@ -478,18 +560,26 @@ class OpenML:
 
 @pytest.fixture
 def point_at(monkeypatch, no_folder):
-    """Sends scikit-learn's reader to another address; everything else is its real code over real HTTP."""
+    """Sends scikit-learn's reader to another address; everything else is its real code over real
+    HTTP.
+    """
     from sklearn.datasets import _openml
 
     def point(base):
         for constant in ("_DATA_INFO", "_DATA_FEATURES", "_DATA_QUALITIES"):
-            monkeypatch.setattr(_openml, constant, getattr(_openml, constant).replace("https://www.openml.org", base))
+            monkeypatch.setattr(
+                _openml,
+                constant,
+                getattr(_openml, constant).replace("https://www.openml.org", base),
+            )
 
     return point
 
 
 def as_published(name: str) -> tuple[pd.DataFrame, str]:
-    """The reference table in OpenML's dress, its column names, labels, row number and row order; and its target's name."""
+    """The reference table in OpenML's dress, its column names, labels, row number and row order;
+    and its target's name.
+    """
     entry = DATASETS[name]
     table = read_file(REFERENCE / f"{name}.csv.gz").rename(columns=dict(entry.rename))
     if name == "adult":
@@ -504,7 +594,9 @@ def as_published(name: str) -> tuple[pd.DataFrame, str]:
 
 
 @needs_reference
-@pytest.mark.parametrize("name", [name for name, entry in DATASETS.items() if entry.read.startswith("openml")])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in DATASETS.items() if entry.read.startswith("openml")]
+)
 def test_openml_tables_are_fetched_once_and_equal_the_reference(name, point_at, monkeypatch):
     table, target = as_published(name)
     reference = load_reference(name, monkeypatch)
@@ -512,7 +604,9 @@ def test_openml_tables_are_fetched_once_and_equal_the_reference(name, point_at, 
         point_at(server.base)
         data = load(name)
         asked = len(server.asked)
-        assert asked >= 3 and load(name).provenance == data.provenance and len(server.asked) == asked  # from the cache
+        assert (
+            asked >= 3 and load(name).provenance == data.provenance and len(server.asked) == asked
+        )  # from the cache
     assert data.schema == reference.schema
     pd.testing.assert_frame_equal(data.train, reference.train)
     pd.testing.assert_frame_equal(data.test, reference.test)
@@ -529,14 +623,19 @@ def load_reference(name, monkeypatch):
 def test_a_changed_openml_table_is_refused(point_at):
     table, target = as_published("german_credit")
     table.loc[17, "age"] += 1
-    with OpenML(31, table, target) as server, pytest.raises(InputError, match=r"'german_credit'.*not the recorded table"):
+    with (
+        OpenML(31, table, target) as server,
+        pytest.raises(InputError, match=r"'german_credit'.*not the recorded table"),
+    ):
         point_at(server.base)
         load("german_credit")
 
 
 def test_no_network_says_what_to_do_instead(point_at):
     point_at("http://127.0.0.1:9")  # the discard port: nobody listens
-    with pytest.raises(InputError, match=r"'adult' could not be fetched.*adult\.csv.*WORKBENCH_DATA"):
+    with pytest.raises(
+        InputError, match=r"'adult' could not be fetched.*adult\.csv.*WORKBENCH_DATA"
+    ):
         load("adult")
 
 
@@ -546,6 +645,14 @@ def test_no_network_says_what_to_do_instead(point_at):
 def test_a_dataset_shows_rows_roles_and_hashes_and_escapes_them(tmp_path, no_folder):
     data = load("loans")
     for shown in (repr(data), data._repr_html_()):
-        assert "1,393" in shown and "approve" in shown and "race" in shown and data.provenance["train_sha256"][:12] in shown
-    hostile = load(write(tmp_path, rows(header="x,<script>alert(1)</script>,label")), target="<script>alert(1)</script>")
+        assert (
+            "1,393" in shown
+            and "approve" in shown
+            and "race" in shown
+            and data.provenance["train_sha256"][:12] in shown
+        )
+    hostile = load(
+        write(tmp_path, rows(header="x,<script>alert(1)</script>,label")),
+        target="<script>alert(1)</script>",
+    )
     assert "<script>" not in hostile._repr_html_() and "&lt;script&gt;" in hostile._repr_html_()

@@ -1,4 +1,6 @@
-"""Encodings: what goes in comes out, whatever the kinds, missing values and sizes; nothing depends on the row order."""
+"""Encodings: what goes in comes out, whatever the kinds, missing values and sizes; nothing depends
+on the row order.
+"""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,9 @@ SCHEMA = Schema(
         Column("t", "datetime"),
     )
 )
-STAMPS = st.datetimes(pd.Timestamp("1900-01-01").to_pydatetime(), pd.Timestamp("2100-01-01").to_pydatetime())
+STAMPS = st.datetimes(
+    pd.Timestamp("1900-01-01").to_pydatetime(), pd.Timestamp("2100-01-01").to_pydatetime()
+)
 VALUES = {
     "x": st.floats(-1e6, 1e6),
     "n": st.integers(-(2**40), 2**40),
@@ -37,9 +41,16 @@ VALUES = {
 def tables(draw, min_size=0, max_size=30):
     """Cast tables with missing values in every column."""
     n = draw(st.integers(min_size, max_size))
-    raw = {name: draw(st.lists(st.none() | values, min_size=n, max_size=n)) for name, values in VALUES.items()}
+    raw = {
+        name: draw(st.lists(st.none() | values, min_size=n, max_size=n))
+        for name, values in VALUES.items()
+    }
     raw["t"] = pd.to_datetime(pd.Series(raw["t"], dtype="datetime64[us]"))
-    return SCHEMA.cast(pd.DataFrame({name: pd.Series(values, dtype=None if n else object) for name, values in raw.items()}))
+    return SCHEMA.cast(
+        pd.DataFrame(
+            {name: pd.Series(values, dtype=None if n else object) for name, values in raw.items()}
+        )
+    )
 
 
 def rng():
@@ -126,7 +137,10 @@ def test_quantile_turns_uniform_ranks_back_into_values_near_by(values, seed):
         ([1 / 3, 0.5], None),
         ([np.nan], None),
         (to_float(pd.Series(pd.to_datetime(["2020-01-01", "2020-02-01"]))), 86400.0),
-        (to_float(pd.Series(pd.to_datetime(["1951-03-04", "1969-12-30"]))), 86400.0),  # before 1970: negative seconds
+        (
+            to_float(pd.Series(pd.to_datetime(["1951-03-04", "1969-12-30"]))),
+            86400.0,
+        ),  # before 1970: negative seconds
         (to_float(pd.Series(pd.to_datetime(["2020-01-01 10:00", "2020-02-01 11:00"]))), 3600.0),
         (to_float(pd.Series(pd.to_datetime(["2020-01-01 10:01", "2020-02-01 11:00"]))), 60.0),
     ],
@@ -155,7 +169,8 @@ def test_codes_round_trip(table, bins):
         pd.testing.assert_series_equal(back[name], table[name])
     for name in ("x", "n", "t"):
         assert back[name].isna().equals(table[name].isna())
-    # A number comes back inside its bin, so it encodes to the same code again. Dates closer than the float's grain may not.
+    # A number comes back inside its bin, so it encodes to the same code again. Dates closer than
+    # the float's grain may not.
     again = codes.encode(back)
     keep = [SCHEMA.names.index(name) for name in ("x", "n", "b", "c")]
     np.testing.assert_array_equal(again[:, keep], matrix[:, keep])
@@ -168,7 +183,9 @@ def test_codes_do_not_depend_on_the_row_order(table, seed):
     straight, mixed = Codes(table, SCHEMA), Codes(shuffled, SCHEMA)
     assert straight.sizes == mixed.sizes
     np.testing.assert_array_equal(straight.encode(table)[order], mixed.encode(shuffled))
-    assert [straight.labels(name) for name in SCHEMA.names] == [mixed.labels(name) for name in SCHEMA.names]
+    assert [straight.labels(name) for name in SCHEMA.names] == [
+        mixed.labels(name) for name in SCHEMA.names
+    ]
 
 
 @given(tables(min_size=1))
@@ -249,7 +266,15 @@ def test_empty_tables_encode_and_decode():
 
 def test_the_same_rng_decodes_the_same_table():
     table = SCHEMA.cast(
-        pd.DataFrame({"x": np.linspace(0, 1, 50), "n": range(50), "b": [True, False] * 25, "c": "a", "t": pd.Timestamp("2020")})
+        pd.DataFrame(
+            {
+                "x": np.linspace(0, 1, 50),
+                "n": range(50),
+                "b": [True, False] * 25,
+                "c": "a",
+                "t": pd.Timestamp("2020"),
+            }
+        )
     )
     codes = Codes(table, SCHEMA, bins=3)
     first, second = (codes.decode(codes.encode(table), rng()) for _ in range(2))
@@ -266,7 +291,10 @@ def test_features_are_finite_and_keep_their_width_on_any_table(fitted, other):
     for table in (fitted, other):
         one_hot, ordinal = features.one_hot(table), features.ordinal(table)
         assert one_hot.dtype == ordinal.dtype == np.float32
-        assert one_hot.shape == (len(table), features.one_hot(fitted).shape[1]) and np.isfinite(one_hot).all()
+        assert (
+            one_hot.shape == (len(table), features.one_hot(fitted).shape[1])
+            and np.isfinite(one_hot).all()
+        )
         assert ordinal.shape == (len(table), 5) and not np.isinf(ordinal).any()
     assert features.categorical == [False, False, True, True, False]
 
@@ -278,7 +306,9 @@ def test_features_do_not_depend_on_the_row_order(table, seed):
     shuffled = table.iloc[order].reset_index(drop=True)
     straight, mixed = Features(table, SCHEMA.columns), Features(shuffled, SCHEMA.columns)
     np.testing.assert_array_equal(straight.ordinal(table)[order], mixed.ordinal(shuffled))
-    np.testing.assert_allclose(straight.one_hot(table)[order], mixed.one_hot(shuffled), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        straight.one_hot(table)[order], mixed.one_hot(shuffled), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_levels_never_seen_are_other_in_one_view_and_missing_in_the_other():
@@ -310,11 +340,15 @@ def test_a_constant_column_is_zero_even_where_its_mean_is_rounded():
 def test_values_beyond_float32_stay_finite():
     table = pd.DataFrame({"x": [1e300, -1e300, 0.0]})
     features = Features(table, [Column("x", "numeric")])
-    np.testing.assert_allclose(features.one_hot(table).ravel(), [1.2247449, -1.2247449, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        features.one_hot(table).ravel(), [1.2247449, -1.2247449, 0], rtol=1e-6
+    )
     assert np.isfinite(features.ordinal(table)).all()
 
 
 def test_dates_a_minute_apart_stay_apart_in_both_views():
-    table = pd.DataFrame({"t": pd.to_datetime(["2020-01-01 10:00", "2020-01-01 10:01", "2020-01-01 10:02"])})
+    table = pd.DataFrame(
+        {"t": pd.to_datetime(["2020-01-01 10:00", "2020-01-01 10:01", "2020-01-01 10:02"])}
+    )
     features = Features(table, [Column("t", "datetime")])
     assert len(np.unique(features.ordinal(table))) == len(np.unique(features.one_hot(table))) == 3

@@ -67,7 +67,10 @@ def test_time_zones_become_one():
 def test_labels_are_text_and_whole_floats_lose_the_point():
     schema = Schema((Column("a", "categorical"),))
     assert schema.cast(pd.DataFrame({"a": [3.0, None, 1.0]}))["a"].tolist()[::2] == ["3", "1"]
-    assert schema.cast(pd.DataFrame({"a": pd.Categorical([3, None, 1])}))["a"].tolist()[::2] == ["3", "1"]
+    assert schema.cast(pd.DataFrame({"a": pd.Categorical([3, None, 1])}))["a"].tolist()[::2] == [
+        "3",
+        "1",
+    ]
 
 
 def test_there_is_one_zero():
@@ -85,11 +88,17 @@ def test_roles_turn_codes_into_labels_but_not_years():
 
 
 def test_positive_is_true_or_the_rarest_label_whatever_the_row_order():
-    assert Schema.infer(pd.DataFrame({"y": [0, 1, 1], "x": [1, 2, 3]}), target="y").positive == "True"
+    assert (
+        Schema.infer(pd.DataFrame({"y": [0, 1, 1], "x": [1, 2, 3]}), target="y").positive == "True"
+    )
     labels = pd.DataFrame({"y": ["a", "b", "a", "c", "b", "a"]})
     assert Schema.infer(labels, target="y").positive == "c"
     tied = pd.DataFrame({"y": ["a", "b"]})
-    assert Schema.infer(tied, target="y").positive == Schema.infer(tied[::-1], target="y").positive == "b"
+    assert (
+        Schema.infer(tied, target="y").positive
+        == Schema.infer(tied[::-1], target="y").positive
+        == "b"
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +141,9 @@ def test_bad_input_is_named_in_one_sentence(table, options, words):
 def test_a_kind_that_does_not_fit_names_column_and_kind(values, kind):
     with pytest.raises(InputError) as caught:
         Schema((Column("a", kind),)).cast(pd.DataFrame({"a": values}))
-    assert "'a'" in str(caught.value) and kind in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        "'a'" in str(caught.value) and kind in str(caught.value) and "\n" not in str(caught.value)
+    )
 
 
 def test_duplicate_names_missing_and_surplus_columns():
@@ -161,7 +172,9 @@ def test_cast_takes_the_schemas_order_and_leaves_its_input_alone():
 
 def test_empty_and_one_row_tables_cast():
     for rows in (0, 1):
-        table = pd.DataFrame({"a": [1.5] * rows, "b": ["x"] * rows, "c": pd.to_datetime(["2020-01-01"] * rows)})
+        table = pd.DataFrame(
+            {"a": [1.5] * rows, "b": ["x"] * rows, "c": pd.to_datetime(["2020-01-01"] * rows)}
+        )
         schema = Schema.infer(table)
         assert schema.check(schema.cast(table)) == [] and len(schema.cast(table)) == rows
 
@@ -169,22 +182,38 @@ def test_empty_and_one_row_tables_cast():
 def test_roles_can_be_changed_later():
     table = pd.DataFrame({"y": ["a", "b", "b"], "s": ["u", "v", "u"]})
     schema = Schema.infer(table).with_roles("y", ["s"]).with_positive(table)
-    assert (schema.target.name, [c.name for c in schema.sensitive], schema.positive) == ("y", ["s"], "a")
+    assert (schema.target.name, [c.name for c in schema.sensitive], schema.positive) == (
+        "y",
+        ["s"],
+        "a",
+    )
     with pytest.raises(InputError, match="'z'"):
         schema.with_roles("z")
 
 
 names = st.text(min_size=1, max_size=8).filter(str.strip)
-columns = st.builds(Column, names, st.sampled_from(list(KINDS)), st.sampled_from(["feature", "sensitive"]), st.text(max_size=8))
+columns = st.builds(
+    Column,
+    names,
+    st.sampled_from(list(KINDS)),
+    st.sampled_from(["feature", "sensitive"]),
+    st.text(max_size=8),
+)
 
 
-@given(st.lists(columns, max_size=6, unique_by=lambda column: column.name), st.none() | st.text(max_size=5))
+@given(
+    st.lists(columns, max_size=6, unique_by=lambda column: column.name),
+    st.none() | st.text(max_size=5),
+)
 def test_json_round_trip(columns, positive):
     schema = Schema(tuple(columns), positive)
     assert Schema.from_json(schema.to_json()) == schema
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"columns": 3}', '{"columns": [{"name": "a"}]}', '{"columns": [{"x": 1}]}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"columns": 3}', '{"columns": [{"name": "a"}]}', '{"columns": [{"x": 1}]}'],
+)
 def test_what_is_not_a_schema_is_refused(text):
     with pytest.raises(InputError, match="schema"):
         Schema.from_json(text)
@@ -201,6 +230,8 @@ def test_nearest_offers_close_names_or_all():
 
 
 def test_a_table_of_2000_columns():
-    table = pd.DataFrame(np.arange(20_000).reshape(10, 2000).astype(float), columns=[f"c{i}" for i in range(2000)])
+    table = pd.DataFrame(
+        np.arange(20_000).reshape(10, 2000).astype(float), columns=[f"c{i}" for i in range(2000)]
+    )
     schema = Schema.infer(table)
     assert schema.check(schema.cast(table)) == []

@@ -1,4 +1,6 @@
-"""SDV's metadata: what is read off them, what is left out, and that SDV's own validator takes what is written."""
+"""SDV's metadata: what is read off them, what is left out, and that SDV's own validator takes what
+is written.
+"""
 
 import json
 
@@ -80,7 +82,9 @@ def test_schema_has_every_column_but_keys_and_personal_data(files):
     for source in (GUESTS, files / "metadata.json", str(files / "metadata.json")):
         schema = Schema.from_sdv(source, target="room_type", sensitive=["country"])
         assert {column.name: column.kind for column in schema.columns} == KINDS
-        assert schema.target.name == "room_type" and [column.name for column in schema.sensitive] == ["country"]
+        assert schema.target.name == "room_type" and [
+            column.name for column in schema.sensitive
+        ] == ["country"]
     old = {"METADATA_SPEC_VERSION": "SINGLE_TABLE_V1", **GUESTS["tables"]["guests"]}
     assert Schema.from_sdv(old) == Schema.from_sdv(GUESTS)
 
@@ -88,11 +92,15 @@ def test_schema_has_every_column_but_keys_and_personal_data(files):
 def test_load_reads_kinds_and_dates_and_says_what_it_left_out(files):
     data = wb.load(files / "guests.csv", target="room_type", metadata=files / "metadata.json")
     # Nothing says whether the fees are whole: the table does.
-    assert {column.name: column.kind for column in data.schema.columns} == KINDS | {"amenities_fee": "integer"}
+    assert {column.name: column.kind for column in data.schema.columns} == KINDS | {
+        "amenities_fee": "integer"
+    }
     days = pd.concat([data.train, data.test])
     assert set(days["checkin_date"]) == set(days["stamp"]) == set(pd.to_datetime(guests()["stamp"]))
     assert list(data.provenance["dropped_columns"]) == LEFT_OUT
-    assert "a key in the metadata (sdtype email)" in data.provenance["dropped_columns"]["guest_email"]
+    assert (
+        "a key in the metadata (sdtype email)" in data.provenance["dropped_columns"]["guest_email"]
+    )
     kept = wb.load(files / "guests.csv", metadata=GUESTS, kinds={"billing_address": "categorical"})
     assert kept.schema["billing_address"].kind == "categorical"
 
@@ -100,14 +108,18 @@ def test_load_reads_kinds_and_dates_and_says_what_it_left_out(files):
 def test_written_metadata_are_read_back_and_taken_by_sdmetrics():
     data = wb.load("loans")
     written = json.loads(json.dumps(data.schema.to_sdv()))
-    again = Schema.from_sdv(written, target=data.schema.target.name, sensitive=[c.name for c in data.schema.sensitive])
+    again = Schema.from_sdv(
+        written, target=data.schema.target.name, sensitive=[c.name for c in data.schema.sensitive]
+    )
     facts = lambda schema: [(column.name, column.kind, column.role) for column in schema.columns]  # noqa: E731
     assert facts(again) == facts(data.schema)
     from sdmetrics.reports.single_table import QualityReport
 
     report = QualityReport()
     (table,) = written["tables"].values()
-    plain = data.train.astype({c.name: "float64" for c in data.schema.columns if c.kind == "integer"})
+    plain = data.train.astype(
+        {c.name: "float64" for c in data.schema.columns if c.kind == "integer"}
+    )
     report.generate(plain, plain, table, verbose=False)
     assert report.get_score() == 1
 
@@ -117,11 +129,20 @@ def test_written_metadata_are_read_back_and_taken_by_sdmetrics():
     [
         ({"columns": {}}, "METADATA_SPEC_VERSION is None; the workbench reads V1"),
         ([1], "METADATA_SPEC_VERSION is None"),
-        (GUESTS | {"tables": GUESTS["tables"] | {"hotels": {}}}, r"hold 2 tables \(guests, hotels\)"),
+        (
+            GUESTS | {"tables": GUESTS["tables"] | {"hotels": {}}},
+            r"hold 2 tables \(guests, hotels\)",
+        ),
         (GUESTS | {"tables": {"guests": {"columns": 3}}}, 'no "columns"'),
         (changed(kind="numerical"), "column 'nights' has no sdtype"),
-        (GUESTS | {"tables": {"t": GUESTS["tables"]["guests"] | {"sequence_key": "country"}}}, "sequences by 'country'"),
-        (GUESTS | {"tables": {"t": {"columns": {"email": {"sdtype": "email"}}}}}, "nothing is left to learn"),
+        (
+            GUESTS | {"tables": {"t": GUESTS["tables"]["guests"] | {"sequence_key": "country"}}},
+            "sequences by 'country'",
+        ),
+        (
+            GUESTS | {"tables": {"t": {"columns": {"email": {"sdtype": "email"}}}}},
+            "nothing is left to learn",
+        ),
     ],
 )
 def test_what_is_no_table_of_independent_rows_is_refused(metadata, sentence, tmp_path):
@@ -136,7 +157,9 @@ def test_mistakes_name_the_column_or_the_file(files):
     (files / "bad.json").write_text("{")
     with pytest.raises(InputError, match=r"'bad.json' is no JSON"):
         Schema.from_sdv(files / "bad.json")
-    with pytest.raises(InputError, match="'checkin_date' is not written in its datetime_format '%Y'"):
+    with pytest.raises(
+        InputError, match="'checkin_date' is not written in its datetime_format '%Y'"
+    ):
         wrong = json.loads(json.dumps(GUESTS).replace("%d %b %Y", "%Y"))
         wb.load(files / "guests.csv", metadata=wrong)
     guests().drop(columns="nights").to_csv(files / "fewer.csv", index=False)
@@ -148,13 +171,22 @@ def test_mistakes_name_the_column_or_the_file(files):
 
 
 def test_the_command_and_a_grid_take_metadata(files):
-    command = ["generate", str(files / "guests.csv"), "--metadata", str(files / "metadata.json"), "--generator", "independent"]
+    command = [
+        "generate",
+        str(files / "guests.csv"),
+        "--metadata",
+        str(files / "metadata.json"),
+        "--generator",
+        "independent",
+    ]
     assert main([*command, "--out", str(files / "out.csv")]) == 0
     assert list(pd.read_csv(files / "out.csv").columns) == list(KINDS)
     from workbench.batch import grid
 
     table = str(files / "guests.csv")
-    text = grid.make("t", table, generators=["independent"], seeds=1, metadata=str(files / "metadata.json"))
+    text = grid.make(
+        "t", table, generators=["independent"], seeds=1, metadata=str(files / "metadata.json")
+    )
     (files / "grid.toml").write_text(text)
     ((_, data),) = grid.plan(grid.read(files)).data.items()
     assert data.schema.names == list(KINDS)
@@ -167,9 +199,16 @@ def test_a_shell_completes_the_command(capsys):
 
 
 def test_a_dataset_shows_itself_and_hostile_names_stay_text(tmp_path):
-    rows = {"<b>x</b>": [1.5, None, 2.5] * 20, "label": ["<script>alert(1)</script>", "b", "b"] * 20}
+    rows = {
+        "<b>x</b>": [1.5, None, 2.5] * 20,
+        "label": ["<script>alert(1)</script>", "b", "b"] * 20,
+    }
     pd.DataFrame(rows | {"key": range(60)}).to_csv(tmp_path / "t.csv", index=False)
-    columns = {"<b>x</b>": {"sdtype": "numerical"}, "label": {"sdtype": "categorical"}, "key": {"sdtype": "id"}}
+    columns = {
+        "<b>x</b>": {"sdtype": "numerical"},
+        "label": {"sdtype": "categorical"},
+        "key": {"sdtype": "id"},
+    }
     document = {"METADATA_SPEC_VERSION": "V1", "tables": {"t": {"columns": columns}}}
     data = wb.load(tmp_path / "t.csv", target="label", metadata=document)
     told = data.columns()

@@ -1,9 +1,11 @@
-"""The side-by-side page: ipywidgets over a Session. What is shown is made by `session` and `exhibit`; this file lays it out.
+"""The side-by-side page: ipywidgets over a Session. What is shown is made by `session` and
+`exhibit`; this file lays it out.
 
     session = Session("loans")
     SideBySide(session)            # in JupyterLab, or alone through Voila
 
-Every value that comes from a table is escaped. A mistake is one sentence on the page, never a traceback.
+Every value that comes from a table is escaped. A mistake is one sentence on the page, never a
+traceback.
 """
 
 from __future__ import annotations
@@ -49,46 +51,127 @@ WRAP = ipw.Layout(flex_flow="row wrap", align_items="flex-start")
 
 
 class SideBySide(ipw.VBox):
-    """The page. Its controls are attributes, so that a test or a notebook can set them as a click does."""
+    """The page. Its controls are attributes, so that a test or a notebook can set them as a click
+    does.
+    """
 
     def __init__(self, session: Session):
         self.session = session
-        self.table = _control(ipw.Combobox, "Table", "A dataset's name, or the path of your CSV or Parquet file",
-                              value=session.table, options=choices(), continuous_update=False)  # fmt: skip
-        self.upload = ipw.FileUpload(description="Upload a table", tooltip="A CSV or Parquet file", accept=".csv,.gz,.parquet")
-        self.target = _control(ipw.Dropdown, "Target column", "What models predict; utility needs one")
-        self.sensitive = _control(ipw.SelectMultiple, "Sensitive columns", f"Groups that bias is read for; {SEVERAL}", rows=4)
-        self.generators = _control(ipw.SelectMultiple, "Generators", f"What is compared; {SEVERAL}", rows=9,
-                                   options=list(GENERATORS), value=list(session.generators))  # fmt: skip
-        self.seeds = _control(ipw.Text, "Seeds", f"Each is repeated with these, at most {MOST_SEEDS}: 0, 3, 7 or 0-4",
-                              value=", ".join(map(str, session.seeds)), continuous_update=False)  # fmt: skip
-        self.params = _control(ipw.Textarea, "Parameters", "Other than the defaults, as TOML: generator.parameter = value",
-                               rows=2, placeholder="ctgan.epochs = 100", continuous_update=False)  # fmt: skip
-        self.everything = ipw.Checkbox(description="Measure everything (slower)", value=session.everything, indent=False,
-                                       tooltip="Also classifier test, model ranking, gains, attribute attacks")  # fmt: skip
-        self.run = ipw.Button(description="Run", button_style="primary", tooltip="Fit, sample and score what is new")
-        self.cancel = ipw.Button(description="Cancel", disabled=True, tooltip="Stop at once; what is finished is kept")
+        self.table = _control(
+            ipw.Combobox,
+            "Table",
+            "A dataset's name, or the path of your CSV or Parquet file",
+            value=session.table,
+            options=choices(),
+            continuous_update=False,
+        )
+        self.upload = ipw.FileUpload(
+            description="Upload a table",
+            tooltip="A CSV or Parquet file",
+            accept=".csv,.gz,.parquet",
+        )
+        self.target = _control(
+            ipw.Dropdown, "Target column", "What models predict; utility needs one"
+        )
+        self.sensitive = _control(
+            ipw.SelectMultiple,
+            "Sensitive columns",
+            f"Groups that bias is read for; {SEVERAL}",
+            rows=4,
+        )
+        self.generators = _control(
+            ipw.SelectMultiple,
+            "Generators",
+            f"What is compared; {SEVERAL}",
+            rows=9,
+            options=list(GENERATORS),
+            value=list(session.generators),
+        )
+        self.seeds = _control(
+            ipw.Text,
+            "Seeds",
+            f"Each is repeated with these, at most {MOST_SEEDS}: 0, 3, 7 or 0-4",
+            value=", ".join(map(str, session.seeds)),
+            continuous_update=False,
+        )
+        self.params = _control(
+            ipw.Textarea,
+            "Parameters",
+            "Other than the defaults, as TOML: generator.parameter = value",
+            rows=2,
+            placeholder="ctgan.epochs = 100",
+            continuous_update=False,
+        )
+        self.everything = ipw.Checkbox(
+            description="Measure everything (slower)",
+            value=session.everything,
+            indent=False,
+            tooltip="Also classifier test, model ranking, gains, attribute attacks",
+        )
+        self.run = ipw.Button(
+            description="Run", button_style="primary", tooltip="Fit, sample and score what is new"
+        )
+        self.cancel = ipw.Button(
+            description="Cancel", disabled=True, tooltip="Stop at once; what is finished is kept"
+        )
         self.told, self.taken, self.progress, self.code, self.shown = (ipw.HTML() for _ in range(5))
         self.name = _control(ipw.Dropdown, "Look at", "Whose rows the views show")
         self.seed = _control(ipw.Dropdown, "Seed", "Which repetition the views show")
         words = f"For marginals (all) and pairs (the first {views.PAIRED}); {SEVERAL}"
         self.columns = _control(ipw.SelectMultiple, "Columns", words, rows=5)
         self.view = ipw.ToggleButtons(
-            description="View", options=VIEWS, style={"button_width": "auto"}, tooltip="What is shown"
+            description="View",
+            options=VIEWS,
+            style={"button_width": "auto"},
+            tooltip="What is shown",
         )
-        self.view.tooltips = ["Report card with floor and ceiling", *(told for _, told in views.FIGURES.values()), "The rows"]
+        self.view.tooltips = [
+            "Report card with floor and ceiling",
+            *(told for _, told in views.FIGURES.values()),
+            "The rows",
+        ]
         self.folder = _control(ipw.Text, "Folder", f"Inside {session.root.name}/", value="export")
-        self.safe = ipw.Checkbox(description="Formula-safe CSV", indent=False,
-                                 tooltip="A leading ' for text that a spreadsheet would run")  # fmt: skip
-        self.export = ipw.Button(description="Export", tooltip="grid.toml, script, scores and tables as CSV and LaTeX, SVG")
-        roles = [self.table, self.upload, self.target, self.sensitive, self.generators, self.seeds, self.params]
-        start = ipw.VBox([self.everything, ipw.HBox([self.run, self.cancel]), self.told, self.progress, self.code])
+        self.safe = ipw.Checkbox(
+            description="Formula-safe CSV",
+            indent=False,
+            tooltip="A leading ' for text that a spreadsheet would run",
+        )
+        self.export = ipw.Button(
+            description="Export",
+            tooltip="grid.toml, script, scores and tables as CSV and LaTeX, SVG",
+        )
+        roles = [
+            self.table,
+            self.upload,
+            self.target,
+            self.sensitive,
+            self.generators,
+            self.seeds,
+            self.params,
+        ]
+        start = ipw.VBox(
+            [
+                self.everything,
+                ipw.HBox([self.run, self.cancel]),
+                self.told,
+                self.progress,
+                self.code,
+            ]
+        )
         start.layout.flex = "1 1 24rem"
-        super().__init__([
-            ipw.HTML(STYLE), ipw.HBox([ipw.VBox([_heading("Choose"), *roles]), start], layout=WRAP),
-            _heading("Look"), ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP), self.view, self.shown,
-            _heading("Take along"), ipw.HBox([self.folder, self.safe, self.export], layout=WRAP), self.taken,
-        ])  # fmt: skip
+        super().__init__(
+            [
+                ipw.HTML(STYLE),
+                ipw.HBox([ipw.VBox([_heading("Choose"), *roles]), start], layout=WRAP),
+                _heading("Look"),
+                ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP),
+                self.view,
+                self.shown,
+                _heading("Take along"),
+                ipw.HBox([self.folder, self.safe, self.export], layout=WRAP),
+                self.taken,
+            ]
+        )
         self.add_class("wb-page")
 
         self._task: asyncio.Task | None = None
@@ -108,7 +191,9 @@ class SideBySide(ipw.VBox):
         self._guarded(self._refresh)()
 
     def _guarded(self, action: Callable[[], None], place: ipw.HTML | None = None) -> Callable:
-        """The action as a callback whose error is a sentence on the page, beside Run or in another place."""
+        """The action as a callback whose error is a sentence on the page, beside Run or in another
+        place.
+        """
         place = place or self.told
 
         def act(*_):
@@ -146,9 +231,13 @@ class SideBySide(ipw.VBox):
         try:
             params = tomllib.loads(self.params.value)
         except tomllib.TOMLDecodeError as error:
-            raise InputError(f"the parameters are not TOML: {error}; write for example ctgan.epochs = 100.") from None
+            raise InputError(
+                f"the parameters are not TOML: {error}; write for example ctgan.epochs = 100."
+            ) from None
         for name in set(params) - set(self.generators.value):
-            raise InputError(f"parameters name {name!r}, which is not chosen; choose that generator too.")
+            raise InputError(
+                f"parameters name {name!r}, which is not chosen; choose that generator too."
+            )
         chosen = {name: params.get(name, {}) for name in self.generators.value}
         self.session.choose_generators(chosen, _whole_numbers(self.seeds.value))
         self.session.everything = self.everything.value
@@ -161,7 +250,9 @@ class SideBySide(ipw.VBox):
 
     def _fill_columns(self) -> None:
         schema = self.session.data.schema
-        declared = getattr(DATASETS.get(self.session.table), "target", None)  # `load` always gives such a table its target
+        declared = getattr(
+            DATASETS.get(self.session.table), "target", None
+        )  # `load` always gives such a table its target
         self._quiet = True
         self.table.value = self.session.table
         self.target.options = [*([] if declared else [NONE]), *schema.names]
@@ -190,7 +281,10 @@ class SideBySide(ipw.VBox):
         """Show how far the worker is, and the views anew when something has been finished."""
         steps = list(self.session.progress.values())
         self.run.disabled, self.cancel.disabled = self.session.busy, not self.session.busy
-        lines = [(s.generator, s.seed, f"{s.phase} {s.told}", f"{s.seconds:.1f} s", f"{s.rows:,}") for s in steps]
+        lines = [
+            (s.generator, s.seed, f"{s.phase} {s.told}", f"{s.seconds:.1f} s", f"{s.rows:,}")
+            for s in steps
+        ]
         header = ("generator", "seed", "phase", "seconds", "rows")
         table = str(html_table(header, lines, "Progress", "progress")) if steps else ""
         if table != self.progress.value:
@@ -215,7 +309,9 @@ class SideBySide(ipw.VBox):
 
     def _show(self) -> None:
         looked = self.name.value or "", self.seed.value or 0
-        self.code.value = CODE.format(views.code(self.session, *looked, self.columns.value), views.grid(self.session))
+        self.code.value = CODE.format(
+            views.code(self.session, *looked, self.columns.value), views.grid(self.session)
+        )
         if not self.session.finished:
             self.shown.value = Markup("<p>Nothing is measured yet: press Run.</p>")
             return
@@ -242,9 +338,13 @@ def _whole_numbers(text: str) -> list[int]:
     for part in text.replace(",", " ").split():
         span = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part)
         if not span:
-            raise InputError(f"seeds hold {part!r}; write whole numbers, for example 0, 3, 7 or 0-4.")
+            raise InputError(
+                f"seeds hold {part!r}; write whole numbers, for example 0, 3, 7 or 0-4."
+            )
         first, last = int(span[1]), int(span[2] or span[1])
-        found += range(first, min(last, first + MOST_SEEDS) + 1)  # one too many is enough to be refused
+        found += range(
+            first, min(last, first + MOST_SEEDS) + 1
+        )  # one too many is enough to be refused
     return found
 
 

@@ -1,4 +1,5 @@
-"""What the side-by-side page knows and does, without a widget: choices, a worker process, results that are kept.
+"""What the side-by-side page knows and does, without a widget: choices, a worker process, results
+that are kept.
 
     session = Session("loans", ["cart", "ctgan"], seeds=[0, 3])
     for step in session.run():          # a worker process fits, samples and scores; `session.cancel()` ends it at once
@@ -7,8 +8,8 @@
 
     kernel --job.json--> worker --messages.jsonl--> kernel         both files in a temporary folder that goes with the worker
 
-The worker ends with the process that started it, because its standard input closes then. Where it ends early (killed for
-want of memory), what it was at has failed, and a new one does the rest.
+The worker ends with the process that started it, because its standard input closes then. Where it
+ends early (killed for want of memory), what it was at has failed, and a new one does the rest.
 """
 
 from __future__ import annotations
@@ -47,14 +48,17 @@ DEFAULT = ("independent", "gaussian-copula", "cart")
 MOST_SEEDS = 20  # of a session
 ENDED = ("done", "skipped", "error")  # phases after which nothing follows
 LOOK = 0.1  # seconds between two looks at what the worker has told
-# Each of these costs as much as all the others together; they are measured where everything is asked for.
+# Each of these costs as much as all the others together; they are measured where everything is
+# asked for.
 SLOW = ("c2st", "kendall_tau", "augmentation_gain", "rare_class_gain", "attack_risk")
 FAST = tuple(name for name in METRICS if name not in SLOW)
 
 
 @dataclass
 class Progress:
-    """How far one (generator, seed) has come. phase: waiting, fit, sample, score, done, skipped, error, cancelled."""
+    """How far one (generator, seed) has come. phase: waiting, fit, sample, score, done, skipped,
+    error, cancelled.
+    """
 
     generator: str
     seed: int
@@ -67,7 +71,9 @@ class Progress:
 
 @dataclass
 class Result:
-    """A finished (generator, seed): its table, the rows measured so far (ROW_COLUMNS), and what the generator claims."""
+    """A finished (generator, seed): its table, the rows measured so far (ROW_COLUMNS), and what the
+    generator claims.
+    """
 
     synthetic: pd.DataFrame
     rows: pd.DataFrame
@@ -78,12 +84,15 @@ class Result:
 
 def choices() -> list[str]:
     """Datasets that can be read here without a network."""
-    near = {name for name, entry in DATASETS.items() if not entry.read.startswith(("folder", "openml"))}
+    near = {
+        name for name, entry in DATASETS.items() if not entry.read.startswith(("folder", "openml"))
+    }
     return [name for name in DATASETS if name in near or local_file(name)]
 
 
 class Session:
-    """Choices and results. Results are kept by (data, generator, parameters, seed): a second run does only what is new.
+    """Choices and results. Results are kept by (data, generator, parameters, seed): a second run
+    does only what is new.
 
     table       a dataset's name, or the path of a CSV or Parquet file, with the target and sensitive columns of `load`
     generators  names, or names with their parameters
@@ -91,7 +100,8 @@ class Session:
     everything  whether the slow metrics are measured too
     root        the folder that uploads and exports stay in
 
-    Raises InputError for whatever `load` and `make` refuse; a refused choice leaves the old one in place.
+    Raises InputError for whatever `load` and `make` refuse; a refused choice leaves the old one in
+    place.
     """
 
     def __init__(
@@ -107,26 +117,42 @@ class Session:
         self.everything, self.root = everything, Path(root)
         self.results: dict[str, Result] = {}
         self.progress: dict[tuple[str, int], Progress] = {}
-        self.watchers: list[Callable[[], None]] = []  # called whenever the worker has told something
+        self.watchers: list[
+            Callable[[], None]
+        ] = []  # called whenever the worker has told something
         self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
         self.choose_table(table, target, sensitive)
         self.choose_generators(generators, seeds)
 
-    def choose_table(self, table: str | Path, target: str | None = None, sensitive: Iterable[str] | None = None) -> None:
+    def choose_table(
+        self, table: str | Path, target: str | None = None, sensitive: Iterable[str] | None = None
+    ) -> None:
         """Read and split the table; None means the dataset's own roles, which a file has none of."""
         sensitive = None if sensitive is None else list(sensitive)
         self.data: Dataset = load(table, target, sensitive)
         self.table, self.target, self.sensitive = str(table), target, sensitive
-        self._about = [self.data.provenance["train_sha256"], self.data.provenance["test_sha256"], self.data.schema.to_json()]
+        self._about = [
+            self.data.provenance["train_sha256"],
+            self.data.provenance["test_sha256"],
+            self.data.schema.to_json(),
+        ]
 
-    def choose_generators(self, generators: Iterable[str] | Mapping[str, Mapping], seeds: int | Iterable[int] = 1) -> None:
-        given = dict(generators) if isinstance(generators, Mapping) else {name: {} for name in generators}
+    def choose_generators(
+        self, generators: Iterable[str] | Mapping[str, Mapping], seeds: int | Iterable[int] = 1
+    ) -> None:
+        given = (
+            dict(generators)
+            if isinstance(generators, Mapping)
+            else {name: {} for name in generators}
+        )
         if not given:
             raise InputError("no generator is chosen; choose at least one.")
         seeds = tuple(dict.fromkeys(range(seeds) if isinstance(seeds, int) else seeds))
         if not 1 <= len(seeds) <= MOST_SEEDS or min(seeds) < 0:
-            raise InputError(f"seeds are {list(seeds)}; give 1 to {MOST_SEEDS} whole numbers from 0.")
+            raise InputError(
+                f"seeds are {list(seeds)}; give 1 to {MOST_SEEDS} whole numbers from 0."
+            )
         for name, params in given.items():
             find(name)
             if params:
@@ -134,10 +160,14 @@ class Session:
         self.generators, self.seeds = given, seeds
 
     def upload(self, name: str, content: bytes) -> Path:
-        """Keep an uploaded table in root/uploads, under its own name without folders; returns where."""
+        """Keep an uploaded table in root/uploads, under its own name without folders; returns
+        where.
+        """
         name = Path(name.replace("\\", "/")).name
         if not name.lower().endswith(SUFFIXES):
-            raise InputError(f"file {name!r} ends in none of {', '.join(SUFFIXES)}; upload a table.")
+            raise InputError(
+                f"file {name!r} ends in none of {', '.join(SUFFIXES)}; upload a table."
+            )
         path = self.root / "uploads" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -173,7 +203,9 @@ class Session:
         return [metric for metric in self.metrics if metric not in known]
 
     def start(self) -> None:
-        """Give a worker process all that is chosen and not there yet. Raises InputError while one is at work."""
+        """Give a worker process all that is chosen and not there yet. Raises InputError while one
+        is at work.
+        """
         if self._worker:
             raise InputError("a run is under way; cancel it or wait for its end.")
         self._tasks, self.progress, self._read = [], {}, 0
@@ -182,18 +214,33 @@ class Session:
             found, metrics = self.result(name, seed), self.missing(name, seed)
             self.progress[name, seed] = step = Progress(name, seed)
             if not metrics:
-                step.phase, step.told, step.seconds, step.rows = "done", "kept", found.seconds, len(found.synthetic)
+                step.phase, step.told, step.seconds, step.rows = (
+                    "done",
+                    "kept",
+                    found.seconds,
+                    len(found.synthetic),
+                )
                 continue
-            task = {"name": name, "params": self.generators[name], "seed": seed, "metrics": metrics, "made": False}
+            task = {
+                "name": name,
+                "params": self.generators[name],
+                "seed": seed,
+                "metrics": metrics,
+                "made": False,
+            }
             if found:
-                found.synthetic.to_parquet(self._folder / f"{len(self._tasks)}.synthetic.parquet", index=False)
+                found.synthetic.to_parquet(
+                    self._folder / f"{len(self._tasks)}.synthetic.parquet", index=False
+                )
                 task |= {"made": True, "claim": found.claim}
             self._tasks.append(task | {"key": self._key(name, seed)})
         if not self._tasks:
             return self._folder.rmdir()
         for name, content in snapshot(self.data).items():
             (self._folder / name).write_bytes(content)
-        (self._folder / "job.json").write_text(json.dumps({"dataset": self.data.name, "tasks": self._tasks}), "utf-8")
+        (self._folder / "job.json").write_text(
+            json.dumps({"dataset": self.data.name, "tasks": self._tasks}), "utf-8"
+        )
         (self._folder / "messages.jsonl").touch()
         self._schema = self.data.schema
         self._launch(0)
@@ -203,7 +250,9 @@ class Session:
         with open(self._folder / "log.txt", "wb") as log:
             command = [sys.executable, "-m", "workbench.app.session", str(self._folder), str(first)]
             # In a session of its own: an interrupt of the kernel is not meant for the worker.
-            self._worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+            self._worker = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+            )
 
     def poll(self) -> bool:
         """Take in what the worker has told since the last call; True while it is at work."""
@@ -218,7 +267,9 @@ class Session:
         return bool(self._worker)
 
     def run(self) -> Iterator[Progress]:
-        """start, then a copy of each Progress as it changes, until all is done; leaving the loop early cancels."""
+        """start, then a copy of each Progress as it changes, until all is done; leaving the loop
+        early cancels.
+        """
         self.start()
         told: dict = {}
         try:
@@ -239,12 +290,17 @@ class Session:
             self._end("cancelled", "")
 
     def _go_on(self, code: int) -> None:
-        """After a worker's end: nothing is left, or the task it was at has failed and the next worker does the others."""
+        """After a worker's end: nothing is left, or the task it was at has failed and the next
+        worker does the others.
+        """
         steps = [self.progress[task["name"], task["seed"]] for task in self._tasks]
         left = [place for place, step in enumerate(steps) if step.phase not in ENDED]
         if left:
             failed = steps[left[0]]
-            failed.phase, failed.told = "error", f"the worker process ended early: {self._last_words(code)}"
+            failed.phase, failed.told = (
+                "error",
+                f"the worker process ended early: {self._last_words(code)}",
+            )
         if left[1:] and self._folder.exists():
             self._worker.stdin.close()
             self._launch(left[1])
@@ -267,11 +323,17 @@ class Session:
         if code < 0:
             return f"{signal.Signals(-code).name}, perhaps for want of memory."
         log = self._folder / "log.txt"
-        lines = log.read_text("utf-8", "replace").strip().splitlines() if log.exists() else ["its temporary folder is gone."]
+        lines = (
+            log.read_text("utf-8", "replace").strip().splitlines()
+            if log.exists()
+            else ["its temporary folder is gone."]
+        )
         return lines[-1] if lines else f"exit code {code}."
 
     def _take_in(self) -> None:
-        if not (self._folder / "messages.jsonl").exists():  # somebody has cleared the temporary folder
+        if not (
+            self._folder / "messages.jsonl"
+        ).exists():  # somebody has cleared the temporary folder
             return
         with open(self._folder / "messages.jsonl", encoding="utf-8") as file:
             file.seek(self._read)
@@ -294,10 +356,14 @@ class Session:
         table = self._schema.cast(pd.read_parquet(self._folder / f"{index}.synthetic.parquet"))
         if earlier := self.results.get(task["key"]):
             rows = in_order(pd.concat([earlier.rows, rows], ignore_index=True))
-        self.results[task["key"]] = Result(table, rows, outcome["notes"], outcome["claim"], step.seconds)
+        self.results[task["key"]] = Result(
+            table, rows, outcome["notes"], outcome["claim"], step.seconds
+        )
 
     def card(self, name: str, seed: int = 0) -> Card:
-        """The report card of a finished pair; its notes say what is not measured yet. Raises InputError without a result."""
+        """The report card of a finished pair; its notes say what is not measured yet. Raises
+        InputError without a result.
+        """
         found = self.result(name, seed)
         if not found:
             raise InputError(f"generator {name!r} has no result for seed {seed} yet; run it.")
@@ -305,20 +371,28 @@ class Session:
         rows = found.rows[found.rows["metric"].isin(self.metrics)].reset_index(drop=True)
         left = [METRICS[metric].title for metric in METRICS if metric not in set(rows["metric"])]
         notes = [*found.notes, *([f"Not measured yet: {', '.join(left)}."] if left else [])]
-        return Card(rows, self.data.name, len(scored.train), len(scored.test), len(found.synthetic), notes)
+        return Card(
+            rows, self.data.name, len(scored.train), len(scored.test), len(found.synthetic), notes
+        )
 
     def rows(self) -> pd.DataFrame:
         """Every number measured for the present choice: dataset, label, seed, then ROW_COLUMNS."""
         if not self.finished:
             raise InputError("nothing is measured yet; run it first.")
         cards = {pair: self.card(*pair).rows for pair in self.finished}
-        rows = pd.concat(cards, names=["label", "seed"]).reset_index(["label", "seed"]).reset_index(drop=True)
+        rows = (
+            pd.concat(cards, names=["label", "seed"])
+            .reset_index(["label", "seed"])
+            .reset_index(drop=True)
+        )
         rows.insert(0, "dataset", self.data.name)
         return rows
 
 
 def work(folder: Path, first: int) -> None:
-    """The worker's side: do the tasks of job.json in order from this one on; each step is a line of messages.jsonl."""
+    """The worker's side: do the tasks of job.json in order from this one on; each step is a line of
+    messages.jsonl.
+    """
     threading.Thread(target=_end_with_parent, args=[folder], daemon=True).start()
     job = json.loads((folder / "job.json").read_text("utf-8"))
     data = read_data(job["dataset"], str(folder))
@@ -339,7 +413,9 @@ def work(folder: Path, first: int) -> None:
 
 
 def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
-    """Fit, sample and score one generator as `generate` and `evaluate` do, and save its table and rows."""
+    """Fit, sample and score one generator as `generate` and `evaluate` do, and save its table and
+    rows.
+    """
     name, seed, generator = task["name"], task["seed"], make(task["name"], task["params"])
     table, scored = views(name, data, seed)
     if reason := generator.supports(data.schema):
@@ -364,7 +440,11 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
     card = evaluate(scored, synthetic, seed, task["metrics"], scoring, generator)
     card.rows.to_parquet(f"{place}.rows.parquet", index=False)
     given = Guarantee.of(generator)
-    claim = {"epsilon_spent": given.epsilon, "delta_spent": given.delta, "guarantee": given.words} if given else {}
+    claim = (
+        {"epsilon_spent": given.epsilon, "delta_spent": given.delta, "guarantee": given.words}
+        if given
+        else {}
+    )
     tell(phase="done", told="", rows=len(synthetic), outcome={"notes": card.notes, "claim": claim})
 
 

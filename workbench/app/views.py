@@ -1,4 +1,6 @@
-"""What can be shown of a session, taken along, and said in plain Python: figures, rows, grid.toml, code, files."""
+"""What can be shown of a session, taken along, and said in plain Python: figures, rows, grid.toml,
+code, files.
+"""
 
 from __future__ import annotations
 
@@ -24,22 +26,44 @@ COLUMNS = 6  # shown in marginals where none are chosen
 PAIRED = 3  # columns that the pair plots show at most
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # how a cell begins that a spreadsheet may run
 
-# View -> the call that draws it, in the names that SCRIPT defines, and what it shows. `figure` makes the same calls.
+# View -> the call that draws it, in the names that SCRIPT defines, and what it shows. `figure`
+# makes the same calls.
 FIGURES = {
-    "scores": ("plots.strips(rows, {strips})",
-               "Each metric between its floor and its ceiling, a fresh real sample; a line a generator."),
-    "marginals": ("plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}}, {columns})",
-                  "Single columns: bars are real test rows, each line a generator."),
-    "pairs": ("plots.pairs(data.test, tables[{name!r}, {seed}], {paired})",
-              "Pairs of columns: real test rows left, synthetic rows right."),
-    "correlations": ("plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema)",
-                     "Association of each pair, synthetic minus real: blue is lost, orange invented."),
-    "groups": ("plots.bias_by_group(rows)",
-               "Bias by group: right of zero a difference of the real rows is amplified, left of zero dampened."),
-    "trade-off": ("plots.tradeoff(rows)",
-                  "Up is useful for training models, right is close to the training rows; the upper left is wanted."),
-}  # fmt: skip
-STRIPS = ("marginals", "worst_column", "pair_trends", "tstr_auc", "tstr_r2", "utility_ratio", "bias_amp", "excess_copies")
+    "scores": (
+        "plots.strips(rows, {strips})",
+        "Each metric between its floor and its ceiling, a fresh real sample; a line a generator.",
+    ),
+    "marginals": (
+        "plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}}, {columns})",
+        "Single columns: bars are real test rows, each line a generator.",
+    ),
+    "pairs": (
+        "plots.pairs(data.test, tables[{name!r}, {seed}], {paired})",
+        "Pairs of columns: real test rows left, synthetic rows right.",
+    ),
+    "correlations": (
+        "plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema)",
+        "Association of each pair, synthetic minus real: blue is lost, orange invented.",
+    ),
+    "groups": (
+        "plots.bias_by_group(rows)",
+        "Bias by group: right of zero a difference of the real rows is amplified, left of zero dampened.",
+    ),
+    "trade-off": (
+        "plots.tradeoff(rows)",
+        "Up is useful for training models, right is close to the training rows; the upper left is wanted.",
+    ),
+}
+STRIPS = (
+    "marginals",
+    "worst_column",
+    "pair_trends",
+    "tstr_auc",
+    "tstr_r2",
+    "utility_ratio",
+    "bias_amp",
+    "excess_copies",
+)
 
 SCRIPT = '''"""The comparison that was clicked together: python side_by_side.py [FOLDER] writes its files."""
 
@@ -82,15 +106,21 @@ for name, figure in figures.items():
 '''
 
 
-def looked_at(session: Session, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> tuple[str, int, list[str]]:
-    """What the views show: the pair if it is finished, otherwise the first that is; columns, the first few by default."""
+def looked_at(
+    session: Session, name: str = "", seed: int = 0, columns: Sequence[str] = ()
+) -> tuple[str, int, list[str]]:
+    """What the views show: the pair if it is finished, otherwise the first that is; columns, the
+    first few by default.
+    """
     finished = session.finished or dict.fromkeys(session.pairs)
     pair = (name, seed) if (name, seed) in finished else next(iter(finished))
     known = session.data.schema.names
     return *pair, [column for column in columns if column in known] or known[:COLUMNS]
 
 
-def figure(session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> Figure:
+def figure(
+    session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()
+) -> Figure:
     """The figure of one view of FIGURES, about what `looked_at` makes of the other arguments.
 
     Raises InputError where nothing is measured yet, or nothing that the figure is made of.
@@ -101,7 +131,9 @@ def figure(session: Session, view: str, name: str = "", seed: int = 0, columns: 
     if view == "scores":
         return plots.strips(rows, _strips(session))
     if view == "marginals":
-        return plots.marginals(data.test, {n: t for (n, s), t in tables.items() if s == seed}, columns)
+        return plots.marginals(
+            data.test, {n: t for (n, s), t in tables.items() if s == seed}, columns
+        )
     if view == "pairs":
         return plots.pairs(data.test, tables[name, seed], columns[:PAIRED])
     if view == "correlations":
@@ -109,19 +141,27 @@ def figure(session: Session, view: str, name: str = "", seed: int = 0, columns: 
     return plots.bias_by_group(rows) if view == "groups" else plots.tradeoff(rows)
 
 
-def picture(session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> Piece:
+def picture(
+    session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()
+) -> Piece:
     """`figure` as an escaped HTML image whose alternative text says what it shows and of what."""
     drawn = figure(session, view, name, seed, columns)
     name, seed, columns = looked_at(session, name, seed, columns)
-    about = {"pairs": f"{name}, seed {seed}", "correlations": f"{name}, seed {seed}", "marginals": f"seed {seed}"}
+    about = {
+        "pairs": f"{name}, seed {seed}",
+        "correlations": f"{name}, seed {seed}",
+        "marginals": f"seed {seed}",
+    }
     words = f"{FIGURES[view][1]} Here: {about.get(view, ', '.join(session.generators))}."
     return Piece(image(drawn, words, Markup("{}").format(words)))
 
 
 def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
-    """Real test rows and synthetic rows in one table to search and sort; without a network, in a frame of its own.
+    """Real test rows and synthetic rows in one table to search and sort; without a network, in a
+    frame of its own.
 
-    The frame is sandboxed: whatever a value is, it cannot reach the page around it. Of more than half a megabyte a part.
+    The frame is sandboxed: whatever a value is, it cannot reach the page around it. Of more than
+    half a megabyte a part.
     """
     from itables import options, to_html_datatable
     from itables.javascript import generate_init_offline_itables_html
@@ -131,9 +171,16 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
     if not found:
         raise InputError("nothing is measured yet; run it first.")
     parts = {"real": session.data.test, name: found.synthetic}
-    table = pd.concat([part.set_axis([f"{label} {row}" for row in range(len(part))]) for label, part in parts.items()])
+    table = pd.concat(
+        [
+            part.set_axis([f"{label} {row}" for row in range(len(part))])
+            for label, part in parts.items()
+        ]
+    )
     body = generate_init_offline_itables_html(options.dt_bundle)
-    body += to_html_datatable(table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%")
+    body += to_html_datatable(
+        table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%"
+    )
     look = "<style>body{font:13px/1.4 system-ui,sans-serif}</style>"
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
     words = f"Real test rows and synthetic rows of {name}, seed {seed}: search and sort"
@@ -145,31 +192,53 @@ def grid(session: Session) -> str:
     """The text of the grid.toml that repeats the choice as a batch (`workbench run FOLDER`)."""
     table, roles = _table(session)
     dataset = {"name" if table in DATASETS else "path": table} | roles
-    rows = [{"name": name, "params": dict(params)} if params else name for name, params in session.generators.items()]
-    about = {"title": f"Side by side: {session.data.name}", "seeds": list(session.seeds), "generators": rows}
+    rows = [
+        {"name": name, "params": dict(params)} if params else name
+        for name, params in session.generators.items()
+    ]
+    about = {
+        "title": f"Side by side: {session.data.name}",
+        "seeds": list(session.seeds),
+        "generators": rows,
+    }
     return tomli_w.dumps(about | {"datasets": [dataset]})
 
 
 def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str] = ()) -> str:
-    """The plain-Python twin of what is chosen: a script whose files are, byte for byte, those of `export`.
+    """The plain-Python twin of what is chosen: a script whose files are, byte for byte, those of
+    `export`.
 
     Generators that were skipped or have failed are left out.
     """
     name, seed, columns = looked_at(session, name, seed, columns)
     table, roles = _table(session)
     load = ", ".join([repr(table), *(f"{role}={value!r}" for role, value in roles.items())])
-    failed = {pair[0] for pair, step in session.progress.items() if step.phase in ("skipped", "error")}
+    failed = {
+        pair[0] for pair, step in session.progress.items() if step.phase in ("skipped", "error")
+    }
     failed -= {pair[0] for pair in session.finished}
     used = {key: dict(params) for key, params in session.generators.items() if key not in failed}
-    blanks = {"name": name, "seed": seed, "columns": columns, "paired": columns[:PAIRED], "strips": _strips(session)}
-    figures = "".join(f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session))
+    blanks = {
+        "name": name,
+        "seed": seed,
+        "columns": columns,
+        "paired": columns[:PAIRED],
+        "strips": _strips(session),
+    }
+    figures = "".join(
+        f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session)
+    )
     left_out = () if session.everything else SLOW
     shown = pformat(used, sort_dicts=False)
-    return SCRIPT.format(load=load, generators=shown, left_out=left_out, seeds=list(session.seeds), figures=figures)
+    return SCRIPT.format(
+        load=load, generators=shown, left_out=left_out, seeds=list(session.seeds), figures=figures
+    )
 
 
 def drawable(session: Session) -> list[str]:
-    """The views of FIGURES that the data have something for: groups need a sensitive column, utility a target."""
+    """The views of FIGURES that the data have something for: groups need a sensitive column,
+    utility a target.
+    """
     schema = session.data.schema
     lacking = {"groups": not (schema.sensitive and schema.target), "trade-off": not schema.target}
     return [view for view in FIGURES if not lacking.get(view)]
@@ -183,7 +252,8 @@ def export(
     columns: Sequence[str] = (),
     formula_safe: bool = False,
 ) -> list[Path]:
-    """Write grid.toml, side_by_side.py, the scores (CSV, LaTeX), the tables (CSV) and figures (SVG); returns the paths.
+    """Write grid.toml, side_by_side.py, the scores (CSV, LaTeX), the tables (CSV) and figures
+    (SVG); returns the paths.
 
     folder is one inside the session's root. Raises InputError for a folder elsewhere.
     """
@@ -205,32 +275,42 @@ def export(
 
 
 def latex(rows: pd.DataFrame) -> str:
-    """Headline values as a LaTeX table, a line a metric, a column a generator, mean over seeds; every text is escaped."""
+    """Headline values as a LaTeX table, a line a metric, a column a generator, mean over seeds;
+    every text is escaped.
+    """
     from workbench.report.headlines import headlines
     from workbench.words import number
 
     heads = headlines(rows)
-    table = heads.pivot_table("mean", "metric", "label", sort=False)[list(dict.fromkeys(rows["label"]))]
+    table = heads.pivot_table("mean", "metric", "label", sort=False)[
+        list(dict.fromkeys(rows["label"]))
+    ]
     table.index = [METRICS[metric].title for metric in table.index]
     return table.map(number).rename_axis(columns=None).to_latex(escape=True)
 
 
 def as_csv(table: pd.DataFrame, formula_safe: bool = False) -> str:
-    """CSV text; formula_safe puts a ' before every text and column name that begins as a formula does (OWASP, CSV injection).
+    """CSV text; formula_safe puts a ' before every text and column name that begins as a formula
+    does (OWASP, CSV injection).
 
-    Numbers, dates and booleans stay as they are. Lines end as RFC 4180 has it, or a text with a lone \\r would begin one.
+    Numbers, dates and booleans stay as they are. Lines end as RFC 4180 has it, or a text with a
+    lone \\r would begin one.
     """
 
     def quoted(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
     if formula_safe:
-        table = table.apply(lambda values: values.map(quoted) if values.dtype == object else values).rename(columns=quoted)
+        table = table.apply(
+            lambda values: values.map(quoted) if values.dtype == object else values
+        ).rename(columns=quoted)
     return table.to_csv(index=False, lineterminator="\r\n")
 
 
 def _table(session: Session) -> tuple[str, dict]:
-    """The data by a name or path that holds from any folder, and the roles that were chosen for them."""
+    """The data by a name or path that holds from any folder, and the roles that were chosen for
+    them.
+    """
     table = session.table if session.table in DATASETS else str(Path(session.table).absolute())
     roles = {"target": session.target, "sensitive": session.sensitive}
     return table, {role: value for role, value in roles.items() if value is not None}
@@ -239,6 +319,10 @@ def _table(session: Session) -> tuple[str, dict]:
 def _strips(session: Session) -> list[str]:
     """The metrics of the overview that apply to the target's kind."""
     task = session.data.schema.task
-    idle = {"classification": {"tstr_r2"}, "regression": {"tstr_auc"}, None: {"tstr_r2", "tstr_auc", "utility_ratio"}}[task]
+    idle = {
+        "classification": {"tstr_r2"},
+        "regression": {"tstr_auc"},
+        None: {"tstr_r2", "tstr_auc", "utility_ratio"},
+    }[task]
     idle |= set() if session.data.schema.sensitive else {"bias_amp"}
     return [metric for metric in STRIPS if metric not in idle]

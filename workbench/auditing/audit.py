@@ -1,14 +1,17 @@
-"""The regular audit of a synthetic table: does it still look like a fresh real sample, and if not, is that tolerable?
+"""The regular audit of a synthetic table: does it still look like a fresh real sample, and if not,
+is that tolerable?
 
-Every check has a value, the 95% band of what real rows show against real rows at the same sizes, a p value from that same
-null, and a tolerance: how far beyond the band is accepted, fixed beforehand in a file.
+Every check has a value, the 95% band of what real rows show against real rows at the same sizes, a
+p value from that same null, and a tolerance: how far beyond the band is accepted, fixed beforehand
+in a file.
 
     PASS    inside the band, or outside by no more than chance explains
     ALERT   outside the band by more than chance, within the tolerance
     FAIL    beyond the tolerance, or at a hard gate: schema, copies, a vanished group; or ALERT in two of three audits in a row
 
-Chance: Benjamini-Hochberg over the checks of a gate at level alpha / gates, so at most a share alpha of fresh real samples
-raises any alarm. Numbers and labels are held against test; copies, groups and their ties to the target against train.
+Chance: Benjamini-Hochberg over the checks of a gate at level alpha / gates, so at most a share
+alpha of fresh real samples raises any alarm. Numbers and labels are held against test; copies,
+groups and their ties to the target against train.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ TOLERANCES = {
     "alpha": 0.05,  # share of fresh real samples that may raise an alarm
     "categories": 0.0,  # share of rows with a label that train never held
     "range": 0.0,  # share of rows outside train's lowest and highest value
-    "distribution": 0.03,  # KS of a number or date, total variation of a label; a shift of 0.2 sd is at least 0.057
+    # KS of a number or date, total variation of a label; a shift of 0.2 sd is at least 0.057
+    "distribution": 0.03,
     "missing": 0.02,  # share of rows
     "rare_levels": 0.1,  # share of test's rare labels that no synthetic row holds
     "pairs": 0.05,  # total variation of two columns' joint table
@@ -57,7 +61,13 @@ TOLERANCES = {
     "bias_amplification": 0.03,  # BiasAmp A->T
     "copies": 0.0,  # share of rows that equal a train row
 }
-BY_COLUMN = ("categories", "range", "distribution", "missing", "rare_levels")  # may be set in a [columns.NAME] table
+BY_COLUMN = (
+    "categories",
+    "range",
+    "distribution",
+    "missing",
+    "rare_levels",
+)  # may be set in a [columns.NAME] table
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +87,8 @@ class Audit:
 
     @property
     def checks(self) -> pd.DataFrame:
-        """One row a check: gate, about, value, low, high (of the band), tolerance, p, adjusted p, status, note, and before
+        """One row a check: gate, about, value, low, high (of the band), tolerance, p, adjusted p,
+        status, note, and before
         and change: the status in the previous audit and the difference to its value."""
         return pd.DataFrame(self.record["checks"]).drop(columns="history")
 
@@ -91,7 +102,9 @@ class Audit:
     def gates(self) -> pd.DataFrame:
         """Counts of each status, one row a gate."""
         counts = pd.crosstab(self.checks["gate"], self.checks["status"]).rename_axis(columns=None)
-        return counts.reindex(index=self.checks["gate"].unique()).reindex(columns=STATUSES, fill_value=0)
+        return counts.reindex(index=self.checks["gate"].unique()).reindex(
+            columns=STATUSES, fill_value=0
+        )
 
     @classmethod
     def read(cls, path: str | Path) -> Audit:
@@ -103,28 +116,43 @@ class Audit:
                 f"audit {str(path)!r} cannot be read ({error}); give the audit.json of an earlier audit."
             ) from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise InputError(f"{str(path)!r} is no record of an audit ({FORMAT!r}); give an earlier audit.json.")
+            raise InputError(
+                f"{str(path)!r} is no record of an audit ({FORMAT!r}); give an earlier audit.json."
+            )
         return cls(record)
 
     def write(self, path: str | Path) -> None:
         """As JSON; a reader sees the old file or the whole new one."""
-        path, text = Path(path), json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False)
+        path, text = (
+            Path(path),
+            json.dumps(self.record, indent=1, ensure_ascii=False, allow_nan=False),
+        )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text + "\n")
         except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}); name another folder.") from None
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}); name another folder."
+            ) from None
 
     def __repr__(self) -> str:
         lines = [f"{self.decision}: {self._title()}"]
         for row in self.alarms.to_dict("records"):
-            band = f"band {number(row['low'])} to {number(row['high'])}" if pd.notna(row["low"]) else ""
+            band = (
+                f"band {number(row['low'])} to {number(row['high'])}"
+                if pd.notna(row["low"])
+                else ""
+            )
             told = [f"{number(row['value'])}" if pd.notna(row["value"]) else "", band, row["note"]]
-            lines.append(f"  {row['status']:<5}  {row['gate']}: {row['about']}  {', '.join(filter(None, told))}".rstrip())
+            lines.append(
+                f"  {row['status']:<5}  {row['gate']}: {row['about']}  {', '.join(filter(None, told))}".rstrip()
+            )
         return "\n".join([*lines, *self.record["notes"]])
 
     def _repr_html_(self) -> str:
-        facts = {name: self.record[name] for name in ("generator", "window", "made") if self.record[name]}
+        facts = {
+            name: self.record[name] for name in ("generator", "window", "made") if self.record[name]
+        }
         told = "; ".join(escape(f"{name} {value}") for name, value in facts.items())
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.record["notes"])
         return (
@@ -135,7 +163,9 @@ class Audit:
 
     def _title(self) -> str:
         rows, found = self.record["rows"], self.checks["status"].value_counts()
-        counts = f"{found.sum():,} checks, {found.get('ALERT', 0)} ALERT, {found.get('FAIL', 0)} FAIL"
+        counts = (
+            f"{found.sum():,} checks, {found.get('ALERT', 0)} ALERT, {found.get('FAIL', 0)} FAIL"
+        )
         return (
             f"{self.record['dataset']}, {rows['synthetic']:,} synthetic rows against {rows['train']:,} train and "
             f"{rows['test']:,} test rows; {counts}"
@@ -146,13 +176,26 @@ def to_html(checks: pd.DataFrame) -> str:
     """Checks as an escaped HTML table, numbers short."""
     shown = checks[["status", "gate", "about", "value"]].copy()
     ends = zip(checks["low"].astype(float), checks["high"].astype(float), strict=True)
-    shown["band"] = [f"{number(low)} to {number(high)}" if np.isfinite(low) else "" for low, high in ends]
-    more = ["tolerance", "p", "adjusted_p", *(["before", "change"] if checks["before"].ne("").any() else []), "note"]
+    shown["band"] = [
+        f"{number(low)} to {number(high)}" if np.isfinite(low) else "" for low, high in ends
+    ]
+    more = [
+        "tolerance",
+        "p",
+        "adjusted_p",
+        *(["before", "change"] if checks["before"].ne("").any() else []),
+        "note",
+    ]
     shown[more] = checks[more]
-    short = {name: lambda v: number(v) if pd.notna(v) else "" for name in ("value", "tolerance", "change")}
+    short = {
+        name: lambda v: number(v) if pd.notna(v) else ""
+        for name in ("value", "tolerance", "change")
+    }
     short |= dict.fromkeys(["p", "adjusted_p"], lambda v: f"{v:.2g}" if pd.notna(v) else "")
     table = shown.to_html(index=False, escape=True, border=0, justify="left", formatters=short)
-    table = table.replace('class="dataframe"', "", 1)  # other outputs of a notebook bring styles for that name
+    table = table.replace(
+        'class="dataframe"', "", 1
+    )  # other outputs of a notebook bring styles for that name
     return f'<div class="table" role="region" tabindex="0" aria-label="checks">{table}</div>'
 
 
@@ -168,10 +211,11 @@ def audit(
 ) -> Audit:
     """Audit `synthetic`, a table or the file of one, against the real rows of `data`.
 
-    tolerances: a TOML file or a mapping with keys of TOLERANCES, and `columns` with such keys for single columns.
-    against: the previous audit or its JSON file; the new record keeps its last statuses and the differences to it.
-    generator, window: labels for the record. progress wraps the list of gates as tqdm does.
-    A table with other columns is a FAIL with one check. Raises InputError for files that cannot be read and unknown keys.
+    tolerances: a TOML file or a mapping with keys of TOLERANCES, and `columns` with such keys for
+    single columns. against: the previous audit or its JSON file; the new record keeps its last
+    statuses and the differences to it. generator, window: labels for the record. progress wraps the
+    list of gates as tqdm does. A table with other columns is a FAIL with one check. Raises
+    InputError for files that cannot be read and unknown keys.
     """
     limits = read_tolerances(tolerances, data.schema)
     previous = against if isinstance(against, Audit) or against is None else Audit.read(against)
@@ -179,14 +223,26 @@ def audit(
         labels = {column.name for column in data.schema.columns if column.kind == "categorical"}
         synthetic = read_file(Path(synthetic), labels)
     table, problems = _read(synthetic, data.schema)
-    checks = [Check("schema", "columns and kinds", float(len(problems)), 0.0, 0.0, hard=True, note=" ".join(problems))]
+    checks = [
+        Check(
+            "schema",
+            "columns and kinds",
+            float(len(problems)),
+            0.0,
+            0.0,
+            hard=True,
+            note=" ".join(problems),
+        )
+    ]
     if table is not None:
         trial = Trial(data.train, data.test, table, data.schema, seed)
         with one_thread(), np.errstate(all="ignore"):
             for gate in progress(GATES) if progress else GATES:
                 checks += gate(trial)
 
-    hashes = {"train": data.train, "test": data.test} | ({} if table is None else {"synthetic": table})
+    hashes = {"train": data.train, "test": data.test} | (
+        {} if table is None else {"synthetic": table}
+    )
     record: dict[str, Any] = {
         "format": FORMAT,
         "decision": "",
@@ -199,22 +255,31 @@ def audit(
         "tolerances": limits,
         "seed": seed,
         "versions": keys.versions([]),
-        "against": previous and {name: previous.record[name] for name in ("made", "window", "decision")},
+        "against": previous
+        and {name: previous.record[name] for name in ("made", "window", "decision")},
         "notes": [],
         "checks": _judge(checks, limits, previous),
     }
     record["hashes"]["tolerances"] = keys.digest(json.dumps(limits, sort_keys=True))
     if previous:
         changed = [
-            name for name in ("train", "test", "tolerances") if record["hashes"][name] != previous.record["hashes"][name]
+            name
+            for name in ("train", "test", "tolerances")
+            if record["hashes"][name] != previous.record["hashes"][name]
         ]
-        record["notes"] = [f"Since the previous audit {listed(changed)} changed."] if changed else []
-    record["decision"] = max((check["status"] for check in record["checks"]), key=lambda status: EXIT_CODES.get(status, 0))
+        record["notes"] = (
+            [f"Since the previous audit {listed(changed)} changed."] if changed else []
+        )
+    record["decision"] = max(
+        (check["status"] for check in record["checks"]),
+        key=lambda status: EXIT_CODES.get(status, 0),
+    )
     return Audit(_finite(record))
 
 
 def publish(out: str | Path, **parameters) -> Audit:
-    """Run notebooks/audit.ipynb with these parameters: OUT/audit.json, the record, and OUT/audit.html, the page.
+    """Run notebooks/audit.ipynb with these parameters: OUT/audit.json, the record, and
+    OUT/audit.html, the page.
 
     Raises InputError where `audit` does, and where the folder cannot be written.
     """
@@ -222,13 +287,24 @@ def publish(out: str | Path, **parameters) -> Audit:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--out {folder} cannot be written ({error.strerror}); name another folder.") from None
-    pages.publish(NOTEBOOK, parameters | {"out": str(folder)}, folder, f"Audit of {parameters['real']}", "audit.html", True)
+        raise InputError(
+            f"--out {folder} cannot be written ({error.strerror}); name another folder."
+        ) from None
+    pages.publish(
+        NOTEBOOK,
+        parameters | {"out": str(folder)},
+        folder,
+        f"Audit of {parameters['real']}",
+        "audit.html",
+        True,
+    )
     return Audit.read(folder / "audit.json")
 
 
 def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> dict:
-    """TOLERANCES with what the file or mapping sets. Raises InputError for unknown keys and columns, and numbers below 0."""
+    """TOLERANCES with what the file or mapping sets. Raises InputError for unknown keys and
+    columns, and numbers below 0.
+    """
     if tolerances is None:
         return {**TOLERANCES, "columns": {}}
     given: Any = tolerances
@@ -236,27 +312,43 @@ def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> 
         try:
             given = tomllib.loads(Path(given).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise InputError(f"tolerances {str(tolerances)!r} cannot be read as TOML ({error}); correct the file.") from None
+            raise InputError(
+                f"tolerances {str(tolerances)!r} cannot be read as TOML ({error}); correct the file."
+            ) from None
     columns = given.get("columns", {})
     tables = {"": (given, (*TOLERANCES, "columns"))}
     for name, table in columns.items() if isinstance(columns, Mapping) else [("columns", columns)]:
         if not isinstance(table, Mapping):
-            raise InputError(f"tolerances: {name} is {table!r}; write a table [columns.NAME] with its keys below.")
+            raise InputError(
+                f"tolerances: {name} is {table!r}; write a table [columns.NAME] with its keys below."
+            )
         schema[name]  # raises for an unknown column
         tables[f"columns.{name}."] = (table, BY_COLUMN)
     for prefix, (table, known) in tables.items():
         for key, value in table.items():
             if key not in known:
                 raise InputError(f"tolerances: unknown key {prefix}{key}; {nearest(key, known)}")
-            if key != "columns" and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf):
-                raise InputError(f"tolerances: {prefix}{key} is {value!r}; give a number, 0 or larger.")
+            if key != "columns" and (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 <= value < np.inf
+            ):
+                raise InputError(
+                    f"tolerances: {prefix}{key} is {value!r}; give a number, 0 or larger."
+                )
     if not 0 < given.get("alpha", 0.05) < 1:
         raise InputError(f"tolerances: alpha is {given['alpha']}; give a share between 0 and 1.")
-    return {**TOLERANCES, **given, "columns": {name: dict(table) for name, table in columns.items()}}
+    return {
+        **TOLERANCES,
+        **given,
+        "columns": {name: dict(table) for name, table in columns.items()},
+    }
 
 
 def _read(synthetic: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame | None, list[str]]:
-    """The table cast to the schema (None where that makes no sense) and what is wrong with its columns and kinds."""
+    """The table cast to the schema (None where that makes no sense) and what is wrong with its
+    columns and kinds.
+    """
     try:
         table, problems = read_table(synthetic, schema)
     except InputError as error:
@@ -271,24 +363,52 @@ def _judge(checks: list[Check], limits: dict, previous: Audit | None) -> list[di
     gates = {check.gate for check in checks if np.isfinite(check.p)}
     adjusted = np.full(len(checks), np.nan)
     for gate in gates:
-        family = [i for i, check in enumerate(checks) if check.gate == gate and np.isfinite(check.p)]
-        adjusted[family] = np.minimum(1, len(gates) * false_discovery_control([checks[i].p for i in family]))
-    before = {(check["gate"], check["about"]): check for check in previous.record["checks"]} if previous else {}
+        family = [
+            i for i, check in enumerate(checks) if check.gate == gate and np.isfinite(check.p)
+        ]
+        adjusted[family] = np.minimum(
+            1, len(gates) * false_discovery_control([checks[i].p for i in family])
+        )
+    before = (
+        {(check["gate"], check["about"]): check for check in previous.record["checks"]}
+        if previous
+        else {}
+    )
     judged = []
     for check, q in zip(checks, adjusted, strict=True):
         old = before.get((check.gate, check.about), {"history": [], "status": "", "value": None})
-        tolerance = limits["columns"].get(check.about, {}).get(check.gate, limits.get(check.gate, 0.0))
+        tolerance = (
+            limits["columns"].get(check.about, {}).get(check.gate, limits.get(check.gate, 0.0))
+        )
         beyond = max(check.value - check.high, check.low - check.value)
         outside = beyond > 0 and not q > limits["alpha"]
-        found = "FAIL" if outside and (check.hard or beyond > tolerance) else "ALERT" if outside else "PASS"
+        found = (
+            "FAIL"
+            if outside and (check.hard or beyond > tolerance)
+            else "ALERT"
+            if outside
+            else "PASS"
+        )
         found = found if np.isfinite(check.value) else "NOT MEASURED"
         history = [*old["history"][-2:], found]  # what was found, before escalation
         escalated = found == "ALERT" and history.count("ALERT") >= 2
-        note = [f"ALERT in {history.count('ALERT')} of the last {len(history)} audits"] if escalated else []
+        note = (
+            [f"ALERT in {history.count('ALERT')} of the last {len(history)} audits"]
+            if escalated
+            else []
+        )
         judged.append(
             {name: value for name, value in asdict(check).items() if name != "hard"}
-            | {"tolerance": tolerance, "adjusted_p": float(q), "status": "FAIL" if escalated else found}
-            | {"note": "; ".join(filter(None, [*note, check.note])), "before": old["status"], "history": history}
+            | {
+                "tolerance": tolerance,
+                "adjusted_p": float(q),
+                "status": "FAIL" if escalated else found,
+            }
+            | {
+                "note": "; ".join(filter(None, [*note, check.note])),
+                "before": old["status"],
+                "history": history,
+            }
             | {"change": check.value - old["value"] if old["value"] is not None else None}
         )
     return judged

@@ -1,7 +1,8 @@
-"""Where cells run: processes of this machine, or a Dask cluster. The same call with the same specs gives the same bytes.
+"""Where cells run: processes of this machine, or a Dask cluster. The same call with the same specs
+gives the same bytes.
 
-Both have `slots` (how many cells may be in flight), `submit(spec)` -> a concurrent.futures.Future of the outcome, `phases`
-(key -> what that cell is doing), and `close()`.
+Both have `slots` (how many cells may be in flight), `submit(spec)` -> a concurrent.futures.Future
+of the outcome, `phases` (key -> what that cell is doing), and `close()`.
 """
 
 from __future__ import annotations
@@ -33,17 +34,23 @@ class Processes:
 
 
 class Cluster:
-    """An existing Dask cluster: its workers need this package, not this file system. Give each worker one thread."""
+    """An existing Dask cluster: its workers need this package, not this file system. Give each
+    worker one thread.
+    """
 
     def __init__(self, address: str):
         try:
             from distributed import Client
         except ImportError:
-            raise InputError("a scheduler needs dask.distributed: pip install 'workbench[cluster]'") from None
+            raise InputError(
+                "a scheduler needs dask.distributed: pip install 'workbench[cluster]'"
+            ) from None
         try:
             self._client = Client(address, timeout=10, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise InputError(f"no Dask scheduler answers at {address} ({error}); check host and port.") from None
+            raise InputError(
+                f"no Dask scheduler answers at {address} ({error}); check host and port."
+            ) from None
         self.phases: dict[str, str] = {}
         self._topic = f"workbench-{uuid.uuid4().hex}"
         self._client.subscribe_topic(self._topic, lambda event: self.phases.update(event[1]))
@@ -51,7 +58,9 @@ class Cluster:
 
     @property
     def slots(self) -> int:
-        """No more cells than threads: a cell that waits on a worker is charged with that worker's death."""
+        """No more cells than threads: a cell that waits on a worker is charged with that worker's
+        death.
+        """
         return max(1, sum(self._client.nthreads().values()))
 
     def submit(self, spec: dict) -> Future:

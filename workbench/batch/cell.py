@@ -1,4 +1,6 @@
-"""What notebooks/cell.ipynb needs besides generators and metrics: the data, its phases, and where its results go."""
+"""What notebooks/cell.ipynb needs besides generators and metrics: the data, its phases, and where
+its results go.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,20 @@ class Record:
         self._note(name, "end")
 
     def _note(self, name: str, what: str) -> None:
-        line = json.dumps({"phase": name, "what": what, "time": time.time(), "cpu": cpu_seconds()}) + "\n"
+        line = (
+            json.dumps({"phase": name, "what": what, "time": time.time(), "cpu": cpu_seconds()})
+            + "\n"
+        )
         with open(self.folder / EPOCH, "a", encoding="utf-8") as file:
             file.write(line)
 
     @contextmanager
     def facts(self, model: object) -> Iterator[None]:
-        """Keep what `model.facts`, a dict of JSON values, tells after what is inside: tokens were paid for by a failure too.
+        """Keep what `model.facts`, a dict of JSON values, tells after what is inside: tokens were
+        paid for by a failure too.
 
-        Raises InputError, once what is inside went well, where it is anything else or longer than MOST_FACTS bytes.
+        Raises InputError, once what is inside went well, where it is anything else or longer than
+        MOST_FACTS bytes.
         """
         try:
             yield
@@ -77,9 +84,11 @@ class Record:
 
 
 def cpu_seconds() -> float:
-    """CPU seconds, user and system, of this process, its children that ended, and all descendants that live.
+    """CPU seconds, user and system, of this process, its children that ended, and all descendants
+    that live.
 
-    What descendants took is known in steps of 10 ms, and of one that ended only where its parent asked how.
+    What descendants took is known in steps of 10 ms, and of one that ended only where its parent
+    asked how.
     """
     me = psutil.Process()
     total = time.process_time() + sum(me.cpu_times()[2:4])  # of children that ended
@@ -90,7 +99,9 @@ def cpu_seconds() -> float:
 
 
 def json_facts(facts: object) -> str:
-    """A generator's facts as JSON text. Raises InputError for anything but a dict, by text, of JSON values, in bounded size."""
+    """A generator's facts as JSON text. Raises InputError for anything but a dict, by text, of JSON
+    values, in bounded size.
+    """
     if not isinstance(facts, dict):
         raise InputError(f"a generator's facts must be a dict; these are a {type(facts).__name__}.")
     for name, value in facts.items():
@@ -105,12 +116,16 @@ def json_facts(facts: object) -> str:
             )
     text = json.dumps(facts)
     if len(text) > MOST_FACTS:
-        raise InputError(f"a generator's facts are {len(text):,} bytes of JSON; tell at most {MOST_FACTS:,}.")
+        raise InputError(
+            f"a generator's facts are {len(text):,} bytes of JSON; tell at most {MOST_FACTS:,}."
+        )
     return text
 
 
 def phases(text: str) -> tuple[dict[str, float], dict[str, float], str]:
-    """Seconds and CPU seconds of each finished phase, and the phase that began last ("" for none), from EPOCH's text."""
+    """Seconds and CPU seconds of each finished phase, and the phase that began last ("" for none),
+    from EPOCH's text.
+    """
     begun, seconds, cpu, current = {}, {}, {}, ""
     for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
@@ -119,18 +134,30 @@ def phases(text: str) -> tuple[dict[str, float], dict[str, float], str]:
         if note["what"] == "begin":
             begun[note["phase"]], current = note, note["phase"]
         else:
-            seconds[note["phase"]], cpu[note["phase"]] = (note[name] - begun[note["phase"]][name] for name in ("time", "cpu"))
+            seconds[note["phase"]], cpu[note["phase"]] = (
+                note[name] - begun[note["phase"]][name] for name in ("time", "cpu")
+            )
     return seconds, cpu, current
 
 
 def read_data(name: str, snapshot: str = "", split: int = 0) -> Dataset:
-    """The dataset as planned, from its snapshot folder; `load` splits it where there is none (a notebook run by hand)."""
+    """The dataset as planned, from its snapshot folder; `load` splits it where there is none (a
+    notebook run by hand).
+    """
     if not snapshot:
         return load(name, seed=split)
     folder = Path(snapshot)
     schema = Schema.from_json((folder / "schema.json").read_text(encoding="utf-8"))
-    train, test = (schema.cast(pd.read_parquet(folder / f"{part}.parquet")) for part in ("train", "test"))
-    return Dataset(name, train, test, schema, json.loads((folder / "provenance.json").read_text(encoding="utf-8")))
+    train, test = (
+        schema.cast(pd.read_parquet(folder / f"{part}.parquet")) for part in ("train", "test")
+    )
+    return Dataset(
+        name,
+        train,
+        test,
+        schema,
+        json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+    )
 
 
 def snapshot(data: Dataset) -> dict[str, bytes]:
@@ -138,7 +165,9 @@ def snapshot(data: Dataset) -> dict[str, bytes]:
     provenance = json.dumps(dict(data.provenance), default=str, ensure_ascii=False)
     files = {"schema.json": data.schema.to_json().encode(), "provenance.json": provenance.encode()}
     for part in ("train", "test"):
-        files[f"{part}.parquet"] = getattr(data, part).to_parquet(index=False, compression="zstd", engine="pyarrow")
+        files[f"{part}.parquet"] = getattr(data, part).to_parquet(
+            index=False, compression="zstd", engine="pyarrow"
+        )
     return files
 
 

@@ -9,7 +9,8 @@
 
     [[datasets]]
     name = "loans"                 # a name, or path = "mine.csv" (seen from this file), target = "y", sensitive = ["sex"]
-                                   # constraints = ["start <= end", ["city", "country"]]: kept in every synthetic row
+                                   # constraints = ["start <= end", ["city", "country"]]: kept in
+                                   every synthetic row
 
     [[generators]]
     name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from this file)
@@ -44,18 +45,38 @@ from workbench.generators import make as make_generator
 from workbench.tables.catalog import DATASETS
 
 NOTEBOOK = keys.NOTEBOOKS / "cell.ipynb"
-FORMAT = 1  # of a key's document; raised when what a cell does changes in a way its sources do not show
+FORMAT = (
+    1  # of a key's document; raised when what a cell does changes in a way its sources do not show
+)
 
-TOP = {"title": str, "seeds": list, "splits": list, "draws": int, "rows": int, "threads": int, "limits": dict}
+TOP = {
+    "title": str,
+    "seeds": list,
+    "splits": list,
+    "draws": int,
+    "rows": int,
+    "threads": int,
+    "limits": dict,
+}
 TOP |= {"datasets": list, "generators": list}
-DATASET = {"name": str, "path": str, "target": str, "sensitive": list, "kinds": dict, "constraints": list, "metadata": str}
+DATASET = {
+    "name": str,
+    "path": str,
+    "target": str,
+    "sensitive": list,
+    "kinds": dict,
+    "constraints": list,
+    "metadata": str,
+}
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one cell. seconds: wall clock. memory_mb: MB (1e6 bytes) over all its processes. retries: further attempts."""
+    """Of one cell. seconds: wall clock. memory_mb: MB (1e6 bytes) over all its processes. retries:
+    further attempts.
+    """
 
     seconds: float = 3600
     memory_mb: float = 8000
@@ -64,7 +85,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Cell:
-    """One notebook run. kernel is "" for this environment; rows None for as many as the generator was fitted on."""
+    """One notebook run. kernel is "" for this environment; rows None for as many as the generator
+    was fitted on.
+    """
 
     dataset: str
     generator: str
@@ -97,8 +120,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid's cells with what they run on. data: (dataset, split) -> Dataset. inputs: (dataset, split, label) -> what keys
-    hash. modules: label -> what its cells import from other packages. home: where plug-ins' paths start.
+    """A grid's cells with what they run on. data: (dataset, split) -> Dataset. inputs: (dataset,
+    split, label) -> what keys hash. modules: label -> what its cells import from other packages.
+    home: where plug-ins' paths start.
     """
 
     grid: Grid
@@ -115,7 +139,9 @@ class Plan:
 
 
 def plan(grid: Grid) -> Plan:
-    """Load each split once, and give every cell the sha256 of all it depends on; by dataset, split, generator, seed, draw."""
+    """Load each split once, and give every cell the sha256 of all it depends on; by dataset, split,
+    generator, seed, draw.
+    """
     from workbench.tables.datasets import load, table_hash
 
     code = notebook_code()
@@ -127,32 +153,62 @@ def plan(grid: Grid) -> Plan:
         sdv = Path(grid.folder, row["metadata"]) if "metadata" in row else None
         data = load(place, **given, seed=split, metadata=sdv)
         loaded[row["name"], split] = data
-        facts = {"train": table_hash(data.train), "test": table_hash(data.test), "schema": json.loads(data.schema.to_json())}
+        facts = {
+            "train": table_hash(data.train),
+            "test": table_hash(data.test),
+            "schema": json.loads(data.schema.to_json()),
+        }
         for generator in grid.generators:
             about, _ = used[generator["label"]]
-            document = {"format": FORMAT, "data": facts, "rows": grid.rows, "threads": grid.threads, **about}
+            document = {
+                "format": FORMAT,
+                "data": facts,
+                "rows": grid.rows,
+                "threads": grid.threads,
+                **about,
+            }
             inputs[row["name"], split, generator["label"]] = document
             # The part that all seeds share is hashed once: a plan of 10,000 cells takes a second.
             shared = keys.digest(canonical(document))
             cells += [
                 Cell(
-                    row["name"], generator["name"], generator["label"], generator["params"], seed, grid.rows, grid.threads,
-                    generator["kernel"], keys.digest(f"{shared} {seed}{f' {draw}' if draw else ''}")[:32], split, draw,
+                    row["name"],
+                    generator["name"],
+                    generator["label"],
+                    generator["params"],
+                    seed,
+                    grid.rows,
+                    grid.threads,
+                    generator["kernel"],
+                    keys.digest(f"{shared} {seed}{f' {draw}' if draw else ''}")[:32],
+                    split,
+                    draw,
                 )
                 for seed in grid.seeds
                 for draw in range(grid.draws)
-            ]  # fmt: skip
-    return Plan(grid, cells, loaded, inputs, {label: modules for label, (_, modules) in used.items()}, grid.folder)
+            ]
+    return Plan(
+        grid,
+        cells,
+        loaded,
+        inputs,
+        {label: modules for label, (_, modules) in used.items()},
+        grid.folder,
+    )
 
 
 def read(folder: Path | str) -> Grid:
-    """The checked grid of a report folder. Raises InputError naming the line, the key and the way out."""
+    """The checked grid of a report folder. Raises InputError naming the line, the key and the way
+    out.
+    """
     path = Path(folder) / "grid.toml"
     source, where = read_toml(path, "give a folder that holds a grid.toml.")
     check_toml(source, TOP, where, "")
     for key in ("datasets", "generators"):
         if not source.get(key):
-            raise where.error("", 0, key, f"{key} is missing; name at least one, for example {key} = [...].")
+            raise where.error(
+                "", 0, key, f"{key} is missing; name at least one, for example {key} = [...]."
+            )
     limits = source.get("limits", {})
     check_toml(limits, LIMITS, where, "limits")
     for key, least in {"seconds": 1, "memory_mb": 50, "retries": 0}.items():
@@ -163,13 +219,21 @@ def read(folder: Path | str) -> Grid:
             raise where.error("", 0, key, f"{key} is {source[key]}; give at least 1.")
     for key in ("seeds", "splits"):
         given = source.setdefault(key, [0])
-        if not given or not all(type(seed) is int and seed >= 0 for seed in given) or len(set(given)) < len(given):
-            raise where.error("", 0, key, f"{key} is {given}; give different whole numbers from 0 on.")
+        if (
+            not given
+            or not all(type(seed) is int and seed >= 0 for seed in given)
+            or len(set(given)) < len(given)
+        ):
+            raise where.error(
+                "", 0, key, f"{key} is {given}; give different whole numbers from 0 on."
+            )
     datasets = [_dataset(row, where, i) for i, row in enumerate(source["datasets"])]
     names = [row["name"] for row in datasets]
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise where.error("datasets", index, "name", f"dataset {name!r} occurs twice; give one another name.")
+            raise where.error(
+                "datasets", index, "name", f"dataset {name!r} occurs twice; give one another name."
+            )
     return Grid(
         path.parent,
         source.get("title", path.absolute().parent.name),
@@ -194,9 +258,15 @@ def make(
     constraints: Iterable[str | list[str]] = (),
     metadata: str | None = None,
 ) -> str:
-    """The text of a grid.toml that compares generators (all by default) on one dataset's name or one file."""
+    """The text of a grid.toml that compares generators (all by default) on one dataset's name or
+    one file.
+    """
     names = list(generators or GENERATORS)
-    dataset = f"name = {quote(table)}" if table in DATASETS else f"path = {quote(str(Path(table).absolute()))}"
+    dataset = (
+        f"name = {quote(table)}"
+        if table in DATASETS
+        else f"path = {quote(str(Path(table).absolute()))}"
+    )
     if target is not None:
         dataset += f"\ntarget = {quote(target)}"
     if sensitive is not None:
@@ -210,8 +280,12 @@ def make(
 
 
 def canonical(value) -> str:
-    """JSON with one spelling for equal values. Raises ValueError for what is not JSON, NaN included."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    """JSON with one spelling for equal values. Raises ValueError for what is not JSON, NaN
+    included.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
 
 
 def notebook_code() -> list[str]:
@@ -233,7 +307,9 @@ def plugins(folder: Path, params: Mapping) -> dict[str, tuple[Path, str]]:
 
 
 def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, list[str]]:
-    """What the keys of one generator's cells hash besides the data, and the modules it imports from other packages."""
+    """What the keys of one generator's cells hash besides the data, and the modules it imports from
+    other packages.
+    """
     about = {
         "generator": row["name"],
         "params": row["params"],
@@ -263,16 +339,31 @@ def _dataset(row: dict | str, where: Lines, index: int) -> dict:
     if "path" not in row and "name" not in row:
         raise where.error("datasets", index, "", "a dataset needs a name or a path.")
     if "path" in row and not Path(where.path.parent, row["path"]).is_file():
-        raise where.error("datasets", index, "path", f"no file {row['path']!r}; paths start from the folder of grid.toml.")
+        raise where.error(
+            "datasets",
+            index,
+            "path",
+            f"no file {row['path']!r}; paths start from the folder of grid.toml.",
+        )
     for name in row.get("sensitive", []):
         if not isinstance(name, str):
-            raise where.error("datasets", index, "sensitive", f"sensitive holds {name!r}; give column names as text.")
+            raise where.error(
+                "datasets",
+                index,
+                "sensitive",
+                f"sensitive holds {name!r}; give column names as text.",
+            )
     if "path" in row:
         return {"name": re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", Path(row["path"]).name), **row}
     from workbench.tables.packaged import local_file
 
     if row["name"] not in DATASETS and not local_file(row["name"]):
-        raise where.error("datasets", index, "name", f"unknown dataset {row['name']!r}; {nearest(row['name'], DATASETS)}")
+        raise where.error(
+            "datasets",
+            index,
+            "name",
+            f"unknown dataset {row['name']!r}; {nearest(row['name'], DATASETS)}",
+        )
     return row
 
 
@@ -286,7 +377,10 @@ def _generator(row: dict | str, where: Lines, index: int) -> dict:
         canonical(row["params"])
     except (TypeError, ValueError):
         raise where.error(
-            "generators", index, "params", "params holds a date, a NaN or an infinite number; give JSON values."
+            "generators",
+            index,
+            "params",
+            "params holds a date, a NaN or an infinite number; give JSON values.",
         ) from None
     place = plugin(where.path.parent, row["name"])
     key = "kernel"
@@ -300,36 +394,52 @@ def _generator(row: dict | str, where: Lines, index: int) -> dict:
         if place:
             _check_plugin(*place)
         elif row["name"] not in GENERATORS or (row["params"] and not row["kernel"]):
-            make_generator(row["name"], row["params"])  # checking parameters costs an import: only where there are any
+            make_generator(
+                row["name"], row["params"]
+            )  # checking parameters costs an import: only where there are any
     except InputError as error:
         raise where.error("generators", index, key, str(error)) from None
     return row
 
 
 def _check_plugin(path: Path, class_name: str, kinds: tuple = (ast.ClassDef,)) -> None:
-    """Read, never imported: planning must not run, or need the dependencies of, somebody's generator."""
+    """Read, never imported: planning must not run, or need the dependencies of, somebody's
+    generator.
+    """
     try:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except OSError as error:
-        raise InputError(f"plug-in {path.name} cannot be read ({error.strerror}); paths start from grid.toml.") from None
+        raise InputError(
+            f"plug-in {path.name} cannot be read ({error.strerror}); paths start from grid.toml."
+        ) from None
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InputError(f"plug-in {path.name} is not Python: {error}.") from None
     classes = [node.name for node in body if isinstance(node, kinds)]
     if class_name not in classes:
-        raise InputError(f"plug-in {path.name} has no class {class_name!r}; {nearest(class_name, classes)}")
+        raise InputError(
+            f"plug-in {path.name} has no class {class_name!r}; {nearest(class_name, classes)}"
+        )
 
 
 def _labelled(rows: list[dict], where: Lines) -> tuple[dict, ...]:
-    """Each row with a label of its own: the name, with its parameters or kernel where a name occurs more than once."""
+    """Each row with a label of its own: the name, with its parameters or kernel where a name occurs
+    more than once.
+    """
     names = [row["name"] for row in rows]
     for row in rows:
         if "label" not in row:
-            extra = [f"{key}={value}" for key, value in row["params"].items()] + ([row["kernel"]] if row["kernel"] else [])
+            extra = [f"{key}={value}" for key, value in row["params"].items()] + (
+                [row["kernel"]] if row["kernel"] else []
+            )
             base = row["name"].rpartition(":")[2]
-            row["label"] = f"{base} ({', '.join(extra)})" if extra and names.count(row["name"]) > 1 else base
+            row["label"] = (
+                f"{base} ({', '.join(extra)})" if extra and names.count(row["name"]) > 1 else base
+            )
     for index, row in enumerate(rows):
         for other in rows[:index]:
-            if row["label"] == other["label"] or all(row[key] == other[key] for key in ("name", "params", "kernel")):
+            if row["label"] == other["label"] or all(
+                row[key] == other[key] for key in ("name", "params", "kernel")
+            ):
                 sentence = f"generator {row['label']!r} occurs twice; give it other parameters, and labels that differ."
                 raise where.error("generators", index, "name", sentence)
     return tuple(rows)

@@ -1,7 +1,8 @@
-"""What a cell's numbers depend on besides its inputs: the source files it really uses, library versions, the machine.
+"""What a cell's numbers depend on besides its inputs: the source files it really uses, library
+versions, the machine.
 
-`uses` follows import statements from the cell's notebook and generator without running anything, so editing one
-generator's file changes that generator's cells alone.
+`uses` follows import statements from the cell's notebook and generator without running anything, so
+editing one generator's file changes that generator's cells alone.
 """
 
 from __future__ import annotations
@@ -21,18 +22,28 @@ from threading import Lock
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
-NOTEBOOKS = PACKAGE / "notebooks"  # in a checkout a link to the folder at its top; installed, a folder
+NOTEBOOKS = (
+    PACKAGE / "notebooks"
+)  # in a checkout a link to the folder at its top; installed, a folder
 _PARSER = Lock()  # Python 3.11 may lose count of its recursion where two threads parse at once
 # Every cell computes with these and writes Parquet by pyarrow, whatever its own imports are.
 ALWAYS = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
-# Drawing and progress change no number. A cell's data and schema are in its key by their values, so how they were read is
-# not; how rows are named and written is in `grid.FORMAT`; how they are shown changes none.
+# Drawing and progress change no number. A cell's data and schema are in its key by their values, so
+# how they were read is not; how rows are named and written is in `grid.FORMAT`; how they are shown
+# changes none.
 NO_NUMBERS = {"matplotlib", "seaborn", "tqdm", "IPython"}
 NOT_FOLLOWED = {
     "workbench",
     *(
         f"workbench.{name}"
-        for name in ("tables.datasets", "batch.results", "batch.keys", "metrics.card", "metrics.rows", "words")
+        for name in (
+            "tables.datasets",
+            "batch.results",
+            "batch.keys",
+            "metrics.card",
+            "metrics.rows",
+            "words",
+        )
     ),
 }
 # Registries: an entry added for one generator does not touch another's cells.
@@ -45,9 +56,11 @@ def digest(data: bytes | str) -> str:
 
 
 def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, str], list[str]]:
-    """What `code` (Python texts) and `modules` import, over any number of steps inside this package.
+    """What `code` (Python texts) and `modules` import, over any number of steps inside this
+    package.
 
-    Returns the package's modules with the sha256 of their sources, and the other packages' modules by dotted name.
+    Returns the package's modules with the sha256 of their sources, and the other packages' modules
+    by dotted name.
     """
     found, others, todo = {}, set(), [*modules]
     for text in code:
@@ -71,23 +84,36 @@ def source_hash(name: str) -> str:
 
 
 def versions(modules: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of the distributions that the dotted names come from; drawing libraries left out."""
-    return dict(_versions(frozenset(name.split(".")[0] for name in [*ALWAYS, *modules]) - NO_NUMBERS))
+    """Versions of Python and of the distributions that the dotted names come from; drawing
+    libraries left out.
+    """
+    return dict(
+        _versions(frozenset(name.split(".")[0] for name in [*ALWAYS, *modules]) - NO_NUMBERS)
+    )
 
 
 @cache
 def _versions(tops: frozenset[str]) -> dict[str, str]:
     names = {distribution for top in tops for distribution in _distributions().get(top, [])}
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in sorted(names)}
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in sorted(names)
+    }
 
 
 def fingerprint(threads: int) -> dict[str, object]:
-    """What decides the last bits of a sum beside versions: threads, machine architecture, vector instruction set."""
+    """What decides the last bits of a sum beside versions: threads, machine architecture, vector
+    instruction set.
+    """
     return {"threads": threads, "machine": platform.machine(), "instructions": _cpu()[1]}
 
 
 def machine() -> dict[str, str]:
-    return {"host": platform.node(), "cpu": _cpu()[0], "cores": str(os.cpu_count()), "python": platform.python_version()}
+    return {
+        "host": platform.node(),
+        "cpu": _cpu()[0],
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+    }
 
 
 @cache
@@ -113,7 +139,10 @@ def _distributions() -> Mapping[str, list[str]]:
 
 def _path(name: str) -> Path | None:
     parts = name.split(".")[1:]
-    for path in (PACKAGE.joinpath(*parts).with_suffix(".py"), PACKAGE.joinpath(*parts, "__init__.py")):
+    for path in (
+        PACKAGE.joinpath(*parts).with_suffix(".py"),
+        PACKAGE.joinpath(*parts, "__init__.py"),
+    ):
         if parts and path.is_file():
             return path
     return None
@@ -124,7 +153,10 @@ def _read_module(name: str, path: Path) -> tuple[str, list[str]]:
     imported = _imports(text)
     if name in TABLES:
         text = _without(text, TABLES[name])
-    if name in ("workbench.metrics", "workbench.simulators"):  # their modules are imported by the names in their tables
+    if name in (
+        "workbench.metrics",
+        "workbench.simulators",
+    ):  # their modules are imported by the names in their tables
         imported += re.findall(r'"(workbench\.(?:metrics|simulators)\.\w+):\w+"', text)
     return digest(text), imported
 
@@ -136,7 +168,13 @@ def _parse(text: str) -> ast.Module:
 
 def _without(text: str, table: str) -> str:
     for node in _parse(text).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
         if any(isinstance(target, ast.Name) and target.id == table for target in targets):
             lines = text.splitlines()
             return "\n".join(lines[: node.lineno - 1] + lines[node.end_lineno :])
@@ -167,11 +205,17 @@ def _imports(text: str) -> list[str]:
 
 @cache
 def _is_module(name: str) -> bool:
-    """Whether `from package import name` imports a module, asked without importing anything but parents already loaded."""
+    """Whether `from package import name` imports a module, asked without importing anything but
+    parents already loaded.
+    """
     package, _, last = name.rpartition(".")
     try:
         spec = util.find_spec(package) if "." not in package else None
     except (ImportError, ValueError):
         return False
     locations = spec.submodule_search_locations if spec else None
-    return any(Path(place, last + ending).exists() for place in locations or () for ending in (".py", "/__init__.py"))
+    return any(
+        Path(place, last + ending).exists()
+        for place in locations or ()
+        for ending in (".py", "/__init__.py")
+    )

@@ -1,7 +1,9 @@
-"""Generators that live in another environment: fitted and sampled in a Jupyter kernel of that environment, scored in ours.
+"""Generators that live in another environment: fitted and sampled in a Jupyter kernel of that
+environment, scored in ours.
 
-The other environment needs ipykernel, pandas and pyarrow, and what the generator itself imports. This package is put at
-the end of its path, so the same generator file runs in both. Tables travel as Parquet through a temporary folder.
+The other environment needs ipykernel, pandas and pyarrow, and what the generator itself imports.
+This package is put at the end of its path, so the same generator file runs in both. Tables travel
+as Parquet through a temporary folder.
 """
 
 from __future__ import annotations
@@ -59,7 +61,13 @@ class Peer:
         folder = Path(self._folder.name)
         (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
         self._start(folder / "ipc")
-        self._run(SETUP, root=PACKAGE_ROOT, folder=str(folder), name=self.name, params=json.dumps(self.params))
+        self._run(
+            SETUP,
+            root=PACKAGE_ROOT,
+            folder=str(folder),
+            name=self.name,
+            params=json.dumps(self.params),
+        )
         return json.loads((folder / "reason.json").read_text())
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Peer:
@@ -68,8 +76,12 @@ class Peer:
         vars(self).update(json.loads(Path(self._folder.name, "claims.json").read_text()))
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        self._run(SAMPLE, n=int(n), seed=_seed(rng), where=json.dumps(dict(where) if where else None))
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
+        self._run(
+            SAMPLE, n=int(n), seed=_seed(rng), where=json.dumps(dict(where) if where else None)
+        )
         return self._schema.cast(pd.read_parquet(Path(self._folder.name, "synthetic.parquet")))
 
     def _start(self, address: Path) -> None:
@@ -91,11 +103,15 @@ class Peer:
             elif message["msg_type"] == "stream":
                 print(message["content"]["text"], end="")
 
-        reply = self._client.execute_interactive(code.format(**values), output_hook=hook, store_history=False)
+        reply = self._client.execute_interactive(
+            code.format(**values), output_hook=hook, store_history=False
+        )
         if reply["content"]["status"] != "ok":
             error = errors[0] if errors else reply["content"]
             print("\n".join(error.get("traceback", [])))
-            raise RuntimeError(f"in kernel {self.kernel!r}: {error.get('ename')}: {error.get('evalue')}")
+            raise RuntimeError(
+                f"in kernel {self.kernel!r}: {error.get('ename')}: {error.get('evalue')}"
+            )
 
     def __del__(self):
         if manager := getattr(self, "_manager", None):
@@ -111,7 +127,9 @@ def kernel_spec(name: str) -> dict:
     try:
         spec = manager.get_kernel_spec(name)
     except NoSuchKernel:
-        raise InputError(f"no Jupyter kernel {name!r}; {nearest(name, manager.find_kernel_specs())}") from None
+        raise InputError(
+            f"no Jupyter kernel {name!r}; {nearest(name, manager.find_kernel_specs())}"
+        ) from None
     return {"argv": spec.argv, "env": spec.env, "language": spec.language}
 
 

@@ -15,7 +15,9 @@ from workbench.files import write_json
 
 
 class Watch:
-    """The one live view: a progress bar, and the same facts in .running.json for `status` from another terminal."""
+    """The one live view: a progress bar, and the same facts in .running.json for `status` from
+    another terminal.
+    """
 
     def __init__(self, folder: Path, total: int, before: int, backend, progress: bool):
         from tqdm.auto import tqdm
@@ -23,7 +25,14 @@ class Watch:
         self.path, self.backend, self.failed = folder / ".running.json", backend, 0
         self.began, self.finished, self.left = time.time(), 0, total - before
         self.since: dict[str, tuple[Cell, float]] = {}
-        self.bar = tqdm(total=total, initial=before, desc=folder.name, unit="cell", disable=not progress, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=total,
+            initial=before,
+            desc=folder.name,
+            unit="cell",
+            disable=not progress,
+            dynamic_ncols=True,
+        )
         self.written = 0.0
 
     def __enter__(self) -> Watch:
@@ -55,13 +64,21 @@ class Watch:
         ]
         now = ", ".join(f"{label} {phase}" for label, phase, _ in running[:4])
         self.bar.set_postfix_str(f"{len(running)} running, {self.failed} failed | {now}")
-        left = (self.written - self.began) / self.finished * (self.left - self.finished) if self.finished else None
-        record = {"running": [f"{label}: {phase}, {seconds:.0f} s" for label, phase, seconds in running]}
+        left = (
+            (self.written - self.began) / self.finished * (self.left - self.finished)
+            if self.finished
+            else None
+        )
+        record = {
+            "running": [f"{label}: {phase}, {seconds:.0f} s" for label, phase, seconds in running]
+        }
         write_json(self.path, record | {"seconds_left": left and round(left)}, sync=False)
 
 
 def status(folder: Path | str) -> dict:
-    """Counts of a report's cells by status, who is running it, what each of its workers does, and the time left."""
+    """Counts of a report's cells by status, who is running it, what each of its workers does, and
+    the time left.
+    """
     folder, cells = Path(folder), results.plan(folder)["cells"]
     known = status_of(folder, {cell["key"] for cell in cells})
     counts = Counter(known.values())
@@ -78,13 +95,24 @@ def status(folder: Path | str) -> dict:
 
 
 def log(folder: Path | str, key: str) -> str:
-    """What a cell left behind, as text: how it ended, its traceback and its log. `key` may be the beginning of one."""
+    """What a cell left behind, as text: how it ended, its traceback and its log. `key` may be the
+    beginning of one.
+    """
     place = results.place(folder, key)
     record = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
-    ending = f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds']:.1f} s"
-    lines = [f"{_name(record['cell'])}: {ending}, peak {record['peak_mb'] or 0:.0f} MB", record["reason"], record["traceback"]]
+    ending = (
+        f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds']:.1f} s"
+    )
+    lines = [
+        f"{_name(record['cell'])}: {ending}, peak {record['peak_mb'] or 0:.0f} MB",
+        record["reason"],
+        record["traceback"],
+    ]
     text = place / "log.txt"
-    lines += [text.read_text(encoding="utf-8", errors="replace") if text.exists() else "", str(place)]
+    lines += [
+        text.read_text(encoding="utf-8", errors="replace") if text.exists() else "",
+        str(place),
+    ]
     return "\n\n".join(line.strip() for line in lines if line.strip())
 
 

@@ -1,9 +1,12 @@
-"""A grid's cells -> finished runs in the report folder: in parallel, resumable, and never half written.
+"""A grid's cells -> finished runs in the report folder: in parallel, resumable, and never half
+written.
 
-    plan -> lock the folder -> sweep what a dead run left -> submit pending cells -> store each outcome, DONE last
+    plan -> lock the folder -> sweep what a dead run left -> submit pending cells -> store each
+    outcome, DONE last
 
-A finished cell is never run again. A failed one is a row of the report; it is tried again when asked, or when its limits
-changed. What a cell needs and makes travels as JSON and bytes, so a cell on another machine is a cell like any other.
+A finished cell is never run again. A failed one is a row of the report; it is tried again when
+asked, or when its limits changed. What a cell needs and makes travels as JSON and bytes, so a cell
+on another machine is a cell like any other.
 """
 
 from __future__ import annotations
@@ -55,10 +58,11 @@ def run(
 ) -> Summary:
     """Run the pending cells of folder/grid.toml and store them under folder/runs.
 
-    workers: cells at a time (default: cores // threads). scheduler: "tcp://HOST:PORT" of a Dask cluster to run them on.
-    retry_failed: also run cells that failed or were skipped before. wait: wait for another run on this folder, do not refuse.
-    backend: an object like those of workbench.batch.backends. Raises InputError for mistakes in the grid, a folder that
-    another run holds, and a full disk; finished cells are kept in each case.
+    workers: cells at a time (default: cores // threads). scheduler: "tcp://HOST:PORT" of a Dask
+    cluster to run them on. retry_failed: also run cells that failed or were skipped before. wait:
+    wait for another run on this folder, do not refuse. backend: an object like those of
+    workbench.batch.backends. Raises InputError for mistakes in the grid, a folder that another run
+    holds, and a full disk; finished cells are kept in each case.
     """
     began, folder = time.time(), Path(folder)
     grid = grids.read(folder)
@@ -69,7 +73,11 @@ def run(
         before = len(plan.cells) - len(pending)
         run_cells(plan, pending, workers, progress, scheduler, before, backend)
         counts = Counter(status_of(folder, {cell.key for cell in plan.cells}).values())
-    return Summary({status: counts[status] for status in STATUSES if counts[status]}, before, time.time() - began)
+    return Summary(
+        {status: counts[status] for status in STATUSES if counts[status]},
+        before,
+        time.time() - began,
+    )
 
 
 def run_cells(
@@ -110,11 +118,18 @@ def _run_all(plan: grids.Plan, pending: list[grids.Cell], backend, watch: Watch)
                     if lost[cell.key] <= MAX_LOST and not outcome.get("final"):
                         queue.appendleft(cell)
                         continue
-                    times = "" if outcome.pop("final", False) else f"killed {lost[cell.key]} times: "
+                    times = (
+                        "" if outcome.pop("final", False) else f"killed {lost[cell.key]} times: "
+                    )
                     outcome |= {"status": "error", "reason": times + outcome["reason"]}
-                attempts[cell.key].append({name: outcome[name] for name in ("status", "reason", "seconds")})
+                attempts[cell.key].append(
+                    {name: outcome[name] for name in ("status", "reason", "seconds")}
+                )
                 store(plan, cell, outcome, attempts[cell.key])
-                if outcome["status"] not in FINAL and len(attempts[cell.key]) <= plan.grid.limits.retries:
+                if (
+                    outcome["status"] not in FINAL
+                    and len(attempts[cell.key]) <= plan.grid.limits.retries
+                ):
                     queue.append(cell)
                 else:
                     watch.finish(cell, outcome["status"])
@@ -125,26 +140,45 @@ def _run_all(plan: grids.Plan, pending: list[grids.Cell], backend, watch: Watch)
 
 def _outcome(future: Future) -> dict:
     """A cell's outcome; a worker that the cluster lost again and again is the cell's own failure."""
-    blank = {"phase": "start", "phases": {}, "seconds": 0.0, "peak_mb": None, "traceback": "", "files": {}}
+    blank = {
+        "phase": "start",
+        "phases": {},
+        "seconds": 0.0,
+        "peak_mb": None,
+        "traceback": "",
+        "files": {},
+    }
     try:
         outcome = blank | future.result()
     except InputError:
         raise
     except CancelledError:
-        raise InputError("the scheduler is gone: finished cells are kept; run again when it is back.") from None
+        raise InputError(
+            "the scheduler is gone: finished cells are kept; run again when it is back."
+        ) from None
     except Exception as error:
         if type(error).__name__ != "KilledWorker":
             raise
-        return blank | keys.machine() | {
-            "status": "lost", "final": True, "reason": str(error).splitlines()[0], "fingerprint": {}, "started": "",
-        }  # fmt: skip
+        return (
+            blank
+            | keys.machine()
+            | {
+                "status": "lost",
+                "final": True,
+                "reason": str(error).splitlines()[0],
+                "fingerprint": {},
+                "started": "",
+            }
+        )
     if outcome["status"] not in FINAL and says_disk_full(outcome["reason"]):
         raise OSError(errno.ENOSPC, outcome["reason"])
     return outcome
 
 
 def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
-    """Everything that workbench.batch.worker.supervisor.execute needs for one cell, as JSON values and bytes."""
+    """Everything that workbench.batch.worker.supervisor.execute needs for one cell, as JSON values
+    and bytes.
+    """
     from workbench.batch.cell import snapshot
 
     inputs, data = plan.inputs[cell.dataset, cell.split, cell.label], (cell.dataset, cell.split)
@@ -156,19 +190,33 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
     place, files, generator = grids.plugin(plan.home, cell.generator), {}, cell.generator
     if place:
         path, class_name = place
-        files, generator = {path.name: path.read_text(encoding="utf-8")}, f"./{path.name}:{class_name}"
+        files, generator = (
+            {path.name: path.read_text(encoding="utf-8")},
+            f"./{path.name}:{class_name}",
+        )
         if keys.digest(files[path.name]) != inputs["plugin"]:
             raise InputError(f"plug-in {path} changed while its cells were running; run again.")
     params = dict(cell.params)
     for key, (path, class_name) in grids.plugins(plan.home, params).items():
-        files[path.name], params[key] = path.read_text(encoding="utf-8"), f"./{path.name}:{class_name}"
+        files[path.name], params[key] = (
+            path.read_text(encoding="utf-8"),
+            f"./{path.name}:{class_name}",
+        )
         if keys.digest(files[path.name]) != inputs["parameter plugins"][key]:
             raise InputError(f"plug-in {path} changed while its cells were running; run again.")
     return {
         "key": cell.key,
         "parameters": {
-            "dataset": cell.dataset, "generator": generator, "params": params, "seed": cell.seed,
-            "split": cell.split, "draw": cell.draw, "rows": cell.rows, "kernel": cell.kernel, "snapshot": "data", "out": "out",
+            "dataset": cell.dataset,
+            "generator": generator,
+            "params": params,
+            "seed": cell.seed,
+            "split": cell.split,
+            "draw": cell.draw,
+            "rows": cell.rows,
+            "kernel": cell.kernel,
+            "snapshot": "data",
+            "out": "out",
         },
         "notebook": grids.NOTEBOOK.read_text(encoding="utf-8"),
         "data": snapshots[data],
@@ -179,19 +227,23 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
         "modules": plan.modules[cell.label],
         "sources": inputs["sources"],
         "versions": inputs["versions"],
-    }  # fmt: skip
+    }
 
 
 def pending_cells(plan: grids.Plan, retry_failed: bool = False) -> list[grids.Cell]:
-    """The planned cells still to run: not finished, and not failed under the same limits unless asked for.
+    """The planned cells still to run: not finished, and not failed under the same limits unless
+    asked for.
 
-    A skipped cell is asked for too: what it lacked (the address of a model server) may be no part of its key.
+    A skipped cell is asked for too: what it lacked (the address of a model server) may be no part
+    of its key.
     """
     folder, limits = plan.grid.folder, asdict(plan.grid.limits)
     known = status_of(folder, {cell.key for cell in plan.cells})
 
     def again(key: str) -> bool:
-        failed = known[key] not in FINAL and (retry_failed or results.manifest(folder, key)["limits"] != limits)
+        failed = known[key] not in FINAL and (
+            retry_failed or results.manifest(folder, key)["limits"] != limits
+        )
         return failed or (retry_failed and known[key] == "skipped")
 
     return [cell for cell in plan.cells if cell.key not in known or again(cell.key)]
@@ -204,13 +256,37 @@ def _backend(workers: int | None, scheduler: str | None, threads: int):
 
 
 def _check_parameters() -> None:
-    """The notebook's parameters cell must know every name we set: papermill would inject an unknown one without a word."""
+    """The notebook's parameters cell must know every name we set: papermill would inject an unknown
+    one without a word.
+    """
     cells = json.loads(grids.NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    names = {target.id for text in tagged for node in ast.parse(text).body for target in getattr(node, "targets", ())}
-    for name in ("dataset", "generator", "params", "seed", "split", "draw", "rows", "kernel", "snapshot", "out"):
+    tagged = [
+        "".join(cell["source"])
+        for cell in cells
+        if "parameters" in cell["metadata"].get("tags", [])
+    ]
+    names = {
+        target.id
+        for text in tagged
+        for node in ast.parse(text).body
+        for target in getattr(node, "targets", ())
+    }
+    for name in (
+        "dataset",
+        "generator",
+        "params",
+        "seed",
+        "split",
+        "draw",
+        "rows",
+        "kernel",
+        "snapshot",
+        "out",
+    ):
         if name not in names or len(tagged) != 1:
-            raise InputError(f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its names.")
+            raise InputError(
+                f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its names."
+            )
 
 
 def _plan_record(plan: grids.Plan) -> dict:

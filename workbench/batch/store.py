@@ -1,4 +1,6 @@
-"""A report folder as the runner writes it: whole cells or nothing, one runner at a time, a full disk told in a sentence."""
+"""A report folder as the runner writes it: whole cells or nothing, one runner at a time, a full
+disk told in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def store(plan: Plan, cell: Cell, outcome: dict, attempts: list[dict]) -> Path:
-    """Write an outcome into runs/KEY or failed/KEY-N as one rename; a crash at any moment leaves all of it or nothing."""
+    """Write an outcome into runs/KEY or failed/KEY-N as one rename; a crash at any moment leaves
+    all of it or nothing.
+    """
     folder, data = plan.grid.folder, plan.data[cell.dataset, cell.split]
     inputs = plan.inputs[cell.dataset, cell.split, cell.label]
     record = {
@@ -38,12 +42,18 @@ def store(plan: Plan, cell: Cell, outcome: dict, attempts: list[dict]) -> Path:
         "versions": inputs["versions"],
         "attempts": attempts,
     } | {name: value for name, value in outcome.items() if name != "files"}
-    files = outcome["files"] | {"manifest.json": json.dumps(record, indent=1, ensure_ascii=False).encode()}
+    files = outcome["files"] | {
+        "manifest.json": json.dumps(record, indent=1, ensure_ascii=False).encode()
+    }
     if outcome["status"] in FINAL:
-        files["DONE"] = json.dumps({name: digest(content) for name, content in files.items()}).encode()
+        files["DONE"] = json.dumps(
+            {name: digest(content) for name, content in files.items()}
+        ).encode()
         target = folder / "runs" / cell.key
     else:
-        numbers = [int(path.name.rpartition("-")[2]) for path in folder.glob(f"failed/{cell.key}-*")]
+        numbers = [
+            int(path.name.rpartition("-")[2]) for path in folder.glob(f"failed/{cell.key}-*")
+        ]
         target = folder / "failed" / f"{cell.key}-{max(numbers, default=0) + 1}"
     part = folder / ".tmp" / target.name
     part.mkdir(parents=True)
@@ -54,7 +64,9 @@ def store(plan: Plan, cell: Cell, outcome: dict, attempts: list[dict]) -> Path:
             os.fsync(file.fileno())
     _sync(part)
     target.parent.mkdir(exist_ok=True)
-    finished = folder / "runs" / cell.key  # a skipped cell that was run again, or without DONE: somebody else's hand
+    finished = (
+        folder / "runs" / cell.key
+    )  # a skipped cell that was run again, or without DONE: somebody else's hand
     if finished.exists():
         shutil.rmtree(finished)
     os.replace(part, target)
@@ -64,10 +76,17 @@ def store(plan: Plan, cell: Cell, outcome: dict, attempts: list[dict]) -> Path:
 
 def status_of(folder: Path, keys: set[str]) -> dict[str, str]:
     """key -> status of the cells that finished or failed."""
-    failed = {key: path / "manifest.json" for key, path in results.attempts(folder).items() if key in keys}
-    finished = {path.parent.name: path.parent / "manifest.json" for path in Path(folder, "runs").glob("*/DONE")}
+    failed = {
+        key: path / "manifest.json" for key, path in results.attempts(folder).items() if key in keys
+    }
+    finished = {
+        path.parent.name: path.parent / "manifest.json"
+        for path in Path(folder, "runs").glob("*/DONE")
+    }
     paths = failed | {key: path for key, path in finished.items() if key in keys}
-    return {key: json.loads(path.read_text(encoding="utf-8"))["status"] for key, path in paths.items()}
+    return {
+        key: json.loads(path.read_text(encoding="utf-8"))["status"] for key, path in paths.items()
+    }
 
 
 @contextmanager
@@ -76,15 +95,21 @@ def lock(folder: Path, wait: bool) -> Iterator[None]:
     try:
         file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - the lock lives as long as the file is open
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); choose a folder of yours.") from None
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); choose a folder of yours."
+        ) from None
     with file:
         if not _locked(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
             time.sleep(0.2)  # `status` holds it for a moment when it asks
             if not _locked(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 who = holder(folder) or "another process"
-                raise InputError(f"{folder} is being run by {who}; wait for it, or run another folder.")
+                raise InputError(
+                    f"{folder} is being run by {who}; wait for it, or run another folder."
+                )
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {machine()['host']} since {time.strftime('%H:%M:%S')}")
+        file.write(
+            f"process {os.getpid()} on {machine()['host']} since {time.strftime('%H:%M:%S')}"
+        )
         file.flush()
         yield
 
@@ -93,7 +118,11 @@ def holder(folder: Path) -> str:
     """Who holds the lock, in words; "" for nobody."""
     try:
         with open(folder / ".lock", encoding="utf-8") as file:
-            return "" if _locked(file, fcntl.LOCK_SH | fcntl.LOCK_NB) else file.read() or "another process"
+            return (
+                ""
+                if _locked(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                else file.read() or "another process"
+            )
     except OSError:
         return ""
 
@@ -108,14 +137,20 @@ def _locked(file, how: int) -> bool:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """A full disk or a folder that cannot be written is the user's to mend: one sentence, no traceback."""
+    """A full disk or a folder that cannot be written is the user's to mend: one sentence, no
+    traceback.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise InputError(f"no space left for {folder}: finished cells are kept; free some and run again.") from None
+            raise InputError(
+                f"no space left for {folder}: finished cells are kept; free some and run again."
+            ) from None
         if error.errno in (errno.EACCES, errno.EROFS):
-            raise InputError(f"{error.filename} cannot be written ({error.strerror}); choose a folder of yours.") from None
+            raise InputError(
+                f"{error.filename} cannot be written ({error.strerror}); choose a folder of yours."
+            ) from None
         raise
 
 

@@ -1,4 +1,5 @@
-"""Re-run finished cells in a scratch folder and compare what comes out, byte for byte, with what is recorded.
+"""Re-run finished cells in a scratch folder and compare what comes out, byte for byte, with what is
+recorded.
 
 identical          the same synthetic table and the same rows
 within tolerance   another fingerprint (versions, threads, vector instructions, sources), and every number within the
@@ -34,17 +35,22 @@ def verify(
     progress: bool = True,
     scheduler: str | None = None,
 ) -> pd.DataFrame:
-    """One row for each cell that was re-run: columns COLUMNS; all match where no verdict is "different".
+    """One row for each cell that was re-run: columns COLUMNS; all match where no verdict is
+    "different".
 
-    cells: how many of the finished cells, a choice that depends on nothing but their keys (default: all of them).
-    Raises InputError where the folder has no finished cells, or its grid cannot be planned any more.
+    cells: how many of the finished cells, a choice that depends on nothing but their keys (default:
+    all of them). Raises InputError where the folder has no finished cells, or its grid cannot be
+    planned any more.
     """
     folder = Path(folder)
     recorded = results.cells(folder)
     recorded = recorded[recorded["status"] == "ok"].sort_values("key")[:cells]
     plan = grids.plan(grids.read(folder))
     planned = {_identity(vars(cell)): cell for cell in plan.cells}
-    wanted = {key: planned.get(_identity(results.manifest(folder, key)["cell"])) for key in recorded["key"]}
+    wanted = {
+        key: planned.get(_identity(results.manifest(folder, key)["cell"]))
+        for key in recorded["key"]
+    }
     with tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
         again = replace(plan, grid=replace(plan.grid, folder=Path(scratch)))
         run_cells(again, [cell for cell in wanted.values() if cell], workers, progress, scheduler)
@@ -57,10 +63,15 @@ def verify(
 def _identity(cell: dict) -> str:
     """What makes two cells of two plans the same question, whatever the code that answers it."""
     names = ("dataset", "generator", "params", "seed", "rows", "kernel")
-    return grids.canonical({name: cell[name] for name in names} | {name: cell.get(name, 0) for name in ("split", "draw")})
+    return grids.canonical(
+        {name: cell[name] for name in names}
+        | {name: cell.get(name, 0) for name in ("split", "draw")}
+    )
 
 
-def _compare(folder: Path, key: str, scratch: str, cell: grids.Cell | None, spread: pd.Series) -> tuple[str, str]:
+def _compare(
+    folder: Path, key: str, scratch: str, cell: grids.Cell | None, spread: pd.Series
+) -> tuple[str, str]:
     if cell is None:
         return "different", "the grid no longer asks for this cell"
     old, new = results.manifest(folder, key), results.manifest(scratch, cell.key)
@@ -71,7 +82,9 @@ def _compare(folder: Path, key: str, scratch: str, cell: grids.Cell | None, spre
         return "different", f"it ended with {new['status']}: {new['reason']}"
     if old["hashes"] == new["hashes"]:
         return "identical", ""
-    number, ratio = _first_difference(folder / "runs" / key, Path(scratch, "runs", cell.key), spread, old["cell"])
+    number, ratio = _first_difference(
+        folder / "runs" / key, Path(scratch, "runs", cell.key), spread, old["cell"]
+    )
     change = _first_change(old, new)
     if change and ratio <= SPREADS:
         return "within tolerance", f"{change}; {number}"
@@ -103,7 +116,9 @@ def _first_change(old: dict, new: dict) -> str:
 
 
 def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tuple[str, float]:
-    """The first row whose value differs, in words, and the largest difference of all rows in spreads between seeds."""
+    """The first row whose value differs, in words, and the largest difference of all rows in
+    spreads between seeds.
+    """
     tables = [read_rows(path / "rows.parquet").set_index(SUBJECT)["value"] for path in (old, new)]
     if not tables[0].index.equals(tables[1].index):
         return "other rows were measured", np.inf
@@ -111,15 +126,22 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
     differs = ~((before == after) | (np.isnan(before) & np.isnan(after)))
     if not differs.any():
         return "the synthetic table differs, no value of the rows does", 0.0
-    subjects = [(cell["dataset"], cell.get("split", 0), cell["label"], *subject) for subject in tables[0].index]
+    subjects = [
+        (cell["dataset"], cell.get("split", 0), cell["label"], *subject)
+        for subject in tables[0].index
+    ]
     allowed = spread.reindex(pd.MultiIndex.from_tuples(subjects)).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(differs, np.abs(after - before) / allowed, 0.0)
     first = int(np.argmax(differs))
     name = " ".join(filter(None, tables[0].index[first]))
-    return f"{name}: {before[first]:.6g} then, {after[first]:.6g} now", float(np.max(np.nan_to_num(ratio, nan=np.inf)))
+    return f"{name}: {before[first]:.6g} then, {after[first]:.6g} now", float(
+        np.max(np.nan_to_num(ratio, nan=np.inf))
+    )
 
 
 def _spread(rows: pd.DataFrame) -> pd.Series:
-    """Standard deviation of each number between the seeds and draws of one dataset, split and label."""
+    """Standard deviation of each number between the seeds and draws of one dataset, split and
+    label.
+    """
     return rows.groupby(["dataset", "split", "label", *SUBJECT])["value"].std()

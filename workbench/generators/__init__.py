@@ -6,9 +6,11 @@ A generator is a dataclass whose fields are its hyper-parameters, with three met
     fit(table, schema, rng)               learn from a table cast to the schema; returns itself; never changes the table
     sample(n, rng, where=None)            exactly n rows with the same columns, order and dtypes
 
-A private one sets epsilon_spent, delta_spent and guarantee, one sentence of what these cover, when it is fitted.
+A private one sets epsilon_spent, delta_spent and guarantee, one sentence of what these cover, when
+it is fitted.
 
-The same two random generators give the same table, byte for byte, on the same machine and library versions.
+The same two random generators give the same table, byte for byte, on the same machine and library
+versions.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Generator(Protocol):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator: ...
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame: ...
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,27 @@ class Entry:
     family: str  # statistical, bayesian network, adversarial, mitigation, control
     title: str
     source: str
-    fits_on: str = "train"  # the holdout control alone is given half of test, and is scored on the other half
-    supports: tuple[str, ...] = ()  # "conditions" where it meets some by itself, "seconds" and "epsilon" where these are fields
+    fits_on: str = (
+        "train"  # the holdout control alone is given half of test, and is scored on the other half
+    )
+    supports: tuple[
+        str, ...
+        # "conditions" where it meets some by itself, "seconds" and "epsilon" where these are fields
+    ] = ()
 
     def load(self) -> type:
         module, _, name = self.where.rpartition(":")
-        return getattr(_import_file(module) if module.endswith(".py") else import_module(module), name)
+        return getattr(
+            _import_file(module) if module.endswith(".py") else import_module(module), name
+        )
 
 
 GENERATORS: dict[str, Entry] = {
     "independent": Entry(
-        "workbench.generators.statistical.independent:Independent", "statistical", "Independent marginals", "baseline"
+        "workbench.generators.statistical.independent:Independent",
+        "statistical",
+        "Independent marginals",
+        "baseline",
     ),
     "gaussian-copula": Entry(
         "workbench.generators.statistical.gaussian_copula:GaussianCopula",
@@ -67,7 +81,10 @@ GENERATORS: dict[str, Entry] = {
         supports=("conditions",),
     ),
     "vine-copula": Entry(
-        "workbench.generators.statistical.vine_copula:VineCopula", "statistical", "Vine copula", "Dissmann et al. 2013"
+        "workbench.generators.statistical.vine_copula:VineCopula",
+        "statistical",
+        "Vine copula",
+        "Dissmann et al. 2013",
     ),
     "cart": Entry(
         "workbench.generators.statistical.cart:Cart",
@@ -82,7 +99,10 @@ GENERATORS: dict[str, Entry] = {
         "Watson, Blesch, Kapar and Wright 2023",
     ),
     "bayes-tree": Entry(
-        "workbench.generators.bayes.networks:ChowLiuTree", "bayesian network", "Chow-Liu tree", "Chow and Liu 1968"
+        "workbench.generators.bayes.networks:ChowLiuTree",
+        "bayesian network",
+        "Chow-Liu tree",
+        "Chow and Liu 1968",
     ),
     "bayes-tan": Entry(
         "workbench.generators.bayes.networks:TreeAugmented",
@@ -91,7 +111,10 @@ GENERATORS: dict[str, Entry] = {
         "Friedman, Geiger and Goldszmidt 1997",
     ),
     "bayes-expert": Entry(
-        "workbench.generators.bayes.networks:ExpertNetwork", "bayesian network", "Expert-given network", "Pearl 1988"
+        "workbench.generators.bayes.networks:ExpertNetwork",
+        "bayesian network",
+        "Expert-given network",
+        "Pearl 1988",
     ),
     "privbayes": Entry(
         "workbench.generators.private.privbayes:PrivBayes",
@@ -183,10 +206,16 @@ GENERATORS: dict[str, Entry] = {
         "Beaumont, Zhang and Balding 2002",
     ),
     "reweighed": Entry(
-        "workbench.generators.mitigated:Reweighed", "mitigation", "Reweighed, then CART", "Kamiran and Calders 2012"
+        "workbench.generators.mitigated:Reweighed",
+        "mitigation",
+        "Reweighed, then CART",
+        "Kamiran and Calders 2012",
     ),
     "per-group": Entry(
-        "workbench.generators.mitigated:PerGroup", "mitigation", "CART for each group", "after Dwork et al. 2018"
+        "workbench.generators.mitigated:PerGroup",
+        "mitigation",
+        "CART for each group",
+        "after Dwork et al. 2018",
     ),
     "holdout": Entry(
         "workbench.generators.controls:Holdout",
@@ -203,13 +232,25 @@ GENERATORS: dict[str, Entry] = {
         "reference: no privacy at all",
         supports=("conditions",),
     ),
-    "permuted": Entry("workbench.generators.controls:Permuted", "control", "Permuted columns", "reference: no joint structure"),
-    "smote": Entry("workbench.generators.controls:Smote", "control", "SMOTE interpolation", "Chawla et al. 2002"),
+    "permuted": Entry(
+        "workbench.generators.controls:Permuted",
+        "control",
+        "Permuted columns",
+        "reference: no joint structure",
+    ),
+    "smote": Entry(
+        "workbench.generators.controls:Smote",
+        "control",
+        "SMOTE interpolation",
+        "Chawla et al. 2002",
+    ),
 }
 
 
 def find(name: str) -> Entry:
-    """The entry of a registered name, or of a plug-in "path/to/file.py:Class", a file of the user's with such a class."""
+    """The entry of a registered name, or of a plug-in "path/to/file.py:Class", a file of the user's
+    with such a class.
+    """
     if name in GENERATORS:
         return GENERATORS[name]
     file, _, class_name = name.rpartition(":")
@@ -221,7 +262,9 @@ def find(name: str) -> Entry:
 def _import_file(path: str):
     """The module of a Python file outside any package."""
     if not Path(path).is_file():
-        raise InputError(f"no plug-in file {path!r}; give its path, for example ./my_generator.py:MyGenerator.")
+        raise InputError(
+            f"no plug-in file {path!r}; give its path, for example ./my_generator.py:MyGenerator."
+        )
     spec = spec_from_file_location(f"plugin_{Path(path).stem}", path)
     module = modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up by name
     spec.loader.exec_module(module)
@@ -229,7 +272,8 @@ def _import_file(path: str):
 
 
 def make(name: str, params: Mapping | None = None) -> Generator:
-    """An unfitted generator by its name (see `find`), which keeps the constraints of the schema it will be fitted with.
+    """An unfitted generator by its name (see `find`), which keeps the constraints of the schema it
+    will be fitted with.
 
     Raises InputError for an unknown name or parameter.
     """
@@ -249,13 +293,17 @@ def check_least(generator: Generator, **least: float) -> None:
     for name, bound in least.items():
         value = getattr(generator, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= bound:
-            raise InputError(f"{type(generator).__name__}: {name} is {value!r}; give a number of at least {bound}.")
+            raise InputError(
+                f"{type(generator).__name__}: {name} is {value!r}; give a number of at least {bound}."
+            )
 
 
 def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
-    """The table generator `name` may learn from, and the dataset its rows are scored on: train, and data itself.
+    """The table generator `name` may learn from, and the dataset its rows are scored on: train, and
+    data itself.
 
-    The holdout control learns from a random half of test, so its dataset keeps only the other half as test.
+    The holdout control learns from a random half of test, so its dataset keeps only the other half
+    as test.
     """
     import numpy as np
 
@@ -263,12 +311,17 @@ def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
         return data.train, data
     order = np.random.default_rng([seed, 2]).permutation(len(data.test))
     half = len(order) // 2
-    parts = [data.test.iloc[np.sort(order[rows])].reset_index(drop=True) for rows in (slice(half), slice(half, None))]
+    parts = [
+        data.test.iloc[np.sort(order[rows])].reset_index(drop=True)
+        for rows in (slice(half), slice(half, None))
+    ]
     return parts[0], replace(data, test=parts[1])
 
 
 def fitted(name: str, data: Dataset, seed: int = 0, **params) -> Generator:
-    """Generator `name`, fitted on the table of its view. Raises InputError where it cannot take such a table."""
+    """Generator `name`, fitted on the table of its view. Raises InputError where it cannot take
+    such a table.
+    """
     import numpy as np
 
     generator = make(name, params)
@@ -279,11 +332,18 @@ def fitted(name: str, data: Dataset, seed: int = 0, **params) -> Generator:
 
 
 def generate(
-    name: str, data: Dataset, rows: int | None = None, seed: int = 0, where: Mapping | None = None, **params
+    name: str,
+    data: Dataset,
+    rows: int | None = None,
+    seed: int = 0,
+    where: Mapping | None = None,
+    **params,
 ) -> pd.DataFrame:
-    """Fit generator `name` on data.train and sample `rows` rows (as many as it was fitted on by default).
+    """Fit generator `name` on data.train and sample `rows` rows (as many as it was fitted on by
+    default).
 
-    Raises InputError for an unknown generator or parameter, and where the generator cannot take such a table.
+    Raises InputError for an unknown generator or parameter, and where the generator cannot take
+    such a table.
     """
     import numpy as np
 
@@ -291,4 +351,6 @@ def generate(
     if rows < 1:
         raise InputError(f"rows is {rows}; ask for at least one row.")
     # Two streams of one seed: what fitting draws never shifts what sampling draws.
-    return fitted(name, data, seed, **params).sample(rows, np.random.default_rng([seed, 1]), where=where)
+    return fitted(name, data, seed, **params).sample(
+        rows, np.random.default_rng([seed, 1]), where=where
+    )

@@ -1,16 +1,19 @@
-"""Approximate Bayesian computation: which parameters make a simulator's tables look like a real one.
+"""Approximate Bayesian computation: which parameters make a simulator's tables look like a real
+one.
 
     1  draw parameters from their priors (a scrambled Sobol sequence), simulate a table for each
     2  describe every table by the same statistics: quantiles, shares, associations of pairs
     3  condense these to one number a parameter, what a regression predicts of it (Fearnhead and Prangle 2012) from the few
-       statistics that orthogonal matching pursuit picks: a parameter is then not read off what the simulator gets wrong
+       statistics that orthogonal matching pursuit picks: a parameter is then not read off what the
+       simulator gets wrong
     4  keep the tables nearest to the real one, move their parameters along a local linear regression and weight them
        (Beaumont, Zhang and Balding 2002)
     5  narrow the priors to where these came from (Blum and Francois 2010), and do all of it again, four times in all
 
-On numpy, scipy and scikit-learn. Of the kept libraries for this, sbi (neural posteriors) would bring ten packages, tensorboard
-and grpcio among them, and pyABC (sequential Monte Carlo) six, among them clients of Redis and git; a simulated table costs
-milliseconds here, and its statistics move nearly linearly with the parameters, which is what this old method is good at.
+On numpy, scipy and scikit-learn. Of the kept libraries for this, sbi (neural posteriors) would
+bring ten packages, tensorboard and grpcio among them, and pyABC (sequential Monte Carlo) six, among
+them clients of Redis and git; a simulated table costs milliseconds here, and its statistics move
+nearly linearly with the parameters, which is what this old method is good at.
 """
 
 from __future__ import annotations
@@ -31,22 +34,30 @@ from workbench.tables.schema import Schema
 
 ROUNDS = 4  # in each of which a share of the tables is simulated
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of a number
-MOST_LABELS = 20  # levels whose shares are read; of a column with more, how often two rows share one
+MOST_LABELS = (
+    20  # levels whose shares are read; of a column with more, how often two rows share one
+)
 MOST_PAIRED = 5  # levels whose associations with other columns are read
 READ = 10  # most statistics that a parameter is read off
-TABLES = 10  # least tables for each of them: with fewer, hundreds of statistics to pick from fit anything
+# Least tables for each of them: with fewer, hundreds of statistics to pick from fit anything
+TABLES = 10
 LEAST = 60  # draws that are kept, whatever share was asked for
-NARROWEST = 1e-3  # width of a round's box: where a parameter is told exactly, something must still move with it
-MARGIN = 0.2  # a statistic is reached up to this share of the simulated tables' range beyond it: they are finitely many
+# Width of a round's box: where a parameter is told exactly, something must still move with it
+NARROWEST = 1e-3
+# A statistic is reached up to this share of the simulated tables' range beyond it: they are
+# finitely many
+MARGIN = 0.2
 TIED = 0.5  # a statistic is moved by a parameter from this absolute rank correlation on
 SHARE, TIE = -1.0, -2.0  # in the place of a number's typical size
 
 
 class Statistics:
-    """What is read off a table, the same for train and for every simulated one; `real` is what train reads.
+    """What is read off a table, the same for train and for every simulated one; `real` is what
+    train reads.
 
-    Numbers: quantiles; labels: shares of train's levels, or how often two rows share one; missing shares; for all pairs
-    correlations of ranks and of levels. Calling it gives them as they are, `steady` on scales on which noise is about even.
+    Numbers: quantiles; labels: shares of train's levels, or how often two rows share one; missing
+    shares; for all pairs correlations of ranks and of levels. Calling it gives them as they are,
+    `steady` on scales on which noise is about even.
     """
 
     def __init__(self, train: pd.DataFrame, schema: Schema):
@@ -54,10 +65,19 @@ class Statistics:
         for column in schema.columns:
             values = train[column.name].dropna()
             if column.is_discrete:
-                self._levels[column.name] = values.value_counts().sort_index().sort_values(ascending=False, kind="stable").index
+                self._levels[column.name] = (
+                    values.value_counts()
+                    .sort_index()
+                    .sort_values(ascending=False, kind="stable")
+                    .index
+                )
             else:
-                self._sizes[column.name] = float(np.median(np.abs(to_float(values)))) if len(values) else 0.0
-        self.names, scales, real = zip(*self._read(train), strict=True)  # names are words for a person
+                self._sizes[column.name] = (
+                    float(np.median(np.abs(to_float(values)))) if len(values) else 0.0
+                )
+        self.names, scales, real = zip(
+            *self._read(train), strict=True
+        )  # names are words for a person
         self._scales, self.real = np.array(scales), np.array(real, dtype=float)
         self.is_tie = self._scales == TIE
 
@@ -65,13 +85,21 @@ class Statistics:
         return np.array([value for _, _, value in self._read(table)], dtype=float)
 
     def steady(self, values: np.ndarray) -> np.ndarray:
-        """Numbers by their inverse hyperbolic sine, shares by their angle, correlations by Fisher's z: (tables, names)."""
+        """Numbers by their inverse hyperbolic sine, shares by their angle, correlations by Fisher's
+        z: (tables, names).
+        """
         angle = 2 * np.arcsin(np.sqrt(np.clip(values, 0, 1)))
-        other = np.where(self.is_tie, np.arctanh(np.clip(values, -0.999, 0.999)), np.arcsinh(values / self._scales))
+        other = np.where(
+            self.is_tie,
+            np.arctanh(np.clip(values, -0.999, 0.999)),
+            np.arcsinh(values / self._scales),
+        )
         return np.where(self._scales == SHARE, angle, other)
 
     def _read(self, table: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
-        """Name, scale (SHARE, TIE, or the typical size of a number in train) and value of each statistic."""
+        """Name, scale (SHARE, TIE, or the typical size of a number in train) and value of each
+        statistic.
+        """
         axes = []  # name, column, values: what may be correlated
         for column in self._schema.columns:
             name, values = column.name, table[column.name]
@@ -80,10 +108,16 @@ class Statistics:
                 yield from self._read_labels(name, values, axes)
                 continue
             numbers = to_float(values)
-            parts = {name: numbers} | ({f"the hour of {name}": numbers % 86400 / 3600} if column.kind == "datetime" else {})
+            parts = {name: numbers} | (
+                {f"the hour of {name}": numbers % 86400 / 3600} if column.kind == "datetime" else {}
+            )
             for words, numbers in parts.items():
                 held = ~np.isnan(numbers)
-                cuts = np.quantile(numbers[held], LEVELS) if held.any() else np.full(len(LEVELS), np.nan)
+                cuts = (
+                    np.quantile(numbers[held], LEVELS)
+                    if held.any()
+                    else np.full(len(LEVELS), np.nan)
+                )
                 yield from (
                     (f"{level:.0%} quantile of {words}", self._sizes[name] or 1.0, cut)
                     for level, cut in zip(LEVELS, cuts, strict=True)
@@ -101,13 +135,19 @@ class Statistics:
                 if column != another
             )
 
-    def _read_labels(self, name: str, values: pd.Series, axes: list) -> Iterator[tuple[str, float, float]]:
+    def _read_labels(
+        self, name: str, values: pd.Series, axes: list
+    ) -> Iterator[tuple[str, float, float]]:
         levels = self._levels[name]
         if len(levels) > MOST_LABELS:
             counts = values.value_counts().to_numpy(dtype=float)
             n = counts.sum()
             # Unlike the number of distinct labels, this does not depend on how many rows there are.
-            yield f"chance that two rows share their {name}", SHARE, (counts * (counts - 1)).sum() / max(n * (n - 1), 1)
+            yield (
+                f"chance that two rows share their {name}",
+                SHARE,
+                (counts * (counts - 1)).sum() / max(n * (n - 1), 1),
+            )
             yield f"largest share in {name}", SHARE, counts.max(initial=0) / len(values)
             return
         for rank, level in enumerate(levels):
@@ -124,7 +164,9 @@ class Posterior:
     draws: pd.DataFrame  # shape (kept, parameters)
     weights: np.ndarray  # shape (kept,), they add up to 1
     table: pd.DataFrame  # a row a parameter, see Simulation.posterior
-    unreached: list[str]  # statistics of train outside those of all tables simulated from the priors
+    unreached: list[
+        str
+    ]  # statistics of train outside those of all tables simulated from the priors
     simulations: int
 
     @property
@@ -134,18 +176,28 @@ class Posterior:
 
 
 def calibrate(
-    simulate: Callable[[Mapping[str, float]], pd.DataFrame], train: pd.DataFrame, schema: Schema, priors: Mapping[str, Prior],
-    rng: np.random.Generator, budget: int, keep: float, strict: bool,
-) -> Posterior:  # fmt: skip
-    """Calibrate the parameters to `train`, whose columns `schema` names; those not to be calibrated are drawn along.
+    simulate: Callable[[Mapping[str, float]], pd.DataFrame],
+    train: pd.DataFrame,
+    schema: Schema,
+    priors: Mapping[str, Prior],
+    rng: np.random.Generator,
+    budget: int,
+    keep: float,
+    strict: bool,
+) -> Posterior:
+    """Calibrate the parameters to `train`, whose columns `schema` names; those not to be calibrated
+    are drawn along.
 
-    budget: simulated tables, in ROUNDS rounds, each rounded up to a power of two. keep: share of a round that is kept.
-    Raises InputError where a statistic of train lies outside all that the priors simulate and a parameter moves it: the prior
-    excludes the data (a warning where not strict, or where no parameter moves it: then the simulator cannot make it).
+    budget: simulated tables, in ROUNDS rounds, each rounded up to a power of two. keep: share of a
+    round that is kept. Raises InputError where a statistic of train lies outside all that the
+    priors simulate and a parameter moves it: the prior excludes the data (a warning where not
+    strict, or where no parameter moves it: then the simulator cannot make it).
     """
     chosen = {name: prior for name, prior in priors.items() if prior.calibrated}
     if not chosen:
-        raise InputError('no parameter of the simulator is to be calibrated; set calibrate to "none".')
+        raise InputError(
+            'no parameter of the simulator is to be calibrated; set calibrate to "none".'
+        )
     which = np.array([prior.calibrated for prior in priors.values()])
     statistics = Statistics(train, schema)
     real = statistics.steady(statistics.real)
@@ -154,18 +206,27 @@ def calibrate(
     low, high = np.zeros(len(priors)), np.ones(len(priors))
     for turn in range(ROUNDS):
         levels = low + (high - low) * qmc.Sobol(len(priors), rng=rng).random_base2(power)
-        raw = np.array([statistics(simulate(_at(priors, row))) for row, _ in zip(levels, steps, strict=False)])
+        raw = np.array(
+            [statistics(simulate(_at(priors, row))) for row, _ in zip(levels, steps, strict=False)]
+        )
         made = statistics.steady(raw)
         if turn == 0:
             unreached = _unreached(statistics, raw, levels[:, which], chosen, strict)
-        usable = np.isfinite(real) & np.isfinite(made).all(axis=0) & (made.min(axis=0) < made.max(axis=0))
+        usable = (
+            np.isfinite(real)
+            & np.isfinite(made).all(axis=0)
+            & (made.min(axis=0) < made.max(axis=0))
+        )
         usable &= ~np.isin(statistics.names, unreached)
         if not usable.any():
             if turn:
                 break  # all tables are alike by now: there is nothing left to learn
-            raise InputError('no statistic of train moves with a parameter that is to be calibrated; set calibrate to "none".')
+            raise InputError(
+                'no statistic of train moves with a parameter that is to be calibrated; set calibrate to "none".'
+            )
         moved, weights = _regress(levels[:, which], made[:, usable], real[usable], keep)
-        # The next round's box: where the best tables came from, and half as far again on both sides.
+        # The next round's box: where the best tables came from, and half as far again on both
+        # sides.
         spread = np.maximum(np.ptp(moved, axis=0), NARROWEST) / 2
         low[which] = np.maximum(moved.min(axis=0) - spread, 0)
         high[which] = np.minimum(moved.max(axis=0) + spread, 1)
@@ -174,13 +235,28 @@ def calibrate(
         (name, prior.unit, prior.low, prior.high, *map(prior.at, cut), (cut[2] - cut[0]) / 0.95)
         for (name, prior), cut in zip(chosen.items(), cuts.T, strict=True)
     ]
-    columns = ["parameter", "unit", "prior_low", "prior_high", "low", "median", "high", "width_left"]
+    columns = [
+        "parameter",
+        "unit",
+        "prior_low",
+        "prior_high",
+        "low",
+        "median",
+        "high",
+        "width_left",
+    ]
     draws = pd.DataFrame([_at(chosen, row) for row in moved])
-    return Posterior(draws, weights, pd.DataFrame(rows, columns=columns), unreached, (turn + 1) << power)
+    return Posterior(
+        draws, weights, pd.DataFrame(rows, columns=columns), unreached, (turn + 1) << power
+    )
 
 
-def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> tuple[np.ndarray, np.ndarray]:
-    """The kept parameters y (levels in their priors), moved to where the real statistics are, and their weights."""
+def _regress(
+    y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The kept parameters y (levels in their priors), moved to where the real statistics are, and
+    their weights.
+    """
     from sklearn.linear_model import LinearRegression, orthogonal_mp
     from sklearn.model_selection import cross_val_predict
 
@@ -190,11 +266,18 @@ def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> 
     most = min(READ, max(len(y) // TABLES, 1), made.shape[1])
     for j, target in enumerate(centered.T):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # statistics that repeat another end the pursuit early, as they should
-            path = orthogonal_mp(made, target, n_nonzero_coefs=most, return_path=True).reshape(made.shape[1], -1)
-        path = np.column_stack([np.zeros(made.shape[1]), path])  # to pick none: then nothing tells the parameter
+            warnings.simplefilter(
+                "ignore"
+            )  # statistics that repeat another end the pursuit early, as they should
+            path = orthogonal_mp(made, target, n_nonzero_coefs=most, return_path=True).reshape(
+                made.shape[1], -1
+            )
+        path = np.column_stack(
+            [np.zeros(made.shape[1]), path]
+        )  # to pick none: then nothing tells the parameter
         left = ((target[:, None] - made @ path) ** 2).sum(axis=0)
-        # One more is picked only if noise would hardly help as much (the extended criterion of Chen and Chen 2008).
+        # One more is picked only if noise would hardly help as much (the extended criterion of Chen
+        # and Chen 2008).
         cost = np.arange(len(left)) * (np.log(len(y)) + 2 * np.log(made.shape[1]))
         picked = np.flatnonzero(path[:, np.argmin(len(y) * np.log(left + 1e-12) + cost)])
         if not len(picked):
@@ -202,7 +285,9 @@ def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> 
         # Predictions for tables that the regression has not seen, as it has not seen the real one.
         told[:, j] = cross_val_predict(line, made[:, picked], target, cv=min(5, len(y)))
         meant[j] = line.fit(made[:, picked], target).predict(real[None, picked])[0]
-    offset = told - np.clip(meant, told.min(axis=0), told.max(axis=0))  # no further than any simulated table
+    offset = told - np.clip(
+        meant, told.min(axis=0), told.max(axis=0)
+    )  # no further than any simulated table
     distance = np.linalg.norm(offset / np.maximum((centered - told).std(axis=0), 1e-12), axis=1)
     # At least LEAST: fewer draws have no 2.5 percent quantile to speak of.
     kept = np.argsort(distance, kind="stable")[: max(int(keep * len(y)), min(LEAST, len(y)))]
@@ -215,10 +300,18 @@ def _regress(y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float) -> 
 
 
 def _unreached(
-    statistics: Statistics, made: np.ndarray, levels: np.ndarray, priors: Mapping[str, Prior], strict: bool
+    statistics: Statistics,
+    made: np.ndarray,
+    levels: np.ndarray,
+    priors: Mapping[str, Prior],
+    strict: bool,
 ) -> list[str]:
-    """Names of the statistics in which train lies outside all simulated tables, with a warning or an InputError."""
-    low, high, real = statistics.steady(np.array([made.min(axis=0), made.max(axis=0), statistics.real]))
+    """Names of the statistics in which train lies outside all simulated tables, with a warning or
+    an InputError.
+    """
+    low, high, real = statistics.steady(
+        np.array([made.min(axis=0), made.max(axis=0), statistics.real])
+    )
     margin = MARGIN * (high - low)
     outside = np.flatnonzero((real < low - margin) | (real > high + margin))
     # Correlations are left out: a structure that the simulator lacks is no matter of a prior.

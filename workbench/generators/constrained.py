@@ -1,4 +1,5 @@
-"""Every generator keeps a schema's constraints: it learns and draws a rewritten table in which they cannot be broken.
+"""Every generator keeps a schema's constraints: it learns and draws a rewritten table in which they
+cannot be broken.
 
 The transformation strategy of Patki, Wedge and Veeramachaneni (2016), "The Synthetic Data Vault";
 see workbench.tables.constraints.
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def keep_constraints(generator: Generator) -> Generator:
-    """The same generator; its own three methods are called on the rewritten table where the schema declares constraints.
+    """The same generator; its own three methods are called on the rewritten table where the schema
+    declares constraints.
 
     A generator that meets constraints by itself says so with a class attribute `keeps_constraints`.
     """
@@ -35,7 +37,9 @@ def keep_constraints(generator: Generator) -> Generator:
 class _Constrained:
     def __init__(self, generator: Generator):
         self._generator = generator
-        self._rewriting: Rewriting | None = None  # of the table it is fitted on, if that has constraints
+        self._rewriting: Rewriting | None = (
+            None  # of the table it is fitted on, if that has constraints
+        )
 
     def supports(self, schema: Schema) -> str | None:
         own = type(self._generator).supports
@@ -58,13 +62,20 @@ class _Constrained:
             fitted.guarantee += "and is not covered"
         return fitted
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         own = type(self._generator).sample
         if not self._rewriting:
             return own(self._generator, n, rng, where)
-        # Conditions on columns as they are go to the generator, which may meet them without rejection.
+        # Conditions on columns as they are go to the generator, which may meet them without
+        # rejection.
         where, original = where or {}, self._rewriting.original
-        left = {name: wanted for name, wanted in where.items() if original[name].name in self._rewriting.changed}
+        left = {
+            name: wanted
+            for name, wanted in where.items()
+            if original[name].name in self._rewriting.changed
+        }
         passed = {name: wanted for name, wanted in where.items() if name not in left}
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:

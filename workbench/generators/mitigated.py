@@ -1,12 +1,14 @@
-"""Baselines that mitigate bias around any other generator, so that a report can show what they buy and what they cost.
+"""Baselines that mitigate bias around any other generator, so that a report can show what they buy
+and what they cost.
 
 Reweighed   train rows are drawn again by w = P(a) P(y) / P(a, y), so that sensitive groups a and target y are independent
-            (Kamiran and Calders 2012, "Data preprocessing techniques for classification without discrimination")
+            (Kamiran and Calders 2012, "Data preprocessing techniques for classification without
+            discrimination")
 PerGroup    a generator of its own for each sensitive group, so that a small one is not drowned by the others (separate
             models as in Dwork, Immorlica, Kalai and Leiserson 2018, "Decoupled classifiers")
 
-The groups are the cells of all sensitive columns together; a gap is a group of its own, numbers are cut at their
-quartiles, and all labels of a column but the 19 commonest are one.
+The groups are the cells of all sensitive columns together; a gap is a group of its own, numbers are
+cut at their quartiles, and all labels of a column but the 19 commonest are one.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from workbench.tables.schema import Column, Schema
 
 @dataclass
 class Reweighed:
-    """The inner generator, fitted on train rows drawn again so that groups and target are independent.
+    """The inner generator, fitted on train rows drawn again so that groups and target are
+    independent.
 
-    Kamiran and Calders (2012). Group shares and label shares stay; what is lost is every tie between them, also a just one.
+    Kamiran and Calders (2012). Group shares and label shares stay; what is lost is every tie
+    between them, also a just one.
     """
 
     inner: str = "cart"
@@ -41,21 +45,26 @@ class Reweighed:
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Reweighed:
         group, label = _cells(table, schema.sensitive, 4), _cells(table, (schema.target,), 2)
         weight = independence_weights(group, label)
-        # A comb with a random offset: a row comes up as often as its weight says, give or take one, and none is lost by chance.
+        # A comb with a random offset: a row comes up as often as its weight says, give or take one,
+        # and none is lost by chance.
         comb = (rng.random() + np.arange(len(table))) * (weight.sum() / len(table))
         drawn = np.minimum(np.searchsorted(np.cumsum(weight), comb, side="right"), len(table) - 1)
         self._fitted = make(self.inner).fit(table.iloc[drawn].reset_index(drop=True), schema, rng)
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return self._fitted.sample(n, rng, where=where)
 
 
 @dataclass
 class PerGroup:
-    """An inner generator for each sensitive group, and the groups' train shares (after Dwork et al. 2018).
+    """An inner generator for each sensitive group, and the groups' train shares (after Dwork et al.
+    2018).
 
-    Groups of fewer than `least_rows` rows share one. What other groups could teach about a small one is lost.
+    Groups of fewer than `least_rows` rows share one. What other groups could teach about a small
+    one is lost.
     """
 
     inner: str = "cart"
@@ -74,30 +83,41 @@ class PerGroup:
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PerGroup:
         self._schema, group = schema, _cells(table, schema.sensitive, 4)
         sizes = np.bincount(group)
-        group = np.unique(np.where(sizes[group] < self.least_rows, -1, group), return_inverse=True)[1]
+        group = np.unique(np.where(sizes[group] < self.least_rows, -1, group), return_inverse=True)[
+            1
+        ]
         self._shares = np.bincount(group) / len(group)
         parts = [table[group == g].reset_index(drop=True) for g in range(len(self._shares))]
         self._fitted = [make(self.inner).fit(part, schema, rng) for part in parts]
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         counts = rng.multinomial(n, self._shares)
-        parts = [generator.sample(int(k), rng) for generator, k in zip(self._fitted, counts, strict=True) if k]
+        parts = [
+            generator.sample(int(k), rng)
+            for generator, k in zip(self._fitted, counts, strict=True)
+            if k
+        ]
         return pd.concat(parts, ignore_index=True).iloc[rng.permutation(n)].reset_index(drop=True)
 
 
 def independence_weights(group: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """P(a) P(y) / P(a, y) of each row, float, shape (rows,), from the codes of its group and of its label.
+    """P(a) P(y) / P(a, y) of each row, float, shape (rows,), from the codes of its group and of its
+    label.
 
     >>> independence_weights(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])).tolist()
     [0.75, 0.75, 1.5, 0.5]
     """
     cells = np.zeros((group.max() + 1, label.max() + 1))
     np.add.at(cells, (group, label), 1)
-    return (cells.sum(axis=1)[group] * cells.sum(axis=0)[label]) / (len(group) * cells[group, label])
+    return (cells.sum(axis=1)[group] * cells.sum(axis=0)[label]) / (
+        len(group) * cells[group, label]
+    )
 
 
 def _cells(table: pd.DataFrame, columns: tuple[Column, ...], bins: int) -> np.ndarray:

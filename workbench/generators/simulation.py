@@ -1,9 +1,11 @@
-"""Simulation: a program of how the rows come about, its parameters calibrated to the real table, run to make new ones.
+"""Simulation: a program of how the rows come about, its parameters calibrated to the real table,
+run to make new ones.
 
-The simulator says what is tied to what and why; train says how much, through statistics (shares, quantiles, correlations), by
-approximate Bayesian computation (Beaumont, Zhang and Balding 2002). No row is copied or learnt, and a question nobody has data
-for, such as one more doctor, can be asked. What the simulator does not know, no calibration adds: look at `unreached` and at
-the card. docs/simulation.md shows how to write one.
+The simulator says what is tied to what and why; train says how much, through statistics (shares,
+quantiles, correlations), by approximate Bayesian computation (Beaumont, Zhang and Balding 2002). No
+row is copied or learnt, and a question nobody has data for, such as one more doctor, can be asked.
+What the simulator does not know, no calibration adds: look at `unreached` and at the card.
+docs/simulation.md shows how to write one.
 """
 
 from __future__ import annotations
@@ -32,23 +34,30 @@ MOST_TOLD = 100  # unreached statistics that the facts name; of a wide table the
 
 @dataclass
 class Simulation:
-    """A simulator calibrated by approximate Bayesian computation (Beaumont, Zhang and Balding 2002)."""
+    """A simulator calibrated by approximate Bayesian computation (Beaumont, Zhang and Balding
+    2002).
+    """
 
     simulator: str = ""
     """A name in SIMULATORS, or "path/to/file.py:Class", a simulator of yours."""
     calibrate: str = "abc"
-    """"abc", or "none": then every parameter is drawn from its prior, and train is looked at for nothing else."""
+    """"abc", or "none": then every parameter is drawn from its prior, and train is looked at for
+    nothing else.
+    """
     budget: int = 1024
     """Tables simulated to calibrate."""
     keep: float = 0.25
     """Share of a round of them that is kept, the nearest to train; at least 60."""
     most_rows: int = 2000
-    """Most rows of such a table. Where train has more, the posterior is wider than it might be; and if the simulator makes rows
+    """Most rows of such a table. Where train has more, the posterior is wider than it might be; and
+    if the simulator makes rows
     in the order of a date, train's first ones in that order are what it is calibrated to."""
     worlds: int = 10
     """Draws of the parameters that share the rows of a table; 1 makes a table of one world."""
     rest: str = "error"
-    """Train's columns that the simulator does not make: "error", or "independent", each drawn on its own from its marginal."""
+    """Train's columns that the simulator does not make: "error", or "independent", each drawn on
+    its own from its marginal.
+    """
     excluded: str = "error"
     """What a prior that excludes the data is: an "error", or a "warning"."""
 
@@ -56,7 +65,11 @@ class Simulation:
 
     def __post_init__(self):
         check_least(self, budget=4, most_rows=1, worlds=1)
-        if isinstance(self.keep, bool) or not isinstance(self.keep, (int, float)) or not 0 < self.keep <= 1:
+        if (
+            isinstance(self.keep, bool)
+            or not isinstance(self.keep, (int, float))
+            or not 0 < self.keep <= 1
+        ):
             raise InputError(f"Simulation: keep is {self.keep!r}; give a share above 0, at most 1.")
         for name, known in {
             "calibrate": ("abc", "none"),
@@ -64,7 +77,9 @@ class Simulation:
             "excluded": ("error", "warning"),
         }.items():
             if getattr(self, name) not in known:
-                raise InputError(f"Simulation: {name} is {getattr(self, name)!r}; give {' or '.join(known)}.")
+                raise InputError(
+                    f"Simulation: {name} is {getattr(self, name)!r}; give {' or '.join(known)}."
+                )
 
     def supports(self, schema: Schema) -> str | None:
         if not self.simulator:
@@ -75,7 +90,9 @@ class Simulation:
             return f'column {missing[0]!r} is not made by simulator {self.simulator!r}; drop it, or set rest to "independent".'
         if len(missing) == len(schema.names):
             return f"simulator {self.simulator!r} makes none of the table's columns; it makes {', '.join(made.names)}."
-        for name, kind in ((column.name, column.kind) for column in schema.columns if column.name not in missing):
+        for name, kind in (
+            (column.name, column.kind) for column in schema.columns if column.name not in missing
+        ):
             if kind != made[name].kind:
                 return f"column {name!r} is {kind}, and simulator {self.simulator!r} makes it {made[name].kind}."
         return None
@@ -86,18 +103,27 @@ class Simulation:
         check(table, schema)
         self._world, self._schema, self._posterior = World(self.simulator), schema, None
         self._combinations = [table[list(names)].drop_duplicates() for names in schema.combinations]
-        own = Schema(tuple(column for column in schema.columns if column.name in self._world.schema.names))
+        own = Schema(
+            tuple(column for column in schema.columns if column.name in self._world.schema.names)
+        )
         rest = Schema(tuple(column for column in schema.columns if column.name not in own.names))
         self._rest = Independent().fit(table[rest.names], rest, rng) if rest.names else None
         if self.calibrate == "abc":
-            rows, streams = min(len(table), self.most_rows), np.random.default_rng(rng.integers(2**63))
+            rows, streams = (
+                min(len(table), self.most_rows),
+                np.random.default_rng(rng.integers(2**63)),
+            )
 
             def simulate(values: Mapping[str, float]) -> pd.DataFrame:
                 return self._world.describe(self._world.run(rows, streams, values), own)[0]
 
-            real, wider = self._world.describe(self._consecutive(table[own.names], own, rows, rng), own)
+            real, wider = self._world.describe(
+                self._consecutive(table[own.names], own, rows, rng), own
+            )
             strict = self.excluded == "error"
-            self._posterior = calibrate(simulate, real, wider, self._world.priors, rng, self.budget, self.keep, strict)
+            self._posterior = calibrate(
+                simulate, real, wider, self._world.priors, rng, self.budget, self.keep, strict
+            )
             if unreached := self._posterior.unreached:
                 warnings.warn(
                     f"simulator {self.simulator!r} does not reach {len(unreached)} statistics of train, such as the "
@@ -107,27 +133,44 @@ class Simulation:
         self.facts = self._tell(rest.names, own.names, len(table))
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        return sample_matching(self._draw if not self._schema.constraints else self._keeping, n, rng, self._schema, where)
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
+        return sample_matching(
+            self._draw if not self._schema.constraints else self._keeping,
+            n,
+            rng,
+            self._schema,
+            where,
+        )
 
     def parameters(self, rng: np.random.Generator) -> dict[str, float]:
-        """One draw of all parameters: the calibrated ones from the posterior, the others from their priors."""
+        """One draw of all parameters: the calibrated ones from the posterior, the others from their
+        priors.
+        """
         values = draw(self._world.priors, rng)
         if self._posterior is None:
             return values
-        row = self._posterior.draws.iloc[rng.choice(len(self._posterior.draws), p=self._posterior.weights)]
+        row = self._posterior.draws.iloc[
+            rng.choice(len(self._posterior.draws), p=self._posterior.weights)
+        ]
         return values | row.to_dict()
 
     @property
     def posterior(self) -> pd.DataFrame:
-        """A row a calibrated parameter: unit, the prior's ends, the posterior's 95% interval and median, and width_left, the
+        """A row a calibrated parameter: unit, the prior's ends, the posterior's 95% interval and
+        median, and width_left, the
         width of that interval in shares of the prior (1: nothing was learnt)."""
         if self._posterior is None:
             raise InputError('Simulation: nothing was calibrated; set calibrate to "abc".')
         return self._posterior.table
 
-    def _consecutive(self, table: pd.DataFrame, schema: Schema, rows: int, rng: np.random.Generator) -> pd.DataFrame:
-        """Train, or its first rows by date where simulated ones come in that order: the same rate spans longer in more rows."""
+    def _consecutive(
+        self, table: pd.DataFrame, schema: Schema, rows: int, rng: np.random.Generator
+    ) -> pd.DataFrame:
+        """Train, or its first rows by date where simulated ones come in that order: the same rate
+        spans longer in more rows.
+        """
         if rows < len(table):
             made = self._world.run(100, rng, self.parameters(rng))
             for name in (column.name for column in schema.columns if column.kind == "datetime"):
@@ -157,14 +200,20 @@ class Simulation:
             kept.append(table)
             if sum(map(len, kept)) >= n:
                 return pd.concat(kept, ignore_index=True).iloc[:n]
-        raise InputError(f"simulator {self.simulator!r} hardly makes a row in which the constraints hold; drop one of them.")
+        raise InputError(
+            f"simulator {self.simulator!r} hardly makes a row in which the constraints hold; drop one of them."
+        )
 
     def _tell(self, rest: list[str], own: list[str], rows: int) -> dict:
         priors = self._world.priors
         facts = {
             "simulator": self.simulator,
             "calibration": self.calibrate,
-            "randomized": [name for name, prior in priors.items() if self.calibrate == "none" or not prior.calibrated],
+            "randomized": [
+                name
+                for name, prior in priors.items()
+                if self.calibrate == "none" or not prior.calibrated
+            ],
             "independent columns": rest,
             "columns not in train": [name for name in self._world.schema.names if name not in own],
         }
@@ -182,7 +231,9 @@ class Simulation:
 
 
 class World:
-    """A simulator by its name, checked before and after every run: whatever is wrong is an InputError of one sentence."""
+    """A simulator by its name, checked before and after every run: whatever is wrong is an
+    InputError of one sentence.
+    """
 
     def __init__(self, name: str):
         if name not in SIMULATORS and not name.rpartition(":")[0].endswith(".py"):
@@ -199,26 +250,43 @@ class World:
         if not callable(self._simulate):
             raise InputError(f"simulator {name!r} has no simulate(n, rng, **parameters).")
         for what, value, kind in (("columns", columns, str), ("priors", self.priors, Prior)):
-            if not isinstance(value, Mapping) or not all(isinstance(item, kind) for item in value.values()):
-                raise InputError(f"simulator {name!r} has no {what}: declare a dict of name to {kind.__name__}.")
+            if not isinstance(value, Mapping) or not all(
+                isinstance(item, kind) for item in value.values()
+            ):
+                raise InputError(
+                    f"simulator {name!r} has no {what}: declare a dict of name to {kind.__name__}."
+                )
         self.schema = Schema(tuple(Column(column, kind) for column, kind in columns.items()))
-        self._missing, self._derive = set(getattr(found, "missing", ())), getattr(found, "derive", None)
+        self._missing, self._derive = (
+            set(getattr(found, "missing", ())),
+            getattr(found, "derive", None),
+        )
         taken = signature(self._simulate).parameters
-        named = [key for key, value in taken.items() if value.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+        named = [
+            key
+            for key, value in taken.items()
+            if value.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        ]
         if not any(value.kind is Parameter.VAR_KEYWORD for value in taken.values()):
             for parameter in self.priors:
                 if parameter not in named[2:]:
-                    raise InputError(f"simulator {name!r} takes no parameter {parameter!r}; {nearest(parameter, named[2:])}")
+                    raise InputError(
+                        f"simulator {name!r} takes no parameter {parameter!r}; {nearest(parameter, named[2:])}"
+                    )
 
     def describe(self, table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, Schema]:
-        """The table with the numbers that the simulator derives, where it has all of its columns, and the schema of both."""
+        """The table with the numbers that the simulator derives, where it has all of its columns,
+        and the schema of both.
+        """
         if self._derive is None or len(schema.columns) < len(self.schema.columns):
             return table, schema
         try:
             further = self._derive(table).astype(float).replace([np.inf, -np.inf], np.nan)
             joined = table.join(further, validate="1:1")
         except Exception as error:
-            raise InputError(f"simulator {self.name!r} cannot derive its numbers: {_said(error)}") from error
+            raise InputError(
+                f"simulator {self.name!r} cannot derive its numbers: {_said(error)}"
+            ) from error
         return joined, Schema((*schema.columns, *(Column(name, "numeric") for name in further)))
 
     def run(self, n: int, rng: np.random.Generator, values: Mapping[str, float]) -> pd.DataFrame:
@@ -231,18 +299,28 @@ class World:
             at = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
             raise InputError(f"simulator {self.name!r} failed with {at}: {_said(error)}") from error
         if _global_state() != before:
-            raise InputError(f"simulator {self.name!r} draws from a global random state; let it use the generator it is given.")
+            raise InputError(
+                f"simulator {self.name!r} draws from a global random state; let it use the generator it is given."
+            )
         if not isinstance(table, pd.DataFrame):
-            raise InputError(f"simulator {self.name!r} returned a {type(table).__name__}; it must return a DataFrame.")
+            raise InputError(
+                f"simulator {self.name!r} returned a {type(table).__name__}; it must return a DataFrame."
+            )
         if len(table) != n:
-            raise InputError(f"simulator {self.name!r} returned {len(table)} rows where {n} were asked for.")
+            raise InputError(
+                f"simulator {self.name!r} returned {len(table)} rows where {n} were asked for."
+            )
         try:
             table = self.schema.cast(table)
         except InputError as error:
-            raise InputError(f"simulator {self.name!r} does not make what it declares: {error}") from None
+            raise InputError(
+                f"simulator {self.name!r} does not make what it declares: {error}"
+            ) from None
         for name in table.columns[table.isna().any()]:
             if name not in self._missing:
-                raise InputError(f"simulator {self.name!r} leaves column {name!r} missing; list it in `missing`, or fill it.")
+                raise InputError(
+                    f"simulator {self.name!r} leaves column {name!r} missing; list it in `missing`, or fill it."
+                )
         return table
 
 

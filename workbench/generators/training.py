@@ -1,4 +1,6 @@
-"""What trained networks share: epochs within a budget of seconds, progress, and the stop at a loss that is no number."""
+"""What trained networks share: epochs within a budget of seconds, progress, and the stop at a loss
+that is no number.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ class Diverged(RuntimeError):
 
 
 def bar(epochs: range, doing: str = "training", unit: str = "epoch") -> Iterable[int]:
-    """The epochs, or other steps, with a progress bar, on a terminal or in a notebook, once they have taken two seconds."""
+    """The epochs, or other steps, with a progress bar, on a terminal or in a notebook, once they
+    have taken two seconds.
+    """
     if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
         return epochs
     from tqdm.auto import tqdm
@@ -26,11 +30,13 @@ def bar(epochs: range, doing: str = "training", unit: str = "epoch") -> Iterable
 
 @dataclass
 class Epochs:
-    """The numbers of the epochs, at most `most`, and no more than fit into `seconds` (None: no limit).
+    """The numbers of the epochs, at most `most`, and no more than fit into `seconds` (None: no
+    limit).
 
-    The first epoch is timed and lowers `total` to what fits, so that a schedule knows its end from the second epoch on;
-    training also ends where the seconds run out before that. Seconds make a result depend on the machine's speed: `total`
-    and `done` say what was trained, and `most=total` trains the same again where the time did not run out.
+    The first epoch is timed and lowers `total` to what fits, so that a schedule knows its end from
+    the second epoch on; training also ends where the seconds run out before that. Seconds make a
+    result depend on the machine's speed: `total` and `done` say what was trained, and `most=total`
+    trains the same again where the time did not run out.
     """
 
     most: int
@@ -42,7 +48,9 @@ class Epochs:
     def __post_init__(self):
         self.total = self.most
         if self.seconds is not None and not self.seconds > 0:
-            raise InputError(f"seconds is {self.seconds}; give a number above 0, or none for no limit.")
+            raise InputError(
+                f"seconds is {self.seconds}; give a number above 0, or none for no limit."
+            )
 
     def __iter__(self) -> Iterator[int]:
         start = time.perf_counter()
@@ -61,4 +69,6 @@ class Epochs:
     def check(self, loss: float, method: str, cause: str) -> None:
         """Raises Diverged, with the epoch and the likely cause, where the loss is not finite."""
         if not math.isfinite(loss):
-            raise Diverged(f"{method}: the loss is {loss} in epoch {self.done + 1} of {self.total}; most likely {cause}.")
+            raise Diverged(
+                f"{method}: the loss is {loss} in epoch {self.done + 1} of {self.total}; most likely {cause}."
+            )

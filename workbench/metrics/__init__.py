@@ -1,7 +1,8 @@
 """The metric contract: a metric is a function of a Trial that yields Rows.
 
-METRICS maps a metric's name to "module:function". The function's docstring gives formula, source, range, direction and
-known failure; `evaluate` runs it on the synthetic table and on the two reference tables that become ceiling and floor.
+METRICS maps a metric's name to "module:function". The function's docstring gives formula, source,
+range, direction and known failure; `evaluate` runs it on the synthetic table and on the two
+reference tables that become ceiling and floor.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from workbench.tables.schema import Schema
 
 @dataclass(frozen=True)
 class Guarantee:
-    """What a generator claims to have kept: (epsilon, delta)-differential privacy, and in words by which account."""
+    """What a generator claims to have kept: (epsilon, delta)-differential privacy, and in words by
+    which account.
+    """
 
     epsilon: float
     delta: float
@@ -27,7 +30,9 @@ class Guarantee:
 
     @classmethod
     def of(cls, generator: object) -> Guarantee | None:
-        """From the attributes epsilon_spent, delta_spent and guarantee that a private generator sets when it is fitted."""
+        """From the attributes epsilon_spent, delta_spent and guarantee that a private generator
+        sets when it is fitted.
+        """
         epsilon = getattr(generator, "epsilon_spent", None)
         if epsilon is None or not np.isfinite(epsilon):
             return None
@@ -36,7 +41,8 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a metric reads: real train and test rows, the synthetic table, a seed for whatever it draws, and what the
+    """What a metric reads: real train and test rows, the synthetic table, a seed for whatever it
+    draws, and what the
     table's generator guarantees, if anything."""
 
     train: pd.DataFrame
@@ -48,7 +54,9 @@ class Trial:
     memo: dict = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, name: str, table: pd.DataFrame, compute: Callable):
-        """compute(), once for this very table among the trials that share its memo (`replace` hands it on)."""
+        """compute(), once for this very table among the trials that share its memo (`replace` hands
+        it on).
+        """
         key = name, id(table)
         if key not in self.memo:
             self.memo[key] = table, compute()  # the table is kept, so that no other one gets its id
@@ -63,7 +71,8 @@ class Trial:
 class Row:
     """One measured number, with its 95% interval where it has one.
 
-    column and group name what the number is about ("" for the whole table); note says in words why a value is missing.
+    column and group name what the number is about ("" for the whole table); note says in words why
+    a value is missing.
     """
 
     metric: str
@@ -79,10 +88,11 @@ class Row:
 class Metric:
     """A registered metric: where its function lives and how to read its values.
 
-    Several metrics may share one function, which `evaluate` runs once. `reads` names the real table that the synthetic
-    one is held against; the ceiling is the other real table in its place, a fresh real sample (half of test for a metric
-    that reads both). `floor` names the table that has lost what the metric measures: train with each column permuted,
-    uniform columns, or a raw copy of train; "" where no table is a sensible one.
+    Several metrics may share one function, which `evaluate` runs once. `reads` names the real table
+    that the synthetic one is held against; the ceiling is the other real table in its place, a
+    fresh real sample (half of test for a metric that reads both). `floor` names the table that has
+    lost what the metric measures: train with each column permuted, uniform columns, or a raw copy
+    of train; "" where no table is a sensible one.
     """
 
     function: str  # "module:function"
@@ -98,82 +108,221 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "marginals": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Marginals", floor="uniform"),
-    "worst_column": Metric("workbench.metrics.fidelity:marginals", "fidelity", "up", "Worst column", floor="uniform"),
-    "pair_trends": Metric("workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"),
-    "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
-    "coverage": Metric("workbench.metrics.fidelity:coverage", "fidelity", "up", "Coverage of real rows"),
-    "shape_error": Metric(
-        "workbench.metrics.published:published_errors", "fidelity", "down", "Shape error %", "train", "uniform"
+    "marginals": Metric(
+        "workbench.metrics.fidelity:marginals", "fidelity", "up", "Marginals", floor="uniform"
     ),
-    "trend_error": Metric("workbench.metrics.published:published_errors", "fidelity", "down", "Trend error %", "train"),
+    "worst_column": Metric(
+        "workbench.metrics.fidelity:marginals", "fidelity", "up", "Worst column", floor="uniform"
+    ),
+    "pair_trends": Metric(
+        "workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"
+    ),
+    "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
+    "coverage": Metric(
+        "workbench.metrics.fidelity:coverage", "fidelity", "up", "Coverage of real rows"
+    ),
+    "shape_error": Metric(
+        "workbench.metrics.published:published_errors",
+        "fidelity",
+        "down",
+        "Shape error %",
+        "train",
+        "uniform",
+    ),
+    "trend_error": Metric(
+        "workbench.metrics.published:published_errors", "fidelity", "down", "Trend error %", "train"
+    ),
     "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR ROC AUC"),
-    "average_precision": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR average precision"),
+    "average_precision": Metric(
+        "workbench.metrics.utility:utility", "utility", "up", "TSTR average precision"
+    ),
     "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR Brier score"),
     "log_loss": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR log-loss"),
-    "calibration_error": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR calibration error", floor=""),
+    "calibration_error": Metric(
+        "workbench.metrics.utility:utility", "utility", "down", "TSTR calibration error", floor=""
+    ),
     "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR R2"),
     "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR RMSE"),
-    "utility_ratio": Metric("workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"),
-    "kendall_tau": Metric("workbench.metrics.utility:model_ranking", "utility", "up", "Ranking of models: Kendall tau"),
+    "utility_ratio": Metric(
+        "workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"
+    ),
+    "kendall_tau": Metric(
+        "workbench.metrics.utility:model_ranking", "utility", "up", "Ranking of models: Kendall tau"
+    ),
     "augmentation_gain": Metric(
-        "workbench.metrics.scarcity:augmentation_gain", "utility", "up", "Augmentation gain", "train and test"
+        "workbench.metrics.scarcity:augmentation_gain",
+        "utility",
+        "up",
+        "Augmentation gain",
+        "train and test",
     ),
     "rare_class_gain": Metric(
-        "workbench.metrics.scarcity:rare_class_gain", "utility", "up", "Rare-class gain, AP", "train and test"
+        "workbench.metrics.scarcity:rare_class_gain",
+        "utility",
+        "up",
+        "Rare-class gain, AP",
+        "train and test",
     ),
     "edge_coverage": Metric(
-        "workbench.metrics.scarcity:edge_coverage", "utility", "up", "Coverage of edge rows", "train and test"
+        "workbench.metrics.scarcity:edge_coverage",
+        "utility",
+        "up",
+        "Coverage of edge rows",
+        "train and test",
     ),
-    "tail_mass": Metric("workbench.metrics.scarcity:tail_mass", "utility", "zero", "Tail mass, log-ratio", floor="uniform"),
-    "distinct_1": Metric("workbench.metrics.text:diversity", "fidelity", "up", "Distinct words of texts", floor="uniform"),
-    "distinct_2": Metric("workbench.metrics.text:diversity", "fidelity", "up", "Distinct word pairs", floor="uniform"),
-    "self_bleu": Metric("workbench.metrics.text:diversity", "fidelity", "down", "Self-BLEU of texts", floor="uniform"),
+    "tail_mass": Metric(
+        "workbench.metrics.scarcity:tail_mass",
+        "utility",
+        "zero",
+        "Tail mass, log-ratio",
+        floor="uniform",
+    ),
+    "distinct_1": Metric(
+        "workbench.metrics.text:diversity",
+        "fidelity",
+        "up",
+        "Distinct words of texts",
+        floor="uniform",
+    ),
+    "distinct_2": Metric(
+        "workbench.metrics.text:diversity", "fidelity", "up", "Distinct word pairs", floor="uniform"
+    ),
+    "self_bleu": Metric(
+        "workbench.metrics.text:diversity",
+        "fidelity",
+        "down",
+        "Self-BLEU of texts",
+        floor="uniform",
+    ),
     "text_duplicates": Metric(
-        "workbench.metrics.text:duplicates", "fidelity", "down", "Texts nearly repeated", floor="uniform"
+        "workbench.metrics.text:duplicates",
+        "fidelity",
+        "down",
+        "Texts nearly repeated",
+        floor="uniform",
     ),
-    "text_tstr_auc": Metric("workbench.metrics.text:text_utility", "utility", "up", "TSTR ROC AUC, texts alone"),
-    "bias_amp": Metric("workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"),
+    "text_tstr_auc": Metric(
+        "workbench.metrics.text:text_utility", "utility", "up", "TSTR ROC AUC, texts alone"
+    ),
+    "bias_amp": Metric(
+        "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"
+    ),
     "bias_amp_reverse": Metric(
-        "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification, target to group", reads="train"
+        "workbench.metrics.bias:bias_amp",
+        "bias",
+        "zero",
+        "Bias amplification, target to group",
+        reads="train",
     ),
     "bias_amp_multi": Metric(
-        "workbench.metrics.bias:bias_amp_multi", "bias", "down", "Label shares moved, groups and pairs", reads="train"
+        "workbench.metrics.bias:bias_amp_multi",
+        "bias",
+        "down",
+        "Label shares moved, groups and pairs",
+        reads="train",
     ),
     "bias_amp_zhao": Metric(
-        "workbench.metrics.bias:bias_amp_zhao", "bias", "zero", "Bias amplification, Zhao 2017", reads="train"
+        "workbench.metrics.bias:bias_amp_zhao",
+        "bias",
+        "zero",
+        "Bias amplification, Zhao 2017",
+        reads="train",
     ),
-    "model_bias_amp": Metric("workbench.metrics.fairness:model_bias_amp", "bias", "zero", "Bias amplification of a model"),
+    "model_bias_amp": Metric(
+        "workbench.metrics.fairness:model_bias_amp", "bias", "zero", "Bias amplification of a model"
+    ),
     "representation": Metric(
-        "workbench.metrics.bias:representation", "bias", "zero", "Representation, log-odds", "train", "uniform"
+        "workbench.metrics.bias:representation",
+        "bias",
+        "zero",
+        "Representation, log-odds",
+        "train",
+        "uniform",
     ),
-    "cramers_v_shift": Metric("workbench.metrics.bias:cramers_v_shift", "bias", "zero", "Change in Cramer's V", reads="train"),
+    "cramers_v_shift": Metric(
+        "workbench.metrics.bias:cramers_v_shift",
+        "bias",
+        "zero",
+        "Change in Cramer's V",
+        reads="train",
+    ),
     "demographic_parity_shift": Metric(
-        "workbench.metrics.fairness:demographic_parity_shift", "bias", "zero", "Change in demographic parity"
+        "workbench.metrics.fairness:demographic_parity_shift",
+        "bias",
+        "zero",
+        "Change in demographic parity",
     ),
     "equalized_odds_shift": Metric(
-        "workbench.metrics.fairness:equalized_odds_shift", "bias", "zero", "Change in equalized odds"
+        "workbench.metrics.fairness:equalized_odds_shift",
+        "bias",
+        "zero",
+        "Change in equalized odds",
     ),
-    "worst_group": Metric("workbench.metrics.fairness:worst_group", "bias", "down", "Worst group, AUC lost"),
+    "worst_group": Metric(
+        "workbench.metrics.fairness:worst_group", "bias", "down", "Worst group, AUC lost"
+    ),
     "excess_copies": Metric(
-        "workbench.metrics.privacy:excess_copies", "privacy", "down", "Excess copies", reads="train", floor="copy"
+        "workbench.metrics.privacy:excess_copies",
+        "privacy",
+        "down",
+        "Excess copies",
+        reads="train",
+        floor="copy",
     ),
     "dcr_share": Metric(
-        "workbench.metrics.privacy:dcr_share", "privacy", "down", "Closer to train (DCR)", "train and test", "copy"
+        "workbench.metrics.privacy:dcr_share",
+        "privacy",
+        "down",
+        "Closer to train (DCR)",
+        "train and test",
+        "copy",
     ),
     "membership_auc": Metric(
-        "workbench.metrics.privacy:membership", "privacy", "down", "Membership attack AUC", "train and test", "copy"
+        "workbench.metrics.privacy:membership",
+        "privacy",
+        "down",
+        "Membership attack AUC",
+        "train and test",
+        "copy",
     ),
     "membership_tpr": Metric(
-        "workbench.metrics.privacy:membership", "privacy", "down", "Membership TPR at 1% FPR", "train and test", "copy"
+        "workbench.metrics.privacy:membership",
+        "privacy",
+        "down",
+        "Membership TPR at 1% FPR",
+        "train and test",
+        "copy",
     ),
     "empirical_epsilon": Metric(
-        "workbench.metrics.privacy:membership", "privacy", "down", "Epsilon, empirical lower bound", "train and test", "copy"
+        "workbench.metrics.privacy:membership",
+        "privacy",
+        "down",
+        "Epsilon, empirical lower bound",
+        "train and test",
+        "copy",
     ),
-    "epsilon": Metric("workbench.metrics.privacy:epsilon", "privacy", "down", "Epsilon spent, as claimed", floor=""),
-    "memorised_texts": Metric("workbench.metrics.text:memorised", "privacy", "down", "Texts nearly of train", "train", "copy"),
+    "epsilon": Metric(
+        "workbench.metrics.privacy:epsilon",
+        "privacy",
+        "down",
+        "Epsilon spent, as claimed",
+        floor="",
+    ),
+    "memorised_texts": Metric(
+        "workbench.metrics.text:memorised",
+        "privacy",
+        "down",
+        "Texts nearly of train",
+        "train",
+        "copy",
+    ),
     "attack_risk": Metric(
-        "workbench.metrics.attacks:attack_risk", "privacy", "down", "Worst attack risk", "train and test", "copy"
+        "workbench.metrics.attacks:attack_risk",
+        "privacy",
+        "down",
+        "Worst attack risk",
+        "train and test",
+        "copy",
     ),
 }
 
@@ -185,9 +334,13 @@ def get(name: str) -> Metric:
 
 
 def in_order(rows: pd.DataFrame, names: Iterable[str] = METRICS) -> pd.DataFrame:
-    """Rows by the place of their metric among `names`, unknown ones last; rows of one metric keep their order."""
+    """Rows by the place of their metric among `names`, unknown ones last; rows of one metric keep
+    their order.
+    """
     place = {name: count for count, name in enumerate(names)}
-    return rows.sort_values("metric", key=lambda metrics: metrics.map(place), kind="stable", ignore_index=True)
+    return rows.sort_values(
+        "metric", key=lambda metrics: metrics.map(place), kind="stable", ignore_index=True
+    )
 
 
 FAMILIES = ("fidelity", "utility", "bias", "privacy")

@@ -1,7 +1,9 @@
-"""Three attacks on the people of train, each held against the same attack on people whom the generator never saw.
+"""Three attacks on the people of train, each held against the same attack on people whom the
+generator never saw.
 
-Giomi, Boenisch, Wehmeyer and Tasnadi 2023, "A Unified Framework for Quantifying Privacy Risk in Synthetic Data" (PoPETs),
-known by the name of its software, Anonymeter; the three are those of the Article 29 Working Party (Opinion 05/2014).
+Giomi, Boenisch, Wehmeyer and Tasnadi 2023, "A Unified Framework for Quantifying Privacy Risk in
+Synthetic Data" (PoPETs), known by the name of its software, Anonymeter; the three are those of the
+Article 29 Working Party (Opinion 05/2014).
 """
 
 from __future__ import annotations
@@ -25,22 +27,28 @@ MAX_TRIES = 200_000  # predicates looked at to find those that single out a synt
 MAX_CANDIDATES = 100_000  # synthetic rows among which neighbours are looked for
 COLUMNS = 4  # in a multivariate predicate
 NEIGHBORS = 10  # synthetic rows on either side of a link
-TOLERANCE = 0.05  # of a guessed number: of the number itself, for a date of the dates' standard deviation
-GRID = 4096  # distances are whole multiples of 1 / GRID, so that their float32 sums are exact up to 4,096 columns
+TOLERANCE = (
+    0.05  # of a guessed number: of the number itself, for a date of the dates' standard deviation
+)
+# Distances are whole multiples of 1 / GRID, so that their float32 sums are exact up to 4,096
+# columns
+GRID = 4096
 CHUNK = 1 << 18  # distances held at a time for each column: 1 MB stays in a processor's cache
 
 
 def attack_risk(trial: Trial) -> Iterator[Row]:
     """The worst risk of three attacks: singling out, linkability and attribute inference.
 
-    risk = (r_train - r_control) / (1 - r_control), where r is the share of attacks that succeed on train rows and on test
-    rows (control), at the middle of Wilson's interval; the interval
-    is that of the two Wilson intervals, propagated (Giomi et al. 2023, section 4). In [0, 1]; 0 no more is learnt about
-    train than about anyone, 1 a raw copy. Rows: one an attack, the attack in `group`, the secret column in `column`. The
-    headline is the largest, with a Bonferroni interval, since it was picked out of several.
+    risk = (r_train - r_control) / (1 - r_control), where r is the share of attacks that succeed on
+    train rows and on test rows (control), at the middle of Wilson's interval; the interval is that
+    of the two Wilson intervals, propagated (Giomi et al. 2023, section 4). In [0, 1]; 0 no more is
+    learnt about train than about anyone, 1 a raw copy. Rows: one an attack, the attack in `group`,
+    the secret column in `column`. The headline is the largest, with a Bonferroni interval, since it
+    was picked out of several.
 
     singling out       a predicate that holds for exactly one synthetic row holds for exactly one train row: rare values and
-                       extremes of one column (univariate), or four columns of a synthetic row (multivariate)
+                       extremes of one column (univariate), or four columns of a synthetic row
+                       (multivariate)
     linkability        two halves of the columns, dealt at random, of a train row have a common one among their nearest 10
                        synthetic rows
     attribute          the target or a sensitive column of a train row is that of the synthetic row nearest in all the others:
@@ -53,7 +61,9 @@ def attack_risk(trial: Trial) -> Iterator[Row]:
     too narrow there.
     """
     if not all(map(len, (trial.train, trial.test, trial.synthetic))):
-        yield Row("attack_risk", np.nan, note="train, test and synthetic need at least one row each")
+        yield Row(
+            "attack_risk", np.nan, note="train, test and synthetic need at least one row each"
+        )
         return
     tables = _coded(trial)
     attacks = [*singling_out(*tables, trial), *linkability_and_inference(*tables, trial)]
@@ -61,16 +71,25 @@ def attack_risk(trial: Trial) -> Iterator[Row]:
     if risks:
         (value, half), attack = max(risks, key=lambda one: one[0][0])
         row = _row(attack, value, half * norm.ppf(1 - 0.025 / len(risks)) / Z)
-        yield replace(row, column="", group="", note=f"{', '.join(filter(None, [row.group, row.column]))}: {row.note}")
+        yield replace(
+            row,
+            column="",
+            group="",
+            note=f"{', '.join(filter(None, [row.group, row.column]))}: {row.note}",
+        )
     else:
-        yield Row("attack_risk", np.nan, note="not informative: no attack does better than a naive one")
+        yield Row(
+            "attack_risk", np.nan, note="not informative: no attack does better than a naive one"
+        )
     for attack in attacks:
         yield _row(attack, *risk(attack))
 
 
 @dataclass(frozen=True)
 class Attack:
-    """How often an attack succeeded: on `attacks` train rows, on `controls` test rows, and a naive one on the train rows."""
+    """How often an attack succeeded: on `attacks` train rows, on `controls` test rows, and a naive
+    one on the train rows.
+    """
 
     name: str
     found: float
@@ -87,29 +106,48 @@ class Attack:
             return f"not informative: {self.attacks:,} attacks, {self.controls:,.0f} controls, {MIN_ATTACKS} needed of each"
         if self.found <= self.naive:
             return f"not informative: {self.shares}"
-        return f"not informative: every control is found: {self.shares}" if self.control >= self.controls else ""
+        return (
+            f"not informative: every control is found: {self.shares}"
+            if self.control >= self.controls
+            else ""
+        )
 
     @property
     def shares(self) -> str:
-        shares = [self.found / self.attacks, self.control / self.controls, self.naive / self.attacks]
-        return "{:.3f} of {:,} attacks succeed, {:.3f} of control, {:.3f} naive".format(shares[0], self.attacks, *shares[1:])
+        shares = [
+            self.found / self.attacks,
+            self.control / self.controls,
+            self.naive / self.attacks,
+        ]
+        return "{:.3f} of {:,} attacks succeed, {:.3f} of control, {:.3f} naive".format(
+            shares[0], self.attacks, *shares[1:]
+        )
 
 
 def risk(attack: Attack) -> tuple[float, float]:
-    """(r_train - r_control) / (1 - r_control), below 0 where control is attacked better, and its 95% half-width."""
-    (hit, hit_error), (chance, chance_error) = _rate(attack.found, attack.attacks), _rate(attack.control, attack.controls)
+    """(r_train - r_control) / (1 - r_control), below 0 where control is attacked better, and its
+    95% half-width.
+    """
+    (hit, hit_error), (chance, chance_error) = (
+        _rate(attack.found, attack.attacks),
+        _rate(attack.control, attack.controls),
+    )
     half = np.hypot(hit_error / (1 - chance), (1 - hit) * chance_error / (1 - chance) ** 2)
     return float((hit - chance) / (1 - chance)), float(half)
 
 
 def _rate(k: float, n: float) -> tuple[float, float]:
     """The midpoint and the half-width of Wilson's interval (1927)."""
-    return (k + Z * Z / 2) / (n + Z * Z), Z / (n + Z * Z) * np.sqrt(max(k * (n - k), 0) / max(n, 1) + Z * Z / 4)
+    return (k + Z * Z / 2) / (n + Z * Z), Z / (n + Z * Z) * np.sqrt(
+        max(k * (n - k), 0) / max(n, 1) + Z * Z / 4
+    )
 
 
 def _row(attack: Attack, value: float, half: float) -> Row:
     if attack.problem:
-        return Row("attack_risk", np.nan, column=attack.column, group=attack.name, note=attack.problem)
+        return Row(
+            "attack_risk", np.nan, column=attack.column, group=attack.name, note=attack.problem
+        )
     ends = np.clip([value, value - half, value + half], 0, 1).tolist()
     return Row("attack_risk", *ends, attack.column, attack.name, attack.shares)
 
@@ -117,29 +155,50 @@ def _row(attack: Attack, value: float, half: float) -> Row:
 # Singling out
 
 
-def singling_out(synthetic: np.ndarray, train: np.ndarray, test: np.ndarray, levels: list, trial: Trial) -> list[Attack]:
+def singling_out(
+    synthetic: np.ndarray, train: np.ndarray, test: np.ndarray, levels: list, trial: Trial
+) -> list[Attack]:
     """The univariate and the multivariate attack, from tables of codes, shape (rows, columns)."""
     rng = trial.rng("singling out")
-    synthetic = np.unique(synthetic, axis=0)  # an attacker drops repeated rows, which no predicate would single out
-    isolating = {"univariate": univariate(synthetic, levels, rng), "multivariate": multivariate(synthetic, levels, rng)}
+    synthetic = np.unique(
+        synthetic, axis=0
+    )  # an attacker drops repeated rows, which no predicate would single out
+    isolating = {
+        "univariate": univariate(synthetic, levels, rng),
+        "multivariate": multivariate(synthetic, levels, rng),
+    }
     attacks = []
     for name, predicates in isolating.items():
         naive = random_predicates(synthetic, levels, len(predicates), predicates.shape[2], rng)
-        in_train, in_test, by_chance = count(train, predicates), count(test, predicates), count(train, naive)
+        in_train, in_test, by_chance = (
+            count(train, predicates),
+            count(test, predicates),
+            count(train, naive),
+        )
         control, controls = control_share(in_train, in_test, len(train), len(test))
-        success = (in_train == 1).sum(), len(predicates), control * controls, controls, (by_chance == 1).sum()
+        success = (
+            (in_train == 1).sum(),
+            len(predicates),
+            control * controls,
+            controls,
+            (by_chance == 1).sum(),
+        )
         attacks.append(Attack(f"singling out, {name}", *success))
     return attacks
 
 
-def control_share(in_train: np.ndarray, in_test: np.ndarray, n_train: int, n_test: int) -> tuple[float, float]:
-    """The share of predicates that would hold for exactly one of n_train fresh rows, and the number of yes-or-no controls that
-    would tell it as exactly; from the numbers of train and of test rows that each holds for, shape (predicates,).
+def control_share(
+    in_train: np.ndarray, in_test: np.ndarray, n_train: int, n_test: int
+) -> tuple[float, float]:
+    """The share of predicates that would hold for exactly one of n_train fresh rows, and the number
+    of yes-or-no controls that would tell it as exactly; from the numbers of train and of test rows
+    that each holds for, shape (predicates,).
 
-    More rows make it harder and easier to be the only one, so the share among test rows themselves is no control for a
-    train table of another size. A larger test table is cut down to n_train rows, averaged over all ways to do so. A smaller
-    one takes the place of n_test of the train rows, over all ways; the change of the share is then that of a full
-    exchange times n_test / n_train, as long as a predicate owes its success to one train row.
+    More rows make it harder and easier to be the only one, so the share among test rows themselves
+    is no control for a train table of another size. A larger test table is cut down to n_train
+    rows, averaged over all ways to do so. A smaller one takes the place of n_test of the train
+    rows, over all ways; the change of the share is then that of a full exchange times n_test /
+    n_train, as long as a predicate owes its success to one train row.
     """
     n = len(in_train)
     if not n:
@@ -147,14 +206,18 @@ def control_share(in_train: np.ndarray, in_test: np.ndarray, n_train: int, n_tes
     if n_test >= n_train:
         return float(hypergeom.pmf(1, n_test, in_test, n_train).mean()), float(n)
     left = [hypergeom.pmf(one, n_train, in_train, n_train - n_test) for one in (0, 1)]
-    mixed, alone = np.where(in_test == 0, left[1], np.where(in_test == 1, left[0], 0)), in_train == 1
+    mixed, alone = (
+        np.where(in_test == 0, left[1], np.where(in_test == 1, left[0], 0)),
+        in_train == 1,
+    )
     each = alone - (alone - mixed) * n_train / n_test
     share, most = float(np.clip(each.mean(), 0, 1)), n * n_test / n_train
     return share, float(min(most, n * share * (1 - share) / each.var())) if 0 < share < 1 else most
 
 
 def univariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.ndarray:
-    """Predicates, shape (n, 3, 1), that single out a row by a value that occurs once; at an extreme, that or beyond.
+    """Predicates, shape (n, 3, 1), that single out a row by a value that occurs once; at an
+    extreme, that or beyond.
 
     A predicate is the numbers of its columns and the lowest and highest code that each may have.
     """
@@ -172,26 +235,41 @@ def univariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.
 
 
 def multivariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.ndarray:
-    """Predicates, shape (n, 3, COLUMNS), that single out a row by some of its values: its labels, its gaps, and its
+    """Predicates, shape (n, 3, COLUMNS), that single out a row by some of its values: its labels,
+    its gaps, and its
     numbers or larger ones where they are above the median, or smaller ones."""
-    middle = np.array([np.median(column[column >= 0]) if (column >= 0).any() else 0 for column in codes.T])
-    is_number, top = np.array([n is not None for n in levels]), np.array([0 if n is None else len(n) for n in levels])
+    middle = np.array(
+        [np.median(column[column >= 0]) if (column >= 0).any() else 0 for column in codes.T]
+    )
+    is_number, top = (
+        np.array([n is not None for n in levels]),
+        np.array([0 if n is None else len(n) for n in levels]),
+    )
     width, batch = min(COLUMNS, codes.shape[1]), 5000
     found = np.empty((0, 3, width), dtype=np.int32)
     for _ in range(0, MAX_TRIES, batch):
         columns = np.sort(_choices(batch, width, codes.shape[1], rng), axis=1)
         value = codes[rng.integers(len(codes), size=batch)[:, None], columns]
         ranged, above = is_number[columns] & (value >= 0), value > middle[columns]
-        low, high = np.where(ranged & ~above, 0, value), np.where(ranged & above, top[columns], value)
+        low, high = (
+            np.where(ranged & ~above, 0, value),
+            np.where(ranged & above, top[columns], value),
+        )
         predicates = np.stack([columns, low, high], axis=1).astype(np.int32)
-        found = np.unique(np.concatenate([found, predicates[count(codes, predicates, enough=1) == 1]]), axis=0)
+        found = np.unique(
+            np.concatenate([found, predicates[count(codes, predicates, enough=1) == 1]]), axis=0
+        )
         if len(found) >= MAX_ATTACKS:
             break
     return found[rng.permutation(len(found))[:MAX_ATTACKS]]
 
 
-def random_predicates(codes: np.ndarray, levels: list, n: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """n predicates about `width` random columns: equal to a random one of its values, or for numbers also above or below."""
+def random_predicates(
+    codes: np.ndarray, levels: list, n: int, width: int, rng: np.random.Generator
+) -> np.ndarray:
+    """n predicates about `width` random columns: equal to a random one of its values, or for
+    numbers also above or below.
+    """
     columns = _choices(n, width, codes.shape[1], rng)
     value, high = np.empty((2, n, width), dtype=np.int32)
     low = value.copy()
@@ -201,13 +279,22 @@ def random_predicates(codes: np.ndarray, levels: list, n: int, width: int, rng: 
         way = rng.integers(3, size=here.sum()) if numbers is not None else np.zeros(here.sum())
         way = np.where(value[here] < 0, 0, way)
         top = 0 if numbers is None else len(numbers)
-        low[here], high[here] = np.where(way == 1, 0, value[here]), np.where(way == 2, top, value[here])
+        low[here], high[here] = (
+            np.where(way == 1, 0, value[here]),
+            np.where(way == 2, top, value[here]),
+        )
     return np.stack([columns, low, high], axis=1).astype(np.int32)
 
 
 def count(codes: np.ndarray, predicates: np.ndarray, enough: int | None = None) -> np.ndarray:
-    """For how many rows each predicate holds, int, shape (predicates,); counting stops beyond `enough`."""
-    by_column, counts, alive = np.ascontiguousarray(codes.T), np.zeros(len(predicates), dtype=int), np.arange(len(predicates))
+    """For how many rows each predicate holds, int, shape (predicates,); counting stops beyond
+    `enough`.
+    """
+    by_column, counts, alive = (
+        np.ascontiguousarray(codes.T),
+        np.zeros(len(predicates), dtype=int),
+        np.arange(len(predicates)),
+    )
     start, size = 0, 64
     while start < len(codes) and len(alive):
         rows = by_column[:, start : start + size]
@@ -215,7 +302,8 @@ def count(codes: np.ndarray, predicates: np.ndarray, enough: int | None = None) 
             holds = np.True_
             for j in range(predicates.shape[2]):
                 column, low, high = predicates[part, :, j].T
-                # One comparison for both ends: a code below the lowest wraps round to a large unsigned number.
+                # One comparison for both ends: a code below the lowest wraps round to a large
+                # unsigned number.
                 above = (rows[column] - low[:, None]).view(np.uint32)
                 holds = holds & (above <= (high - low)[:, None].view(np.uint32))
             counts[part] += holds.sum(axis=1)
@@ -234,7 +322,9 @@ def _choices(n: int, k: int, of: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial) -> list[Attack]:
-    """Both attacks in one search, since the distance in all columns but one is that in all columns less that in the one."""
+    """Both attacks in one search, since the distance in all columns but one is that in all columns
+    less that in the one.
+    """
     rng, columns = trial.rng("neighbours"), trial.schema.columns
     if len(columns) < 2:
         return []
@@ -244,7 +334,10 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
     points, candidates = _scaled(both, synthetic, levels)
     secrets = [j for j, column in enumerate(columns) if column.role != "feature"]
     half = rng.permutation(len(columns)) % 2
-    linked, guess = np.empty(len(both), dtype=bool), {j: np.empty(len(both), dtype=int) for j in secrets}
+    linked, guess = (
+        np.empty(len(both), dtype=bool),
+        {j: np.empty(len(both), dtype=int) for j in secrets},
+    )
     step = max(CHUNK // len(synthetic), 1)
     for rows in np.split(np.arange(len(both)), range(step, len(both), step)):
         sides, own = np.zeros((2, len(rows), len(synthetic)), dtype=np.float32), {}
@@ -273,20 +366,30 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
     return attacks
 
 
-def _guessed(guess: np.ndarray, secret: np.ndarray, numbers: np.ndarray | None, column: Column) -> np.ndarray:
+def _guessed(
+    guess: np.ndarray, secret: np.ndarray, numbers: np.ndarray | None, column: Column
+) -> np.ndarray:
     """Which guesses are right, bool; both are codes."""
     right = guess == secret
     if numbers is not None and len(numbers):
         values = numbers[secret]
-        room = np.std(values[secret >= 0]) if column.kind == "datetime" and (secret >= 0).any() else np.abs(values)
-        right |= (guess >= 0) & (secret >= 0) & (np.abs(numbers[guess] - values) <= TOLERANCE * room)
+        room = (
+            np.std(values[secret >= 0])
+            if column.kind == "datetime" and (secret >= 0).any()
+            else np.abs(values)
+        )
+        right |= (
+            (guess >= 0) & (secret >= 0) & (np.abs(numbers[guess] - values) <= TOLERANCE * room)
+        )
     return right
 
 
 def _scaled(targets: np.ndarray, candidates: np.ndarray, levels: list) -> list[np.ndarray]:
-    """Both tables of codes so that min(|x - y|, 1) is a column's Gower distance, float32, shape (columns, rows).
+    """Both tables of codes so that min(|x - y|, 1) is a column's Gower distance, float32, shape
+    (columns, rows).
 
-    Numbers run from 0 to 1 over the attacked rows; a synthetic one beyond is at the end, so no outlier squeezes the rest.
+    Numbers run from 0 to 1 over the attacked rows; a synthetic one beyond is at the end, so no
+    outlier squeezes the rest.
     """
     out = [np.ascontiguousarray(table.T, dtype=np.float32) for table in (targets, candidates)]
     for j, numbers in enumerate(levels):
@@ -303,13 +406,18 @@ def _scaled(targets: np.ndarray, candidates: np.ndarray, levels: list) -> list[n
 
 
 def _coded(trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray, list]:
-    """Synthetic, train and test as int32 codes in the order of the values, missing -1, and each column's numbers by code
+    """Synthetic, train and test as int32 codes in the order of the values, missing -1, and each
+    column's numbers by code
     (None for labels). Rows are shuffled; no more than MAX_CELLS cells of a table are kept."""
     rng, most = trial.rng("attack_risk"), max(MAX_CELLS // max(len(trial.schema.columns), 1), 1)
-    tables = [in_own_order(table, rng).iloc[:most] for table in (trial.synthetic, trial.train, trial.test)]
+    tables = [
+        in_own_order(table, rng).iloc[:most] for table in (trial.synthetic, trial.train, trial.test)
+    ]
     codes, levels = np.empty((sum(map(len, tables)), len(trial.schema.columns)), dtype=np.int32), []
     for j, column in enumerate(trial.schema.columns):
         values = pd.concat([table[column.name] for table in tables], ignore_index=True)
-        codes[:, j], known = pd.factorize(values if column.is_discrete else to_float(values), sort=True)
+        codes[:, j], known = pd.factorize(
+            values if column.is_discrete else to_float(values), sort=True
+        )
         levels.append(None if column.is_discrete else known)
     return *np.split(codes, np.cumsum(list(map(len, tables)))[:2]), levels

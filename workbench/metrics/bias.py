@@ -1,7 +1,9 @@
-"""Bias of the generator itself: does the synthetic table strengthen, weaken or reverse what train says about groups?
+"""Bias of the generator itself: does the synthetic table strengthen, weaken or reverse what train
+says about groups?
 
-Everything is counted against TRAIN, the table that a generator has seen. Both tables' rows are drawn again for an interval,
-which is cautious where the generator follows the very rows of train. What a group is: see groups.py.
+Everything is counted against TRAIN, the table that a generator has seen. Both tables' rows are
+drawn again for an interval, which is cautious where the generator follows the very rows of train.
+What a group is: see groups.py.
 """
 
 from __future__ import annotations
@@ -12,24 +14,34 @@ import numpy as np
 from scipy.stats import norm
 
 from workbench.metrics import Row, Trial
-from workbench.metrics.groups import MIN_ROWS, Groups, Resamples, lacks, levels_note, reading, shares, worst_column
+from workbench.metrics.groups import (
+    MIN_ROWS,
+    Groups,
+    Resamples,
+    lacks,
+    levels_note,
+    reading,
+    shares,
+    worst_column,
+)
 from workbench.words import listed
 
 ONE_LEVEL = "insufficient: train has only one group or one target label"
 
 
 def bias_amp(trial: Trial) -> Iterator[Row]:
-    """Directional bias amplification of the generator itself, without a model; two metrics, one a direction.
+    """Directional bias amplification of the generator itself, without a model; two metrics, one a
+    direction.
 
-    bias_amp (A -> T): mean over groups a and target labels t of s_at (P_syn(t|a) - P_train(t|a)), where
-    s_at = sign(P(a,t) - P(a)P(t)) on train, held fixed while resampling.
-    bias_amp_reverse (T -> A): the same with P(a|t).
-    In [-1, 1]; 0 none, above 0 the association of train is amplified, below 0 it is weakened. Wang and Russakovsky,
-    Directional Bias Amplification, ICML 2021, eq. 1, with the generator's rows in place of a model's predictions.
-    The headline is the mean over the sensitive columns. Rows follow for each column and each pair of columns, for each
-    group and for each (a, t), whose note has both shares.
-    Known failure: where train itself shows hardly any association its sign is a coin's, and a fresh real sample then
-    reads slightly below 0 (see the ceiling); the unweighted mean gives a small group the weight of a large one.
+    bias_amp (A -> T): mean over groups a and target labels t of s_at (P_syn(t|a) - P_train(t|a)),
+    where s_at = sign(P(a,t) - P(a)P(t)) on train, held fixed while resampling. bias_amp_reverse (T
+    -> A): the same with P(a|t). In [-1, 1]; 0 none, above 0 the association of train is amplified,
+    below 0 it is weakened. Wang and Russakovsky, Directional Bias Amplification, ICML 2021, eq. 1,
+    with the generator's rows in place of a model's predictions. The headline is the mean over the
+    sensitive columns. Rows follow for each column and each pair of columns, for each group and for
+    each (a, t), whose note has both shares. Known failure: where train itself shows hardly any
+    association its sign is a coin's, and a fresh real sample then reads slightly below 0 (see the
+    ceiling); the unweighted mean gives a small group the weight of a large one.
     """
     metrics = ("bias_amp", "bias_amp_reverse")
     problem = lacks(trial.schema, target=True)
@@ -40,12 +52,25 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
     for metric in metrics:
         readings = []
         for view in groups.views():
-            before, after = (r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic))
+            before, after = (
+                r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)
+            )
             names = [groups.names(view), groups.names((groups.target,))]
             if metric == "bias_amp_reverse":
                 before, after, names = before.swapaxes(1, 2), after.swapaxes(1, 2), names[::-1]
             signs, seen = association_signs(before[0]), before[0].any(axis=0)
-            readings.append(amplified(metric, groups.title(view), signs, seen, before, after, names, ("train", "synthetic")))
+            readings.append(
+                amplified(
+                    metric,
+                    groups.title(view),
+                    signs,
+                    seen,
+                    before,
+                    after,
+                    names,
+                    ("train", "synthetic"),
+                )
+            )
         yield from with_mean(metric, readings, len(groups.sensitive))
 
 
@@ -55,16 +80,26 @@ def association_signs(counts: np.ndarray) -> np.ndarray:
 
 
 def amplification(before: np.ndarray, after: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """s_at (P_after(t|a) - P_before(t|a)), shape (..., A, T), from counts of that shape; NaN for a group without rows."""
+    """s_at (P_after(t|a) - P_before(t|a)), shape (..., A, T), from counts of that shape; NaN for a
+    group without rows.
+    """
     return signs * (shares(after) - shares(before))
 
 
-def amplified(metric, column, signs, seen, before, after, names, words) -> tuple[np.ndarray | None, list[Row]]:
-    """The draws of a column's mean amplification (None without a large enough group), and its rows, that mean first.
+def amplified(
+    metric, column, signs, seen, before, after, names, words
+) -> tuple[np.ndarray | None, list[Row]]:
+    """The draws of a column's mean amplification (None without a large enough group), and its rows,
+    that mean first.
 
-    before, after: counts, shape (1 + draws, groups, labels); names: of both axes; seen: the labels to average over.
+    before, after: counts, shape (1 + draws, groups, labels); names: of both axes; seen: the labels
+    to average over.
     """
-    terms, n_before, n_after = amplification(before, after, signs), before[0].sum(axis=1), after[0].sum(axis=1)
+    terms, n_before, n_after = (
+        amplification(before, after, signs),
+        before[0].sum(axis=1),
+        after[0].sum(axis=1),
+    )
     enough = (n_before >= MIN_ROWS) & (n_after >= MIN_ROWS)
     if np.count_nonzero(n_before) < 2 or seen.sum() < 2:
         return None, [Row(metric, np.nan, column=column, note=ONE_LEVEL)]
@@ -77,24 +112,33 @@ def amplified(metric, column, signs, seen, before, after, names, words) -> tuple
         rows.append(reading(metric, terms[:, a, seen].mean(axis=1), column, names[0][a]))
         for t in np.flatnonzero(seen):
             note = levels_note(words, (before[0, a, t] / n_before[a], after[0, a, t] / n_after[a]))
-            rows.append(reading(metric, terms[:, a, t], column, f"{names[0][a]}, {names[1][t]}", note))
+            rows.append(
+                reading(metric, terms[:, a, t], column, f"{names[0][a]}, {names[1][t]}", note)
+            )
     if not enough.any():
         note = f"insufficient: no group has {MIN_ROWS} rows in both tables"
         return None, [Row(metric, np.nan, column=column, note=note), *rows]
     mean = terms[:, enough][:, :, seen].mean(axis=(1, 2))
     small = int((n_before > 0).sum() - enough.sum())
-    return mean, [reading(metric, mean, column, note=f"without {small} small groups" if small else ""), *rows]
+    return mean, [
+        reading(metric, mean, column, note=f"without {small} small groups" if small else ""),
+        *rows,
+    ]
 
 
 def with_mean(metric, readings, singles: int) -> Iterator[Row]:
-    """The headline, the mean over the sensitive columns (the first `singles` readings) that can be read; then all rows."""
+    """The headline, the mean over the sensitive columns (the first `singles` readings) that can be
+    read; then all rows.
+    """
     if all(rows[0].note == ONE_LEVEL for _, rows in readings[:singles]):
         yield Row(metric, np.nan, note=ONE_LEVEL)
         return
     means = [mean for mean, _ in readings[:singles] if mean is not None]
     without = [rows[0].column for mean, rows in readings[:singles] if mean is None]
     if means:
-        yield reading(metric, np.mean(means, axis=0), note=f"without {listed(without)}" if without else "")
+        yield reading(
+            metric, np.mean(means, axis=0), note=f"without {listed(without)}" if without else ""
+        )
     else:
         yield Row(metric, np.nan, note=f"insufficient: no group has {MIN_ROWS} rows in both tables")
     for _, rows in readings:
@@ -102,13 +146,16 @@ def with_mean(metric, readings, singles: int) -> Iterator[Row]:
 
 
 def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
-    """Bias amplification as first defined, of the generator itself: how much more a label's own groups stand behind it.
+    """Bias amplification as first defined, of the generator itself: how much more a label's own
+    groups stand behind it.
 
-    Mean over target labels t of the sum, over the groups a with P_train(a|t) > 1 / groups, of P_syn(a|t) - P_train(a|t);
-    Zhao, Wang, Yatskar, Ordonez and Chang 2017, "Men Also Like Shopping", with the generator's rows in place of predictions.
-    0 none, above 0 amplified. The headline is the mean over the sensitive columns. For continuity with older papers only.
-    Known failures (Wang and Russakovsky 2021): a group that is common everywhere passes for one that belongs to every label,
-    since base rates are ignored; a change of the groups' sizes alone moves it; gains and losses cancel. bias_amp has none.
+    Mean over target labels t of the sum, over the groups a with P_train(a|t) > 1 / groups, of
+    P_syn(a|t) - P_train(a|t); Zhao, Wang, Yatskar, Ordonez and Chang 2017, "Men Also Like
+    Shopping", with the generator's rows in place of predictions. 0 none, above 0 amplified. The
+    headline is the mean over the sensitive columns. For continuity with older papers only. Known
+    failures (Wang and Russakovsky 2021): a group that is common everywhere passes for one that
+    belongs to every label, since base rates are ignored; a change of the groups' sizes alone moves
+    it; gains and losses cancel. bias_amp has none.
     """
     metric = "bias_amp_zhao"
     if problem := lacks(trial.schema, target=True):
@@ -118,13 +165,27 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
     readings = []
     for view in groups.views(pairs=False):
         column = groups.title(view)
-        before, after = (r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic))
+        before, after = (
+            r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)
+        )
         seen = before[0].any(axis=0)
         enough = np.minimum(before[0].sum(axis=0), after[0].sum(axis=0)) >= MIN_ROWS
         if np.count_nonzero(before[0].any(axis=1)) < 2 or seen.sum() < 2:
             readings.append((None, [Row(metric, np.nan, column=column, note=ONE_LEVEL)]))
         elif not enough.any():
-            readings.append((None, [Row(metric, np.nan, column=column, note=f"insufficient: no label has {MIN_ROWS} rows")]))
+            readings.append(
+                (
+                    None,
+                    [
+                        Row(
+                            metric,
+                            np.nan,
+                            column=column,
+                            note=f"insufficient: no label has {MIN_ROWS} rows",
+                        )
+                    ],
+                )
+            )
         else:
             draws = zhao_amplification(before[..., enough], after[..., enough])
             left = int(seen.sum() - enough.sum())
@@ -134,20 +195,29 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
 
 
 def zhao_amplification(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Zhao et al.'s mean, shape (draws,), from counts of shape (draws, A, T); the first draw says which groups a label has."""
-    before, after, groups = shares(before.swapaxes(1, 2)), shares(after.swapaxes(1, 2)), before[0].any(axis=1).sum()
+    """Zhao et al.'s mean, shape (draws,), from counts of shape (draws, A, T); the first draw says
+    which groups a label has.
+    """
+    before, after, groups = (
+        shares(before.swapaxes(1, 2)),
+        shares(after.swapaxes(1, 2)),
+        before[0].any(axis=1).sum(),
+    )
     own = before[0] > 1 / groups
     return (np.nan_to_num(after - before) * own).sum(axis=2).mean(axis=1)
 
 
 def bias_amp_multi(trial: Trial) -> Iterator[Row]:
-    """How far the generator moves the label shares of groups and of their intersections, whichever way: nothing cancels.
+    """How far the generator moves the label shares of groups and of their intersections, whichever
+    way: nothing cancels.
 
-    Mean over sets m and target labels t of |delta|, delta = s_mt (P_syn(t|m) - P_train(t|m)), s as in bias_amp. A set is a
-    group of a sensitive column, or of two together, that has MIN_ROWS rows in both tables. Zhao, Andrews and Xiang 2023,
-    "Men Also Do Laundry" (ICML), its directed form, with the generator's rows in place of predictions. In [0, 1]; 0 none.
-    Rows: the variance of delta over the sets, and the mean for each column and pair of columns. Known failure: an absolute
-    value of noise is above 0, the more so the smaller the groups: read it beside the ceiling.
+    Mean over sets m and target labels t of |delta|, delta = s_mt (P_syn(t|m) - P_train(t|m)), s as
+    in bias_amp. A set is a group of a sensitive column, or of two together, that has MIN_ROWS rows
+    in both tables. Zhao, Andrews and Xiang 2023, "Men Also Do Laundry" (ICML), its directed form,
+    with the generator's rows in place of predictions. In [0, 1]; 0 none. Rows: the variance of
+    delta over the sets, and the mean for each column and pair of columns. Known failure: an
+    absolute value of noise is above 0, the more so the smaller the groups: read it beside the
+    ceiling.
     """
     metric = "bias_amp_multi"
     if problem := lacks(trial.schema, target=True):
@@ -156,7 +226,9 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
     groups, train, synthetic = _resampled(trial, metric)
     deltas, rows, small = [], [], 0
     for view in groups.views():
-        before, after = (r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic))
+        before, after = (
+            r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)
+        )
         sizes, seen = np.minimum(before[0].sum(axis=1), after[0].sum(axis=1)), before[0].any(axis=0)
         known, enough = before[0].any(axis=1), sizes >= MIN_ROWS
         if known.sum() < 2 or seen.sum() < 2:
@@ -168,7 +240,9 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
             rows.append(Row(metric, np.nan, column=groups.title(view), note=note))
             continue
         # A group that a resample has lost altogether has not moved.
-        delta = np.nan_to_num(amplification(before, after, association_signs(before[0]))[:, enough][:, :, seen])
+        delta = np.nan_to_num(
+            amplification(before, after, association_signs(before[0]))[:, enough][:, :, seen]
+        )
         deltas.append(delta.reshape(len(delta), -1))
         rows.append(reading(metric, np.abs(deltas[-1]).mean(axis=1), groups.title(view)))
     if not deltas:
@@ -185,11 +259,12 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
 def representation(trial: Trial) -> Iterator[Row]:
     """How much rarer or commoner a group is: log-odds of P_syn(g) minus log-odds of P_train(g).
 
-    0 none, below 0 the group is under-represented; natural logarithm, unbounded. Half a row is added to each of the four
-    counts (Haldane 1956), so a vanished group has a finite reading: the worst its train count can give. Woolf intervals.
-    The headline is the largest reading by absolute value, its sign kept, over all groups and pairs of columns with
-    MIN_ROWS rows in train, with a Bonferroni interval, since it was picked out of many. Its note lists every vanished group.
-    Known failure: the largest of many readings is above 0 by chance alone; read it beside the ceiling.
+    0 none, below 0 the group is under-represented; natural logarithm, unbounded. Half a row is
+    added to each of the four counts (Haldane 1956), so a vanished group has a finite reading: the
+    worst its train count can give. Woolf intervals. The headline is the largest reading by absolute
+    value, its sign kept, over all groups and pairs of columns with MIN_ROWS rows in train, with a
+    Bonferroni interval, since it was picked out of many. Its note lists every vanished group. Known
+    failure: the largest of many readings is above 0 by chance alone; read it beside the ceiling.
     """
     metric = "representation"
     if problem := lacks(trial.schema):
@@ -199,14 +274,19 @@ def representation(trial: Trial) -> Iterator[Row]:
     train, synthetic = (Resamples(groups.encode(table)) for table in (trial.train, trial.synthetic))
     found, rows, vanished = [], [], []
     for view in groups.views():
-        n_train, n_synthetic = (r.table(*view, sizes=groups.sizes).ravel() for r in (train, synthetic))
+        n_train, n_synthetic = (
+            r.table(*view, sizes=groups.sizes).ravel() for r in (train, synthetic)
+        )
         shift, error = log_odds_shift(n_train, n_synthetic)
         if np.count_nonzero(n_train) < 2:
             rows.append(Row(metric, np.nan, column=groups.title(view), note=ONE_LEVEL))
             continue
         for g in np.flatnonzero(n_train):
             name = groups.names(view)[g]
-            note = levels_note(("train", "synthetic"), (n_train[g] / n_train.sum(), n_synthetic[g] / n_synthetic.sum()))
+            note = levels_note(
+                ("train", "synthetic"),
+                (n_train[g] / n_train.sum(), n_synthetic[g] / n_synthetic.sum()),
+            )
             if not n_synthetic[g]:
                 vanished.append(name)
                 note = f"vanished: {n_train[g]:.0f} train rows, none synthetic"
@@ -214,7 +294,9 @@ def representation(trial: Trial) -> Iterator[Row]:
                 note += f"; {n_train[g]:.0f} train rows, not in the headline"
             if n_train[g] >= MIN_ROWS:
                 found.append((shift[g], error[g], name))
-            rows.append(Row(metric, shift[g], *_wald(shift[g], error[g]), groups.title(view), name, note))
+            rows.append(
+                Row(metric, shift[g], *_wald(shift[g], error[g]), groups.title(view), name, note)
+            )
     gone = f"vanished: {listed(vanished)}" if vanished else ""
     if found:
         value, error, name = max(found, key=lambda reading: abs(reading[0]))
@@ -228,17 +310,28 @@ def representation(trial: Trial) -> Iterator[Row]:
 
 
 def log_odds_shift(real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log-odds ratio of each group's share and its standard error (Woolf 1955), from counts of shape (groups,)."""
-    cells = [synthetic + 0.5, synthetic.sum() - synthetic + 0.5, real + 0.5, real.sum() - real + 0.5]
-    return np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3]), np.sqrt(sum(1 / cell for cell in cells))
+    """Log-odds ratio of each group's share and its standard error (Woolf 1955), from counts of
+    shape (groups,).
+    """
+    cells = [
+        synthetic + 0.5,
+        synthetic.sum() - synthetic + 0.5,
+        real + 0.5,
+        real.sum() - real + 0.5,
+    ]
+    return np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3]), np.sqrt(
+        sum(1 / cell for cell in cells)
+    )
 
 
 def cramers_v_shift(trial: Trial) -> Iterator[Row]:
-    """Bias-corrected Cramer's V of a sensitive column and the target, synthetic minus train; one row a column.
+    """Bias-corrected Cramer's V of a sensitive column and the target, synthetic minus train; one
+    row a column.
 
-    In [-1, 1]; 0 none, above 0 the synthetic table ties group and target more closely. Bergsma 2013, J. Korean Stat.
-    Soc. 42. The headline is the largest shift by absolute value, its sign kept. Known failure: V says how strong an
-    association is, not which way it goes; a reversed one reads 0 (bias_amp sees it).
+    In [-1, 1]; 0 none, above 0 the synthetic table ties group and target more closely. Bergsma
+    2013, J. Korean Stat. Soc. 42. The headline is the largest shift by absolute value, its sign
+    kept. Known failure: V says how strong an association is, not which way it goes; a reversed one
+    reads 0 (bias_amp sees it).
     """
     metric = "cramers_v_shift"
     if problem := lacks(trial.schema, target=True):
@@ -247,7 +340,10 @@ def cramers_v_shift(trial: Trial) -> Iterator[Row]:
     groups, train, synthetic = _resampled(trial, metric)
     rows = []
     for view in groups.views(pairs=False):
-        title, counts = groups.title(view), [r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)]
+        title, counts = (
+            groups.title(view),
+            [r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)],
+        )
         if min(np.count_nonzero(counts[0][0].sum(axis=axis)) for axis in (0, 1)) < 2:
             rows.append(Row(metric, np.nan, column=title, note=ONE_LEVEL))
             continue
@@ -261,7 +357,8 @@ def cramers_v_shift(trial: Trial) -> Iterator[Row]:
 def cramers_v(counts: np.ndarray) -> np.ndarray:
     """Bias-corrected Cramer's V, shape (...), in [0, 1], from counts of shape (..., A, T).
 
-    Empty rows and columns do not count as levels; 0 where fewer than two levels are left on either side.
+    Empty rows and columns do not count as levels; 0 where fewer than two levels are left on either
+    side.
     """
     rows, columns = counts.sum(axis=-1, keepdims=True), counts.sum(axis=-2, keepdims=True)
     n = counts.sum(axis=(-2, -1))
@@ -280,6 +377,12 @@ def _wald(value: float, error: float, tests: int = 1) -> tuple[float, float]:
 
 
 def _resampled(trial: Trial, purpose: str) -> tuple[Groups, Resamples, Resamples]:
-    """The trial's groups, and the bootstrap samples of its train and synthetic rows, both drawn from one stream."""
+    """The trial's groups, and the bootstrap samples of its train and synthetic rows, both drawn
+    from one stream.
+    """
     groups, rng = Groups.of(trial), trial.rng(purpose)
-    return groups, Resamples(groups.encode(trial.train), rng), Resamples(groups.encode(trial.synthetic), rng)
+    return (
+        groups,
+        Resamples(groups.encode(trial.train), rng),
+        Resamples(groups.encode(trial.synthetic), rng),
+    )

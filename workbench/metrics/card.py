@@ -1,4 +1,6 @@
-"""What `evaluate` hands back: tidy rows, and a card of them that reads well in a notebook, in a terminal and aloud."""
+"""What `evaluate` hands back: tidy rows, and a card of them that reads well in a notebook, in a
+terminal and aloud.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import pandas as pd
 from workbench.metrics import FAMILIES, METRICS
 from workbench.words import number
 
-MAX_DETAILS = 200  # rows about single columns, groups and learners that the card lists for each family
+MAX_DETAILS = (
+    200  # rows about single columns, groups and learners that the card lists for each family
+)
 
 EXPLANATION = (
     "The bar runs from the floor (left tick: a table that has lost what is measured) to the ceiling (right tick: a fresh "
@@ -59,7 +63,9 @@ class Card:
     def score(self) -> pd.Series:
         """Missing where floor and ceiling are equal, or lie within resampling noise of each other."""
         span = self.rows["ceiling"] - self.rows["floor"]
-        informative = (span != 0) & ~self.rows["note"].str.startswith(("not informative", "no score"))
+        informative = (span != 0) & ~self.rows["note"].str.startswith(
+            ("not informative", "no score")
+        )
         return ((self.rows["value"] - self.rows["floor"]) / span.where(informative)).rename("score")
 
     @property
@@ -71,14 +77,21 @@ class Card:
     def __repr__(self) -> str:
         heads, lines = self.headlines, [self._title()]
         for family, part in self._families(heads):
-            lines.append(f"\n{family:<38}{'value':>9}  {'95% interval':<18}{'floor':>9}{'ceiling':>9}{'score':>7}")
+            lines.append(
+                f"\n{family:<38}{'value':>9}  {'95% interval':<18}{'floor':>9}{'ceiling':>9}{'score':>7}"
+            )
             for row in part.itertuples():
                 numbers = f"{number(row.floor):>9}{number(row.ceiling):>9}{_score(row.score):>7}"
                 line = f"  {_title(row):<36}{number(row.value):>9}  {_interval(row):<18}{numbers}"
                 lines.append(f"{line}  {row.note}".rstrip())
         left_out = self._not_applicable(heads)
         lines += ["", *([f"not applicable here: {left_out}"] if left_out else []), *self.notes]
-        return "\n".join([*lines, f"{len(self.rows)} rows in .rows; score: 0 is the floor, 1 a fresh real sample"])
+        return "\n".join(
+            [
+                *lines,
+                f"{len(self.rows)} rows in .rows; score: 0 is the floor, 1 a fresh real sample",
+            ]
+        )
 
     def _repr_html_(self) -> str:
         heads = self.headlines
@@ -89,8 +102,14 @@ class Card:
             parts.append(_table(part, family))
             more = details[details["metric"].isin(part["metric"])]
             if len(more):
-                cut = f", the first {MAX_DETAILS}; all are in .rows" if len(more) > MAX_DETAILS else ""
-                parts.append(f"<details><summary>Columns, groups and learners: {len(more):,} rows{cut}</summary>")
+                cut = (
+                    f", the first {MAX_DETAILS}; all are in .rows"
+                    if len(more) > MAX_DETAILS
+                    else ""
+                )
+                parts.append(
+                    f"<details><summary>Columns, groups and learners: {len(more):,} rows{cut}</summary>"
+                )
                 parts.append(_table(more.head(MAX_DETAILS), f"{family}, in detail") + "</details>")
         left_out = self._not_applicable(heads)
         remarks = [*([f"Not applicable here: {left_out}."] if left_out else []), *self.notes]
@@ -103,7 +122,9 @@ class Card:
     def _families(self, heads: pd.DataFrame):
         shown = heads[~heads["note"].str.startswith("not applicable")]
         families = shown["metric"].map(lambda name: METRICS[name].family)
-        return [(family, shown[families == family]) for family in FAMILIES if (families == family).any()]
+        return [
+            (family, shown[families == family]) for family in FAMILIES if (families == family).any()
+        ]
 
     def _not_applicable(self, heads: pd.DataFrame) -> str:
         return ", ".join(heads.loc[heads["note"].str.startswith("not applicable"), "metric"])
@@ -111,23 +132,41 @@ class Card:
 
 def _table(rows: pd.DataFrame, caption: str) -> str:
     arrow = {"up": "higher is better", "down": "lower is better", "zero": "zero is best"}
-    heads = {"metric": 35, "value": 9, "95% interval": 18, "floor": 9, "floor to ceiling": 13, "ceiling": 9, "score": 7}
+    heads = {
+        "metric": 35,
+        "value": 9,
+        "95% interval": 18,
+        "floor": 9,
+        "floor to ceiling": 13,
+        "ceiling": 9,
+        "score": 7,
+    }
     columns = "".join(
         f'<th scope="col" style="width:{width}%"{" class=wb-bar" if head == "floor to ceiling" else ""}>{head}</th>'
         for head, width in heads.items()
     )
-    lines = [f"<table><caption>{escape(caption.capitalize())}</caption><thead><tr>{columns}</tr></thead><tbody>"]
+    lines = [
+        f"<table><caption>{escape(caption.capitalize())}</caption><thead><tr>{columns}</tr></thead><tbody>"
+    ]
     for row in rows.itertuples():
         note = f'<small class="wb-note">{escape(row.note)}</small>' if row.note else ""
-        about = f"{escape(_title(row))} <small>({arrow[METRICS[row.metric].direction]})</small>{note}"
+        about = (
+            f"{escape(_title(row))} <small>({arrow[METRICS[row.metric].direction]})</small>{note}"
+        )
         cells = (number(row.value), _interval(row), number(row.floor))
-        lines.append(f'<tr><th scope="row">{about}</th>' + "".join(f"<td>{cell}</td>" for cell in cells))
-        lines.append(f'<td class="wb-bar">{_bar(row)}</td><td>{number(row.ceiling)}</td><td>{_score(row.score)}</td></tr>')
+        lines.append(
+            f'<tr><th scope="row">{about}</th>' + "".join(f"<td>{cell}</td>" for cell in cells)
+        )
+        lines.append(
+            f'<td class="wb-bar">{_bar(row)}</td><td>{number(row.ceiling)}</td><td>{_score(row.score)}</td></tr>'
+        )
     return "".join(lines) + "</tbody></table>"
 
 
 def _bar(row) -> str:
-    """A small drawing of the score between floor (0) and ceiling (1), with the interval; it says the same in words."""
+    """A small drawing of the score between floor (0) and ceiling (1), with the interval; it says
+    the same in words.
+    """
     if not np.isfinite(row.score):
         return ""
 
@@ -137,13 +176,17 @@ def _bar(row) -> str:
     span = row.ceiling - row.floor
     ends = sorted((end - row.floor) / span for end in (row.low, row.high) if np.isfinite(end))
     x, outside = at(row.score), not -0.2 <= row.score <= 1.2
-    words = (
-        f"{number(row.value)} between floor {number(row.floor)} and ceiling {number(row.ceiling)}: score {_score(row.score)}"
-    )
+    words = f"{number(row.value)} between floor {number(row.floor)} and ceiling {number(row.ceiling)}: score {_score(row.score)}"
     line = '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-width="{}" stroke-opacity="{}"/>'
-    parts = [line.format(20, 100, 8, 8, 1, 0.35), line.format(20, 20, 3, 13, 1, 0.6), line.format(100, 100, 3, 13, 1, 0.6)]
+    parts = [
+        line.format(20, 100, 8, 8, 1, 0.35),
+        line.format(20, 20, 3, 13, 1, 0.6),
+        line.format(100, 100, 3, 13, 1, 0.6),
+    ]
     if len(ends) == 2:
-        parts.append(f'<line x1="{at(ends[0]):.1f}" x2="{at(ends[1]):.1f}" y1="8" y2="8" stroke="#0173b2" stroke-width="3"/>')
+        parts.append(
+            f'<line x1="{at(ends[0]):.1f}" x2="{at(ends[1]):.1f}" y1="8" y2="8" stroke="#0173b2" stroke-width="3"/>'
+        )
     if outside:  # an arrow head: the dot lies beyond the drawing
         tip = x + (3 if row.score > 0 else -3)
         parts.append(f'<path d="M{x:.1f} 3.5L{tip:.1f} 8L{x:.1f} 12.5z" fill="#0173b2"/>')
@@ -159,7 +202,11 @@ def _title(row) -> str:
 
 
 def _interval(row) -> str:
-    return f"{number(row.low)} to {number(row.high)}" if np.isfinite(row.low) and np.isfinite(row.high) else ""
+    return (
+        f"{number(row.low)} to {number(row.high)}"
+        if np.isfinite(row.low) and np.isfinite(row.high)
+        else ""
+    )
 
 
 def _score(score: float) -> str:

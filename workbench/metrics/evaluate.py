@@ -1,11 +1,12 @@
-"""Every registered metric of one synthetic table, beside what the same metric says of a real and of a spoilt table.
+"""Every registered metric of one synthetic table, beside what the same metric says of a real and of
+a spoilt table.
 
     ceiling   the other real table in the synthetic one's place: a fresh real sample (train where a metric reads test;
               where it reads both, half of test, held against train and the other half)
     floor     train that has lost what the metric measures: each column permuted, uniform columns, or a raw copy
 
-Both have as many rows as the synthetic table where they can. Fits and sums run on one thread: the same tables and the same
-seed give the same numbers however many cores there are.
+Both have as many rows as the synthetic table where they can. Fits and sums run on one thread: the
+same tables and the same seed give the same numbers however many cores there are.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from workbench.tables.datasets import Dataset, table_hash
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.schema import KINDS, Column, Schema
 
-# Learners trained on noise rank real rows in a random direction, so one permutation is a coarse floor for utility.
+# Learners trained on noise rank real rows in a random direction, so one permutation is a coarse
+# floor for utility.
 FLOOR_DRAWS = {"workbench.metrics.utility:utility": 3, "workbench.metrics.utility:model_ranking": 3}
 CEILING = {"test": "train", "train": "test", "train and test": "fresh"}  # by what a metric reads
 
@@ -44,13 +46,15 @@ def evaluate(
     progress: Callable[[list], Iterable] | None = None,
     generator: object = None,
 ) -> Card:
-    """Score `synthetic` against the real rows of `data`: a Card whose `.rows` has ROW_COLUMNS, one measured number a row.
+    """Score `synthetic` against the real rows of `data`: a Card whose `.rows` has ROW_COLUMNS, one
+    measured number a row.
 
-    metrics names a choice of METRICS (default: all). progress wraps the list of steps as tqdm does, e.g. `progress=tqdm`.
-    generator: the fitted generator that made the table, for the privacy budget that it claims (see metrics.Guarantee).
-    A metric that cannot be computed is a row with a missing value whose note says why. Values that a column's kind cannot
-    hold are made missing, and the card's notes count them. Raises InputError for missing or surplus columns and for
-    unknown metrics.
+    metrics names a choice of METRICS (default: all). progress wraps the list of steps as tqdm does,
+    e.g. `progress=tqdm`. generator: the fitted generator that made the table, for the privacy
+    budget that it claims (see metrics.Guarantee). A metric that cannot be computed is a row with a
+    missing value whose note says why. Values that a column's kind cannot hold are made missing, and
+    the card's notes count them. Raises InputError for missing or surplus columns and for unknown
+    metrics.
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
     table, notes = read_table(synthetic, data.schema)
@@ -58,21 +62,31 @@ def evaluate(
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
     functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
     frames = []
-    with one_thread(), np.errstate(over="ignore", invalid="ignore"):  # nobody has checked how large the numbers are
+    with (
+        one_thread(),
+        np.errstate(over="ignore", invalid="ignore"),
+    ):  # nobody has checked how large the numbers are
         for function in progress(functions) if progress else functions:
             group = {name: metric for name, metric in chosen.items() if metric.function == function}
             frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
-    return Card(in_order(rows, chosen), data.name, len(data.train), len(data.test), len(table), notes)
+    return Card(
+        in_order(rows, chosen), data.name, len(data.train), len(data.test), len(table), notes
+    )
 
 
 def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.DataFrame:
-    """The rows of metrics that share one function, run on the synthetic table and on each reference they name."""
+    """The rows of metrics that share one function, run on the synthetic table and on each reference
+    they name.
+    """
     references: dict[tuple, list[dict]] = {}
 
     def reference(kind: str, draws: int) -> list[dict]:
         if (kind, draws) not in references:
-            references[kind, draws] = [_by_subject(_reference_rows(group, trial, kind, draw, common)) for draw in range(draws)]
+            references[kind, draws] = [
+                _by_subject(_reference_rows(group, trial, kind, draw, common))
+                for draw in range(draws)
+            ]
         return references[kind, draws]
 
     rows, floors, ceilings = [], [], []
@@ -80,31 +94,52 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
         metric, sides = group[row.metric], [[], []]
         if not row.note.startswith("not applicable"):
             draws = FLOOR_DRAWS.get(metric.function, 1)
-            both = reference(metric.floor, draws) if metric.floor else [], reference(CEILING[metric.reads], 1)
-            sides = [[found for index in indexes if (found := _answering(row, index))] for indexes in both]
+            both = (
+                reference(metric.floor, draws) if metric.floor else [],
+                reference(CEILING[metric.reads], 1),
+            )
+            sides = [
+                [found for index in indexes if (found := _answering(row, index))]
+                for indexes in both
+            ]
             reason = _not_informative(sides[0], sides[1], metric.direction)
             if reason and metric.direction == "zero":
-                # Such a reading is held against 0 and speaks for itself; only its place between floor and ceiling is noise.
+                # Such a reading is held against 0 and speaks for itself; only its place between
+                # floor and ceiling is noise.
                 reason = reason.replace("not informative", "no score", 1)
             if reason and np.isfinite(row.value) and not row.note.startswith("not informative"):
                 row = replace(row, note="; ".join(filter(None, [reason, row.note])))
         rows.append(row)
         floors.append(_mean(sides[0]))
         ceilings.append(_mean(sides[1]))
-    return to_table(rows).assign(floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float))
+    return to_table(rows).assign(
+        floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float)
+    )
 
 
 def _common(trial: Trial) -> str:
-    """All that the reference tables of a trial are made from, hashed once however many metrics ask for them."""
-    about = [table_hash(trial.train), table_hash(trial.test), trial.schema.to_json(), trial.seed, len(trial.synthetic)]
+    """All that the reference tables of a trial are made from, hashed once however many metrics ask
+    for them.
+    """
+    about = [
+        table_hash(trial.train),
+        table_hash(trial.test),
+        trial.schema.to_json(),
+        trial.seed,
+        len(trial.synthetic),
+    ]
     return json.dumps(about)
 
 
-def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int, common: str) -> list[Row]:
-    """The group's rows of a reference table, remembered in the folder that WORKBENCH_REFERENCES names, where it is set.
+def _reference_rows(
+    group: dict[str, Metric], trial: Trial, kind: str, draw: int, common: str
+) -> list[Row]:
+    """The group's rows of a reference table, remembered in the folder that WORKBENCH_REFERENCES
+    names, where it is set.
 
-    They depend on the synthetic table's length alone, so the cells of a batch that share data, seed and length need them
-    once. The batch gives every run an empty folder of its own: what is in it was made by this very code.
+    They depend on the synthetic table's length alone, so the cells of a batch that share data, seed
+    and length need them once. The batch gives every run an empty folder of its own: what is in it
+    was made by this very code.
     """
     path = None
     if common:
@@ -122,7 +157,9 @@ def _reference_rows(group: dict[str, Metric], trial: Trial, kind: str, draw: int
 
 
 def _by_subject(rows: list[Row]) -> dict[tuple, Row]:
-    """Rows by metric, column and group; a metric with a single row (the worst column) also by its name alone."""
+    """Rows by metric, column and group; a metric with a single row (the worst column) also by its
+    name alone.
+    """
     count = Counter(row.metric for row in rows)
     alone = {(row.metric,): row for row in rows if count[row.metric] == 1}
     return alone | {(row.metric, row.column, row.group): row for row in rows}
@@ -137,16 +174,23 @@ def _mean(rows: list[Row]) -> float:
 
 
 def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> str:
-    """Why the way from floor to ceiling says nothing, or an empty text: it is within noise, or leads to the worse side.
+    """Why the way from floor to ceiling says nothing, or an empty text: it is within noise, or
+    leads to the worse side.
 
-    The noise of each is its 95% half-width joined with the spread among its draws; without any interval only equality counts.
+    The noise of each is its 95% half-width joined with the spread among its draws; without any
+    interval only equality counts.
     """
     distance = abs(_mean(ceiling) - _mean(floor))
     if not np.isfinite(distance):
         return ""
-    half = [np.mean([np.nan_to_num((row.high - row.low) / 2) for row in side]) for side in (floor, ceiling)]
+    half = [
+        np.mean([np.nan_to_num((row.high - row.low) / 2) for row in side])
+        for side in (floor, ceiling)
+    ]
     spread = [
-        1.96 * np.std([row.value for row in side], ddof=1) / np.sqrt(len(side)) for side in (floor, ceiling) if len(side) > 1
+        1.96 * np.std([row.value for row in side], ddof=1) / np.sqrt(len(side))
+        for side in (floor, ceiling)
+        if len(side) > 1
     ]
     noise = float(np.sqrt(np.sum(np.square([*half, *spread]))))
     if distance <= noise + 1e-9:
@@ -158,7 +202,9 @@ def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> st
 
 
 def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
-    """The rows of the group's metrics; an error becomes a row for each of them, so that nothing vanishes."""
+    """The rows of the group's metrics; an error becomes a row for each of them, so that nothing
+    vanishes.
+    """
     if not len(trial.synthetic):
         return [Row(name, np.nan, note="the synthetic table has no rows.") for name in group]
     function = next(iter(group.values())).load()
@@ -166,18 +212,27 @@ def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
         rows = [row for row in function(trial) if row.metric in group]
     except Exception as error:
         told = str(error).strip().splitlines()
-        return [Row(name, np.nan, note=f"error: {type(error).__name__}: {told[-1] if told else ''}") for name in group]
+        return [
+            Row(name, np.nan, note=f"error: {type(error).__name__}: {told[-1] if told else ''}")
+            for name in group
+        ]
     seen = {row.metric for row in rows}
-    return rows + [Row(name, np.nan, note="the metric gave no reading.") for name in group if name not in seen]
+    return rows + [
+        Row(name, np.nan, note="the metric gave no reading.") for name in group if name not in seen
+    ]
 
 
 def _in_place(kind: str, trial: Trial, draw: int) -> Trial:
-    table = trial.once(f"{kind} {draw}", trial.synthetic, lambda: reference_table(kind, trial, draw))
+    table = trial.once(
+        f"{kind} {draw}", trial.synthetic, lambda: reference_table(kind, trial, draw)
+    )
     return replace(trial, synthetic=table)
 
 
 def _fresh(trial: Trial) -> Trial:
-    """Half of test in the synthetic table's place, and only the other half as test: no row stands on two sides."""
+    """Half of test in the synthetic table's place, and only the other half as test: no row stands
+    on two sides.
+    """
 
     def halves():
         order = trial.rng("fresh").permutation(len(trial.test))
@@ -189,7 +244,8 @@ def _fresh(trial: Trial) -> Trial:
 
 
 def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
-    """A table to hold the synthetic one against, of as many rows where it can: a name of Metric.floor, "train" or "test".
+    """A table to hold the synthetic one against, of as many rows where it can: a name of
+    Metric.floor, "train" or "test".
 
     permuted   train, each column shuffled on its own          uniform   each column uniform over train's range or labels
     copy       train itself                                    train, test   the real table, fewer rows without replacement
@@ -197,10 +253,16 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
     rng = trial.rng(f"{kind} {draw}")
     n = len(trial.synthetic) or len(trial.train)
     if kind == "permuted":
-        columns = {name: trial.train[name].iloc[rng.permutation(len(trial.train))].array for name in trial.schema.names}
+        columns = {
+            name: trial.train[name].iloc[rng.permutation(len(trial.train))].array
+            for name in trial.schema.names
+        }
         table = pd.DataFrame(columns, columns=trial.schema.names)
     elif kind == "uniform":
-        columns = {column.name: _uniform(trial.train[column.name], column, n, rng) for column in trial.schema.columns}
+        columns = {
+            column.name: _uniform(trial.train[column.name], column, n, rng)
+            for column in trial.schema.columns
+        }
         table = pd.DataFrame(columns, columns=trial.schema.names)
     else:
         table = {"copy": trial.train, "train": trial.train, "test": trial.test}[kind]
@@ -215,23 +277,36 @@ def _uniform(values: pd.Series, column: Column, n: int, rng: np.random.Generator
         return pd.Series(values.array[:0].take([-1] * n, allow_fill=True), name=column.name)
     if column.is_discrete:
         levels = sorted(present.unique())
-        return pd.Series([levels[i] for i in rng.integers(len(levels), size=n)], name=column.name).astype(KINDS[column.kind])
+        return pd.Series(
+            [levels[i] for i in rng.integers(len(levels), size=n)], name=column.name
+        ).astype(KINDS[column.kind])
     marginal = Marginal.fit(to_float(values))
     low, high = marginal.values[[0, -1]]
     return from_float(marginal.snap(low + rng.random(n) * (high - low)), column)
 
 
 def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[str]]:
-    """A table nobody has checked, cast to the schema, and a note for each column where values had to be made missing.
+    """A table nobody has checked, cast to the schema, and a note for each column where values had
+    to be made missing.
 
     Raises InputError for what is no table, and for missing, surplus and repeated columns.
     """
     if not isinstance(table, pd.DataFrame):
-        raise InputError(f"the synthetic table is a {type(table).__name__}; give a pandas DataFrame.")
+        raise InputError(
+            f"the synthetic table is a {type(table).__name__}; give a pandas DataFrame."
+        )
     for name in [name for name in schema.names if name not in table.columns]:
-        raise InputError(f"column {name!r} is missing from the synthetic table; {nearest(name, map(str, table.columns))}")
-    for name in [name for name in table.columns if name not in schema.names or (table.columns == name).sum() > 1]:
-        raise InputError(f"column {name!r} of the synthetic table is surplus; the real table has: {', '.join(schema.names)}.")
+        raise InputError(
+            f"column {name!r} is missing from the synthetic table; {nearest(name, map(str, table.columns))}"
+        )
+    for name in [
+        name
+        for name in table.columns
+        if name not in schema.names or (table.columns == name).sum() > 1
+    ]:
+        raise InputError(
+            f"column {name!r} of the synthetic table is surplus; the real table has: {', '.join(schema.names)}."
+        )
     columns, notes = {}, []
     for column in schema.columns:
         alone = Schema((column,))
@@ -252,7 +327,9 @@ def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[
 
 
 def _coerced(values: pd.DataFrame, column: Column) -> pd.DataFrame:
-    """Values that the kind can hold: numbers from text where it is a number, whole where they must be, the rest missing."""
+    """Values that the kind can hold: numbers from text where it is a number, whole where they must
+    be, the rest missing.
+    """
     series = values[column.name]
     if column.kind == "datetime":
         series = pd.to_datetime(series.astype(str), errors="coerce", format="ISO8601", utc=True)
@@ -260,6 +337,10 @@ def _coerced(values: pd.DataFrame, column: Column) -> pd.DataFrame:
         words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
         series = series.astype(str).str.lower().map(words)
     else:
-        series = pd.to_numeric(series.astype(str), errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+        series = (
+            pd.to_numeric(series.astype(str), errors="coerce")
+            .astype(float)
+            .replace([np.inf, -np.inf], np.nan)
+        )
         series = series.where(series.abs() < 2**62).round() if column.kind == "integer" else series
     return series.to_frame(column.name)

@@ -1,4 +1,6 @@
-"""Fidelity: how far the synthetic rows are from real rows nobody trained on, column by column, pair by pair, row by row."""
+"""Fidelity: how far the synthetic rows are from real rows nobody trained on, column by column, pair
+by pair, row by row.
+"""
 
 from __future__ import annotations
 
@@ -28,37 +30,55 @@ MAX_FLOATS = 10_000_000  # of a table with many labels fewer rows are, at least 
 
 
 def marginals(trial: Trial) -> Iterator[Row]:
-    """Each column's distribution against test: 1 - KS for numbers and dates, 1 - total variation for labels, and their mean.
+    """Each column's distribution against test: 1 - KS for numbers and dates, 1 - total variation
+    for labels, and their mean.
 
-    Missing is a category of its own (for KS it lies left of every number). Range 0 to 1, up; 1 is the same distribution,
-    0 is disjoint support. Rows: the mean, one for each column, and `worst_column`, the lowest of them.
-    Known failure: blind to everything that lies between columns; a table of permuted columns scores like a real one.
+    Missing is a category of its own (for KS it lies left of every number). Range 0 to 1, up; 1 is
+    the same distribution, 0 is disjoint support. Rows: the mean, one for each column, and
+    `worst_column`, the lowest of them. Known failure: blind to everything that lies between
+    columns; a table of permuted columns scores like a real one.
     """
     scores, shares_synthetic, shares_real, columns = [], 0.0, 0.0, []
     for column in trial.schema.columns:
-        distance, in_synthetic, in_real = column_distance(trial.synthetic[column.name], trial.test[column.name], column)
+        distance, in_synthetic, in_real = column_distance(
+            trial.synthetic[column.name], trial.test[column.name], column
+        )
         low, high = from_influence(1 - distance, in_synthetic, in_real, lowest=0, highest=1)
         scores.append(1 - distance)
         columns.append(Row("marginals", 1 - distance, low, high, column=column.name))
         shares_synthetic, shares_real = shares_synthetic + in_synthetic, shares_real + in_real
     mean, p = float(np.mean(scores)), len(scores)
-    yield Row("marginals", mean, *from_influence(mean, shares_synthetic / p, shares_real / p, lowest=0, highest=1))
+    yield Row(
+        "marginals",
+        mean,
+        *from_influence(mean, shares_synthetic / p, shares_real / p, lowest=0, highest=1),
+    )
     yield from columns
     worst = columns[int(np.argmin(scores))]
     yield replace(worst, metric="worst_column")
 
 
-def column_distance(synthetic: pd.Series, real: pd.Series, column: Column) -> tuple[float, np.ndarray, np.ndarray]:
-    """The largest difference in probability over half-lines (numbers: KS) or over any set of labels (total variation).
+def column_distance(
+    synthetic: pd.Series, real: pd.Series, column: Column
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The largest difference in probability over half-lines (numbers: KS) or over any set of labels
+    (total variation).
 
-    Returns the distance and, for both samples, the signed membership of each row in the set where it is reached: the
-    distance is the mean of the first minus the mean of the second, and their variances give its standard error.
+    Returns the distance and, for both samples, the signed membership of each row in the set where
+    it is reached: the distance is the mean of the first minus the mean of the second, and their
+    variances give its standard error.
     """
     if column.is_discrete:
-        codes, levels = pd.factorize(pd.concat([synthetic, real]).astype(object), use_na_sentinel=False)
-        codes = np.argsort(np.argsort([str(level) for level in levels], kind="stable"))[codes]  # sums in label order
+        codes, levels = pd.factorize(
+            pd.concat([synthetic, real]).astype(object), use_na_sentinel=False
+        )
+        codes = np.argsort(np.argsort([str(level) for level in levels], kind="stable"))[
+            codes
+        ]  # sums in label order
         a, b = codes[: len(synthetic)], codes[len(synthetic) :]
-        in_set = np.bincount(a, minlength=len(levels)) * len(real) > np.bincount(b, minlength=len(levels)) * len(synthetic)
+        in_set = np.bincount(a, minlength=len(levels)) * len(real) > np.bincount(
+            b, minlength=len(levels)
+        ) * len(synthetic)
         in_a, in_b = in_set[a].astype(float), in_set[b].astype(float)
     else:
         a, b = (np.where(np.isnan(x), -np.inf, x) for x in (to_float(synthetic), to_float(real)))
@@ -77,11 +97,13 @@ def _distribution(sample: np.ndarray, points: np.ndarray) -> np.ndarray:
 def pair_trends(trial: Trial) -> Iterator[Row]:
     """The dependence of every two columns against test, averaged over the pairs.
 
-    Two columns of numbers or dates: 1 - |r_S - r_R| / 2 with Spearman's r on the rows that hold both (0 where a column is
-    constant). Other pairs: 1 - total variation between the two contingency tables, numbers cut at the deciles of real
-    train rows, missing and never seen values in cells of their own, labels beyond the 50 commonest in one.
-    Range 0 to 1, up; 1 is the same dependence. Known failure: a raw value means little without its floor (independent
-    columns score high wherever the real ones are nearly independent), and only two columns are looked at together.
+    Two columns of numbers or dates: 1 - |r_S - r_R| / 2 with Spearman's r on the rows that hold
+    both (0 where a column is constant). Other pairs: 1 - total variation between the two
+    contingency tables, numbers cut at the deciles of real train rows, missing and never seen values
+    in cells of their own, labels beyond the 50 commonest in one. Range 0 to 1, up; 1 is the same
+    dependence. Known failure: a raw value means little without its floor (independent columns score
+    high wherever the real ones are nearly independent), and only two columns are looked at
+    together.
     """
     schema = trial.schema
     p = len(schema.columns)
@@ -111,25 +133,36 @@ def pair_trends(trial: Trial) -> Iterator[Row]:
 
 
 def _codes(codes: Codes, table: pd.DataFrame) -> np.ndarray:
-    """The codes of a table, values that train never held moved from the missing code to one after it."""
+    """The codes of a table, values that train never held moved from the missing code to one after
+    it.
+    """
     encoded = codes.encode(table)
     return encoded + ((encoded == np.array(codes.sizes) - 1) & table.notna().to_numpy())
 
 
-def _rank_distances(synthetic: pd.DataFrame, real: pd.DataFrame, columns: list[Column]) -> tuple[float, np.ndarray, np.ndarray]:
-    """The sum over pairs of |r_S - r_R| / 2, and how much each row of the two tables moves it (for the interval)."""
+def _rank_distances(
+    synthetic: pd.DataFrame, real: pd.DataFrame, columns: list[Column]
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """The sum over pairs of |r_S - r_R| / 2, and how much each row of the two tables moves it (for
+    the interval).
+    """
     if len(columns) < 2:
         return 0.0, np.zeros(len(synthetic)), np.zeros(len(real))
     (r_a, z_a), (r_b, z_b) = (rank_correlation(table, columns) for table in (synthetic, real))
     sign = np.sign(r_a - r_b) / 2
-    moves = [((z @ sign) * z - z**2 * (sign * r).sum(axis=1)).sum(axis=1) / 2 for r, z in ((r_a, z_a), (r_b, z_b))]
+    moves = [
+        ((z @ sign) * z - z**2 * (sign * r).sum(axis=1)).sum(axis=1) / 2
+        for r, z in ((r_a, z_a), (r_b, z_b))
+    ]
     return float(np.abs(r_a - r_b)[np.tril_indices(len(columns), -1)].sum() / 2), moves[0], moves[1]
 
 
 def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.ndarray, np.ndarray]:
-    """Spearman's correlation of every two columns, shape (p, p), and the standardised ranks, shape (rows, p), missing at 0.
+    """Spearman's correlation of every two columns, shape (p, p), and the standardised ranks, shape
+    (rows, p), missing at 0.
 
-    Each pair reads the rows that hold both values, with ranks taken among all values of a column. Undefined is 0.
+    Each pair reads the rows that hold both values, with ranks taken among all values of a column.
+    Undefined is 0.
     """
     from scipy.stats import rankdata
 
@@ -141,7 +174,11 @@ def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.nda
         z = np.where(held > 0, z - (n + 1) / 2, 0.0)
         spread = np.sqrt((z**2).sum(axis=0) / n)
         z = np.where(spread > 0, z / spread, 0.0)
-        common, sums, squares = held.T @ held, z.T @ held, (z**2).T @ held  # [j, k]: over rows that hold both
+        common, sums, squares = (
+            held.T @ held,
+            z.T @ held,
+            (z**2).T @ held,
+        )  # [j, k]: over rows that hold both
         variance = squares / common - (sums / common) ** 2
         r = (z.T @ z / common - sums * sums.T / common**2) / np.sqrt(variance * variance.T)
     r = np.where((common >= 3) & np.isfinite(r), np.clip(r, -1, 1), 0.0)
@@ -149,22 +186,29 @@ def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.nda
 
 
 def c2st(trial: Trial) -> Iterator[Row]:
-    """Classifier two-sample test (Lopez-Paz and Oquab 2017): how well a learner tells synthetic from test rows.
+    """Classifier two-sample test (Lopez-Paz and Oquab 2017): how well a learner tells synthetic
+    from test rows.
 
-    The pooled out-of-fold ROC AUC, 5 stratified folds, equally many rows a side (MAX_ROWS, MAX_CELLS). Rows: the larger
-    of the learners' values, and one for each learner in `group`. Range about 0.5 to 1, down; 0.5 is not told apart.
-    Numbers are first rounded to the grid of the real column, for wrong decimals give rows away without any learning; where
-    that changed something, the row "as delivered" holds the larger AUC before it. Above 0.6 the note names the columns
-    that tell most.
-    Known failure: saturates near 1 for wide tables, where one bad column hides what the others do.
+    The pooled out-of-fold ROC AUC, 5 stratified folds, equally many rows a side (MAX_ROWS,
+    MAX_CELLS). Rows: the larger of the learners' values, and one for each learner in `group`. Range
+    about 0.5 to 1, down; 0.5 is not told apart. Numbers are first rounded to the grid of the real
+    column, for wrong decimals give rows away without any learning; where that changed something,
+    the row "as delivered" holds the larger AUC before it. Above 0.6 the note names the columns that
+    tell most. Known failure: saturates near 1 for wide tables, where one bad column hides what the
+    others do.
     """
     rng = trial.rng("c2st")
     bound = min(MAX_ROWS, max(MAX_CELLS // len(trial.schema.columns), 1000))
     n = min(len(trial.synthetic), len(trial.test), bound)
     if n < 2 * FOLDS:
-        yield Row("c2st", np.nan, note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}.")
+        yield Row(
+            "c2st", np.nan, note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}."
+        )
         return
-    sides = [table.iloc[np.sort(rng.permutation(len(table))[:n])] for table in (trial.synthetic, trial.test)]
+    sides = [
+        table.iloc[np.sort(rng.permutation(len(table))[:n])]
+        for table in (trial.synthetic, trial.test)
+    ]
     rounded = [to_grid(table, trial.train, trial.schema) for table in sides]
     seed = int(rng.integers(2**31))
     rows = [_told_apart(*rounded, trial.schema, learner, seed) for learner in JUDGES]
@@ -172,7 +216,10 @@ def c2st(trial: Trial) -> Iterator[Row]:
     yield replace(best, group="")
     yield from rows
     if not rounded[0].equals(sides[0].reset_index(drop=True)):
-        raw = max((_told_apart(*sides, trial.schema, learner, seed) for learner in JUDGES), key=lambda row: row.value)
+        raw = max(
+            (_told_apart(*sides, trial.schema, learner, seed) for learner in JUDGES),
+            key=lambda row: row.value,
+        )
         yield replace(raw, group="as delivered")
 
 
@@ -189,7 +236,9 @@ def to_grid(table: pd.DataFrame, real: pd.DataFrame, schema: Schema) -> pd.DataF
     return pd.DataFrame(columns, columns=schema.names)
 
 
-def _told_apart(synthetic: pd.DataFrame, real: pd.DataFrame, schema: Schema, learner: str, seed: int) -> Row:
+def _told_apart(
+    synthetic: pd.DataFrame, real: pd.DataFrame, schema: Schema, learner: str, seed: int
+) -> Row:
     from sklearn.model_selection import StratifiedKFold
 
     pooled = pd.concat([synthetic, real], ignore_index=True)
@@ -197,19 +246,38 @@ def _told_apart(synthetic: pd.DataFrame, real: pd.DataFrame, schema: Schema, lea
     features = Features(pooled, schema.columns)
     (matrix,) = matrices(features, [pooled], learner)
     score = np.empty(len(pooled))
-    for inside, outside in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(matrix, is_synthetic):
-        predict = fit(matrix[inside], is_synthetic[inside], learner, features.categorical, seed, "classification")
+    for inside, outside in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(
+        matrix, is_synthetic
+    ):
+        predict = fit(
+            matrix[inside],
+            is_synthetic[inside],
+            learner,
+            features.categorical,
+            seed,
+            "classification",
+        )
         score[outside] = predict(matrix[outside])[:, 1]
     value, influence = auc(is_synthetic == 1, score)
     note = ""
     if learner == JUDGES[1] and value > 0.6:  # the last fold speaks for all
         telling = _telling_columns(predict, matrix[outside], is_synthetic[outside], schema, seed)
         note = f"told by {', '.join(telling)}" if telling else ""
-    return Row("c2st", value, *from_influence(value, influence, lowest=0, highest=1), group=learner, note=note)
+    return Row(
+        "c2st",
+        value,
+        *from_influence(value, influence, lowest=0, highest=1),
+        group=learner,
+        note=note,
+    )
 
 
-def _telling_columns(predict, matrix: np.ndarray, is_synthetic: np.ndarray, schema: Schema, seed: int) -> list[str]:
-    """The at most three columns whose permutation costs most AUC on rows left out of the fit, if it costs any."""
+def _telling_columns(
+    predict, matrix: np.ndarray, is_synthetic: np.ndarray, schema: Schema, seed: int
+) -> list[str]:
+    """The at most three columns whose permutation costs most AUC on rows left out of the fit, if it
+    costs any.
+    """
     p = matrix.shape[1]
     order = np.random.default_rng(seed).permutation(len(matrix))[: max(TELLING_ROWS // p, 50)]
     matrix, truth = matrix[order], is_synthetic[order] == 1
@@ -223,33 +291,52 @@ def _telling_columns(predict, matrix: np.ndarray, is_synthetic: np.ndarray, sche
 
 
 def coverage(trial: Trial) -> Iterator[Row]:
-    """Share of real test rows whose ball holds a synthetic row; its radius reaches to the K-th nearest other test row.
+    """Share of real test rows whose ball holds a synthetic row; its radius reaches to the K-th
+    nearest other test row.
 
-    Naeem et al. 2020, eq. 5 (ICML; the recall side of a sample, beta-recall in Alaa et al. 2022). Test and synthetic are cut to
-    equally many rows, at most MAX_NEIGHBOUR_ROWS, drawn at random. Euclidean distance on Features.one_hot fitted on train: a
-    standard deviation counts 1, two different labels sqrt(2), missing is a flag; labels past the 50 commonest are one.
-    0 to 1, up. Only beside its ceiling: fresh real rows read about 1 - 2^-K = 0.97, more where rows have twins.
-    Wilson's interval over test rows.
-    Known failure: far outliers and rows made twice cost nothing, and in wide tables distances to all rows are alike.
+    Naeem et al. 2020, eq. 5 (ICML; the recall side of a sample, beta-recall in Alaa et al. 2022).
+    Test and synthetic are cut to equally many rows, at most MAX_NEIGHBOUR_ROWS, drawn at random.
+    Euclidean distance on Features.one_hot fitted on train: a standard deviation counts 1, two
+    different labels sqrt(2), missing is a flag; labels past the 50 commonest are one. 0 to 1, up.
+    Only beside its ceiling: fresh real rows read about 1 - 2^-K = 0.97, more where rows have twins.
+    Wilson's interval over test rows. Known failure: far outliers and rows made twice cost nothing,
+    and in wide tables distances to all rows are alike.
     """
     m = min(len(trial.test), len(trial.synthetic), MAX_NEIGHBOUR_ROWS)
     if m <= K:
-        yield Row("coverage", np.nan, note=f"not informative: {m} test or synthetic rows, more than {K} are needed.")
+        yield Row(
+            "coverage",
+            np.nan,
+            note=f"not informative: {m} test or synthetic rows, more than {K} are needed.",
+        )
         return
 
     def balls():
-        (real,) = standardised(trial, [in_own_order(trial.test, trial.rng("coverage, test")).head(m)])
-        return real, kth_distance(real, real, K + 1)  # the first neighbour of a row is the row itself
+        (real,) = standardised(
+            trial, [in_own_order(trial.test, trial.rng("coverage, test")).head(m)]
+        )
+        return real, kth_distance(
+            real, real, K + 1
+        )  # the first neighbour of a row is the row itself
 
     real, radius = trial.once(f"coverage {m}", trial.test, balls)
-    (synthetic,) = standardised(trial, [in_own_order(trial.synthetic, trial.rng("coverage")).head(m)])
+    (synthetic,) = standardised(
+        trial, [in_own_order(trial.synthetic, trial.rng("coverage")).head(m)]
+    )
     reach = radius + ROUNDING * (1 + np.linalg.norm(real, axis=1))
     k, n = int((kth_distance(real, synthetic, 1) <= reach).sum()), len(real)
-    yield Row("coverage", k / n, *wilson(k, n), note=f"{k:,} of {n:,} test rows, {len(synthetic):,} synthetic rows")
+    yield Row(
+        "coverage",
+        k / n,
+        *wilson(k, n),
+        note=f"{k:,} of {n:,} test rows, {len(synthetic):,} synthetic rows",
+    )
 
 
 def standardised(trial: Trial, tables: list[pd.DataFrame]) -> list[np.ndarray]:
-    """Each table as a matrix whose Euclidean distances are comparable across columns, cut to rows that fit in memory."""
+    """Each table as a matrix whose Euclidean distances are comparable across columns, cut to rows
+    that fit in memory.
+    """
     features = Features(trial.train, trial.schema.columns)
     width = matrices(features, [trial.train.head(1)], "logistic")[0].shape[1]
     rows = max(MAX_FLOATS // max(width, 1), 1000)

@@ -1,13 +1,14 @@
 """Groups of people in tables, counted and resampled: what the bias and fairness metrics share.
 
-Groups are the labels of each sensitive column, and the cells of each pair of them; missing values are a group of their
-own. A numeric sensitive column is cut at its train quartiles, a regression target at its train median; a column with more
-than 20 labels keeps the 19 commonest and pools the others as "(rare)". A group of fewer than MIN_ROWS rows reads
-"insufficient".
+Groups are the labels of each sensitive column, and the cells of each pair of them; missing values
+are a group of their own. A numeric sensitive column is cut at its train quartiles, a regression
+target at its train median; a column with more than 20 labels keeps the 19 commonest and pools the
+others as "(rare)". A group of fewer than MIN_ROWS rows reads "insufficient".
 
-Intervals are 95% and come from a multinomial bootstrap of the contingency tables. The percentiles of the deviations from the
-bootstrap's mean are laid around the observed value, which takes out the bias that resampling itself adds to V and to a
-maximum. A share of exactly 0 or 1 is never resampled to anything else; such a group's interval is too narrow.
+Intervals are 95% and come from a multinomial bootstrap of the contingency tables. The percentiles
+of the deviations from the bootstrap's mean are laid around the observed value, which takes out the
+bias that resampling itself adds to V and to a maximum. A share of exactly 0 or 1 is never resampled
+to anything else; such a group's interval is too narrow.
 """
 
 from __future__ import annotations
@@ -30,14 +31,24 @@ DRAWS = 500
 
 
 class Groups:
-    """A trial's sensitive columns, and its target where it has one, as codes fitted on train; the target comes last."""
+    """A trial's sensitive columns, and its target where it has one, as codes fitted on train; the
+    target comes last.
+    """
 
     def __init__(self, trial: Trial):
         schema = trial.schema
-        parts = [(schema.sensitive, 4), ((schema.target,), 2)] if schema.target else [(schema.sensitive, 4)]
-        self.parts = [Codes(trial.train, Schema(columns), bins, MAX_LEVELS) for columns, bins in parts]
+        parts = (
+            [(schema.sensitive, 4), ((schema.target,), 2)]
+            if schema.target
+            else [(schema.sensitive, 4)]
+        )
+        self.parts = [
+            Codes(trial.train, Schema(columns), bins, MAX_LEVELS) for columns, bins in parts
+        ]
         self.columns = [column.name for part in self.parts for column in part.schema.columns]
-        self.labels = [part.labels(column.name) for part in self.parts for column in part.schema.columns]
+        self.labels = [
+            part.labels(column.name) for part in self.parts for column in part.schema.columns
+        ]
         self.sizes = [size for part in self.parts for size in part.sizes]
         self.sensitive = range(len(schema.sensitive))
         self.target = len(self.sensitive)
@@ -61,7 +72,9 @@ class Groups:
 
     def views(self, pairs: bool = True) -> list[tuple[int, ...]]:
         """Each sensitive column on its own, then each pair, as positions."""
-        return [(j,) for j in self.sensitive] + (list(combinations(self.sensitive, 2)) if pairs else [])
+        return [(j,) for j in self.sensitive] + (
+            list(combinations(self.sensitive, 2)) if pairs else []
+        )
 
     def title(self, view: tuple[int, ...]) -> str:
         return " x ".join(self.columns[j] for j in view)
@@ -73,21 +86,32 @@ class Groups:
 
 
 class Resamples:
-    """How often each distinct row of a code matrix occurs: as observed first, then in DRAWS bootstrap samples.
+    """How often each distinct row of a code matrix occurs: as observed first, then in DRAWS
+    bootstrap samples.
 
-    Drawing the joint counts once and adding them up keeps all tables of one sample consistent. Without rng, no draws.
+    Drawing the joint counts once and adding them up keeps all tables of one sample consistent.
+    Without rng, no draws.
     """
 
     def __init__(self, codes: np.ndarray, rng: np.random.Generator | None = None):
         self.cells, counts = np.unique(codes, axis=0, return_counts=True)
-        draws = np.empty((0, len(counts))) if rng is None else rng.multinomial(len(codes), counts / len(codes), size=DRAWS)
+        draws = (
+            np.empty((0, len(counts)))
+            if rng is None
+            else rng.multinomial(len(codes), counts / len(codes), size=DRAWS)
+        )
         self.counts = np.vstack([counts, draws]).astype(float)
 
     def table(self, *columns: int, sizes: list[int]) -> np.ndarray:
-        """Counts, shape (1 + draws, product of the sizes of all columns but the last, size of the last column)."""
+        """Counts, shape (1 + draws, product of the sizes of all columns but the last, size of the
+        last column).
+        """
         shape = [sizes[j] for j in columns]
         cell = np.ravel_multi_index([self.cells[:, j] for j in columns], shape)
-        add = csr_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(int(np.prod(shape)), len(cell)))
+        add = csr_array(
+            (np.ones(len(cell)), (cell, np.arange(len(cell)))),
+            shape=(int(np.prod(shape)), len(cell)),
+        )
         return (add @ self.counts.T).T.reshape(len(self.counts), -1, shape[-1])
 
 
@@ -104,7 +128,9 @@ def shares(counts: np.ndarray) -> np.ndarray:
         return counts / counts.sum(axis=-1, keepdims=True)
 
 
-def reading(metric: str, draws: np.ndarray, column: str = "", group: str = "", note: str = "") -> Row:
+def reading(
+    metric: str, draws: np.ndarray, column: str = "", group: str = "", note: str = ""
+) -> Row:
     """A row from a statistic as observed (first) and in each bootstrap sample."""
     value = float(draws[0])
     low, high = value + np.quantile(draws[1:], LEVELS) - draws[1:].mean()

@@ -1,8 +1,10 @@
-"""95% intervals, one place for all metrics: proportions, bootstraps, and averages of influence values.
+"""95% intervals, one place for all metrics: proportions, bootstraps, and averages of influence
+values.
 
-An estimate that is a smooth function of averages moves by the mean of its influence values when rows are drawn again,
-so its standard error is the standard deviation of those values over sqrt(n) (Hampel 1974); averages, differences and
-ratios of estimates on the same rows are then averages, differences and ratios of influence values.
+An estimate that is a smooth function of averages moves by the mean of its influence values when
+rows are drawn again, so its standard error is the standard deviation of those values over sqrt(n)
+(Hampel 1974); averages, differences and ratios of estimates on the same rows are then averages,
+differences and ratios of influence values.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval (Clopper and Pearson 1934) for k successes in n trials; (0, 1) without trials."""
+    """The exact binomial interval (Clopper and Pearson 1934) for k successes in n trials; (0, 1)
+    without trials.
+    """
     from scipy.special import betaincinv
 
     tail = (1 - confidence) / 2
@@ -41,9 +45,11 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
 def bootstrap(
     statistic: Callable[[np.ndarray], float], n: int, rng: np.random.Generator, repeats: int = 200
 ) -> tuple[float, float]:
-    """The percentile interval of statistic(rows) over `repeats` samples of n row numbers with replacement.
+    """The percentile interval of statistic(rows) over `repeats` samples of n row numbers with
+    replacement.
 
-    statistic takes an int array, shape (n,); readings that are not finite are left out. NaN ends where none is left.
+    statistic takes an int array, shape (n,); readings that are not finite are left out. NaN ends
+    where none is left.
     """
     if n == 0:
         return np.nan, np.nan
@@ -55,14 +61,19 @@ def bootstrap(
 def from_influence(
     value: float, *influences: np.ndarray, lowest: float = -np.inf, highest: float = np.inf
 ) -> tuple[float, float]:
-    """value -+ 1.96 standard errors, cut to [lowest, highest]; one influence array for each independent sample of rows."""
+    """value -+ 1.96 standard errors, cut to [lowest, highest]; one influence array for each
+    independent sample of rows.
+    """
     variance = sum(np.var(influence) / len(influence) for influence in influences if len(influence))
     half = Z * float(np.sqrt(variance))
-    return float(np.clip(value - half, lowest, highest)), float(np.clip(value + half, lowest, highest))
+    return float(np.clip(value - half, lowest, highest)), float(
+        np.clip(value + half, lowest, highest)
+    )
 
 
 def auc(positive: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
-    """The area under the ROC curve, ties counted half, and each row's influence (DeLong et al. 1988).
+    """The area under the ROC curve, ties counted half, and each row's influence (DeLong et al.
+    1988).
 
     positive: bool, shape (n,); score: float, shape (n,). NaN and zeros where a class is absent.
     """
@@ -70,9 +81,13 @@ def auc(positive: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
     n, n1 = len(positive), int(positive.sum())
     if n1 in (0, n):
         return np.nan, np.zeros(n)
-    # A row's placement: the share of the other class that it stands above (positives) or below (negatives).
+    # A row's placement: the share of the other class that it stands above (positives) or below
+    # (negatives).
     ordered = [np.sort(score[~positive]), np.sort(score[positive])]
-    above = [(np.searchsorted(o, score, "left") + np.searchsorted(o, score, "right")) / (2 * len(o)) for o in ordered]
+    above = [
+        (np.searchsorted(o, score, "left") + np.searchsorted(o, score, "right")) / (2 * len(o))
+        for o in ordered
+    ]
     placement = np.where(positive, above[0], 1 - above[1])
     value = float(placement[positive].mean())
     return value, (placement - value) * n / np.where(positive, n1, n - n1)

@@ -1,9 +1,11 @@
-"""The learners that metrics train on one table and ask about another, fitted once however many metrics ask.
+"""The learners that metrics train on one table and ask about another, fitted once however many
+metrics ask.
 
-LEARNERS are scikit-learn's defaults: "logistic" (ridge for a regression target) on one-hot, standardised columns, and
-"boosting" (histogram gradient boosting) on ordinal ones. PANEL are cheap configurations to be ranked. "boosting 100 rounds"
-never stops early, so that two of its fits differ in their rows alone; "short boosting" has half the rounds, and stops early.
-Fits run on one thread, so the bits do not depend on the cores.
+LEARNERS are scikit-learn's defaults: "logistic" (ridge for a regression target) on one-hot,
+standardised columns, and "boosting" (histogram gradient boosting) on ordinal ones. PANEL are cheap
+configurations to be ranked. "boosting 100 rounds" never stops early, so that two of its fits differ
+in their rows alone; "short boosting" has half the rounds, and stops early. Fits run on one thread,
+so the bits do not depend on the cores.
 """
 
 from __future__ import annotations
@@ -24,10 +26,25 @@ from workbench.tables.schema import Schema
 T = TypeVar("T")
 LEARNERS = ("logistic", "boosting")
 PANEL = (
-    "logistic", "logistic C=0.001", "naive Bayes", "5 neighbours", "50 neighbours", "tree of depth 3", "tree of depth 8",
-    "forest", "forest of large leaves", "20 stumps", "boosting 20 rounds", "boosting 50 rounds",
-)  # fmt: skip
-ON_ORDINAL = ("boosting", "boosting 100 rounds", "short boosting", *PANEL[5:])  # the other learners read one-hot columns
+    "logistic",
+    "logistic C=0.001",
+    "naive Bayes",
+    "5 neighbours",
+    "50 neighbours",
+    "tree of depth 3",
+    "tree of depth 8",
+    "forest",
+    "forest of large leaves",
+    "20 stumps",
+    "boosting 20 rounds",
+    "boosting 50 rounds",
+)
+ON_ORDINAL = (
+    "boosting",
+    "boosting 100 rounds",
+    "short boosting",
+    *PANEL[5:],
+)  # the other learners read one-hot columns
 ROUNDING = 1e-6  # what `kth_distance` may be off by, as a share of a row's length
 MAX_CLASSES = 20  # target labels with a probability of their own
 OTHER = "(other)"  # all further labels share this one
@@ -38,17 +55,22 @@ _memory: OrderedDict[Hashable, object] = OrderedDict()
 def predictions(
     train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, learner: str, seed: int = 0
 ) -> pd.DataFrame:
-    """Fit `learner` on train_table (real or synthetic, target against all other columns) and predict every row of test_table.
+    """Fit `learner` on train_table (real or synthetic, target against all other columns) and
+    predict every row of test_table.
 
-    Both tables are cast to the schema, which must have a target. Returns one row for each test row, in order:
-    for labels one column for each label, named as text and sorted, of probabilities that sum to 1 (the positive class is
-    the column schema.positive; the predicted label is `.idxmax(axis=1)`); for a regression target one column "prediction".
-    Labels are those of both tables, so a class that train_table has lost keeps its column, with probability 0.
-    Rows of train_table without a target are left out; where nothing can be learnt (no rows, one class) the prediction is
-    constant. Equal tables, learner and seed give the identical answer, remembered from call to call: do not change it.
+    Both tables are cast to the schema, which must have a target. Returns one row for each test row,
+    in order: for labels one column for each label, named as text and sorted, of probabilities that
+    sum to 1 (the positive class is the column schema.positive; the predicted label is
+    `.idxmax(axis=1)`); for a regression target one column "prediction". Labels are those of both
+    tables, so a class that train_table has lost keeps its column, with probability 0. Rows of
+    train_table without a target are left out; where nothing can be learnt (no rows, one class) the
+    prediction is constant. Equal tables, learner and seed give the identical answer, remembered
+    from call to call: do not change it.
     """
     key = (fingerprint(train_table), fingerprint(test_table), schema, learner, seed)
-    return remembered(key, lambda: _fit_and_predict(train_table, test_table, schema, [learner], seed)[learner])
+    return remembered(
+        key, lambda: _fit_and_predict(train_table, test_table, schema, [learner], seed)[learner]
+    )
 
 
 def panel_predictions(
@@ -90,20 +112,29 @@ def fit(
     task: str,
     weights: np.ndarray | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A learner fitted on a matrix of `matrices`, as a function of another: probabilities, shape (rows, classes in sorted
+    """A learner fitted on a matrix of `matrices`, as a function of another: probabilities, shape
+    (rows, classes in sorted
     order), for the task "classification", predicted values, shape (rows, 1), for "regression"."""
     is_label = task == "classification"
     if learner in ON_ORDINAL:
-        train = np.where(np.isnan(train).all(axis=0), 0, train)  # binning refuses a column without any value
+        train = np.where(
+            np.isnan(train).all(axis=0), 0, train
+        )  # binning refuses a column without any value
     model = _model(learner, is_label, categorical if any(categorical) else None, seed, len(train))
     with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a fit that stops before it has converged is a reading like any other
+        warnings.simplefilter(
+            "ignore"
+        )  # a fit that stops before it has converged is a reading like any other
         model.fit(train, y, **({} if weights is None else {"sample_weight": weights}))
 
     def predict(matrix: np.ndarray) -> np.ndarray:
         with one_thread(), np.errstate(all="ignore"):
             # Naive Bayes divides by variances, which are all 0 for a table of constants.
-            return np.nan_to_num(model.predict_proba(matrix)) if is_label else model.predict(matrix)[:, None]
+            return (
+                np.nan_to_num(model.predict_proba(matrix))
+                if is_label
+                else model.predict(matrix)[:, None]
+            )
 
     return predict
 
@@ -119,7 +150,9 @@ def _model(learner: str, is_label: bool, categorical: list[bool] | None, seed: i
         return make(categorical_features=categorical, random_state=seed, **settings)
 
     def forest(**settings):
-        return getattr(ensemble, f"RandomForest{kind}")(30, max_features=0.3, random_state=seed, **settings)
+        return getattr(ensemble, f"RandomForest{kind}")(
+            30, max_features=0.3, random_state=seed, **settings
+        )
 
     def grown(depth: int):
         return getattr(tree, f"DecisionTree{kind}")(max_depth=depth, random_state=seed)
@@ -128,8 +161,12 @@ def _model(learner: str, is_label: bool, categorical: list[bool] | None, seed: i
         return getattr(neighbors, f"KNeighbors{kind}")(min(k, n), algorithm="brute")
 
     return {
-        "logistic": lambda: linear_model.LogisticRegression(max_iter=300) if is_label else linear_model.Ridge(),
-        "logistic C=0.001": lambda: linear_model.LogisticRegression(C=1e-3) if is_label else linear_model.Ridge(1e3),
+        "logistic": lambda: (
+            linear_model.LogisticRegression(max_iter=300) if is_label else linear_model.Ridge()
+        ),
+        "logistic C=0.001": lambda: (
+            linear_model.LogisticRegression(C=1e-3) if is_label else linear_model.Ridge(1e3)
+        ),
         "naive Bayes": lambda: naive_bayes.GaussianNB() if is_label else linear_model.Lasso(0.1),
         "5 neighbours": lambda: neighbours(5),
         "50 neighbours": lambda: neighbours(50),
@@ -147,22 +184,30 @@ def _model(learner: str, is_label: bool, categorical: list[bool] | None, seed: i
 
 
 def matrices(features: Features, tables: list[pd.DataFrame], learner: str) -> list[np.ndarray]:
-    """Each table as this learner's matrix, finite in float32 whatever the table holds (missing stays NaN for boosting)."""
+    """Each table as this learner's matrix, finite in float32 whatever the table holds (missing
+    stays NaN for boosting).
+    """
     with np.errstate(all="ignore"):
         if learner in ON_ORDINAL:
             return [features.ordinal(table).clip(-1e30, 1e30) for table in tables]
-        return [np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6) for table in tables]
+        return [
+            np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6)
+            for table in tables
+        ]
 
 
 def kth_distance(rows: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
-    """The Euclidean distance from each row to its k-th nearest reference row (the farthest, of fewer), shape (len(rows),).
+    """The Euclidean distance from each row to its k-th nearest reference row (the farthest, of
+    fewer), shape (len(rows),).
 
     Searched in chunks of bounded memory. Equal rows may stand ROUNDING times their length apart.
     """
     from sklearn.neighbors import NearestNeighbors
 
     with one_thread():
-        search = NearestNeighbors(n_neighbors=min(k, len(reference)), algorithm="brute").fit(reference)
+        search = NearestNeighbors(n_neighbors=min(k, len(reference)), algorithm="brute").fit(
+            reference
+        )
         return search.kneighbors(rows)[0][:, -1]
 
 
@@ -180,7 +225,11 @@ def _thread_pools():
 
 
 def _fit_and_predict(
-    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, learners: Iterable[str], seed: int
+    train_table: pd.DataFrame,
+    test_table: pd.DataFrame,
+    schema: Schema,
+    learners: Iterable[str],
+    seed: int,
 ) -> dict[str, pd.DataFrame]:
     target = schema.target
     inputs = [column for column in schema.columns if column.name != target.name]
@@ -199,21 +248,35 @@ def _fit_and_predict(
         y = to_float(train_table[target.name])
         y = y.clip(-1e100, 1e100)  # so that squares stay finite
         if len(np.unique(y)) < 2 or not inputs:
-            constant = pd.DataFrame({"prediction": np.full(len(test_table), y.mean() if len(y) else 0.0)})
+            constant = pd.DataFrame(
+                {"prediction": np.full(len(test_table), y.mean() if len(y) else 0.0)}
+            )
             return dict.fromkeys(learners, constant)
         center, spread = y.mean(), y.std()
         unit = (y - center) / spread
-        return {one: pd.DataFrame({"prediction": learnt(one, unit)[:, 0] * spread + center}) for one in learners}
+        return {
+            one: pd.DataFrame({"prediction": learnt(one, unit)[:, 0] * spread + center})
+            for one in learners
+        }
 
     y, known = labels(train_table[target.name]), labels(test_table[target.name])
     counts = pd.Series(known).value_counts()
-    own = sorted({label for label in [*y, *known] if label is not None}, key=lambda label: (-counts.get(label, 0), label))
+    own = sorted(
+        {label for label in [*y, *known] if label is not None},
+        key=lambda label: (-counts.get(label, 0), label),
+    )
     own, pooled = own[:MAX_CLASSES], set(own[MAX_CLASSES:])
     y = np.array([OTHER if label in pooled else label for label in y], dtype=object)
-    blank = pd.DataFrame(0.0, index=range(len(test_table)), columns=sorted([*own, *([OTHER] if pooled else [])]))
+    blank = pd.DataFrame(
+        0.0, index=range(len(test_table)), columns=sorted([*own, *([OTHER] if pooled else [])])
+    )
     seen = sorted(set(y))
     if len(seen) < 2 or not inputs:
-        share = pd.Series(y).value_counts(normalize=True) if len(y) else pd.Series(1 / len(own), index=own)
+        share = (
+            pd.Series(y).value_counts(normalize=True)
+            if len(y)
+            else pd.Series(1 / len(own), index=own)
+        )
         blank[share.index] = share.to_numpy()
         return dict.fromkeys(learners, blank)
     code = np.searchsorted(seen, y)
@@ -226,5 +289,7 @@ def _fit_and_predict(
 def fingerprint(table: pd.DataFrame) -> bytes:
     """Equal for tables of equal names and values in the same order."""
     digest = hashlib.sha256(repr(list(table.columns)).encode())
-    digest.update(pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy().tobytes())
+    digest.update(
+        pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy().tobytes()
+    )
     return digest.digest()

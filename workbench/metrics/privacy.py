@@ -1,4 +1,6 @@
-"""Copies of train rows, closeness to them, and what an attacker learns. Nothing here proves privacy; it can be disproved."""
+"""Copies of train rows, closeness to them, and what an attacker learns. Nothing here proves
+privacy; it can be disproved.
+"""
 
 from __future__ import annotations
 
@@ -21,49 +23,60 @@ MAX_CELLS = 50_000_000  # floats in a matrix of features: 200 MB
 
 
 def excess_copies(trial: Trial) -> Iterator[Row]:
-    """Share of synthetic rows that equal a train row, minus the share of test rows that do. A hard gate.
+    """Share of synthetic rows that equal a train row, minus the share of test rows that do. A hard
+    gate.
 
-    Equal means every column, missing equal to missing. In [-1, 1]; 0 is what fresh real rows would read, 1 a raw copy
-    of a table without twins. Newcombe's interval (1998, method 10) of a difference of two shares; the two shares follow, with
-    exact intervals. Known failure: a row changed in its last digit is no copy (dcr_share sees it), and a table of few, coarse
-    columns is full of honest coincidences, which is why test's share is taken off.
+    Equal means every column, missing equal to missing. In [-1, 1]; 0 is what fresh real rows would
+    read, 1 a raw copy of a table without twins. Newcombe's interval (1998, method 10) of a
+    difference of two shares; the two shares follow, with exact intervals. Known failure: a row
+    changed in its last digit is no copy (dcr_share sees it), and a table of few, coarse columns is
+    full of honest coincidences, which is why test's share is taken off.
     """
     copies = [is_copy(table, trial.train) for table in (trial.synthetic, trial.test)]
     counts = [(int(copy.sum()), len(copy)) for copy in copies]
     shares = [k / n if n else np.nan for k, n in counts]
     low, high = newcombe(*counts[0], *counts[1])
-    note = (
-        f"{counts[0][0]:,} of {counts[0][1]:,} synthetic and {counts[1][0]:,} of {counts[1][1]:,} test rows equal a train row"
-    )
+    note = f"{counts[0][0]:,} of {counts[0][1]:,} synthetic and {counts[1][0]:,} of {counts[1][1]:,} test rows equal a train row"
     yield Row("excess_copies", shares[0] - shares[1], low, high, note=note)
     for name, share, (k, n) in zip(("synthetic", "test"), shares, counts, strict=True):
         yield Row("excess_copies", share, *clopper_pearson(k, n), group=f"share of {name} rows")
 
 
 def is_copy(table: pd.DataFrame, reference: pd.DataFrame) -> np.ndarray:
-    """Which rows of `table` equal some row of `reference` in every column, bool, shape (len(table),). Both are cast."""
+    """Which rows of `table` equal some row of `reference` in every column, bool, shape
+    (len(table),). Both are cast.
+    """
     row = row_numbers(pd.concat([table, reference], ignore_index=True))
     return np.isin(row[: len(table)], row[len(table) :])
 
 
 def row_numbers(table: pd.DataFrame) -> np.ndarray:
-    """0, 1, ... for the distinct rows of a cast table, equal for equal rows, missing equal to missing; shape (rows,)."""
+    """0, 1, ... for the distinct rows of a cast table, equal for equal rows, missing equal to
+    missing; shape (rows,).
+    """
     row = np.zeros(len(table), dtype=np.int64)
     for name in table.columns:
-        # Numbered anew after each column, so the product stays below rows squared: exact, where a hash could collide.
+        # Numbered anew after each column, so the product stays below rows squared: exact, where a
+        # hash could collide.
         code, levels = pd.factorize(table[name])
         row = pd.factorize(row * (len(levels) + 1) + code + 1)[0]
     return row
 
 
 def in_own_order(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """The rows in a random order that depends on their values and the generator, and not on the order they came in."""
-    order = np.argsort(pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy(), kind="stable")
+    """The rows in a random order that depends on their values and the generator, and not on the
+    order they came in.
+    """
+    order = np.argsort(
+        pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy(), kind="stable"
+    )
     return table.iloc[order[rng.permutation(len(table))]].reset_index(drop=True)
 
 
 def newcombe(k1: int, n1: int, k2: int, n2: int) -> tuple[float, float]:
-    """95% interval of k1/n1 - k2/n2, independent samples (Newcombe 1998, method 10, without continuity correction)."""
+    """95% interval of k1/n1 - k2/n2, independent samples (Newcombe 1998, method 10, without
+    continuity correction).
+    """
     if not n1 or not n2:
         return np.nan, np.nan
     p1, p2, (l1, u1), (l2, u2) = k1 / n1, k2 / n2, wilson(k1, n1), wilson(k2, n2)
@@ -71,23 +84,28 @@ def newcombe(k1: int, n1: int, k2: int, n2: int) -> tuple[float, float]:
 
 
 def dcr_share(trial: Trial) -> Iterator[Row]:
-    """Share of synthetic rows closer to train than to a test table of the same size (distance to closest record).
+    """Share of synthetic rows closer to train than to a test table of the same size (distance to
+    closest record).
 
-    A diagnostic, no measure of privacy: data that pass it were attacked with success (Yao et al. 2025, The DCR Delusion).
-    In [0, 1]; 0.5 is what fresh real rows read, 1 a raw copy. Euclidean distance on Features.one_hot fitted on all real rows
-    (so that train has no advantage): a standard deviation counts 1, two different labels sqrt(2), all past the 50 commonest
-    are one.
-    All of train is searched beside test, and the share s is turned to equal sizes by its odds, s/n_train : (1-s)/n_test;
-    dropping train rows to get there would drop the rows that synthetic ones were copied from. A nearest real row with twins
-    counts by their numbers in train and in test. At most MAX_SYNTHETIC synthetic rows are looked up, drawn at random.
-    Wilson's interval, see closer_share. Known failure: one leaked row in a hundred hardly moves it.
+    A diagnostic, no measure of privacy: data that pass it were attacked with success (Yao et al.
+    2025, The DCR Delusion). In [0, 1]; 0.5 is what fresh real rows read, 1 a raw copy. Euclidean
+    distance on Features.one_hot fitted on all real rows (so that train has no advantage): a
+    standard deviation counts 1, two different labels sqrt(2), all past the 50 commonest are one.
+    All of train is searched beside test, and the share s is turned to equal sizes by its odds,
+    s/n_train : (1-s)/n_test; dropping train rows to get there would drop the rows that synthetic
+    ones were copied from. A nearest real row with twins counts by their numbers in train and in
+    test. At most MAX_SYNTHETIC synthetic rows are looked up, drawn at random. Wilson's interval,
+    see closer_share. Known failure: one leaked row in a hundred hardly moves it.
     """
     rng = trial.rng("dcr_share")
-    train, test, synthetic = (in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic))
+    train, test, synthetic = (
+        in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic)
+    )
     real, synthetic = pd.concat([train, test], ignore_index=True), synthetic.iloc[:MAX_SYNTHETIC]
     features = Features(real, trial.schema.columns)
     width = matrices(features, [real.iloc[:1]], "logistic")[0].shape[1]
-    # In random order: where two different rows are equally near, which one is taken must not depend on its table.
+    # In random order: where two different rows are equally near, which one is taken must not depend
+    # on its table.
     drawn = rng.permutation(len(real))[: max(MAX_CELLS // max(width, 1), 1)]
     real, in_train = real.iloc[drawn].reset_index(drop=True), drawn < len(trial.train)
     if not len(synthetic) or in_train.all() or not in_train.any():
@@ -101,51 +119,68 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
     yield Row("dcr_share", *closer_share(nearest, train, test), note=note)
 
 
-def closer_share(nearest: np.ndarray, train: np.ndarray, test: np.ndarray) -> tuple[float, float, float]:
-    """The share of rows whose nearest real row is a train row, turned to equal table sizes, and its 95% interval.
+def closer_share(
+    nearest: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> tuple[float, float, float]:
+    """The share of rows whose nearest real row is a train row, turned to equal table sizes, and its
+    95% interval.
 
-    nearest: the distinct real row nearest to each synthetic one, shape (rows,). train, test: how often each distinct real
-    row occurs there. Rows that share a nearest real row fall on one side together: were the names train and test dealt at
-    random, the share would have the variance of sum(n)^2 / sum(n_j^2 / m_j) coin throws, with n_j synthetic rows
-    nearest to a row that occurs m_j times (after Kish 1965); Wilson's interval is taken at that number.
+    nearest: the distinct real row nearest to each synthetic one, shape (rows,). train, test: how
+    often each distinct real row occurs there. Rows that share a nearest real row fall on one side
+    together: were the names train and test dealt at random, the share would have the variance of
+    sum(n)^2 / sum(n_j^2 / m_j) coin throws, with n_j synthetic rows nearest to a row that occurs
+    m_j times (after Kish 1965); Wilson's interval is taken at that number.
     """
     twins = train + test
     won = np.bincount(nearest, minlength=len(twins)).astype(float)
     share = min(float((won * train / twins).sum() / won.sum()), 1.0)
     throws = float(won.sum() ** 2 / (won**2 / twins).sum())
     odds = test.sum() / train.sum()
-    return tuple(float(s * odds / (s * odds + 1 - s)) for s in (share, *wilson(share * throws, throws)))
+    return tuple(
+        float(s * odds / (s * odds + 1 - s)) for s in (share, *wilson(share * throws, throws))
+    )
 
 
 def membership(trial: Trial) -> Iterator[Row]:
-    """How well an attacker who holds reference rows tells train rows from test rows, given the synthetic table; three metrics.
+    """How well an attacker who holds reference rows tells train rows from test rows, given the
+    synthetic table; three metrics.
 
-    membership_auc: ROC AUC of the attack; in [0, 1], 0.5 for fresh real rows, 1 for a raw copy; DeLong's interval.
-    membership_tpr: the share of members it finds at no more than 1% false alarms; exact interval at the threshold found.
-    Both also for outliers, the tenth of these rows that is farthest from any reference row.
-    empirical_epsilon: the smallest privacy budget that this attack leaves possible, see `empirical_epsilon`, for
-    delta = EPSILON_DELTA or the claimed one where that is larger; 0 or more, 0 no leak is shown. Half of the trials find the
-    threshold, the other half prove it. A lower bound from one attack on one training run, never a guarantee; an upper end
-    does not exist. Above the `epsilon` that the generator claims, the claim is refuted.
-    DOMIAS, van Breugel et al. 2023 (AISTATS): a row's score is the density of synthetic over that of reference rows, here
-    from the nearest neighbour's distance in each (Loftsgaarden and Quesenberry 1965). As many non-members as members, at
-    most MAX_MEMBERS; non-members are half of test, reference rows the rest of it, and the distances are scaled on these.
-    Known failure: a single simple attack; a reading of 0.5 does not say that a stronger one would fail.
+    membership_auc: ROC AUC of the attack; in [0, 1], 0.5 for fresh real rows, 1 for a raw copy;
+    DeLong's interval. membership_tpr: the share of members it finds at no more than 1% false
+    alarms; exact interval at the threshold found. Both also for outliers, the tenth of these rows
+    that is farthest from any reference row. empirical_epsilon: the smallest privacy budget that
+    this attack leaves possible, see `empirical_epsilon`, for delta = EPSILON_DELTA or the claimed
+    one where that is larger; 0 or more, 0 no leak is shown. Half of the trials find the threshold,
+    the other half prove it. A lower bound from one attack on one training run, never a guarantee;
+    an upper end does not exist. Above the `epsilon` that the generator claims, the claim is
+    refuted. DOMIAS, van Breugel et al. 2023 (AISTATS): a row's score is the density of synthetic
+    over that of reference rows, here from the nearest neighbour's distance in each (Loftsgaarden
+    and Quesenberry 1965). As many non-members as members, at most MAX_MEMBERS; non-members are half
+    of test, reference rows the rest of it, and the distances are scaled on these. Known failure: a
+    single simple attack; a reading of 0.5 does not say that a stronger one would fail.
     """
     rng = trial.rng("membership")
-    train, test, synthetic = (in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic))
+    train, test, synthetic = (
+        in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic)
+    )
     n = min(len(test) // 2, len(train), MAX_MEMBERS)
     if n < MIN_MEMBERS or not len(synthetic):
         note = f"insufficient: {n} members and as many non-members, {MIN_MEMBERS} and a synthetic table needed"
-        yield from (Row(metric, np.nan, note=note) for metric in ("membership_auc", "membership_tpr", "empirical_epsilon"))
+        yield from (
+            Row(metric, np.nan, note=note)
+            for metric in ("membership_auc", "membership_tpr", "empirical_epsilon")
+        )
         return
     reference = test.iloc[n:]
     features = Features(reference, trial.schema.columns)
-    (rows,) = matrices(features, [pd.concat([train.iloc[:n], test.iloc[:n]], ignore_index=True)], "logistic")
+    (rows,) = matrices(
+        features, [pd.concat([train.iloc[:n], test.iloc[:n]], ignore_index=True)], "logistic"
+    )
     most = max(MAX_CELLS // max(rows.shape[1], 1), 1)
     near = []
     for table in matrices(features, [reference.iloc[:most], synthetic.iloc[:most]], "logistic"):
-        # Measured again directly: the search expands the square and would put an equal row at a distance just above 0.
+        # Measured again directly: the search expands the square and would put an equal row at a
+        # distance just above 0.
         near.append(np.log(np.linalg.norm(rows - table[_nearest(rows, table)], axis=1) + ROUNDING))
     member, score = np.arange(2 * n) < n, near[0] - near[1]
     note = f"{n:,} members, {n:,} non-members, {min(len(reference), most):,} reference rows"
@@ -155,7 +190,10 @@ def membership(trial: Trial) -> Iterator[Row]:
     note = f"{len(found):,} members, {len(missed):,} non-members"
     if min(len(found), len(missed)) < MIN_MEMBERS:
         note = f"insufficient: {note}, {MIN_MEMBERS} needed of each"
-        yield from (Row(metric, np.nan, group="outliers", note=note) for metric in ("membership_auc", "membership_tpr"))
+        yield from (
+            Row(metric, np.nan, group="outliers", note=note)
+            for metric in ("membership_auc", "membership_tpr")
+        )
     else:
         yield from _attack_rows(found, missed, note, "outliers")
     half = n // 2  # rows are in random order
@@ -168,12 +206,14 @@ def membership(trial: Trial) -> Iterator[Row]:
 
 
 def epsilon(trial: Trial) -> Iterator[Row]:
-    """The privacy budget that the generator says it has spent, with its delta and its own words in the note.
+    """The privacy budget that the generator says it has spent, with its delta and its own words in
+    the note.
 
-    Read off the fitted generator, see Guarantee.of; 0 or more, down; 0 would be no dependence on any row. No value where the
-    generator gives no formal guarantee, which is not the same as a large epsilon, and none for a table on its own.
-    Known failure: a claim, not a measurement: six public PATE-GANs claimed what they did not keep (Ganev et al. 2024).
-    `empirical_epsilon` can refute it, and nothing here can prove it.
+    Read off the fitted generator, see Guarantee.of; 0 or more, down; 0 would be no dependence on
+    any row. No value where the generator gives no formal guarantee, which is not the same as a
+    large epsilon, and none for a table on its own. Known failure: a claim, not a measurement: six
+    public PATE-GANs claimed what they did not keep (Ganev et al. 2024). `empirical_epsilon` can
+    refute it, and nothing here can prove it.
     """
     claim = trial.guarantee
     if claim is None:
@@ -182,31 +222,56 @@ def epsilon(trial: Trial) -> Iterator[Row]:
         yield Row("epsilon", claim.epsilon, note=f"delta {claim.delta:g}; {claim.words}")
 
 
-def _attack_rows(members: np.ndarray, others: np.ndarray, note: str, group: str = "") -> Iterator[Row]:
-    """AUC, and the true positive rate at no more than 1% false positives, of scores that should be higher for members."""
-    value, influence = auc(np.arange(len(members) + len(others)) < len(members), np.concatenate([members, others]))
-    yield Row("membership_auc", value, *from_influence(value, influence, lowest=0, highest=1), group=group, note=note)
+def _attack_rows(
+    members: np.ndarray, others: np.ndarray, note: str, group: str = ""
+) -> Iterator[Row]:
+    """AUC, and the true positive rate at no more than 1% false positives, of scores that should be
+    higher for members.
+    """
+    value, influence = auc(
+        np.arange(len(members) + len(others)) < len(members), np.concatenate([members, others])
+    )
+    yield Row(
+        "membership_auc",
+        value,
+        *from_influence(value, influence, lowest=0, highest=1),
+        group=group,
+        note=note,
+    )
     alarms = len(others) // 100
     found = int((members > np.sort(others)[::-1][alarms]).sum())
     note = f"{alarms} false alarms in {len(others):,} non-members"
-    yield Row("membership_tpr", found / len(members), *clopper_pearson(found, len(members)), group=group, note=note)
+    yield Row(
+        "membership_tpr",
+        found / len(members),
+        *clopper_pearson(found, len(members)),
+        group=group,
+        note=note,
+    )
 
 
 def empirical_epsilon(
-    members: np.ndarray, others: np.ndarray, threshold: float, delta: float = 0.0, confidence: float = 0.95
+    members: np.ndarray,
+    others: np.ndarray,
+    threshold: float,
+    delta: float = 0.0,
+    confidence: float = 0.95,
 ) -> float:
-    """The largest epsilon that an attack refutes: no (epsilon, delta)-private training has a smaller budget, with `confidence`.
+    """The largest epsilon that an attack refutes: no (epsilon, delta)-private training has a
+    smaller budget, with `confidence`.
 
-    members, others: the attack's scores of rows trained on and not, shape (n,) each, a row above `threshold` being called a
-    member. Privacy demands TPR <= exp(epsilon) FPR + delta, and the same of the two error rates (Kairouz, Oh and
-    Viswanath 2015); Clopper-Pearson ends of both rates, each at half the error, take the place of the rates (Jagielski,
-    Ullman and Oprea 2020). 0 or more. So even a faultless attack proves no more than its trials can: 4.0 with 200 a side,
-    5.6 with 1,000. `threshold` must come from other scores than these, or the confidence is not kept.
+    members, others: the attack's scores of rows trained on and not, shape (n,) each, a row above
+    `threshold` being called a member. Privacy demands TPR <= exp(epsilon) FPR + delta, and the same
+    of the two error rates (Kairouz, Oh and Viswanath 2015); Clopper-Pearson ends of both rates,
+    each at half the error, take the place of the rates (Jagielski, Ullman and Oprea 2020). 0 or
+    more. So even a faultless attack proves no more than its trials can: 4.0 with 200 a side, 5.6
+    with 1,000. `threshold` must come from other scores than these, or the confidence is not kept.
     """
     found, alarms = int((members > threshold).sum()), int((others > threshold).sum())
     tpr = clopper_pearson(found, len(members), confidence)[0]
     fpr = clopper_pearson(alarms, len(others), confidence)[1]
-    # The second demand is the first with the names exchanged: TNR against FNR, at the same two ends.
+    # The second demand is the first with the names exchanged: TNR against FNR, at the same two
+    # ends.
     ratios = ((tpr - delta) / fpr, (1 - fpr - delta) / (1 - tpr) if tpr < 1 else np.inf)
     return float(np.log(max(*ratios, 1.0)))
 
@@ -219,9 +284,15 @@ def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
 
 
 def _nearest(rows: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The number of the reference row nearest to each row, shape (len(rows),); searched in chunks, on one thread."""
+    """The number of the reference row nearest to each row, shape (len(rows),); searched in chunks,
+    on one thread.
+    """
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return NearestNeighbors(n_neighbors=1, algorithm="brute").fit(reference).kneighbors(rows, return_distance=False)[:, 0]
+        return (
+            NearestNeighbors(n_neighbors=1, algorithm="brute")
+            .fit(reference)
+            .kneighbors(rows, return_distance=False)[:, 0]
+        )

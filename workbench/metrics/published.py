@@ -1,10 +1,13 @@
-"""Column-shape and pair-trend error as papers print them: SDMetrics' quality report against train, in percent.
+"""Column-shape and pair-trend error as papers print them: SDMetrics' quality report against train,
+in percent.
 
-All pairs count, as in the SDMetrics of those papers; its later versions (0.32) leave out by default the pairs that are
-hardly associated in the real table, which needs `report.real_correlation_threshold = report.real_association_threshold = 0`.
+All pairs count, as in the SDMetrics of those papers; its later versions (0.32) leave out by default
+the pairs that are hardly associated in the real table, which needs
+`report.real_correlation_threshold = report.real_association_threshold = 0`.
 
-Only for comparison with published tables: a number beside labels is binned on each table's own range, so x -> 3x + 100
-costs nothing there, and gaps are left out of the shapes. `marginals` and `pair_trends` have neither flaw.
+Only for comparison with published tables: a number beside labels is binned on each table's own
+range, so x -> 3x + 100 costs nothing there, and gaps are left out of the shapes. `marginals` and
+`pair_trends` have neither flaw.
 """
 
 from __future__ import annotations
@@ -23,13 +26,14 @@ BINS = 10
 
 
 def published_errors(trial: Trial) -> Iterator[Row]:
-    """`shape_error` and `trend_error`: 100 (1 - score) of SDMetrics' Column Shapes and Column Pair Trends, against train.
+    """`shape_error` and `trend_error`: 100 (1 - score) of SDMetrics' Column Shapes and Column Pair
+    Trends, against train.
 
-    Shapes: the mean over columns of KS (numbers, dates) or total variation (labels) on present values.
-    Trends: the mean over pairs of |r_S - r_R| / 2 with Pearson's r (two columns of numbers, both varying in both tables),
-    or of the total variation between contingency tables, numbers in 10 equally wide bins of their own table's range and
-    missing labels a level.
-    0 to 100, down; 0 is equal. TabSyn (Zhang et al. 2024) and TabDiff (Shi et al. 2025) print these two.
+    Shapes: the mean over columns of KS (numbers, dates) or total variation (labels) on present
+    values. Trends: the mean over pairs of |r_S - r_R| / 2 with Pearson's r (two columns of numbers,
+    both varying in both tables), or of the total variation between contingency tables, numbers in
+    10 equally wide bins of their own table's range and missing labels a level. 0 to 100, down; 0 is
+    equal. TabSyn (Zhang et al. 2024) and TabDiff (Shi et al. 2025) print these two.
     """
     columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
     numbers = [column.name for column in columns if not column.is_discrete]
@@ -40,7 +44,12 @@ def published_errors(trial: Trial) -> Iterator[Row]:
     yield _percent("shape_error", shapes)
 
     r_synthetic, r_real = (_pearson(table, numbers) for table in (synthetic, real))
-    codes = {c.name: _labels(c.name, real, synthetic) if c.is_discrete else _bins(c.name, real, synthetic) for c in columns}
+    codes = {
+        c.name: _labels(c.name, real, synthetic)
+        if c.is_discrete
+        else _bins(c.name, real, synthetic)
+        for c in columns
+    }
     trends = []
     for a, b in combinations(trial.schema.names, 2):
         if a in numbers and b in numbers:
@@ -58,11 +67,17 @@ def _percent(metric: str, distances: list[float]) -> Row:
 
 def _pearson(table: pd.DataFrame, numbers: list[str]) -> pd.DataFrame:
     values = pd.DataFrame({name: to_float(table[name]) for name in numbers})
-    return values.loc[:, values.nunique() != 1].corr(min_periods=2).reindex(index=numbers, columns=numbers)
+    return (
+        values.loc[:, values.nunique() != 1]
+        .corr(min_periods=2)
+        .reindex(index=numbers, columns=numbers)
+    )
 
 
 def _labels(name: str, *tables: pd.DataFrame) -> np.ndarray:
-    return pd.factorize(pd.concat([table[name] for table in tables]).astype(object), use_na_sentinel=False)[0]
+    return pd.factorize(
+        pd.concat([table[name] for table in tables]).astype(object), use_na_sentinel=False
+    )[0]
 
 
 def _bins(name: str, *tables: pd.DataFrame) -> np.ndarray:

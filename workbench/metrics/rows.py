@@ -42,7 +42,9 @@ def read_rows(path: Path) -> pd.DataFrame:
 
 
 def check_rows(table: pd.DataFrame) -> None:
-    """Raises InputError unless `table` has ROW_COLUMNS, in order, with their dtypes, and at least one row."""
+    """Raises InputError unless `table` has ROW_COLUMNS, in order, with their dtypes, and at least
+    one row.
+    """
     found = {name: str(dtype) for name, dtype in table.dtypes.items()}
     if found != ROW_COLUMNS or list(found) != list(ROW_COLUMNS):
         raise InputError(f"its rows have the columns {found}, not {ROW_COLUMNS}.")

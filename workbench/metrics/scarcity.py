@@ -1,6 +1,8 @@
-"""Where real rows are scarce: what synthetic rows add to them, to a rare class, to the edge of the cloud and to the tails.
+"""Where real rows are scarce: what synthetic rows add to them, to a rare class, to the edge of the
+cloud and to the tails.
 
-All but the last hold the synthetic table against train and test, so their ceiling is half of test in its place.
+All but the last hold the synthetic table against train and test, so their ceiling is half of test
+in its place.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ import pandas as pd
 from workbench.metrics import Row, Trial
 from workbench.metrics.fidelity import MAX_NEIGHBOUR_ROWS, K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
-from workbench.metrics.models import ROUNDING, fingerprint, fit, kth_distance, labels, matrices, predictions, remembered
+from workbench.metrics.models import (
+    ROUNDING,
+    fingerprint,
+    fit,
+    kth_distance,
+    labels,
+    matrices,
+    predictions,
+    remembered,
+)
 from workbench.metrics.privacy import in_own_order
 from workbench.metrics.utility import Ranking, score, unscorable
 from workbench.tables.encode import Codes, Features, to_float
@@ -36,18 +47,22 @@ REPEATS = 100
 
 
 def augmentation_gain(trial: Trial) -> Iterator[Row]:
-    """Score on real test rows of boosted trees trained on real and synthetic rows, minus that of real rows alone.
+    """Score on real test rows of boosted trees trained on real and synthetic rows, minus that of
+    real rows alone.
 
-    ROC AUC, macro AUC for three labels or more, R2 for numbers; at most AUGMENT_ROWS rows of each table, drawn at random.
-    -1 to 1 (R2: from minus infinity), up; 0 adds nothing, below 0 the added rows do harm. Paired interval over test rows
-    (DeLong; delta method for R2).
-    Known failure: with plenty of real rows even fresh real ones add little, so floor and ceiling lie close together; and one
-    learner with defaults stands for all.
+    ROC AUC, macro AUC for three labels or more, R2 for numbers; at most AUGMENT_ROWS rows of each
+    table, drawn at random. -1 to 1 (R2: from minus infinity), up; 0 adds nothing, below 0 the added
+    rows do harm. Paired interval over test rows (DeLong; delta method for R2). Known failure: with
+    plenty of real rows even fresh real ones add little, so floor and ceiling lie close together;
+    and one learner with defaults stands for all.
     """
     if reason := unscorable(trial):
         yield Row("augmentation_gain", np.nan, note=reason)
         return
-    real, synthetic = (in_own_order(t, trial.rng("augmentation")).head(AUGMENT_ROWS) for t in (trial.train, trial.synthetic))
+    real, synthetic = (
+        in_own_order(t, trial.rng("augmentation")).head(AUGMENT_ROWS)
+        for t in (trial.train, trial.synthetic)
+    )
     arms = []
     for table in (pd.concat([real, synthetic], ignore_index=True), real):
         arms.append(score(trial, predictions(table, trial.test, trial.schema, LEARNER, trial.seed)))
@@ -55,20 +70,28 @@ def augmentation_gain(trial: Trial) -> Iterator[Row]:
     name = "ROC AUC" if trial.schema.task == "classification" else "R2"
     note = f"{name} {joint:.3f} with {len(synthetic):,} synthetic rows, {alone:.3f} with {len(real):,} real ones alone"
     gain = joint - alone
-    yield Row("augmentation_gain", gain, *from_influence(gain, joint_influence - alone_influence), note=note)
+    yield Row(
+        "augmentation_gain",
+        gain,
+        *from_influence(gain, joint_influence - alone_influence),
+        note=note,
+    )
 
 
 def rare_class_gain(trial: Trial) -> Iterator[Row]:
-    """Average precision for the rare label, trained on train + synthetic rows of it, minus the best cheap baseline.
+    """Average precision for the rare label, trained on train + synthetic rows of it, minus the best
+    cheap baseline.
 
-    Boosted trees on at most RARE_ROWS train rows. Baselines: no remedy, class weights, random oversampling, SMOTENC (Chawla
-    et al. 2002; gaps filled with medians). The last two and the synthetic rows are added until both labels are equally
-    frequent, or as far as synthetic rows reach; all is fitted inside train. Rows: the gain, and by `group` the gain over each
-    baseline, and over the baseline that does best there in recall at 1% and 5% false positives and in balanced accuracy. Only
-    the last knows a threshold: 0.5, and one more baseline, no remedy with the threshold that does best out of fold in train.
-    -1 to 1, up; above 0 the synthetic rows beat what costs nothing. Paired bootstrap of test rows.
-    Known failure: the best baseline is chosen on the test rows that judge it, which costs the gain a little; published
-    evidence says to expect none (Elor and Averbuch-Elor 2022).
+    Boosted trees on at most RARE_ROWS train rows. Baselines: no remedy, class weights, random
+    oversampling, SMOTENC (Chawla et al. 2002; gaps filled with medians). The last two and the
+    synthetic rows are added until both labels are equally frequent, or as far as synthetic rows
+    reach; all is fitted inside train. Rows: the gain, and by `group` the gain over each baseline,
+    and over the baseline that does best there in recall at 1% and 5% false positives and in
+    balanced accuracy. Only the last knows a threshold: 0.5, and one more baseline, no remedy with
+    the threshold that does best out of fold in train. -1 to 1, up; above 0 the synthetic rows beat
+    what costs nothing. Paired bootstrap of test rows. Known failure: the best baseline is chosen on
+    the test rows that judge it, which costs the gain a little; published evidence says to expect
+    none (Elor and Averbuch-Elor 2022).
     """
     rare, reason = _rare_label(trial)
     if reason:
@@ -87,7 +110,15 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
     x_added = x_added[:lacking]
 
     def learn(rows, hits, weights=None) -> Callable[[np.ndarray], np.ndarray]:
-        return fit(rows, hits.astype(int), LEARNER, features.categorical, trial.seed, "classification", weights)
+        return fit(
+            rows,
+            hits.astype(int),
+            LEARNER,
+            features.categorical,
+            trial.seed,
+            "classification",
+            weights,
+        )
 
     def baselines():
         rng = trial.rng("oversampling")
@@ -98,22 +129,43 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
         filler = _filler(x, features.categorical)
         smote = learn(*_smote(filler(x), y, features.categorical, int(rng.integers(2**31))))
         arms |= {"SMOTENC": lambda rows: smote(filler(rows))}
-        cut = np.clip(_tuned(learn, x, y, trial.seed), 1e-9, 1 - 1e-9)  # moved to 0.5, the order of rows kept
-        return arms | {"tuned threshold": lambda rows: np.interp(arms["none"](rows), [0, cut, 1], [0, 0.5, 1])}
+        cut = np.clip(
+            _tuned(learn, x, y, trial.seed), 1e-9, 1 - 1e-9
+        )  # moved to 0.5, the order of rows kept
+        return arms | {
+            "tuned threshold": lambda rows: np.interp(arms["none"](rows), [0, cut, 1], [0, 0.5, 1])
+        }
 
     fitted = remembered((fingerprint(train), trial.schema, "rare class", trial.seed), baselines)
     joint = learn(np.vstack([x, x_added]), np.append(y, np.ones(len(x_added), dtype=bool)))
     answers = [predict(x_test)[:, 1] for predict in (joint, *fitted.values())]
-    rankings, called = [Ranking(truth, answer) for answer in answers], np.array([answer > 0.5 for answer in answers])
+    rankings, called = (
+        [Ranking(truth, answer) for answer in answers],
+        np.array([answer > 0.5 for answer in answers]),
+    )
 
     def scores(weights):  # shape (4 scores, 1 + baselines)
-        reads = (Ranking.average_precision, lambda r, w: r.recall(w, 0.01), lambda r, w: r.recall(w, 0.05))
-        return np.array([*([read(r, weights) for r in rankings] for read in reads), _balanced(truth, called, weights)])
+        reads = (
+            Ranking.average_precision,
+            lambda r, w: r.recall(w, 0.01),
+            lambda r, w: r.recall(w, 0.05),
+        )
+        return np.array(
+            [
+                *([read(r, weights) for r in rankings] for read in reads),
+                _balanced(truth, called, weights),
+            ]
+        )
 
     n, rng = len(truth), trial.rng("test rows")
     value = scores(np.ones(n))
     drawn = np.stack([scores(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(REPEATS)])
-    names = ["average precision", "recall at 1% false positives", "recall at 5% false positives", "balanced accuracy"]
+    names = [
+        "average precision",
+        "recall at 1% false positives",
+        "recall at 5% false positives",
+        "balanced accuracy",
+    ]
 
     def row(which: int, against: int, group: str) -> Row:
         low, high = np.nanquantile(drawn[:, which, 0] - drawn[:, which, against], LEVELS)
@@ -123,17 +175,29 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
 
     best = 1 + value[:, 1:].argmax(axis=1)
     yield row(0, best[0], "")
-    yield from (row(0, 1 + k, f"over {name}") for k, name in enumerate(fitted) if name != "tuned threshold")
+    yield from (
+        row(0, 1 + k, f"over {name}") for k, name in enumerate(fitted) if name != "tuned threshold"
+    )
     yield from (row(which, best[which], f"in {names[which]}") for which in (1, 2, 3))
 
 
 def _balanced(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean of the shares of both labels that are called rightly, under row weights: called (arms, n) gives (arms,)."""
-    return sum((called == kind) @ (weights * (truth == kind)) / max(weights @ (truth == kind), 1) for kind in (True, False)) / 2
+    """Mean of the shares of both labels that are called rightly, under row weights: called (arms,
+    n) gives (arms,).
+    """
+    return (
+        sum(
+            (called == kind) @ (weights * (truth == kind)) / max(weights @ (truth == kind), 1)
+            for kind in (True, False)
+        )
+        / 2
+    )
 
 
 def _tuned(learn: Callable, x: np.ndarray, y: np.ndarray, seed: int) -> float:
-    """The threshold with the best balanced accuracy of out-of-fold answers, three stratified folds of train."""
+    """The threshold with the best balanced accuracy of out-of-fold answers, three stratified folds
+    of train.
+    """
     from sklearn.model_selection import StratifiedKFold
 
     answer = np.empty(len(y))
@@ -153,24 +217,44 @@ def _rare_label(trial: Trial) -> tuple[str | None, str]:
         return None, "not applicable: there is no column to learn the target from."
     counts = pd.Series(labels(trial.train[trial.schema.target.name])).value_counts()
     if len(counts) != 2:
-        return None, f"not applicable: the target has {len(counts)} labels in train, two are needed."
+        return (
+            None,
+            f"not applicable: the target has {len(counts)} labels in train, two are needed.",
+        )
     rare, share = counts.index[1], counts.iloc[1] / counts.sum()
     if share >= MAX_SHARE:
-        return None, f"not applicable: the rarer label holds {share:.0%} of train, below {MAX_SHARE:.0%} is rare."
-    held = min(counts.iloc[1] * min(1, RARE_ROWS / counts.sum()), (labels(trial.test[trial.schema.target.name]) == rare).sum())
-    return (rare, "") if held >= MIN_RARE else (None, f"insufficient: {held:.0f} rows of the rarer label, {MIN_RARE} needed.")
+        return (
+            None,
+            f"not applicable: the rarer label holds {share:.0%} of train, below {MAX_SHARE:.0%} is rare.",
+        )
+    held = min(
+        counts.iloc[1] * min(1, RARE_ROWS / counts.sum()),
+        (labels(trial.test[trial.schema.target.name]) == rare).sum(),
+    )
+    return (
+        (rare, "")
+        if held >= MIN_RARE
+        else (None, f"insufficient: {held:.0f} rows of the rarer label, {MIN_RARE} needed.")
+    )
 
 
 def _filler(x: np.ndarray, categorical: list[bool]) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that fills the gaps of a matrix: numbers with the median of `x`, labels with a code of their own."""
+    """A function that fills the gaps of a matrix: numbers with the median of `x`, labels with a
+    code of their own.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the median of a column without any value
-        middle, own = np.nan_to_num(np.nanmedian(x, axis=0)), np.nan_to_num(np.nanmax(x, axis=0), nan=-1) + 1
+        middle, own = (
+            np.nan_to_num(np.nanmedian(x, axis=0)),
+            np.nan_to_num(np.nanmax(x, axis=0), nan=-1) + 1,
+        )
     value = np.where(categorical, np.minimum(own, 253), middle)
     return lambda rows: np.where(np.isnan(rows), value, rows)
 
 
-def _smote(x: np.ndarray, y: np.ndarray, categorical: list[bool], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _smote(
+    x: np.ndarray, y: np.ndarray, categorical: list[bool], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC
 
     if not any(categorical):
@@ -181,23 +265,31 @@ def _smote(x: np.ndarray, y: np.ndarray, categorical: list[bool], seed: int) -> 
         sampler = SMOTENC(np.flatnonzero(categorical).tolist(), random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rows, hits = sampler.fit_resample(x.clip(-1e15, 1e15), y.astype(int))  # so that squared distances stay finite
+        rows, hits = sampler.fit_resample(
+            x.clip(-1e15, 1e15), y.astype(int)
+        )  # so that squared distances stay finite
     return rows, hits == 1
 
 
 def edge_coverage(trial: Trial) -> Iterator[Row]:
-    """Share of the real test rows in thin air that have a synthetic row at least as near as their K-th nearest train row.
+    """Share of the real test rows in thin air that have a synthetic row at least as near as their
+    K-th nearest train row.
 
-    The edge is the tenth of test rows with the largest distance to their K-th nearest train row. Train and synthetic are cut
-    to equally many rows, at most MAX_NEIGHBOUR_ROWS, and so is test; distances as for `coverage`. 0 to 1, up; fresh real rows
-    read about 1 - 2^-K = 0.97, which the ceiling measures. Wilson's interval over the edge rows. The row "rare cells" is the
-    share of test rows in a rare cell (two labels that at most RARE_CELL train rows hold together) whose rare cells all occur
-    in the synthetic table.
-    Known failure: a cloud blown up beyond the real one covers the edge well (C2ST and `coverage` see that).
+    The edge is the tenth of test rows with the largest distance to their K-th nearest train row.
+    Train and synthetic are cut to equally many rows, at most MAX_NEIGHBOUR_ROWS, and so is test;
+    distances as for `coverage`. 0 to 1, up; fresh real rows read about 1 - 2^-K = 0.97, which the
+    ceiling measures. Wilson's interval over the edge rows. The row "rare cells" is the share of
+    test rows in a rare cell (two labels that at most RARE_CELL train rows hold together) whose rare
+    cells all occur in the synthetic table. Known failure: a cloud blown up beyond the real one
+    covers the edge well (C2ST and `coverage` see that).
     """
     m = min(len(trial.train), len(trial.synthetic), MAX_NEIGHBOUR_ROWS)
     if m <= K:
-        yield Row("edge_coverage", np.nan, note=f"not informative: {m} train or synthetic rows, more than {K} are needed.")
+        yield Row(
+            "edge_coverage",
+            np.nan,
+            note=f"not informative: {m} train or synthetic rows, more than {K} are needed.",
+        )
         return
 
     def edge():
@@ -211,46 +303,77 @@ def edge_coverage(trial: Trial) -> Iterator[Row]:
     scale, rows, reach = trial.once(f"edge {m}", trial.test, edge)
     (synthetic,) = standardised(scale, [in_own_order(trial.synthetic, trial.rng("edge")).head(m)])
     k, n = int((kth_distance(rows, synthetic, 1) <= reach).sum()), len(rows)
-    yield Row("edge_coverage", k / n, *wilson(k, n), note=f"{k:,} of {n:,} edge rows, {m:,} train and synthetic rows")
+    yield Row(
+        "edge_coverage",
+        k / n,
+        *wilson(k, n),
+        note=f"{k:,} of {n:,} edge rows, {m:,} train and synthetic rows",
+    )
     yield _rare_cells(trial)
 
 
 def _rare_cells(trial: Trial) -> Row:
     names = [column.name for column in trial.schema.columns if column.is_discrete]
     names = sorted(names[j] for j in trial.rng("cells").permutation(len(names))[:MAX_PAIRED])
-    codes = Codes(trial.train, Schema(tuple(trial.schema[name] for name in names)), max_levels=MAX_LEVELS)
-    train, synthetic, test = (codes.encode(table) for table in (trial.train, trial.synthetic, trial.test))
+    codes = Codes(
+        trial.train, Schema(tuple(trial.schema[name] for name in names)), max_levels=MAX_LEVELS
+    )
+    train, synthetic, test = (
+        codes.encode(table) for table in (trial.train, trial.synthetic, trial.test)
+    )
     rare, met = np.zeros((2, len(test)), dtype=bool)
     for j, k in combinations(range(len(names)), 2):
         cells = [table[:, j] * codes.sizes[k] + table[:, k] for table in (train, synthetic, test)]
-        held, made = (np.bincount(cell, minlength=codes.sizes[j] * codes.sizes[k])[cells[2]] for cell in cells[:2])
+        held, made = (
+            np.bincount(cell, minlength=codes.sizes[j] * codes.sizes[k])[cells[2]]
+            for cell in cells[:2]
+        )
         scarce = (held > 0) & (held <= RARE_CELL)
         met = np.where(scarce, (met | ~rare) & (made > 0), met)
         rare |= scarce
     k, n = int(met[rare].sum()), int(rare.sum())
     if n < MIN_RARE:
-        return Row("edge_coverage", np.nan, group="rare cells", note=f"insufficient: {n} such rows, {MIN_RARE} needed")
-    return Row("edge_coverage", k / n, *wilson(k, n), group="rare cells", note=f"{k:,} of {n:,} test rows in a rare cell")
+        return Row(
+            "edge_coverage",
+            np.nan,
+            group="rare cells",
+            note=f"insufficient: {n} such rows, {MIN_RARE} needed",
+        )
+    return Row(
+        "edge_coverage",
+        k / n,
+        *wilson(k, n),
+        group="rare cells",
+        note=f"{k:,} of {n:,} test rows in a rare cell",
+    )
 
 
 def tail_mass(trial: Trial) -> Iterator[Row]:
-    """How heavy the tails are: log of the share of values outside train's 1st to 99th percentile, synthetic over test.
+    """How heavy the tails are: log of the share of values outside train's 1st to 99th percentile,
+    synthetic over test.
 
-    Over all numbers and dates together, and one row for each. 0 as heavy as real ones, below 0 tails are cut off, above 0
-    too heavy; natural logarithm, half a value added to both counts. Columns without a value outside are left out.
-    Interval from the rows' own counts, so that values of one row may go together. Known failure: says how much lies in the
-    tails, not where; a value ten times too far out counts like one just outside.
+    Over all numbers and dates together, and one row for each. 0 as heavy as real ones, below 0
+    tails are cut off, above 0 too heavy; natural logarithm, half a value added to both counts.
+    Columns without a value outside are left out. Interval from the rows' own counts, so that values
+    of one row may go together. Known failure: says how much lies in the tails, not where; a value
+    ten times too far out counts like one just outside.
     """
     hits, rows = [], []
     for name in (column.name for column in trial.schema.columns if not column.is_discrete):
         values = [to_float(table[name]) for table in (trial.train, trial.synthetic, trial.test)]
-        low, high = np.nanquantile(values[0], TAILS) if np.isfinite(values[0]).any() else (np.nan, np.nan)
+        low, high = (
+            np.nanquantile(values[0], TAILS) if np.isfinite(values[0]).any() else (np.nan, np.nan)
+        )
         outside = [((v < low) | (v > high)).astype(float) for v in values]
         if outside[0].any():
             hits.append(outside[1:])
             rows.append(_tail_row(*hits[-1], name))
     if not rows:
-        yield Row("tail_mass", np.nan, note="not applicable: no column of numbers or dates has values in its tails.")
+        yield Row(
+            "tail_mass",
+            np.nan,
+            note="not applicable: no column of numbers or dates has values in its tails.",
+        )
         return
     yield _tail_row(*(np.sum(side, axis=0) for side in zip(*hits, strict=True)))
     yield from rows

@@ -1,7 +1,9 @@
-"""Free text: how varied the synthetic texts are, whether they repeat each other or train, and what a classifier learns of them.
+"""Free text: how varied the synthetic texts are, whether they repeat each other or train, and what
+a classifier learns of them.
 
-A column is free text where it holds labels that are mostly distinct and mostly of several words: see `text_columns`.
-Nothing here needs a language model: words are runs of letters and digits, in lower case.
+A column is free text where it holds labels that are mostly distinct and mostly of several words:
+see `text_columns`. Nothing here needs a language model: words are runs of letters and digits, in
+lower case.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from workbench.tables.schema import Schema
 
 LEAST_WORDS = 5  # of the median text of a free-text column
 LEAST_DISTINCT = 0.5  # its distinct values, as a share of those that are present
-MAX_TEXTS = 500  # that diversity is read from: it falls with their number, so all tables give as many
+MAX_TEXTS = (
+    500  # that diversity is read from: it falls with their number, so all tables give as many
+)
 MAX_COMPARED = 2000  # synthetic texts looked up among one another and in train
 SHINGLE = 3  # words in a row
 SIMILAR = 0.5  # Jaccard index from which two texts are near-duplicates, as in Broder 1997
@@ -30,7 +34,9 @@ NONE = "not applicable: no column of free text."
 
 
 def text_columns(train: pd.DataFrame, schema: Schema) -> list[str]:
-    """The columns of free text by name: labels, no target, at least half of them distinct, five words or more at the median."""
+    """The columns of free text by name: labels, no target, at least half of them distinct, five
+    words or more at the median.
+    """
 
     def is_text(values: pd.Series) -> bool:
         values = values.dropna()
@@ -38,7 +44,11 @@ def text_columns(train: pd.DataFrame, schema: Schema) -> list[str]:
             return False
         return float(np.median([len(words(text)) for text in values.head(1000)])) >= LEAST_WORDS
 
-    return [c.name for c in schema.columns if c.kind == "categorical" and c.role != "target" and is_text(train[c.name])]
+    return [
+        c.name
+        for c in schema.columns
+        if c.kind == "categorical" and c.role != "target" and is_text(train[c.name])
+    ]
 
 
 def words(text: str) -> list[str]:
@@ -48,15 +58,20 @@ def words(text: str) -> list[str]:
 def diversity(trial: Trial) -> Iterator[Row]:
     """How little the synthetic texts repeat themselves, on at most 500 of them, as many as of test.
 
-    `distinct_1`, `distinct_2` (Li et al. 2016): distinct words, or pairs of words in a row, as a share of all; 0 to 1, up.
-    `self_bleu` (Zhu et al. 2018, Texygen): the mean BLEU-4 of each text with all others as references, a count of no match
-    smoothed to 0.1; 0 to 1, down, 1 is one text again and again. Floor: train's texts drawn with replacement.
-    Known failure: words drawn at random are as diverse as can be, so a reading beyond the ceiling is no praise; longer texts
+    `distinct_1`, `distinct_2` (Li et al. 2016): distinct words, or pairs of words in a row, as a
+    share of all; 0 to 1, up. `self_bleu` (Zhu et al. 2018, Texygen): the mean BLEU-4 of each text
+    with all others as references, a count of no match smoothed to 0.1; 0 to 1, down, 1 is one text
+    again and again. Floor: train's texts drawn with replacement. Known failure: words drawn at
+    random are as diverse as can be, so a reading beyond the ceiling is no praise; longer texts
     repeat more words.
     """
     names = text_columns(trial.train, trial.schema)
-    yield from _each(trial, "distinct_1", names, lambda texts, _: (distinct(texts, 1), np.nan, np.nan))
-    yield from _each(trial, "distinct_2", names, lambda texts, _: (distinct(texts, 2), np.nan, np.nan))
+    yield from _each(
+        trial, "distinct_1", names, lambda texts, _: (distinct(texts, 1), np.nan, np.nan)
+    )
+    yield from _each(
+        trial, "distinct_2", names, lambda texts, _: (distinct(texts, 2), np.nan, np.nan)
+    )
 
     def bleu(texts, _):
         each = self_bleu(texts)
@@ -76,11 +91,15 @@ def distinct(texts: list[list[str]], n: int) -> float:
 
 
 def self_bleu(texts: list[list[str]]) -> np.ndarray:
-    """BLEU-4 of each text against all the others (Papineni et al. 2002, closest reference length), shape (texts,)."""
+    """BLEU-4 of each text against all the others (Papineni et al. 2002, closest reference length),
+    shape (texts,).
+    """
     logs = np.zeros(len(texts))
     for n in range(1, BLEU_ORDER + 1):
         counts = [Counter(_grams(text, n)) for text in texts]
-        highest: dict[tuple, list] = {}  # the highest count of an n-gram, whose it is, and the highest among the others
+        highest: dict[
+            tuple, list
+        ] = {}  # the highest count of an n-gram, whose it is, and the highest among the others
         for i, count in enumerate(counts):
             for gram, times in count.items():
                 top = highest.setdefault(gram, [0, -1, 0])
@@ -108,31 +127,41 @@ def _grams(text: list[str], n: int) -> list[tuple]:
 
 
 def duplicates(trial: Trial) -> Iterator[Row]:
-    """The share of synthetic texts that nearly repeat another synthetic one: a Jaccard index of their runs of three words of
-    0.5 or more (Broder 1997). At most 2,000 texts; 0 to 1, down; 0 is none. Floor: train's texts drawn with replacement.
-    Known failure: a paraphrase shares no three words in a row and goes unseen.
+    """The share of synthetic texts that nearly repeat another synthetic one: a Jaccard index of
+    their runs of three words of 0.5 or more (Broder 1997). At most 2,000 texts; 0 to 1, down; 0 is
+    none. Floor: train's texts drawn with replacement. Known failure: a paraphrase shares no three
+    words in a row and goes unseen.
     """
 
     def read(texts, _):
         return _share(nearest(texts, texts, itself=False) >= SIMILAR)
 
-    yield from _each(trial, "text_duplicates", text_columns(trial.train, trial.schema), read, MAX_COMPARED)
+    yield from _each(
+        trial, "text_duplicates", text_columns(trial.train, trial.schema), read, MAX_COMPARED
+    )
 
 
 def memorised(trial: Trial) -> Iterator[Row]:
-    """The share of synthetic texts that nearly repeat a train one, as in `text_duplicates`. Down; the ceiling is how many
+    """The share of synthetic texts that nearly repeat a train one, as in `text_duplicates`. Down;
+    the ceiling is how many
     of test's texts do, and the floor, a copy of train, reads 1.
     Known failure: names and numbers of a person may be repeated in a text that is otherwise new.
     """
 
     def read(texts, name):
-        return _share(nearest(texts, [words(text) for text in trial.train[name].dropna()]) >= SIMILAR)
+        return _share(
+            nearest(texts, [words(text) for text in trial.train[name].dropna()]) >= SIMILAR
+        )
 
-    yield from _each(trial, "memorised_texts", text_columns(trial.train, trial.schema), read, MAX_COMPARED)
+    yield from _each(
+        trial, "memorised_texts", text_columns(trial.train, trial.schema), read, MAX_COMPARED
+    )
 
 
 def nearest(texts: list[list[str]], others: list[list[str]], itself: bool = True) -> np.ndarray:
-    """The highest Jaccard index of each text's shingles with those of another text, exact, shape (texts,)."""
+    """The highest Jaccard index of each text's shingles with those of another text, exact, shape
+    (texts,).
+    """
     from sklearn.feature_extraction.text import CountVectorizer
 
     def shingles(text: list[str]) -> set:
@@ -155,15 +184,26 @@ def _share(found: np.ndarray) -> tuple[float, float, float]:
     return float(found.mean()), *wilson(int(found.sum()), len(found))
 
 
-def _each(trial: Trial, metric: str, names: list[str], read: Callable, most: int = MAX_TEXTS) -> Iterator[Row]:
-    """A row for each column of free text, and their mean; read(texts as words, column) gives a value and its interval."""
+def _each(
+    trial: Trial, metric: str, names: list[str], read: Callable, most: int = MAX_TEXTS
+) -> Iterator[Row]:
+    """A row for each column of free text, and their mean; read(texts as words, column) gives a
+    value and its interval.
+    """
     rows = []
     for name in names:
         present = trial.synthetic[name].dropna()
         size = min(most, len(present), max(len(trial.test), 2))
         present = present.iloc[np.sort(trial.rng(metric).permutation(len(present))[:size])]
         if size < 2:
-            rows.append(Row(metric, np.nan, column=name, note=f"{len(present)} synthetic texts, two are needed."))
+            rows.append(
+                Row(
+                    metric,
+                    np.nan,
+                    column=name,
+                    note=f"{len(present)} synthetic texts, two are needed.",
+                )
+            )
         else:
             rows.append(Row(metric, *read([words(text) for text in present], name), column=name))
     if len(rows) == 1:
@@ -176,11 +216,13 @@ def _each(trial: Trial, metric: str, names: list[str], read: Callable, most: int
 
 
 def text_utility(trial: Trial) -> Iterator[Row]:
-    """Train on synthetic texts, test on real ones: ROC AUC on test of a logistic regression on TF-IDF weights of words and
+    """Train on synthetic texts, test on real ones: ROC AUC on test of a logistic regression on
+    TF-IDF weights of words and
     pairs of words (Salton and Buckley 1988) that predicts the target from the texts alone.
 
-    One-against-rest and unweighted for three labels or more; 0.5 is chance, up. The interval is over test rows.
-    Known failure: a few telling words are enough, so texts nobody could read may score like real ones.
+    One-against-rest and unweighted for three labels or more; 0.5 is chance, up. The interval is
+    over test rows. Known failure: a few telling words are enough, so texts nobody could read may
+    score like real ones.
     """
     names = text_columns(trial.train, trial.schema)
     reason = unscorable(trial) if names else NONE
@@ -200,9 +242,14 @@ def _learnt(trial: Trial, names: list[str]) -> pd.DataFrame:
 
     told = trial.synthetic[trial.synthetic[trial.schema.target.name].notna()]
     y = labels(told[trial.schema.target.name])
-    train, test = ([" ".join(row) for row in table[names].fillna("").to_numpy()] for table in (told, trial.test))
+    train, test = (
+        [" ".join(row) for row in table[names].fillna("").to_numpy()]
+        for table in (told, trial.test)
+    )
     try:
-        weigh = TfidfVectorizer(token_pattern=r"\w+", ngram_range=(1, 2), sublinear_tf=True).fit(train)
+        weigh = TfidfVectorizer(token_pattern=r"\w+", ngram_range=(1, 2), sublinear_tf=True).fit(
+            train
+        )
         with one_thread():
             model = LogisticRegression(max_iter=1000).fit(weigh.transform(train), y)
             return pd.DataFrame(model.predict_proba(weigh.transform(test)), columns=model.classes_)

@@ -1,4 +1,6 @@
-"""Utility: what a learner loses on real rows when it is trained on synthetic ones (TSTR, Esteban et al. 2017)."""
+"""Utility: what a learner loses on real rows when it is trained on synthetic ones (TSTR, Esteban et
+al. 2017).
+"""
 
 from __future__ import annotations
 
@@ -23,28 +25,36 @@ REPEATS = 200
 
 
 def utility(trial: Trial) -> Iterator[Row]:
-    """Train on the synthetic table, test on real test rows: one row for each learner in `group`, and their mean as the value.
+    """Train on the synthetic table, test on real test rows: one row for each learner in `group`,
+    and their mean as the value.
 
-    Labels: `tstr_auc` (ROC AUC of the positive label; one-against-rest, unweighted mean, for three or more; 0.5 is chance),
-    `average_precision` (likewise; its share of the rows is chance), `brier` (half the squared distance between the
-    probabilities and the label, 0 to 1, down), `log_loss` (minus the log of the label's probability, down; a label ruled out
-    costs 36) and `calibration_error` (Naeini et al. 2015, BINS bins of equal mass: mean distance between the probability
-    said and the share found, one-against-rest for three or more, 0 to 1, down; without a floor, for a model that knows the
-    base rate alone is calibrated; chance lifts it above 0, as the ceiling shows).
-    Numbers: `tstr_r2` (1 is perfect, 0 the mean of test, below is worse) and `tstr_rmse` (in the target's unit, down).
-    `utility_ratio` is U = (TSTR - chance) / (TRTR - chance), TRTR the same mean for learners trained on train, AUC with
-    chance 0.5 or R2 with chance 0: 1 loses nothing, 0 is useless, not clipped.
-    Intervals are over test rows; they leave the generator's own randomness out (run several seeds for that).
-    Known failure: one target is one question; a table can be useful for it and wrong everywhere else.
+    Labels: `tstr_auc` (ROC AUC of the positive label; one-against-rest, unweighted mean, for three
+    or more; 0.5 is chance), `average_precision` (likewise; its share of the rows is chance),
+    `brier` (half the squared distance between the probabilities and the label, 0 to 1, down),
+    `log_loss` (minus the log of the label's probability, down; a label ruled out costs 36) and
+    `calibration_error` (Naeini et al. 2015, BINS bins of equal mass: mean distance between the
+    probability said and the share found, one-against-rest for three or more, 0 to 1, down; without
+    a floor, for a model that knows the base rate alone is calibrated; chance lifts it above 0, as
+    the ceiling shows). Numbers: `tstr_r2` (1 is perfect, 0 the mean of test, below is worse) and
+    `tstr_rmse` (in the target's unit, down). `utility_ratio` is U = (TSTR - chance) / (TRTR -
+    chance), TRTR the same mean for learners trained on train, AUC with chance 0.5 or R2 with chance
+    0: 1 loses nothing, 0 is useless, not clipped. Intervals are over test rows; they leave the
+    generator's own randomness out (run several seeds for that). Known failure: one target is one
+    question; a table can be useful for it and wrong everywhere else.
     """
     task, reason = trial.schema.task, unscorable(trial)
     other = NUMBER_METRICS if task == "classification" else LABEL_METRICS
     if reason:
-        yield from (Row(name, np.nan, note=reason) for name in (*LABEL_METRICS, *NUMBER_METRICS, "utility_ratio"))
+        yield from (
+            Row(name, np.nan, note=reason)
+            for name in (*LABEL_METRICS, *NUMBER_METRICS, "utility_ratio")
+        )
         return
     yield from _score_labels(trial) if task == "classification" else _score_numbers(trial)
     held = "labels" if task == "classification" else "numbers"
-    yield from (Row(name, np.nan, note=f"not applicable: the target holds {held}.") for name in other)
+    yield from (
+        Row(name, np.nan, note=f"not applicable: the target holds {held}.") for name in other
+    )
 
 
 def unscorable(trial: Trial) -> str:
@@ -59,19 +69,33 @@ def unscorable(trial: Trial) -> str:
 
 def _score_labels(trial: Trial) -> Iterator[Row]:
     def answers(table):
-        asked = {learner: predictions(table, trial.test, trial.schema, learner, trial.seed) for learner in LEARNERS}
+        asked = {
+            learner: predictions(table, trial.test, trial.schema, learner, trial.seed)
+            for learner in LEARNERS
+        }
         return {learner: _Answer.of(trial, probability) for learner, probability in asked.items()}
 
     tstr, trtr = answers(trial.synthetic), answers(trial.train)
     areas = {learner: answer.auc() for learner, answer in tstr.items()}
     yield from _mean_and_each("tstr_auc", areas, 0, 1)
 
-    rankings = {learner: [Ranking(*pair) for pair in answer.one_against_rest] for learner, answer in tstr.items()}
+    rankings = {
+        learner: [Ranking(*pair) for pair in answer.one_against_rest]
+        for learner, answer in tstr.items()
+    }
     n = len(tstr[LEARNERS[0]].brier)
 
     def average_precision(rows, learners=LEARNERS):
         counts = np.bincount(rows, minlength=n)
-        return float(np.mean([ranking.average_precision(counts) for learner in learners for ranking in rankings[learner]]))
+        return float(
+            np.mean(
+                [
+                    ranking.average_precision(counts)
+                    for learner in learners
+                    for ranking in rankings[learner]
+                ]
+            )
+        )
 
     everyone = np.arange(n)
     interval = bootstrap(average_precision, n, trial.rng("average_precision"), repeats=100)
@@ -81,8 +105,18 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
 
     for name, highest in (("brier", 1), ("log_loss", np.inf)):
         losses = {learner: getattr(answer, name) for learner, answer in tstr.items()}
-        yield from _mean_and_each(name, {learner: (float(loss.mean()), loss) for learner, loss in losses.items()}, 0, highest)
-    yield from _mean_and_each("calibration_error", {learner: answer.calibration() for learner, answer in tstr.items()}, 0, 1)
+        yield from _mean_and_each(
+            name,
+            {learner: (float(loss.mean()), loss) for learner, loss in losses.items()},
+            0,
+            highest,
+        )
+    yield from _mean_and_each(
+        "calibration_error",
+        {learner: answer.calibration() for learner, answer in tstr.items()},
+        0,
+        1,
+    )
     ceiling = _mean([answer.auc() for answer in trtr.values()])
     yield _ratio(_mean(list(areas.values())), ceiling, chance=0.5, score="ROC AUC")
 
@@ -91,7 +125,9 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
 class _Answer:
     """What a learner's probabilities say of the test rows whose label is known."""
 
-    one_against_rest: list[tuple[np.ndarray, np.ndarray]]  # for each scored label: the rows that hold it, their scores
+    one_against_rest: list[
+        tuple[np.ndarray, np.ndarray]
+    ]  # for each scored label: the rows that hold it, their scores
     brier: np.ndarray
     log_loss: np.ndarray
 
@@ -101,12 +137,21 @@ class _Answer:
         keep = pd.notna(truth)
         real = set(truth[keep]) | set(labels(trial.train[trial.schema.target.name])) - {None}
         probability, truth = probability[keep], truth[keep]
-        truth = np.array([label if label in probability else OTHER for label in truth], dtype=object)
-        scored = sorted(set(truth)) if len(real) > 2 or trial.schema.positive not in real else [trial.schema.positive]
+        truth = np.array(
+            [label if label in probability else OTHER for label in truth], dtype=object
+        )
+        scored = (
+            sorted(set(truth))
+            if len(real) > 2 or trial.schema.positive not in real
+            else [trial.schema.positive]
+        )
         hits = truth[:, None] == probability.columns.to_numpy(dtype=object)
         zero = np.zeros(len(truth))
         return cls(
-            [(truth == label, probability[label].to_numpy() if label in probability else zero) for label in scored],
+            [
+                (truth == label, probability[label].to_numpy() if label in probability else zero)
+                for label in scored
+            ],
             ((probability.to_numpy() - hits) ** 2).sum(axis=1) / 2,
             -np.log(np.maximum((probability.to_numpy() * hits).sum(axis=1), np.finfo(float).eps)),
         )
@@ -119,7 +164,9 @@ class _Answer:
 
 
 def calibration_error(hit: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
-    """The expected calibration error over BINS bins of equal mass, rows of one score in one bin; and each row's influence."""
+    """The expected calibration error over BINS bins of equal mass, rows of one score in one bin;
+    and each row's influence.
+    """
     edges = np.unique(np.quantile(score, np.arange(1, BINS) / BINS, method="inverted_cdf"))
     cell, excess = np.searchsorted(edges, score, side="left"), score - hit
     sign = np.sign(np.bincount(cell, weights=excess))
@@ -128,25 +175,33 @@ def calibration_error(hit: np.ndarray, score: np.ndarray) -> tuple[float, np.nda
 
 
 class Ranking:
-    """Test rows from the highest score down, so that scores under any row weights are cumulative sums.
+    """Test rows from the highest score down, so that scores under any row weights are cumulative
+    sums.
 
-    hit: bool, shape (n,); score: float, shape (n,). The weights of the methods have shape (n,), in the rows' own order.
+    hit: bool, shape (n,); score: float, shape (n,). The weights of the methods have shape (n,), in
+    the rows' own order.
     """
 
     def __init__(self, hit: np.ndarray, score: np.ndarray):
         self.order = np.argsort(-score, kind="stable")
         self.hit = hit[self.order]
-        self.last = np.flatnonzero(np.append(np.diff(score[self.order]) != 0, True))  # the last row of each run of ties
+        self.last = np.flatnonzero(
+            np.append(np.diff(score[self.order]) != 0, True)
+        )  # the last row of each run of ties
 
     def average_precision(self, weights: np.ndarray) -> float:
-        """sum over thresholds of (recall_k - recall_k-1) precision_k, as scikit-learn defines it; NaN without positives."""
+        """sum over thresholds of (recall_k - recall_k-1) precision_k, as scikit-learn defines it;
+        NaN without positives.
+        """
         true, called = self._counts(weights)
         if true[-1] == 0:
             return np.nan
         return float(np.sum(np.diff(true, prepend=0) * true / np.maximum(called, 1e-12)) / true[-1])
 
     def recall(self, weights: np.ndarray, false_positives: float) -> float:
-        """The largest share of positives above a threshold that at most this share of negatives passes; NaN without any."""
+        """The largest share of positives above a threshold that at most this share of negatives
+        passes; NaN without any.
+        """
         true, called = self._counts(weights)
         false = called - true
         if true[-1] == 0:
@@ -160,7 +215,10 @@ class Ranking:
 
 def _score_numbers(trial: Trial) -> Iterator[Row]:
     def answers(table):
-        return {learner: predictions(table, trial.test, trial.schema, learner, trial.seed) for learner in LEARNERS}
+        return {
+            learner: predictions(table, trial.test, trial.schema, learner, trial.seed)
+            for learner in LEARNERS
+        }
 
     def rmse(answer):
         error = _squares(trial, answer)[0]
@@ -170,13 +228,16 @@ def _score_numbers(trial: Trial) -> Iterator[Row]:
     tstr, trtr = answers(trial.synthetic), answers(trial.train)
     r2 = {learner: score(trial, answer) for learner, answer in tstr.items()}
     yield from _mean_and_each("tstr_r2", r2, -np.inf, 1)
-    yield from _mean_and_each("tstr_rmse", {learner: rmse(answer) for learner, answer in tstr.items()}, 0, np.inf)
+    yield from _mean_and_each(
+        "tstr_rmse", {learner: rmse(answer) for learner, answer in tstr.items()}, 0, np.inf
+    )
     ceiling = _mean([score(trial, answer) for answer in trtr.values()])
     yield _ratio(_mean(list(r2.values())), ceiling, chance=0.0, score="R2")
 
 
 def score(trial: Trial, answer: pd.DataFrame) -> tuple[float, np.ndarray]:
-    """The headline score of `predictions` of test, and the influence of each test row that has a target.
+    """The headline score of `predictions` of test, and the influence of each test row that has a
+    target.
 
     Labels: ROC AUC, one-against-rest and unweighted for three or more. Numbers: R2.
     """
@@ -188,7 +249,9 @@ def score(trial: Trial, answer: pd.DataFrame) -> tuple[float, np.ndarray]:
 
 
 def _squares(trial: Trial, answer: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Squared errors of the test rows that have a target, and the squares that the mean of test would leave."""
+    """Squared errors of the test rows that have a target, and the squares that the mean of test
+    would leave.
+    """
     y = to_float(trial.test[trial.schema.target.name])
     known = ~np.isnan(y)
     y = y[known]
@@ -198,21 +261,28 @@ def _squares(trial: Trial, answer: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
 def model_ranking(trial: Trial) -> Iterator[Row]:
     """`kendall_tau`: does the synthetic table put models in the order that real rows put them in?
 
-    Every configuration of PANEL is trained twice, on at most RANKING_ROWS rows of one half of train and on as many synthetic
-    rows, and scored on the same real test rows (ROC AUC, or R2 of numbers). tau is the mean over pairs of configurations of
-    sign(difference after real training) * sign(difference after synthetic training), pairs left out whose paired 95%
-    interval after real training (DeLong; delta method for R2) holds 0 (Kendall 1938, as Somers 1962 treats ties).
-    -1 to 1, up; 1 keeps every order that real rows can tell, 0 is unrelated. The interval resamples test rows, the scores
-    moved by their influence values. A copy of train is read by its other half, so the ceiling is what a second real sample
-    of this size agrees with the first, below 1 as a rule.
-    Known failure: a dozen configurations with defaults; the order of tuned models may be kept where this is not.
+    Every configuration of PANEL is trained twice, on at most RANKING_ROWS rows of one half of train
+    and on as many synthetic rows, and scored on the same real test rows (ROC AUC, or R2 of
+    numbers). tau is the mean over pairs of configurations of sign(difference after real training) *
+    sign(difference after synthetic training), pairs left out whose paired 95% interval after real
+    training (DeLong; delta method for R2) holds 0 (Kendall 1938, as Somers 1962 treats ties). -1 to
+    1, up; 1 keeps every order that real rows can tell, 0 is unrelated. The interval resamples test
+    rows, the scores moved by their influence values. A copy of train is read by its other half, so
+    the ceiling is what a second real sample of this size agrees with the first, below 1 as a rule.
+    Known failure: a dozen configurations with defaults; the order of tuned models may be kept where
+    this is not.
     """
     if reason := unscorable(trial):
         yield Row("kendall_tau", np.nan, note=reason)
         return
     m = min(RANKING_ROWS, len(trial.train) // 2)
-    real, synthetic, test = (in_own_order(t, trial.rng("kendall_tau")) for t in (trial.train, trial.synthetic, trial.test))
-    small = replace(trial, train=real.head(m), synthetic=synthetic.tail(m), test=test.head(RANKING_ROWS))
+    real, synthetic, test = (
+        in_own_order(t, trial.rng("kendall_tau"))
+        for t in (trial.train, trial.synthetic, trial.test)
+    )
+    small = replace(
+        trial, train=real.head(m), synthetic=synthetic.tail(m), test=test.head(RANKING_ROWS)
+    )
     values, influences = [], []
     for table in (small.train, small.synthetic):
         answers = panel_predictions(table, small.test, trial.schema, trial.seed)
@@ -235,7 +305,14 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
 
     n = len(gap)
     weights = trial.rng("test rows").multinomial(n, np.full(n, 1 / n), size=REPEATS) / n
-    drawn = tau(np.stack([value + weights @ influence for value, influence in zip(values, influences, strict=True)]))
+    drawn = tau(
+        np.stack(
+            [
+                value + weights @ influence
+                for value, influence in zip(values, influences, strict=True)
+            ]
+        )
+    )
     value = float(tau(values))
     low, high = np.quantile(drawn, LEVELS)
     yield Row("kendall_tau", value, float(min(low, value)), float(max(high, value)), note=note)
@@ -243,22 +320,42 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
 
 def _mean(estimates: list[tuple[float, np.ndarray]]) -> tuple[float, np.ndarray]:
     """The mean of estimates on the same rows, with its influence values."""
-    return float(np.mean([value for value, _ in estimates])), np.mean([influence for _, influence in estimates], axis=0)
+    return float(np.mean([value for value, _ in estimates])), np.mean(
+        [influence for _, influence in estimates], axis=0
+    )
 
 
-def _mean_and_each(metric: str, estimates: dict[str, tuple[float, np.ndarray]], lowest: float, highest: float) -> Iterator[Row]:
+def _mean_and_each(
+    metric: str, estimates: dict[str, tuple[float, np.ndarray]], lowest: float, highest: float
+) -> Iterator[Row]:
     value, influence = _mean(list(estimates.values()))
     yield Row(metric, value, *from_influence(value, influence, lowest=lowest, highest=highest))
     for learner, (value, influence) in estimates.items():
-        yield Row(metric, value, *from_influence(value, influence, lowest=lowest, highest=highest), group=learner)
+        yield Row(
+            metric,
+            value,
+            *from_influence(value, influence, lowest=lowest, highest=highest),
+            group=learner,
+        )
 
 
-def _ratio(tstr: tuple[float, np.ndarray], trtr: tuple[float, np.ndarray], chance: float, score: str) -> Row:
+def _ratio(
+    tstr: tuple[float, np.ndarray], trtr: tuple[float, np.ndarray], chance: float, score: str
+) -> Row:
     """U with its interval over test rows, both arms on the same rows (delta method)."""
     gain = trtr[0] - chance
     low, _ = from_influence(*trtr)
-    note = "" if low > chance else f"not informative: learners trained on real rows are at chance ({score} {trtr[0]:.3f})."
+    note = (
+        ""
+        if low > chance
+        else f"not informative: learners trained on real rows are at chance ({score} {trtr[0]:.3f})."
+    )
     if gain <= 0:
         return Row("utility_ratio", np.nan, note=note)
     value = (tstr[0] - chance) / gain
-    return Row("utility_ratio", value, *from_influence(value, (tstr[1] - value * trtr[1]) / gain), note=note)
+    return Row(
+        "utility_ratio",
+        value,
+        *from_influence(value, (tstr[1] - value * trtr[1]) / gain),
+        note=note,
+    )

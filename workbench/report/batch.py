@@ -12,15 +12,27 @@ from markupsafe import Markup
 
 from workbench.batch import results
 from workbench.report.headlines import aggregate, headlines, ordered
-from workbench.report.html import DATASETS, LABELS, LINES, footnotes, html_table, named, scored, sign, unfinished
+from workbench.report.html import (
+    DATASETS,
+    LABELS,
+    LINES,
+    footnotes,
+    html_table,
+    named,
+    scored,
+    sign,
+    unfinished,
+)
 from workbench.words import shortened
 
 
 @dataclass
 class Batch:
-    """What a page is made of: the rows and cells of a report folder, and the headlines that follow from them.
+    """What a page is made of: the rows and cells of a report folder, and the headlines that follow
+    from them.
 
-    `cells` has the columns of `results.cells`, and `home` where it comes from a folder: a cell's own place in it, "" for none.
+    `cells` has the columns of `results.cells`, and `home` where it comes from a folder: a cell's
+    own place in it, "" for none.
     """
 
     title: str
@@ -36,14 +48,25 @@ class Batch:
         rows = results.read_report(folder, cells)
         failed = {key: f"failed/{path.name}" for key, path in results.attempts(folder).items()}
         done = cells["status"].isin(["ok", "skipped"])
-        cells["home"] = [f"runs/{key}" if ok else failed.get(key, "") for key, ok in zip(cells["key"], done, strict=True)]
-        cells["executed"] = [bool(home) and (folder / home / "cell.ipynb").exists() for home in cells["home"]]
+        cells["home"] = [
+            f"runs/{key}" if ok else failed.get(key, "")
+            for key, ok in zip(cells["key"], done, strict=True)
+        ]
+        cells["executed"] = [
+            bool(home) and (folder / home / "cell.ipynb").exists() for home in cells["home"]
+        ]
         finished = cells.loc[cells["status"] == "ok", "key"]
         versions = results.manifest(folder, finished.iloc[0])["versions"] if len(finished) else {}
         return cls.of(rows, cells, results.plan(folder).get("title") or folder.name, versions)
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, cells: pd.DataFrame, title: str, versions: Mapping[str, str] | None = None) -> Batch:
+    def of(
+        cls,
+        rows: pd.DataFrame,
+        cells: pd.DataFrame,
+        title: str,
+        versions: Mapping[str, str] | None = None,
+    ) -> Batch:
         rows = rows[rows["metric"] != ""]
         return cls(title, rows, cells, headlines(rows), versions or {})
 
@@ -62,17 +85,38 @@ class Batch:
         for name in self.datasets[: self.shown]:
             cells = self.cells[self.cells["dataset"] == name]
             labels = ordered(cells["label"])[:LABELS]
-            tables = (t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads))
-            title = Markup('<h3 data-d="{0}">{0}</h3>').format(name) if len(self.datasets) > 1 else Markup("")
+            tables = (
+                t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads)
+            )
+            title = (
+                Markup('<h3 data-d="{0}">{0}</h3>').format(name)
+                if len(self.datasets) > 1
+                else Markup("")
+            )
             rows, heads = tables
-            idle = heads["note"].str.startswith("not applicable").groupby(heads["metric"]).transform("all").astype(bool)
+            idle = (
+                heads["note"]
+                .str.startswith("not applicable")
+                .groupby(heads["metric"])
+                .transform("all")
+                .astype(bool)
+            )
             status = {label: unfinished(cells[cells["label"] == label]) for label in labels}
-            yield Part(name, title, status, cells, rows, heads[~idle], heads[idle].drop_duplicates("metric"))
+            yield Part(
+                name,
+                title,
+                status,
+                cells,
+                rows,
+                heads[~idle],
+                heads[idle].drop_duplicates("metric"),
+            )
 
 
 @dataclass
 class Part:
-    """One dataset of a batch; `labels` maps each generator, in page order, to words on its unfinished cells or "".
+    """One dataset of a batch; `labels` maps each generator, in page order, to words on its
+    unfinished cells or "".
 
     `idle` holds a row for each metric that does not apply to the dataset.
     """
@@ -85,14 +129,26 @@ class Part:
     heads: pd.DataFrame
     idle: pd.DataFrame
 
-    def table(self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: Markup, signed: bool = False) -> Markup:
-        """Generators by (column, group) of one metric's rows; with `signed`, each interval around zero also in words."""
-        keyed = {(r["label"], r["column"], r["group"]): r for r in aggregate(rows).to_dict("records")}
+    def table(
+        self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: Markup, signed: bool = False
+    ) -> Markup:
+        """Generators by (column, group) of one metric's rows; with `signed`, each interval around
+        zero also in words.
+        """
+        keyed = {
+            (r["label"], r["column"], r["group"]): r for r in aggregate(rows).to_dict("records")
+        }
         lines, notes = [], []
         for label, status in self.labels.items():
             found = [keyed.get((label, *key)) for key in keys]
-            words = [f"<small>{sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else "" for r in found]
-            cells = [scored(r, False, status, notes) + Markup(word) for r, word in zip(found, words, strict=True)]
+            words = [
+                f"<small>{sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else ""
+                for r in found
+            ]
+            cells = [
+                scored(r, False, status, notes) + Markup(word)
+                for r, word in zip(found, words, strict=True)
+            ]
             lines.append((named(label, dataset=self.name), *cells))
         header = ["Generator", *(shortened(group or column, 60) for column, group in keys)]
         return html_table(header, lines, caption, "scores") + footnotes(notes)

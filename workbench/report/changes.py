@@ -1,9 +1,11 @@
-"""What changed between two runs: cells and their statuses, what they were made with, and every headline's mean.
+"""What changed between two runs: cells and their statuses, what they were made with, and every
+headline's mean.
 
-Cells are paired by dataset, label, split, seed and draw. A headline's difference (after - before) is taken within these
-pairs, with Nadeau and Bengio's interval over splits, or Student's over seeds where there is one split. Headlines are
-sorted by size relative to noise: the interval's half width, or, where one pair allows none, that of both readings' own
-intervals as if they were independent, which is too wide for two runs that share their test rows.
+Cells are paired by dataset, label, split, seed and draw. A headline's difference (after - before)
+is taken within these pairs, with Nadeau and Bengio's interval over splits, or Student's over seeds
+where there is one split. Headlines are sorted by size relative to noise: the interval's half width,
+or, where one pair allows none, that of both readings' own intervals as if they were independent,
+which is too wide for two runs that share their test rows.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ class Changes:
 
     @property
     def identical(self) -> bool:
-        """Whether both have the same cells with the same statuses, at least one of them finished, and the same hashes."""
+        """Whether both have the same cells with the same statuses, at least one of them finished,
+        and the same hashes.
+        """
         ok = self.cells["status_after"] == "ok"
         return bool(ok.any() and len(self._moved()) == 0 and self.cells.loc[ok, "same"].all())
 
@@ -60,8 +64,12 @@ class Changes:
         """The sentences above the tables."""
         cells, heads = self.cells, self.headlines
         if self.identical:
-            return [f"identical: {plural(len(cells), 'cell')}; every finished cell's table and rows have the same hashes."]
-        added, removed = ((cells[f"status_{side}"] == "absent").sum() for side in ("before", "after"))
+            return [
+                f"identical: {plural(len(cells), 'cell')}; every finished cell's table and rows have the same hashes."
+            ]
+        added, removed = (
+            (cells[f"status_{side}"] == "absent").sum() for side in ("before", "after")
+        )
         clear = (heads["low"].gt(0) | heads["high"].lt(0)).sum()
         return [
             f"{plural(len(cells) - added - removed, 'cell')} in both runs, {cells['same'].sum():,} with the same bytes; "
@@ -70,10 +78,19 @@ class Changes:
             "their 95% interval, which one in twenty does by noise alone.",
         ]
 
-    def tables(self, label: Callable = str, metric: Callable = titled) -> Iterator[tuple[str, list[str], list[tuple]]]:
+    def tables(
+        self, label: Callable = str, metric: Callable = titled
+    ) -> Iterator[tuple[str, list[str], list[tuple]]]:
         """Caption, header and lines of what differs; the largest difference first."""
         lines = [
-            (label(name), dataset, before, after, f"{len(of):,}", shortened("; ".join(map(where, of.to_dict("records"))), 120))
+            (
+                label(name),
+                dataset,
+                before,
+                after,
+                f"{len(of):,}",
+                shortened("; ".join(map(where, of.to_dict("records"))), 120),
+            )
             for (name, dataset, before, after), of in self._moved().groupby(
                 ["label", "dataset", "status_before", "status_after"], sort=False
             )
@@ -83,13 +100,17 @@ class Changes:
         changed = self.headlines[self.headlines["difference"] != 0]
         lines = [
             (
-                label(r["label"]), r["dataset"], metric(r["metric"]), direction(r["metric"])[0],
+                label(r["label"]),
+                r["dataset"],
+                metric(r["metric"]),
+                direction(r["metric"])[0],
                 *map(number, (r["before"], r["after"], r["difference"])),
                 f"{number(r['low'])} to {number(r['high'])}" if np.isfinite(r["low"]) else "–",
-                f"{r['ratio']:.1f}" if np.isfinite(r["ratio"]) else "∞" if r["ratio"] > 0 else "–", r["units"],
+                f"{r['ratio']:.1f}" if np.isfinite(r["ratio"]) else "∞" if r["ratio"] > 0 else "–",
+                r["units"],
             )
             for r in changed.to_dict("records")
-        ]  # fmt: skip
+        ]
         header = [
             "Generator",
             "Dataset",
@@ -110,7 +131,10 @@ class Changes:
         out = [" -> ".join(self.names), *self.told()]
         for caption, header, lines in self.tables():
             if lines:
-                shown = [header, *([shortened(value, 40) for value in line] for line in lines[:PRINTED])]
+                shown = [
+                    header,
+                    *([shortened(value, 40) for value in line] for line in lines[:PRINTED]),
+                ]
                 widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
                 more = f" (the first {PRINTED} of {len(lines):,})" if len(lines) > PRINTED else ""
                 out += ["", f"{caption}{more}"]
@@ -120,7 +144,10 @@ class Changes:
     def write(self, path: str | Path) -> Path:
         """One HTML page that opens offline. Raises InputError where it cannot be written."""
         title = " → ".join(self.names)
-        parts: list = ["# What changed between two runs?", Markup("<p><strong>{}</strong></p>").format(title)]
+        parts: list = [
+            "# What changed between two runs?",
+            Markup("<p><strong>{}</strong></p>").format(title),
+        ]
         parts += [Markup("<p>{}</p>").format(sentence) for sentence in self.told()]
         for caption, header, lines in self.tables(named, marked):
             more = f", {LISTED:,} of {len(lines):,}" if len(lines) > LISTED else ""
@@ -128,7 +155,9 @@ class Changes:
         try:
             write_text(Path(path), page_of(f"What changed: {title}", parts))
         except OSError as error:
-            raise InputError(f"--out {path} cannot be written ({error.strerror}); name another file.") from None
+            raise InputError(
+                f"--out {path} cannot be written ({error.strerror}); name another file."
+            ) from None
         return Path(path)
 
 
@@ -137,7 +166,9 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     folders = [Path(before).resolve(), Path(after).resolve()]
     cells = [results.cells(folder) for folder in folders]
     keep = [*PAIR, "key", "status", "synthetic_hash", "rows_hash", "train_rows", "test_rows"]
-    both = cells[0][keep].merge(cells[1][keep], on=PAIR, how="outer", suffixes=("_before", "_after"))
+    both = cells[0][keep].merge(
+        cells[1][keep], on=PAIR, how="outer", suffixes=("_before", "_after")
+    )
     both = both.fillna({"status_before": "absent", "status_after": "absent"})
     ok = both[["status_before", "status_after"]].eq("ok").all(axis=1)
     both["same"] = ok
@@ -146,44 +177,96 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     sides = zip(folders, cells, ("before", "after"), strict=True)
     rows = [results.read_report(folder, known).assign(side=side) for folder, known, side in sides]
     alike = folders[0].name == folders[1].name
-    before, after = (f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders)
+    before, after = (
+        f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders
+    )
     shown = [*PAIR, "key_before", "key_after", "status_before", "status_after", "same"]
-    return Changes((before, after), both[shown], _made_with(folders, both[ok]), _headlines(pd.concat(rows), both[ok]))
+    return Changes(
+        (before, after),
+        both[shown],
+        _made_with(folders, both[ok]),
+        _headlines(pd.concat(rows), both[ok]),
+    )
 
 
 def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
-    """Every headline of the cells that are ok in both runs, the largest difference relative to noise first."""
+    """Every headline of the cells that are ok in both runs, the largest difference relative to
+    noise first.
+    """
     # Each dataset's label takes the part of a dataset, and the two runs that of its labels.
-    sizes = ok.groupby(["dataset", "label"], sort=False)[["train_rows_after", "test_rows_after"]].mean()
+    sizes = ok.groupby(["dataset", "label"], sort=False)[
+        ["train_rows_after", "test_rows_after"]
+    ].mean()
     names = {str(place): about for place, about in enumerate(sizes.index)}
     place_of = {about: place for place, about in names.items()}
     rows = rows.merge(ok[PAIR], on=PAIR)
-    rows["dataset"] = [place_of[about] for about in zip(rows["dataset"], rows["label"], strict=True)]
+    rows["dataset"] = [
+        place_of[about] for about in zip(rows["dataset"], rows["label"], strict=True)
+    ]
     rows["label"] = rows["side"]
     own = summary.headlines(rows).assign(w=lambda table: ((table["high"] - table["low"]) / 2) ** 2)
     own = own.groupby(["dataset", "metric"])["w"].sum(min_count=2) ** 0.5
     cells = significance.per_cell(rows).dropna(subset="value")
-    cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)].assign(score=lambda table: table["value"])
-    unit = "split" if cells["split"].nunique() > 1 else "seed"  # that of `within`, so that after - before is the difference
-    means = cells.groupby(["dataset", "metric", "label", unit])["value"].mean().groupby(level=[0, 1, 2]).mean()
+    cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)].assign(
+        score=lambda table: table["value"]
+    )
+    unit = (
+        "split" if cells["split"].nunique() > 1 else "seed"
+    )  # that of `within`, so that after - before is the difference
+    means = (
+        cells.groupby(["dataset", "metric", "label", unit])["value"]
+        .mean()
+        .groupby(level=[0, 1, 2])
+        .mean()
+    )
     found = []
     for metric, part in cells.groupby("metric", sort=False):
-        for row in significance.within(part, dict(zip(names, map(tuple, sizes.to_numpy(float)), strict=True))):
+        for row in significance.within(
+            part, dict(zip(names, map(tuple, sizes.to_numpy(float)), strict=True))
+        ):
             key = row["dataset"], metric
             turn = 1 if row["first"] == "after" else -1
             low, high = sorted((turn * row["low"], turn * row["high"]))
             size, noise = abs(row["difference"]), (high - low) / 2 if row["units"] > 1 else own[key]
             ratio = 0.0 if size == 0 else np.inf if noise == 0 else size / noise
             both = means[(*key, "before")], means[(*key, "after")]
-            found.append((*names[key[0]], metric, *both, turn * row["difference"], low, high, row["units"], ratio))
-    columns = ["dataset", "label", "metric", "before", "after", "difference", "low", "high", "units", "ratio"]
+            found.append(
+                (
+                    *names[key[0]],
+                    metric,
+                    *both,
+                    turn * row["difference"],
+                    low,
+                    high,
+                    row["units"],
+                    ratio,
+                )
+            )
+    columns = [
+        "dataset",
+        "label",
+        "metric",
+        "before",
+        "after",
+        "difference",
+        "low",
+        "high",
+        "units",
+        "ratio",
+    ]
     table = pd.DataFrame(found, columns=columns)
-    order = table.assign(size=table["difference"].abs()).sort_values(["ratio", "size"], ascending=False, kind="stable").index
+    order = (
+        table.assign(size=table["difference"].abs())
+        .sort_values(["ratio", "size"], ascending=False, kind="stable")
+        .index
+    )
     return table.loc[order].reset_index(drop=True)
 
 
 def _made_with(folders: list[Path], ok: pd.DataFrame) -> pd.DataFrame:
-    """The facts that the manifests of the cells that are ok in both runs tell differently, every value that occurs."""
+    """The facts that the manifests of the cells that are ok in both runs tell differently, every
+    value that occurs.
+    """
     from tqdm.auto import tqdm
 
     known: tuple[dict, dict] = {}, {}
@@ -192,19 +275,33 @@ def _made_with(folders: list[Path], ok: pd.DataFrame) -> pd.DataFrame:
             path = folder / "runs" / row[f"key_{side}"] / "manifest.json"
             for name, value in _facts(json.loads(path.read_text(encoding="utf-8"))):
                 facts.setdefault(name, set()).add(str(value))
-    told = [(name, *(", ".join(sorted(facts.get(name, {"–"}))) for facts in known)) for name in known[0] | known[1]]
+    told = [
+        (name, *(", ".join(sorted(facts.get(name, {"–"}))) for facts in known))
+        for name in known[0] | known[1]
+    ]
     table = pd.DataFrame(told, columns=["fact", "before", "after"])
     return table[table["before"] != table["after"]].reset_index(drop=True)
 
 
 def _facts(record: dict) -> Iterator[tuple[str, object]]:
-    """What a manifest says about a cell's making, by name: the machine, versions, limits, data, parameters and sources."""
+    """What a manifest says about a cell's making, by name: the machine, versions, limits, data,
+    parameters and sources.
+    """
     cell, inputs = record["cell"], record.get("inputs", {})
-    yield f"parameters of {cell['label']}", json.dumps(cell["params"], sort_keys=True, ensure_ascii=False)
+    yield (
+        f"parameters of {cell['label']}",
+        json.dumps(cell["params"], sort_keys=True, ensure_ascii=False),
+    )
     for name, value in (inputs.get("data") or {}).items():
         yield f"{name} of {cell['dataset']}", keys.digest(json.dumps(value, sort_keys=True))[:12]
     yield from ((name, record.get(name, "")) for name in ("cpu", "threads"))
-    for kind, told in (("machine", "fingerprint"), ("version of", "versions"), ("limit of", "limits")):
+    for kind, told in (
+        ("machine", "fingerprint"),
+        ("version of", "versions"),
+        ("limit of", "limits"),
+    ):
         yield from ((f"{kind} {name}", value) for name, value in record.get(told, {}).items())
     yield "notebook", str(inputs.get("notebook", ""))[:12]
-    yield from ((f"source of {name}", value[:12]) for name, value in inputs.get("sources", {}).items())
+    yield from (
+        (f"source of {name}", value[:12]) for name, value in inputs.get("sources", {}).items()
+    )

@@ -1,8 +1,10 @@
-"""Sections of the report page that hold generators against each other: what mitigation buys, who is better, who fails.
+"""Sections of the report page that hold generators against each other: what mitigation buys, who is
+better, who fails.
 
-Paired cells only: two generators are compared on the same split and seed. Differences are turned so that above 0 is better
-(nearer to zero for a bias reading). Within one dataset they carry Nadeau and Bengio's interval; across datasets the
-dataset is the unit. Which pair is shown, and how sure one may be with so few units, is said beside the numbers.
+Paired cells only: two generators are compared on the same split and seed. Differences are turned so
+that above 0 is better (nearer to zero for a bias reading). Within one dataset they carry Nadeau and
+Bengio's interval; across datasets the dataset is the unit. Which pair is shown, and how sure one
+may be with so few units, is said beside the numbers.
 """
 
 from __future__ import annotations
@@ -19,52 +21,101 @@ from workbench.metrics import METRICS, titled
 from workbench.report import significance
 from workbench.report.batch import Batch, Part
 from workbench.report.headlines import FACTORS, is_control, ordered
-from workbench.report.html import LABELS, Piece, direction, footnotes, html_table, image, marked, named, scored
+from workbench.report.html import (
+    LABELS,
+    Piece,
+    direction,
+    footnotes,
+    html_table,
+    image,
+    marked,
+    named,
+    scored,
+)
 from workbench.words import joined, number, plural
 
-# One question of each family. The same few everywhere, so that nobody picks the metric after the reading.
+# One question of each family. The same few everywhere, so that nobody picks the metric after the
+# reading.
 COMPARED = ("pair_trends", "utility_ratio", "bias_amp", "membership_auc")
 BOUGHT = (
-    "bias_amp", "model_bias_amp", "cramers_v_shift", "demographic_parity_shift", "equalized_odds_shift", "worst_group",
-    "utility_ratio", "tstr_auc", "marginals", "pair_trends", "c2st",
-)  # fmt: skip
+    "bias_amp",
+    "model_bias_amp",
+    "cramers_v_shift",
+    "demographic_parity_shift",
+    "equalized_odds_shift",
+    "worst_group",
+    "utility_ratio",
+    "tstr_auc",
+    "marginals",
+    "pair_trends",
+    "c2st",
+)
 PAIRS = 60  # listed for one metric, the smallest p first
 
 
 def mitigation(batch: Batch) -> Piece:
-    """Each generator that mitigates bias beside the one it is built on: bias, utility and fidelity, and what has changed."""
+    """Each generator that mitigates bias beside the one it is built on: bias, utility and fidelity,
+    and what has changed.
+    """
     out = Markup("")
     for part in batch.each():
-        metrics = [m for m in BOUGHT if part.heads.loc[part.heads["metric"] == m, "mean"].notna().any()]
+        metrics = [
+            m for m in BOUGHT if part.heads.loc[part.heads["metric"] == m, "mean"].notna().any()
+        ]
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
         lines, said, notes, shown = [], Markup(""), [], set()
         for label, inner in _built_on(part.cells):
             if inner not in part.labels or label not in part.labels:
-                said += Markup("<li><strong>{}</strong> is built on {}, which is not shown here.</li>").format(label, inner)
+                said += Markup(
+                    "<li><strong>{}</strong> is built on {}, which is not shown here.</li>"
+                ).format(label, inner)
                 continue
             rows = significance.per_cell(_with_failures(batch, part.name, [label, inner]))
             rows["score"] = rows["value"].where(rows["metric"].map(_signed), rows["score"])
-            gains = {metric: _gain(rows[rows["metric"] == metric], label, inner, _sizes(batch)) for metric in metrics}
+            gains = {
+                metric: _gain(rows[rows["metric"] == metric], label, inner, _sizes(batch))
+                for metric in metrics
+            }
             for one in (inner, label):
                 if one not in shown:
-                    cells = (scored(keyed.get((one, m)), False, part.labels[one], notes) for m in metrics)
+                    cells = (
+                        scored(keyed.get((one, m)), False, part.labels[one], notes) for m in metrics
+                    )
                     lines.append((named(one, part.labels[one], part.name), *cells))
                     shown.add(one)
             cells = (_told(gain, _signed(metric)) for metric, gain in gains.items())
             pair = Markup("change<small>{} against {}</small>").format(named(label), named(inner))
             lines.append((pair, *cells))
-            said += Markup("<li><strong>{}</strong> against {}: {}.</li>").format(label, inner, _sentence(gains))
+            said += Markup("<li><strong>{}</strong> against {}: {}.</li>").format(
+                label, inner, _sentence(gains)
+            )
         if said:
-            header = ["Generator", *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics)]
+            header = [
+                "Generator",
+                *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
+            ]
             caption = f"What mitigation buys on {part.name}: changes are paired by split and seed, with 95% intervals"
-            out += part.title + Markup("<ul>{}</ul>").format(said) + html_table(header, lines, caption, "scores")
+            out += (
+                part.title
+                + Markup("<ul>{}</ul>").format(said)
+                + html_table(header, lines, caption, "scores")
+            )
             out += footnotes(notes)
-    return Piece(out or Markup('<p class="note">No generator of this report mitigates bias; add reweighed or per-group.</p>'))
+    return Piece(
+        out
+        or Markup(
+            '<p class="note">No generator of this report mitigates bias; add reweighed or per-group.</p>'
+        )
+    )
 
 
 def _built_on(cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """The label of each mitigating generator, and of the one it is built on (its name where that has no cells)."""
-    for label, generator, params in cells[["label", "generator", "params"]].drop_duplicates().itertuples(index=False):
+    """The label of each mitigating generator, and of the one it is built on (its name where that
+    has no cells).
+    """
+    for label, generator, params in (
+        cells[["label", "generator", "params"]].drop_duplicates().itertuples(index=False)
+    ):
         entry = GENERATORS.get(generator)
         if entry is not None and entry.family == "mitigation":
             inner = json.loads(params).get("inner") or vars(entry.load())["inner"]
@@ -81,7 +132,9 @@ def _gain(rows: pd.DataFrame, label: str, inner: str, sizes: dict) -> dict | Non
 
 
 def _signed(metric: str) -> bool:
-    """Whether readings lie on both sides of zero: less of them is another direction, and better only for some purposes."""
+    """Whether readings lie on both sides of zero: less of them is another direction, and better
+    only for some purposes.
+    """
     return metric in METRICS and METRICS[metric].direction == "zero"
 
 
@@ -108,12 +161,17 @@ def _sentence(gains: dict[str, dict | None]) -> str:
         if gain is not None and np.isfinite(gain["difference"]):
             word = _word(gain, _signed(metric))
             found.setdefault(word, []).append(f"{titled(metric)} ({number(gain['difference'])})")
-    told = [f"{word} on {joined(n) if not word.startswith('no') else plural(len(n), 'metric')}" for word, n in found.items()]
+    told = [
+        f"{word} on {joined(n) if not word.startswith('no') else plural(len(n), 'metric')}"
+        for word, n in found.items()
+    ]
     return "; ".join(told) or "nothing measured on both"
 
 
 def comparison(batch: Batch) -> Piece:
-    """Differences to the best generator of each dataset; with several datasets the tests across them."""
+    """Differences to the best generator of each dataset; with several datasets the tests across
+    them.
+    """
     out = Markup("")
     for part in batch.each():
         rows = significance.per_cell(_with_failures(batch, part.name, list(part.labels)))
@@ -122,7 +180,12 @@ def comparison(batch: Batch) -> Piece:
         out += (part.title + table + _components(part, rows)) if table else Markup("")
     if len(batch.datasets) > 1:
         out += _across(batch)
-    return Piece(out or Markup('<p class="note">Not compared: it takes two generators with a reading of the same metric.</p>'))
+    return Piece(
+        out
+        or Markup(
+            '<p class="note">Not compared: it takes two generators with a reading of the same metric.</p>'
+        )
+    )
 
 
 def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
@@ -133,37 +196,58 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
         if len(mean) < 2:
             continue
         best = mean.idxmax()
-        gains = {label: _gain(of[of["label"].isin([label, best])], label, best, sizes) for label in mean.index if label != best}
+        gains = {
+            label: _gain(of[of["label"].isin([label, best])], label, best, sizes)
+            for label in mean.index
+            if label != best
+        }
         caveats |= {gain["caveat"] for gain in gains.values() if gain and gain["caveat"]}
         star = Markup('<span class="best" data-v="0">best ★</span>')
         columns[metric] = {best: star} | {k: _told(gain) for k, gain in gains.items()}
     if not columns:
         return Markup("")
-    lines = [(named(k, part.labels[k], part.name), *(columns[m].get(k, _told(None)) for m in columns)) for k in names]
+    lines = [
+        (named(k, part.labels[k], part.name), *(columns[m].get(k, _told(None)) for m in columns))
+        for k in names
+    ]
     caption = f"How far each generator lies behind the best one on {part.name}: paired difference, 95% interval"
     table = html_table(["Generator", *map(marked, columns)], lines, caption, "scores")
-    caveats |= {"the best one is picked on these very numbers, and the intervals are not widened for their number"}
+    caveats |= {
+        "the best one is picked on these very numbers, and the intervals are not widened for their number"
+    }
     return table + footnotes([f"{caveat[0].upper()}{caveat[1:]}." for caveat in sorted(caveats)])
 
 
 def _components(part: Part, rows: pd.DataFrame) -> Markup:
-    """Where the spread of a generator's scores comes from, as standard deviations; "" where each has one cell."""
+    """Where the spread of a generator's scores comes from, as standard deviations; "" where each
+    has one cell.
+    """
     varying = [name for name in FACTORS if name in rows and rows[name].nunique() > 1]
     if not varying:
         return Markup("")
-    found = {(m, row["label"]): row for m, of in rows.groupby("metric", sort=False) for row in significance.components(of)}
+    found = {
+        (m, row["label"]): row
+        for m, of in rows.groupby("metric", sort=False)
+        for row in significance.components(of)
+    }
     metrics = list(dict.fromkeys(metric for metric, _ in found))
     lines = []
     for label in [label for label in part.labels if not is_control(label)]:
-        told = [[f"{name} {number(np.sqrt(row[name]))}" for name in varying] if (row := found.get((m, label))) else ["–"]
-                for m in metrics]  # fmt: skip
+        told = [
+            [f"{name} {number(np.sqrt(row[name]))}" for name in varying]
+            if (row := found.get((m, label)))
+            else ["–"]
+            for m in metrics
+        ]
         lines.append((named(label, dataset=part.name), *map(", ".join, told)))
     caption = f"Standard deviation of the scores on {part.name} that is due to each of: {', '.join(varying)}"
     return html_table(["Generator", *map(marked, metrics)], lines, caption, "text")
 
 
 def _across(batch: Batch) -> Markup:
-    """Friedman's test, mean ranks and pairs over all datasets, failed cells at the floor and complete case."""
+    """Friedman's test, mean ranks and pairs over all datasets, failed cells at the floor and
+    complete case.
+    """
     from workbench.report.plots import critical_difference
 
     labels = [label for label in ordered(batch.cells["label"]) if not is_control(label)][:LABELS]
@@ -180,9 +264,21 @@ def _across(batch: Batch) -> Markup:
         )
         for r in tables["friedman"].to_dict("records")
     ]
-    header = ["Metric", "Failed cells", "Datasets", "Friedman's chi squared", "Critical difference", "p"]
+    header = [
+        "Metric",
+        "Failed cells",
+        "Datasets",
+        "Friedman's chi squared",
+        "Critical difference",
+        "p",
+    ]
     out = Markup("<h3>Tests across datasets</h3>")
-    out += html_table(header, lines, "Do any of the generators differ? Friedman's test, the dataset as the unit", "text")
+    out += html_table(
+        header,
+        lines,
+        "Do any of the generators differ? Friedman's test, the dataset as the unit",
+        "text",
+    )
     cards, details = [], Markup("")
     for (metric, handling), found in tables["friedman"].groupby(["metric", "handling"], sort=False):
         about, row = f"{titled(metric)}, {handling}", found.iloc[0]
@@ -193,16 +289,37 @@ def _across(batch: Batch) -> Markup:
         ranks = dict(own["ranks"][["label", "rank"]].itertuples(index=False))
         alt = ", ".join(f"{label} {rank:.2f}" for label, rank in ranks.items())
         alt = f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}. {row['caveat'].capitalize()}."
-        caption = Markup("<strong>{}</strong> <span>{}</span>").format(marked(metric), row["caveat"] or handling)
+        caption = Markup("<strong>{}</strong> <span>{}</span>").format(
+            marked(metric), row["caveat"] or handling
+        )
         if handling == significance.AT_FLOOR:
-            cards.append(image(critical_difference(ranks, row["critical_difference"]), alt, caption, f"ranks {about}"))
+            cards.append(
+                image(
+                    critical_difference(ranks, row["critical_difference"]),
+                    alt,
+                    caption,
+                    f"ranks {about}",
+                )
+            )
         pairs = own["pairs"].sort_values("holm_p", kind="stable").head(PAIRS).to_dict("records")
-        lines = [(Markup("{} − {}").format(named(r["first"]), named(r["second"])), number(r["difference"]),
-                  _p(r["holm_p"]), _p(r["nemenyi_p"]), *(f"{r[name]:.0%}" if np.isfinite(r[name]) else "–"
-                    for name in ("first_better", "practically_equal", "second_better"))) for r in pairs]  # fmt: skip
+        lines = [
+            (
+                Markup("{} − {}").format(named(r["first"]), named(r["second"])),
+                number(r["difference"]),
+                _p(r["holm_p"]),
+                _p(r["nemenyi_p"]),
+                *(
+                    f"{r[name]:.0%}" if np.isfinite(r[name]) else "–"
+                    for name in ("first_better", "practically_equal", "second_better")
+                ),
+            )
+            for r in pairs
+        ]
         header = ["Pair", "Mean difference", "Wilcoxon p (Holm)", "Nemenyi p"]
         header += ["First better", "Equal in practice", "Second better"]
-        table = html_table(header, lines, f"Pairs: {about}; the last three are posterior probabilities", "text")
+        table = html_table(
+            header, lines, f"Pairs: {about}; the last three are posterior probabilities", "text"
+        )
         shown = f"{len(lines)} of {plural(len(own['pairs']), 'pair')}"
         summed = Markup("<summary>{}, {}: {}</summary>").format(marked(metric), handling, shown)
         details += Markup("<details>{}{}</details>").format(summed, table)
@@ -212,7 +329,9 @@ def _across(batch: Batch) -> Markup:
 
 
 def success(batch: Batch) -> Piece:
-    """How often each generator gave a score, and its means with failures at the floor and over finished cells alone."""
+    """How often each generator gave a score, and its means with failures at the floor and over
+    finished cells alone.
+    """
     cells = batch.cells[batch.cells["status"] != "pending"]
     if not (cells["status"] != "ok").any():
         return Piece(Markup("<p>Success rate: 100% of {}.</p>").format(plural(len(cells), "cell")))
@@ -221,7 +340,12 @@ def success(batch: Batch) -> Piece:
     rows = rows[rows["metric"].isin(COMPARED)]
     floor = rows.groupby(["dataset", "metric"])["floor"].transform("mean")
     rows = rows.assign(at_floor=rows["score"].fillna(floor))
-    means = rows.groupby(["label", "metric", "dataset"])[["at_floor", "score"]].mean().groupby(level=[0, 1]).mean()
+    means = (
+        rows.groupby(["label", "metric", "dataset"])[["at_floor", "score"]]
+        .mean()
+        .groupby(level=[0, 1])
+        .mean()
+    )
     metrics = [m for m in COMPARED if m in set(rows["metric"])]
     lines = []
     for label in labels:
@@ -230,16 +354,26 @@ def success(batch: Batch) -> Piece:
         for metric in metrics:
             sign = 1 if METRICS[metric].direction == "up" else -1
             pair = means.loc[(label, metric)] * sign if (label, metric) in means.index else None
-            told.append("–" if pair is None else f"{number(pair['at_floor'])}, finished {number(pair['score'])}")
+            told.append(
+                "–"
+                if pair is None
+                else f"{number(pair['at_floor'])}, finished {number(pair['score'])}"
+            )
         lines.append((named(label), f"{ok.mean():.0%}, {ok.sum()} of {len(ok)}", *told))
     caption = "Success rate; then means with failed cells at the floor of their dataset, and over finished cells alone"
-    return Piece(html_table(["Generator", "Success rate", *map(marked, metrics)], lines, caption, "text"))
+    return Piece(
+        html_table(["Generator", "Success rate", *map(marked, metrics)], lines, caption, "text")
+    )
 
 
 def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.DataFrame:
-    """The rows of these labels, and a row without a metric for each of their cells that gave no score."""
+    """The rows of these labels, and a row without a metric for each of their cells that gave no
+    score.
+    """
     failed = batch.cells[~batch.cells["status"].isin(["ok", "pending"])]
-    failed = failed.assign(metric="", column="", group="", value=np.nan, floor=np.nan, note=failed["reason"])
+    failed = failed.assign(
+        metric="", column="", group="", value=np.nan, floor=np.nan, note=failed["reason"]
+    )
     keep = ["dataset", "label", *(name for name in FACTORS if name in batch.rows)]
     keep += ["metric", "column", "group", "value", "floor", "note"]
     rows = pd.concat([batch.rows[keep], failed[keep]], ignore_index=True)
@@ -248,7 +382,10 @@ def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.D
 
 def _sizes(batch: Batch) -> dict[str, tuple[int, int]]:
     sizes = batch.cells.groupby("dataset")[["train_rows", "test_rows"]].mean().dropna()
-    return {name: (round(train), round(test)) for name, (train, test) in zip(sizes.index, sizes.to_numpy(), strict=True)}
+    return {
+        name: (round(train), round(test))
+        for name, (train, test) in zip(sizes.index, sizes.to_numpy(), strict=True)
+    }
 
 
 def _p(value: float) -> str:

@@ -5,8 +5,9 @@
     equivalent(curve, scores, rng)        the real rows whose score on the curve is that of a synthetic table, with interval
     price(...)                            what rows, CPU hours and tokens cost at prices of your own
 
-Costs are what the cells' records counted. Energy is what the processor's own counters say or nothing: an estimate from the
-processor's nominal power, as codecarbon falls back to, would say no more than CPU seconds and look like a measurement.
+Costs are what the cells' records counted. Energy is what the processor's own counters say or
+nothing: an estimate from the processor's nominal power, as codecarbon falls back to, would say no
+more than CPU seconds and look like a measurement.
 """
 
 from __future__ import annotations
@@ -46,30 +47,66 @@ def section(batch: Batch) -> Piece:
             except InputError as error:
                 cards.append(Markup('<p class="note">Not drawn: {}</p>').format(error))
                 continue
-            caption = Markup("<strong>{}</strong> <span>up: better · right: costs more</span>").format(marked(metric))
-            cards.append(image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)} against CPU seconds"))
-        out += part.title + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards)) + _table(part)
+            caption = Markup(
+                "<strong>{}</strong> <span>up: better · right: costs more</span>"
+            ).format(marked(metric))
+            cards.append(
+                image(
+                    figure,
+                    _spoken(part, metric),
+                    caption,
+                    f"{part.name} {titled(metric)} against CPU seconds",
+                )
+            )
+        out += (
+            part.title
+            + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
+            + _table(part)
+        )
     return Piece(out)
 
 
 def _spoken(part: Part, metric: str) -> str:
     """The figure's points in words, the cheapest first."""
-    spent = part.cells[part.cells["status"] == "ok"].groupby("label")["fit_cpu"].mean().dropna().sort_values(kind="stable")
+    spent = (
+        part.cells[part.cells["status"] == "ok"]
+        .groupby("label")["fit_cpu"]
+        .mean()
+        .dropna()
+        .sort_values(kind="stable")
+    )
     heads = part.heads[part.heads["metric"] == metric].set_index("label")["mean"]
-    told = [f"{label} {spent[label]:,.2f} s, {number(heads[label])}" for label in spent.index if label in heads]
+    told = [
+        f"{label} {spent[label]:,.2f} s, {number(heads[label])}"
+        for label in spent.index
+        if label in heads
+    ]
     return f"{titled(metric)} against CPU seconds of the fit on {part.name}. Cheapest first: {'; '.join(told)}."
 
 
 def _table(part: Part) -> Markup:
-    """CPU seconds, memory, energy, tokens and price of each generator; means over its finished cells, peaks the largest."""
+    """CPU seconds, memory, energy, tokens and price of each generator; means over its finished
+    cells, peaks the largest.
+    """
     ok = part.cells[part.cells["status"] == "ok"]
-    columns = [(name, words, places) for name, words, places in COLUMNS if name not in TOLD or ok[name].notna().any()]
+    columns = [
+        (name, words, places)
+        for name, words, places in COLUMNS
+        if name not in TOLD or ok[name].notna().any()
+    ]
     lines = []
     for label in part.labels:
         cells = ok[ok["label"] == label]
         means = [digits(cells[name].astype(float).mean(), places) for name, _, places in columns]
         joules = cells["joules"].mean()
         energy = digits(joules, 0) if np.isfinite(joules) else "not readable"
-        lines.append((named(label, dataset=part.name), *means, digits(cells["peak_mb"].max(), 0), energy))
+        lines.append(
+            (named(label, dataset=part.name), *means, digits(cells["peak_mb"].max(), 0), energy)
+        )
     header = ["Generator", *(words for _, words, _ in columns), "Peak memory, MB", "Joules, shared"]
-    return html_table(header, lines, f"Mean cost of a cell on {part.name}, and the largest peak memory of any", "scores")
+    return html_table(
+        header,
+        lines,
+        f"Mean cost of a cell on {part.name}, and the largest peak memory of any",
+        "scores",
+    )

@@ -1,4 +1,6 @@
-"""What the sections of a report page are made of: the batch they read, and escaped HTML for tables, scores and figures."""
+"""What the sections of a report page are made of: the batch they read, and escaped HTML for tables,
+scores and figures.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +32,33 @@ class Piece(Markup):
 
 
 def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
-    """A table cell: number and interval, or the kind of reason for their lack, with a number into `notes`."""
+    """A table cell: number and interval, or the kind of reason for their lack, with a number into
+    `notes`.
+    """
     if row is None:
         return Markup('<span class="none">{}</span>').format(status or "not measured")
     out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
     if not missing:
-        told = Markup('<span class="{}">{}{}</span>').format("best" if best else "", number(row["mean"]), " ★" if best else "")
-        # Off the keyboard's way: the line's header links to the same list of cells, and thousands of stops help nobody.
-        out = Markup('<a href="#{}" tabindex="-1">{}</a>').format(handle(row["dataset"], row["label"]), told)
+        told = Markup('<span class="{}">{}{}</span>').format(
+            "best" if best else "", number(row["mean"]), " ★" if best else ""
+        )
+        # Off the keyboard's way: the line's header links to the same list of cells, and thousands
+        # of stops help nobody.
+        out = Markup('<a href="#{}" tabindex="-1">{}</a>').format(
+            handle(row["dataset"], row["label"]), told
+        )
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
             out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
     if missing or unreadable(note):
         word, mark = unreadable(note) or "no value", ""
         if note and note != word:
-            # Seeds and generators word the same reason with other numbers: one note a metric and kind of reason is enough.
+            # Seeds and generators word the same reason with other numbers: one note a metric and
+            # kind of reason is enough.
             start = f"{titled(row['metric'])}: {word}"
-            place = next((place for place, told in enumerate(notes, 1) if told.startswith(start)), len(notes) + 1)
+            place = next(
+                (place for place, told in enumerate(notes, 1) if told.startswith(start)),
+                len(notes) + 1,
+            )
             if place > len(notes):
                 reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
                 notes.append(f"{start}{', for example' if word in note else ''}: {reason}")
@@ -57,7 +70,8 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
 def unreadable(note: str) -> str:
     """The words of a note which say that a number, if any, must not be read; otherwise ""."""
     found = re.match(
-        r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|no formal guarantee|error)\b", note
+        r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|no formal guarantee|error)\b",
+        note,
     )
     return found[1] if found else ""
 
@@ -74,7 +88,9 @@ def sign(row) -> str:
 
 
 def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
-    """An SVG image with its alternative text, saved as `name`; inside an img element it can run nothing."""
+    """An SVG image with its alternative text, saved as `name`; inside an img element it can run
+    nothing.
+    """
     from workbench.report.plots import svg
 
     width, height = (round(100 * inches) for inches in figure.get_size_inches())
@@ -87,7 +103,9 @@ def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
 
 
 def slim(svg: str) -> str:
-    """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of a point."""
+    """The same picture in the page's font and half the bytes: no metadata, paths to a hundredth of
+    a point.
+    """
     svg = re.sub(r"<metadata>.*?</metadata>|<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S)
     svg = re.sub(r'(<g|<path|<text) id="[^"]*_\d+"', r"\1", svg)
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+|\s*\n", r"\1", path[0]), svg)
@@ -95,8 +113,15 @@ def slim(svg: str) -> str:
     return re.sub(r">\s+<", "><", svg).strip()
 
 
-def html_table(header: Iterable, lines: Iterable[Iterable], caption: Markup | str, kind: str, foot: Iterable = ()) -> Markup:
-    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is its header.
+def html_table(
+    header: Iterable,
+    lines: Iterable[Iterable],
+    caption: Markup | str,
+    kind: str,
+    foot: Iterable = (),
+) -> Markup:
+    """A table in a box that scrolls sideways and takes the keyboard's focus; a line's first cell is
+    its header.
 
     `foot` holds lines that stay below the others, however these are sorted.
     """
@@ -114,9 +139,13 @@ def html_table(header: Iterable, lines: Iterable[Iterable], caption: Markup | st
         '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody>{}</table></div>"
     ).format(
-        kind, Markup(caption).striptags() if hasattr(caption, "__html__") else caption, caption, top, body,
+        kind,
+        Markup(caption).striptags() if hasattr(caption, "__html__") else caption,
+        caption,
+        top,
+        body,
         Markup("<tfoot>{}</tfoot>").format(last) if last else "",
-    )  # fmt: skip
+    )
 
 
 def named(label: str, status: str = "", dataset: str | None = None) -> Markup:
@@ -129,7 +158,9 @@ def named(label: str, status: str = "", dataset: str | None = None) -> Markup:
 
 
 def marked(metric: str) -> Markup:
-    """A metric's title as the page's script knows it: in a table's head it stands for its column, in a caption for all."""
+    """A metric's title as the page's script knows it: in a table's head it stands for its column,
+    in a caption for all.
+    """
     return Markup("<span data-m>{}</span>").format(titled(metric))
 
 
@@ -145,5 +176,7 @@ def direction(metric: str) -> str:
 
 
 def handle(*names: str) -> str:
-    """A short id for a label, or for a dataset's label, that is safe in HTML, SVG and CSS, whatever the names hold."""
+    """A short id for a label, or for a dataset's label, that is safe in HTML, SVG and CSS, whatever
+    the names hold.
+    """
     return "g" + hashlib.sha256("\0".join(names).encode()).hexdigest()[:10]

@@ -1,4 +1,6 @@
-"""One page over all report folders: what each holds, how far it got, who is best by a few headlines."""
+"""One page over all report folders: what each holds, how far it got, who is best by a few
+headlines.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +26,32 @@ HEADER = ["Report", "State", "Cells finished", "Datasets", "Generators", "Starte
 
 
 def index(folder: str | Path = "reports") -> Path:
-    """Write FOLDER/index.html over the report folders in FOLDER, half-finished and broken ones too; return its path.
+    """Write FOLDER/index.html over the report folders in FOLDER, half-finished and broken ones too;
+    return its path.
 
     Raises InputError where FOLDER is no folder or cannot be written.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds your report folders.")
-    homes = [path for path in sorted(folder.iterdir()) if {"grid.toml", "plan.json"} & set(_files(path))]
+    homes = [
+        path for path in sorted(folder.iterdir()) if {"grid.toml", "plan.json"} & set(_files(path))
+    ]
     lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
     header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
     told = "Each line is one report. Best is the generator with the best mean over its cells; controls do not compete."
-    table = html_table(header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list")
-    page = page_of("Reports", [f"# Reports\n\n{told}", table]).encode("utf-8", "replace").decode()  # names may be no text
+    table = html_table(
+        header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list"
+    )
+    page = (
+        page_of("Reports", [f"# Reports\n\n{told}", table]).encode("utf-8", "replace").decode()
+    )  # names may be no text
     try:
         write_text(folder / "index.html", page)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); give a folder that can.") from None
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); give a folder that can."
+        ) from None
     return folder / "index.html"
 
 
@@ -57,7 +68,11 @@ def _line(home: Path) -> list:
     if "plan.json" in _files(home):
         try:
             batch = Batch.read(home)
-            return [_title(home, batch.title), *_told(home, batch), *(_best(batch, metric) for metric in COMPARED)]
+            return [
+                _title(home, batch.title),
+                *_told(home, batch),
+                *(_best(batch, metric) for metric in COMPARED),
+            ]
         except Exception as error:  # whatever is wrong with one folder, the others are still listed
             reason = f"{type(error).__name__}: {error}".replace(str(home.resolve()), home.name)
             state = "broken: " + shortened(reason, 200)
@@ -73,15 +88,24 @@ def _title(home: Path, title: str) -> Markup:
 def _told(home: Path, batch: Batch) -> list[str]:
     counts = batch.cells["status"].value_counts()
     rest = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "ok")
-    state = "half finished" if counts.get("pending") else "finished" if not rest else "finished with gaps"
+    state = (
+        "half finished"
+        if counts.get("pending")
+        else "finished"
+        if not rest
+        else "finished with gaps"
+    )
     if "index.html" not in _files(home):
         state += f"; no page yet: workbench report {home.parent.resolve().name}/{home.name}"
     labels = batch.cells["label"].unique()
     started = max(batch.cells["started"].dropna(), default="–")[:16].replace("T", " ")
     return [
-        state, f"{counts.get('ok', 0):,} of {len(batch.cells):,}{f' ({rest})' if rest else ''}",
-        shortened(joined(batch.datasets), 120), f"{len(labels):,}", started,
-    ]  # fmt: skip
+        state,
+        f"{counts.get('ok', 0):,} of {len(batch.cells):,}{f' ({rest})' if rest else ''}",
+        shortened(joined(batch.datasets), 120),
+        f"{len(labels):,}",
+        started,
+    ]
 
 
 def _best(batch: Batch, metric: str) -> Markup:

@@ -9,9 +9,10 @@
     correlation_difference(real, synthetic, schema)   where pairwise association was lost or invented
     critical_difference(ranks, difference)      mean ranks over datasets, those too close to tell apart joined by a bar
 
-Rows are `results.read_report(folder)` or any table with metric, column, group, value, low, high, floor and ceiling.
-Generators differ in colour (colour-blind safe) and in marker; controls are grey and hollow. In the SVG all that belongs to a
-generator carries its `summary.handle` as id, so that a page can dim it.
+Rows are `results.read_report(folder)` or any table with metric, column, group, value, low, high,
+floor and ceiling. Generators differ in colour (colour-blind safe) and in marker; controls are grey
+and hollow. In the SVG all that belongs to a generator carries its `summary.handle` as id, so that a
+page can dim it.
 """
 
 from __future__ import annotations
@@ -36,25 +37,47 @@ from workbench.words import number, shortened
 
 INK, MUTED, GREY, LINE, BAND = "#1b1f24", "#57606a", "#6e7781", "#c9d1d9", "#eef2f6"
 STYLE = {
-    "font.family": "sans-serif", "font.size": 9, "text.color": INK, "axes.edgecolor": LINE, "axes.labelcolor": MUTED,
-    "xtick.color": MUTED, "ytick.color": INK, "xtick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titleweight": "bold", "figure.dpi": 100,
-    "svg.fonttype": "none", "svg.hashsalt": "workbench", "text.usetex": False, "text.parse_math": False,
-    "axes.unicode_minus": True, "figure.constrained_layout.use": True,
-}  # fmt: skip
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "figure.dpi": 100,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "workbench",
+    "text.usetex": False,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "figure.constrained_layout.use": True,
+}
 _PALETTE = sns.color_palette("colorblind").as_hex()
-COLORS = [_PALETTE[place] for place in (0, 3, 2, 1, 4, 5, 9, 6)]  # without its grey (controls) and its pale yellow
+COLORS = [
+    _PALETTE[place] for place in (0, 3, 2, 1, 4, 5, 9, 6)
+]  # without its grey (controls) and its pale yellow
 MARKERS = "osD^vPX<>ph"
 CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
 
 
 def looks(labels: Sequence[str]) -> dict[str, dict]:
-    """Colour and marker for each label, in the order of `summary.ordered`: no two generators share the pair.
+    """Colour and marker for each label, in the order of `summary.ordered`: no two generators share
+    the pair.
 
-    A registered generator looks the same in every figure, whoever else is in it; other labels take what is left.
+    A registered generator looks the same in every figure, whoever else is in it; other labels take
+    what is left.
     """
     out, used = {}, {True: 0, False: 0}
-    slots = {name: [n for n in GENERATORS if is_control(n) == is_control(name)].index(name) for name in GENERATORS}
+    slots = {
+        name: [n for n in GENERATORS if is_control(n) == is_control(name)].index(name)
+        for name in GENERATORS
+    }
     for name in ordered(labels):
         control = is_control(name)
         place = slots.get(name)
@@ -68,7 +91,9 @@ def looks(labels: Sequence[str]) -> dict[str, dict]:
 
 
 def prepared(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with every column that the figures read: missing facts of a cell become "", a missing label the generator's name."""
+    """Rows with every column that the figures read: missing facts of a cell become "", a missing
+    label the generator's name.
+    """
     rows = rows.copy()
     for name in ("dataset", "column", "group", "note"):
         rows[name] = rows[name].fillna("") if name in rows else ""
@@ -79,18 +104,25 @@ def prepared(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def strips(
-    rows: pd.DataFrame, metrics: Sequence[str] | None = None, columns: int = 3, absent: Mapping[str, str] | None = None
+    rows: pd.DataFrame,
+    metrics: Sequence[str] | None = None,
+    columns: int = 3,
+    absent: Mapping[str, str] | None = None,
 ) -> Figure:
-    """One panel a metric, one line a generator: seeds as small dots, their mean as the marker, its 95% interval as a bar.
+    """One panel a metric, one line a generator: seeds as small dots, their mean as the marker, its
+    95% interval as a bar.
 
-    The shaded band runs from the floor (what the metric measures is destroyed) to the ceiling (a fresh real sample).
-    `absent` names generators that keep a line though they have no reading, and says why.
+    The shaded band runs from the floor (what the metric measures is destroyed) to the ceiling (a
+    fresh real sample). `absent` names generators that keep a line though they have no reading, and
+    says why.
     """
     rows = prepared(rows)
     heads = headlines(rows)
     metrics = [m for m in (metrics or heads["metric"].unique()) if m in set(heads["metric"])]
     if not metrics:
-        raise InputError("these rows hold none of the metrics asked for; leave `metrics` out to draw all of them.")
+        raise InputError(
+            "these rows hold none of the metrics asked for; leave `metrics` out to draw all of them."
+        )
     names = ordered({*rows["label"], *(absent or {})})
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(metrics), columns, 0.21 * len(names) + 0.75)
@@ -110,20 +142,33 @@ def bias_by_group(
     keys: Sequence[tuple[str, str]] | None = None,
     limit: float | None = None,
 ) -> Figure:
-    """Readings around zero, a panel for each (column, group) of `metric`, on one scale; right of zero is amplified.
+    """Readings around zero, a panel for each (column, group) of `metric`, on one scale; right of
+    zero is amplified.
 
-    `keys` picks panels; by default the twelve with the largest reading in either direction. `limit` is the scale's end.
+    `keys` picks panels; by default the twelve with the largest reading in either direction. `limit`
+    is the scale's end.
     """
     rows = prepared(rows)
     rows = rows[(rows["metric"] == metric) & (rows["column"] != "")]
     table = aggregate(rows)
     if keys is None:
-        # One name for each column of a view is a whole group; a name more is one of its target labels, which repeats it.
-        whole = [g == "" or g.count("=") == c.count(" x ") + 1 for c, g in zip(table["column"], table["group"], strict=True)]
-        size = table[np.array(whole, dtype=bool)].assign(size=table["mean"].abs()).groupby(["column", "group"])["size"].max()
+        # One name for each column of a view is a whole group; a name more is one of its target
+        # labels, which repeats it.
+        whole = [
+            g == "" or g.count("=") == c.count(" x ") + 1
+            for c, g in zip(table["column"], table["group"], strict=True)
+        ]
+        size = (
+            table[np.array(whole, dtype=bool)]
+            .assign(size=table["mean"].abs())
+            .groupby(["column", "group"])["size"]
+            .max()
+        )
         keys = list(size.sort_values(ascending=False, kind="stable").index[:12])
     if not len(keys):
-        raise InputError(f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column.")
+        raise InputError(
+            f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column."
+        )
     names, limit = ordered(rows["label"]), limit or reach(rows, keys)
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(keys), columns, 0.21 * len(names) + 0.75)
@@ -138,7 +183,9 @@ def bias_by_group(
 
 
 def reach(rows: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> float:
-    """The end of one scale around zero that holds every mean of `keys`, and all but the widest intervals."""
+    """The end of one scale around zero that holds every mean of `keys`, and all but the widest
+    intervals.
+    """
     table = aggregate(rows)
     table = table[[key in set(keys) for key in zip(table["column"], table["group"], strict=True)]]
     means, ends = table["mean"].abs().max(), table[["low", "high"]].abs().max(axis=1).quantile(0.9)
@@ -146,20 +193,29 @@ def reach(rows: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> float:
 
 
 def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:
-    """The utility metric and the readings of closeness that these rows have, the preferred one first."""
+    """The utility metric and the readings of closeness that these rows have, the preferred one
+    first.
+    """
     known = set(rows.loc[rows["value"].notna(), "metric"])
     utility = [metric for metric in ("utility_ratio", "tstr_auc", "tstr_r2") if metric in known]
-    closeness = [metric for metric in ("membership_auc", "dcr_share", "excess_copies") if metric in known]
+    closeness = [
+        metric for metric in ("membership_auc", "dcr_share", "excess_copies") if metric in known
+    ]
     if not utility or not closeness:
-        raise InputError("these rows lack a reading of utility or of closeness to the training rows; it takes one of each.")
+        raise InputError(
+            "these rows lack a reading of utility or of closeness to the training rows; it takes one of each."
+        )
     return utility[0], closeness
 
 
-def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None) -> Figure:
-    """Utility (up) against closeness to the training rows (right), a panel for each reading of closeness.
+def tradeoff(
+    rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None
+) -> Figure:
+    """Utility (up) against closeness to the training rows (right), a panel for each reading of
+    closeness.
 
-    The upper left corner is where a table is useful and no closer to its training rows than fresh real rows are.
-    Dashed lines are the two ceilings: what real rows reach.
+    The upper left corner is where a table is useful and no closer to its training rows than fresh
+    real rows are. Dashed lines are the two ceilings: what real rows reach.
     """
     rows = prepared(rows)
     if utility is None or closeness is None:
@@ -169,7 +225,9 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
     style, keys = looks(rows["label"]), ["dataset", "label"]
     up = heads[heads["metric"] == utility].set_index(keys)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.0 * len(closeness), 4.2 + 0.2 * -(-len(style) // (3 * len(closeness)))))
+        figure = Figure(
+            figsize=(5.0 * len(closeness), 4.2 + 0.2 * -(-len(style) // (3 * len(closeness))))
+        )
         axes = figure.subplots(1, len(closeness), sharey=True, squeeze=False)[0]
         for ax, metric in zip(axes, closeness, strict=True):
             right = heads[heads["metric"] == metric].set_index(keys)
@@ -184,23 +242,31 @@ def tradeoff(rows: pd.DataFrame, utility: str | None = None, closeness: Sequence
 
 
 def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio") -> Figure:
-    """A quality (up: its headline with its 95% interval) against the CPU seconds of the fit (right, log), with their range.
+    """A quality (up: its headline with its 95% interval) against the CPU seconds of the fit (right,
+    log), with their range.
 
-    cells: `results.cells(folder)`. Fits below a millisecond stand at one. The dashed line is the ceiling: what real rows
-    reach. Raises InputError where no cell has both numbers, as with cells of versions that counted no CPU seconds.
+    cells: `results.cells(folder)`. Fits below a millisecond stand at one. The dashed line is the
+    ceiling: what real rows reach. Raises InputError where no cell has both numbers, as with cells
+    of versions that counted no CPU seconds.
     """
     up = headlines(prepared(rows[rows["metric"] == metric])).set_index(["dataset", "label"])
-    spent = cells[cells["fit_cpu"].notna() & (cells["status"] == "ok")].groupby(["dataset", "label"])["fit_cpu"]
+    spent = cells[cells["fit_cpu"].notna() & (cells["status"] == "ok")].groupby(
+        ["dataset", "label"]
+    )["fit_cpu"]
     right = spent.agg(mean="mean", low="min", high="max").clip(lower=1e-3)
     both = up.index.intersection(right.index)
     if both.empty:
-        raise InputError(f"no cell has both {metric!r} and CPU seconds; cells of older versions have none: run them again.")
+        raise InputError(
+            f"no cell has both {metric!r} and CPU seconds; cells of older versions have none: run them again."
+        )
     style = looks(both.get_level_values("label"))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
         ax = figure.subplots()
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")  # powers of ten would need mathtext, which is off: names are drawn as they are
+        ax.xaxis.set_major_formatter(
+            "{x:g}"
+        )  # powers of ten would need mathtext, which is off: names are drawn as they are
         if np.isfinite(up["ceiling"].mean()):
             ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         _points(ax, right, up, style)
@@ -216,7 +282,9 @@ def _points(ax, right: pd.DataFrame, up: pd.DataFrame, style: Mapping[str, dict]
         x, y, look = right.loc[key], up.loc[key], style[key[1]]
         if np.isfinite(x["mean"]) and np.isfinite(y["mean"]):
             errors = {"xerr": _whisker(x), "yerr": _whisker(y)}
-            bars = ax.errorbar(x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5)
+            bars = ax.errorbar(
+                x["mean"], y["mean"], **errors, color=look["color"], fmt="none", lw=1.2, alpha=0.5
+            )
             mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.5, "zorder": 4}
             drawn = ax.plot(x["mean"], y["mean"], look["marker"], ms=8, **mark)
             _belongs(key[1], *drawn, *bars.get_children())
@@ -226,11 +294,18 @@ def _points(ax, right: pd.DataFrame, up: pd.DataFrame, style: Mapping[str, dict]
 
 
 def _legend(figure: Figure, style: Mapping[str, dict], columns: int) -> None:
-    marks = [mpl.lines.Line2D([], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=shortened(n, 28))
-             for n, k in style.items()]  # fmt: skip
-    marks.append(mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)"))
-    legend = figure.legend(handles=marks, loc="outside lower left", frameon=False, ncols=columns,
-                           handletextpad=0.4)  # fmt: skip
+    marks = [
+        mpl.lines.Line2D(
+            [], [], ls="", marker=k["marker"], mfc=k["face"], mec=k["color"], label=shortened(n, 28)
+        )
+        for n, k in style.items()
+    ]
+    marks.append(
+        mpl.lines.Line2D([], [], color=MUTED, lw=1, ls=(0, (4, 3)), label="real rows (ceiling)")
+    )
+    legend = figure.legend(
+        handles=marks, loc="outside lower left", frameon=False, ncols=columns, handletextpad=0.4
+    )
     for name, *entry in zip(style, legend.legend_handles, legend.get_texts(), strict=False):
         _belongs(name, *entry)
 
@@ -250,10 +325,12 @@ def marginals(
     columns: Sequence[str] | None = None,
     most: int = 12,
 ) -> Figure:
-    """Distributions of some columns (the first nine by default): real rows filled, each synthetic table a line of marks.
+    """Distributions of some columns (the first nine by default): real rows filled, each synthetic
+    table a line of marks.
 
-    Numbers and dates are drawn as shares over bins of the real rows' range; labels as shares of the `most` most frequent
-    real ones, the rest together. The share of missing values is always the last mark.
+    Numbers and dates are drawn as shares over bins of the real rows' range; labels as shares of the
+    `most` most frequent real ones, the rest together. The share of missing values is always the
+    last mark.
     """
     tables = synthetic if isinstance(synthetic, Mapping) else {"synthetic": synthetic}
     columns = list(columns or real.columns[:9])
@@ -261,42 +338,81 @@ def marginals(
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(columns), 3, 2.3)
         for ax, name in zip(axes, columns, strict=False):
-            places, shares = _shares(real[name], {key: table[name] for key, table in tables.items()}, most)
+            places, shares = _shares(
+                real[name], {key: table[name] for key, table in tables.items()}, most
+            )
             at = np.arange(len(places))
             ax.bar(at, shares["real"], width=0.86, color=LINE, label="real")
             for key in tables:
                 look = style[key]
-                ax.plot(at, shares[key], look["marker"], ls="-", lw=0.9, ms=4, color=look["color"], mfc=look["face"], label=key)
+                ax.plot(
+                    at,
+                    shares[key],
+                    look["marker"],
+                    ls="-",
+                    lw=0.9,
+                    ms=4,
+                    color=look["color"],
+                    mfc=look["face"],
+                    label=key,
+                )
             ax.set_title(shortened(name, 40))
             step = max(1, -(-len(places) // 8))
             ax.set_xticks(
-                at[::step], [shortened(p, 14) for p in places[::step]], rotation=35, ha="right", rotation_mode="anchor"
+                at[::step],
+                [shortened(p, 14) for p in places[::step]],
+                rotation=35,
+                ha="right",
+                rotation_mode="anchor",
             )
             ax.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, [shortened(n, 30) for n in names], loc="outside upper left", ncols=4, frameon=False)
+        figure.legend(
+            handles,
+            [shortened(n, 30) for n in names],
+            loc="outside upper left",
+            ncols=4,
+            frameon=False,
+        )
     return figure
 
 
-def pairs(real: pd.DataFrame, synthetic: pd.DataFrame, columns: Sequence[str], most: int = 8, dots: int = 400) -> Figure:
-    """Rows as dots for each pair of two to four columns: real ones left, synthetic ones right, on the same axes.
+def pairs(
+    real: pd.DataFrame,
+    synthetic: pd.DataFrame,
+    columns: Sequence[str],
+    most: int = 8,
+    dots: int = 400,
+) -> Figure:
+    """Rows as dots for each pair of two to four columns: real ones left, synthetic ones right, on
+    the same axes.
 
-    Labels stand at the places of the `most` most frequent real ones, the rest and missing values together, and are spread
-    around them; rows with a missing number are left out. Each side shows at most `dots` rows, thinned evenly.
+    Labels stand at the places of the `most` most frequent real ones, the rest and missing values
+    together, and are spread around them; rows with a missing number are left out. Each side shows
+    at most `dots` rows, thinned evenly.
     """
-    chosen = [(first, second) for place, first in enumerate(columns) for second in columns[place + 1 :]]
+    chosen = [
+        (first, second) for place, first in enumerate(columns) for second in columns[place + 1 :]
+    ]
     if not 1 <= len(chosen) <= 6:
         raise InputError(f"{len(columns)} columns are chosen for pair plots; choose two to four.")
-    tables = {name: t.iloc[np.linspace(0, len(t) - 1, min(dots, len(t))).astype(int)] for name, t in
-              {"real": real, "synthetic": synthetic}.items()}  # fmt: skip
+    tables = {
+        name: t.iloc[np.linspace(0, len(t) - 1, min(dots, len(t))).astype(int)]
+        for name, t in {"real": real, "synthetic": synthetic}.items()
+    }
     with mpl.rc_context(STYLE):
         figure, axes = _panels(2 * len(chosen), 2, 2.6)
         for place, (first, second) in enumerate(chosen):
             left, right = axes[2 * place : 2 * place + 2]
             right.sharex(left)
             right.sharey(left)
-            for ax, (kind, table), color in zip((left, right), tables.items(), (MUTED, COLORS[0]), strict=True):
-                x, y = (_places(table[name], real[name], most, axis) for name, axis in ((first, ax.xaxis), (second, ax.yaxis)))
+            for ax, (kind, table), color in zip(
+                (left, right), tables.items(), (MUTED, COLORS[0]), strict=True
+            ):
+                x, y = (
+                    _places(table[name], real[name], most, axis)
+                    for name, axis in ((first, ax.xaxis), (second, ax.yaxis))
+                )
                 ax.plot(x, y, ".", ms=3.5, color=color, alpha=0.5, mew=0)
                 ax.set_title(kind if place == 0 else "")
                 ax.set_xlabel(shortened(first, 40))
@@ -306,7 +422,9 @@ def pairs(real: pd.DataFrame, synthetic: pd.DataFrame, columns: Sequence[str], m
 
 
 def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
-    """Where the values stand on the axis, whose ticks are set: numbers and days as they are, labels spread around theirs."""
+    """Where the values stand on the axis, whose ticks are set: numbers and days as they are, labels
+    spread around theirs.
+    """
     if pd.api.types.is_numeric_dtype(real) and not pd.api.types.is_bool_dtype(real):
         return _floats(values)
     if pd.api.types.is_datetime64_any_dtype(real):
@@ -316,29 +434,50 @@ def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
     axis.set_ticks(range(len(names) + 1), [*(shortened(name, 14) for name in names), "others"])
     place = values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
     place = place.map({name: at for at, name in enumerate(names)})
-    spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(values))  # the same each time, and of no meaning
+    spread = np.random.default_rng(0).uniform(
+        -0.3, 0.3, len(values)
+    )  # the same each time, and of no meaning
     return place.fillna(len(names)).to_numpy(dtype=float) + spread
 
 
-def correlation_difference(real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, most: int = 40) -> Figure:
-    """Association of each pair of columns, synthetic minus real (the first `most` columns): blue is lost, orange is invented.
+def correlation_difference(
+    real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, most: int = 40
+) -> Figure:
+    """Association of each pair of columns, synthetic minus real (the first `most` columns): blue is
+    lost, orange is invented.
 
-    Two numbers or dates: absolute Spearman correlation. Otherwise labels and the other column's real deciles: Cramer's V.
+    Two numbers or dates: absolute Spearman correlation. Otherwise labels and the other column's
+    real deciles: Cramer's V.
     """
     names = schema.names[:most]
     edges = {c.name: _deciles(real[c.name]) for c in schema.columns[:most] if not c.is_discrete}
     difference = pd.DataFrame(
-        _association(synthetic[names], edges) - _association(real[names], edges), index=names, columns=names
+        _association(synthetic[names], edges) - _association(real[names], edges),
+        index=names,
+        columns=names,
     )
     with mpl.rc_context(STYLE):
         side = 0.32 * len(names) + 2.2
         figure = Figure(figsize=(side + 1, side))
         ax = figure.subplots()
         few = len(names) <= 14
-        sns.heatmap(difference, ax=ax, cmap="PuOr_r", center=0, vmin=-1, vmax=1, square=True, linewidths=0.5, annot=few,
-                    fmt=".2f", annot_kws={"fontsize": 6.5}, cbar_kws={"label": "association, synthetic − real", "shrink": 0.6},
-                    mask=np.triu(np.ones_like(difference, bool)), xticklabels=[shortened(n, 20) for n in names],
-                    yticklabels=[shortened(n, 20) for n in names])  # fmt: skip
+        sns.heatmap(
+            difference,
+            ax=ax,
+            cmap="PuOr_r",
+            center=0,
+            vmin=-1,
+            vmax=1,
+            square=True,
+            linewidths=0.5,
+            annot=few,
+            fmt=".2f",
+            annot_kws={"fontsize": 6.5},
+            cbar_kws={"label": "association, synthetic − real", "shrink": 0.6},
+            mask=np.triu(np.ones_like(difference, bool)),
+            xticklabels=[shortened(n, 20) for n in names],
+            yticklabels=[shortened(n, 20) for n in names],
+        )
     return figure
 
 
@@ -352,16 +491,29 @@ def _panels(count: int, columns: int, height: float) -> tuple[Figure, list]:
     return figure, axes[:count]
 
 
-def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent: Mapping[str, str]) -> None:
+def _lines(
+    ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent: Mapping[str, str]
+) -> None:
     """One line a generator on `ax`; where it has no number, the reason instead."""
     style = looks(names)
-    ax.hlines(range(len(names)), 0, 1, transform=ax.get_yaxis_transform(), color=BAND, lw=1, zorder=0)
+    ax.hlines(
+        range(len(names)), 0, 1, transform=ax.get_yaxis_transform(), color=BAND, lw=1, zorder=0
+    )
     for place, name in enumerate(names):
         look, row = style[name], head.loc[name] if name in head.index else None
         if row is None or not np.isfinite(row["mean"]):
             why = shortened((absent.get(name) if row is None else row["note"]) or "no reading", 40)
-            why = ax.annotate(why, (0.5, place), xycoords=("axes fraction", "data"), ha="center", va="center", fontsize=7.5,
-                              color=MUTED, style="italic", zorder=6)  # fmt: skip
+            why = ax.annotate(
+                why,
+                (0.5, place),
+                xycoords=("axes fraction", "data"),
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color=MUTED,
+                style="italic",
+                zorder=6,
+            )
             _belongs(name, why)
             continue
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
@@ -369,11 +521,19 @@ def _lines(ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent
             _belongs(name, *ax.plot([row["low"], row["high"]], [place, place], **bar))
         dots = seeds.loc[seeds["label"] == name, "value"].dropna().to_numpy()
         dots = dots[np.linspace(0, len(dots) - 1, CROWD).astype(int)] if len(dots) > CROWD else dots
-        small = ax.plot(dots, np.full(len(dots), place), ".", ms=5, color=look["color"], alpha=0.9, mew=0)
+        small = ax.plot(
+            dots, np.full(len(dots), place), ".", ms=5, color=look["color"], alpha=0.9, mew=0
+        )
         mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.3, "zorder": 5}
         large = ax.plot(row["mean"], place, look["marker"], ms=6, **mark)
-        told = ax.annotate(number(row["mean"]), (1.015, place), xycoords=("axes fraction", "data"), va="center",
-                           fontsize=7.5, color=INK)  # fmt: skip
+        told = ax.annotate(
+            number(row["mean"]),
+            (1.015, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
         _belongs(name, *small, *large, told)
     ax.set_yticks(range(len(names)), [shortened(name, 26) for name in names])
     for name, tick in zip(names, ax.get_yticklabels(), strict=True):
@@ -390,7 +550,9 @@ def _belongs(name: str, *artists) -> None:
 
 
 def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = None) -> None:
-    """The band between floor and ceiling with both ends named; for readings around zero, the two sides in words."""
+    """The band between floor and ceiling with both ends named; for readings around zero, the two
+    sides in words.
+    """
     floor, ceiling = head["floor"].mean(), head["ceiling"].mean()
     top = {
         "xycoords": ("data", "axes fraction"),
@@ -407,7 +569,11 @@ def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = Non
         return
     if direction == "zero":
         ax.axvline(0, color=MUTED, lw=1, zorder=1)
-    ends = [(value, name) for value, name in ((floor, "floor"), (ceiling, "ceiling")) if np.isfinite(value)]
+    ends = [
+        (value, name)
+        for value, name in ((floor, "floor"), (ceiling, "ceiling"))
+        if np.isfinite(value)
+    ]
     if len(ends) == 2:
         ax.axvspan(floor, ceiling, color=BAND, zorder=0, lw=0)
     for value, _ in ends:
@@ -418,13 +584,23 @@ def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = Non
     together = len(ends) == 2 and abs(floor - ceiling) < 0.25 * (right - left)
     for place, (value, name) in enumerate(sorted(ends)):
         side = "center" if not together else ("right" if place == 0 else "left")
-        side = "left" if value < left + 0.08 * (right - left) and not (together and place == 0) else side
-        side = "right" if value > right - 0.08 * (right - left) and not (together and place == 1) else side
+        side = (
+            "left"
+            if value < left + 0.08 * (right - left) and not (together and place == 0)
+            else side
+        )
+        side = (
+            "right"
+            if value > right - 0.08 * (right - left) and not (together and place == 1)
+            else side
+        )
         ax.annotate(name, (value, 1), xytext=(0, 1), ha=side, **top)
 
 
 def _seed_values(rows: pd.DataFrame, metric: str, head: pd.DataFrame) -> pd.DataFrame:
-    """The single-seed values behind a headline: its own column and group, or every row where columns differ by seed."""
+    """The single-seed values behind a headline: its own column and group, or every row where
+    columns differ by seed.
+    """
     part = rows[rows["metric"] == metric]
     whole = part[(part["column"] == "") & (part["group"] == "")]
     if len(whole):
@@ -440,19 +616,28 @@ def _whisker(row) -> list | None:
     return ends if np.isfinite(ends).all() else None
 
 
-def _shares(real: pd.Series, others: dict[str, pd.Series], most: int) -> tuple[list[str], dict[str, np.ndarray]]:
+def _shares(
+    real: pd.Series, others: dict[str, pd.Series], most: int
+) -> tuple[list[str], dict[str, np.ndarray]]:
     numbers = pd.api.types.is_numeric_dtype(real) and not pd.api.types.is_bool_dtype(real)
     dates = pd.api.types.is_datetime64_any_dtype(real)
     if (numbers or dates) and real.notna().any():
         floats = {key: _floats(values) for key, values in {"real": real, **others}.items()}
         edges = np.histogram_bin_edges(floats["real"][np.isfinite(floats["real"])], bins=24)
         middle = (edges[1:] + edges[:-1]) / 2
-        places = [str(pd.Timestamp(int(m)).date()) for m in middle] if dates else [f"{m:.4g}" for m in middle]
+        places = (
+            [str(pd.Timestamp(int(m)).date()) for m in middle]
+            if dates
+            else [f"{m:.4g}" for m in middle]
+        )
         counts = {
-            key: np.histogram(np.clip(v[np.isfinite(v)], edges[0], edges[-1]), bins=edges)[0] for key, v in floats.items()
+            key: np.histogram(np.clip(v[np.isfinite(v)], edges[0], edges[-1]), bins=edges)[0]
+            for key, v in floats.items()
         }
         rest = {key: [np.isnan(v).sum()] for key, v in floats.items()}
-        shares = {key: np.append(counts[key], rest[key]) / max(len(floats[key]), 1) for key in floats}
+        shares = {
+            key: np.append(counts[key], rest[key]) / max(len(floats[key]), 1) for key in floats
+        }
         return [*places, "missing"], shares
     places = [str(value) for value in real.value_counts().index[:most]]
     shares = {}
@@ -460,20 +645,26 @@ def _shares(real: pd.Series, others: dict[str, pd.Series], most: int) -> tuple[l
         text = values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
         inside = text.value_counts().reindex(places).fillna(0).to_numpy()
         missing = int(values.isna().sum())
-        shares[key] = np.append(inside, [len(values) - inside.sum() - missing, missing]) / max(len(values), 1)
+        shares[key] = np.append(inside, [len(values) - inside.sum() - missing, missing]) / max(
+            len(values), 1
+        )
     return [*places, "others", "missing"], shares
 
 
 def _floats(values: pd.Series) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(values):
-        return np.where(values.isna(), np.nan, values.astype("datetime64[ns]").astype("int64").astype(float))
+        return np.where(
+            values.isna(), np.nan, values.astype("datetime64[ns]").astype("int64").astype(float)
+        )
     return values.astype("Float64").astype(float).to_numpy(na_value=np.nan)
 
 
 def _deciles(values: pd.Series) -> np.ndarray:
     floats = _floats(values)
     floats = floats[np.isfinite(floats)]
-    return np.unique(np.quantile(floats, np.linspace(0, 1, 11)[1:-1])) if len(floats) else np.array([])
+    return (
+        np.unique(np.quantile(floats, np.linspace(0, 1, 11)[1:-1])) if len(floats) else np.array([])
+    )
 
 
 def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarray:
@@ -484,37 +675,68 @@ def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarra
     names = list(table.columns)
     floats = pd.DataFrame({name: _floats(table[name]) for name in edges}, index=table.index)
     rank = floats.corr(method="spearman").abs()
-    codes = {n: np.searchsorted(edges[n], floats[n]) if n in edges else pd.factorize(table[n].astype(object))[0] for n in names}
+    codes = {
+        n: np.searchsorted(edges[n], floats[n])
+        if n in edges
+        else pd.factorize(table[n].astype(object))[0]
+        for n in names
+    }
     out = np.zeros((len(names), len(names)))
     for i, first in enumerate(names):
         for j, second in enumerate(names[:i]):
             both = first in edges and second in edges
-            out[i, j] = rank.loc[first, second] if both else cramers_v(crosstab(codes[first], codes[second]).count)
+            out[i, j] = (
+                rank.loc[first, second]
+                if both
+                else cramers_v(crosstab(codes[first], codes[second]).count)
+            )
     return np.nan_to_num(out)
 
 
 def critical_difference(ranks: Mapping[str, float], difference: float, caveat: str = "") -> Figure:
-    """Mean ranks over datasets (1 is best, left) by label; a bar joins labels that lie within the critical difference.
+    """Mean ranks over datasets (1 is best, left) by label; a bar joins labels that lie within the
+    critical difference.
 
-    ranks and difference are those of `statistics.compare` for one metric (Demsar 2006, figure 1); without a critical
-    difference (NaN: fewer than two datasets) no bar is drawn. caveat is printed below.
+    ranks and difference are those of `statistics.compare` for one metric (Demsar 2006, figure 1);
+    without a critical difference (NaN: fewer than two datasets) no bar is drawn. caveat is printed
+    below.
     """
     ranks = dict(ranks)
     order = sorted(ranks, key=lambda label: (ranks[label], label))
     place, look = np.array([ranks[label] for label in order]), looks(order)
-    ends = [np.flatnonzero(place <= first + difference)[-1] if np.isfinite(difference) else k for k, first in enumerate(place)]
-    joined = [(k, last) for k, last in enumerate(ends) if last > k and (k == 0 or last > ends[k - 1])]
+    ends = [
+        np.flatnonzero(place <= first + difference)[-1] if np.isfinite(difference) else k
+        for k, first in enumerate(place)
+    ]
+    joined = [
+        (k, last) for k, last in enumerate(ends) if last > k and (k == 0 or last > ends[k - 1])
+    ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.3 + 0.24 * len(order) + 0.1 * len(joined)))
         ax = figure.subplots()
         for line, label in enumerate(order):
             mark = {"color": look[label]["color"], "mfc": look[label]["face"], "ms": 7}
-            told = ax.annotate(f"{label}  {place[line]:.2f}", (place[line], line), (8, 0), textcoords="offset points",
-                               va="center")  # fmt: skip
+            told = ax.annotate(
+                f"{label}  {place[line]:.2f}",
+                (place[line], line),
+                (8, 0),
+                textcoords="offset points",
+                va="center",
+            )
             _belongs(label, told, *ax.plot(place[line], line, look[label]["marker"], **mark))
         for count, (first, last) in enumerate(joined):
-            ax.plot(place[[first, last]], [len(order) + 0.45 * count] * 2, color=INK, lw=3, solid_capstyle="butt")
-        told = f"critical difference {difference:.2f}" if np.isfinite(difference) else "no critical difference"
+            ax.plot(
+                place[[first, last]],
+                [len(order) + 0.45 * count] * 2,
+                color=INK,
+                lw=3,
+                solid_capstyle="butt",
+            )
+        told = (
+            f"critical difference {difference:.2f}"
+            if np.isfinite(difference)
+            else "no critical difference"
+        )
         ax.set_title(f"Mean rank over datasets, 1 is best ({told})")
         ax.set_xlim(0.9, max(len(order), 2) + 1.2)  # room for the last name
         ax.set_ylim(len(order) + 0.45 * len(joined), -0.7)

@@ -20,7 +20,8 @@ NOTEBOOK = NOTEBOOKS / "report.ipynb"
 
 
 def report(folder: str | Path) -> Path:
-    """Write FOLDER/index.html (and the executed FOLDER/report.ipynb) from whatever its batch has finished; return its path.
+    """Write FOLDER/index.html (and the executed FOLDER/report.ipynb) from whatever its batch has
+    finished; return its path.
 
     Raises InputError where the folder holds no cells yet or cannot be written.
     """
@@ -31,16 +32,28 @@ def report(folder: str | Path) -> Path:
     return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html")
 
 
-def publish(notebook: Path, parameters: dict[str, object], folder: Path, title: str, page: str, progress: bool = False) -> Path:
-    """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the page's path.
+def publish(
+    notebook: Path,
+    parameters: dict[str, object],
+    folder: Path,
+    title: str,
+    page: str,
+    progress: bool = False,
+) -> Path:
+    """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the
+    page's path.
 
-    Both files appear when they are whole. Raises the notebook's own InputError, and one where FOLDER cannot be written.
+    Both files appear when they are whole. Raises the notebook's own InputError, and one where
+    FOLDER cannot be written.
     """
     import nbformat
     import papermill
 
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch, tempfile.TemporaryDirectory() as sockets:
+        with (
+            tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch,
+            tempfile.TemporaryDirectory() as sockets,
+        ):
             executed, html = Path(scratch, notebook.name), Path(scratch, page)
             papermill.execute_notebook(
                 str(notebook),
@@ -58,12 +71,16 @@ def publish(notebook: Path, parameters: dict[str, object], folder: Path, title: 
             raise InputError(error.evalue) from None
         raise
     except PermissionError as error:
-        raise InputError(f"{folder} is not writable ({error.strerror}); give a folder that is.") from None
+        raise InputError(
+            f"{folder} is not writable ({error.strerror}); give a folder that is."
+        ) from None
     return folder / page
 
 
 def _kernel(folder: str) -> type:
-    """Kernels of this very environment that listen on sockets in `folder`: no port that others could take or hear."""
+    """Kernels of this very environment that listen on sockets in `folder`: no port that others
+    could take or hear.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     class Kernel(AsyncKernelManager):
@@ -75,18 +92,27 @@ def _kernel(folder: str) -> type:
 
 
 def to_html(notebook, title: str, language: str = "en") -> str:
-    """An executed notebook (a NotebookNode) as one standalone HTML text: prose and results without code, styles inside.
+    """An executed notebook (a NotebookNode) as one standalone HTML text: prose and results without
+    code, styles inside.
 
     The page's policy lets a browser run one script, report.js, by its hash, and load nothing.
     """
     from nbconvert import HTMLExporter
 
     template, script = (
-        (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("templates/report.html.j2", "page.js")
+        (Path(__file__).parent / name).read_text(encoding="utf-8")
+        for name in ("templates/report.html.j2", "page.js")
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = {"title": title, "language": language, "script": script, "script_hash": f"sha256-{digest}"}
-    exporter = HTMLExporter(raw_template=template, mathjax_url="", require_js_url="", exclude_anchor_links=True)
+    page = {
+        "title": title,
+        "language": language,
+        "script": script,
+        "script_hash": f"sha256-{digest}",
+    }
+    exporter = HTMLExporter(
+        raw_template=template, mathjax_url="", require_js_url="", exclude_anchor_links=True
+    )
     return exporter.from_notebook_node(notebook, resources={"page": page})[0]
 
 
@@ -94,6 +120,10 @@ def page_of(title: str, parts: Iterable[Markup | str]) -> str:
     """The same kind of page without a notebook: Markdown texts and pieces of HTML, in this order."""
     from nbformat import v4
 
-    cells = [v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": str(part)})]) if isinstance(part, Markup)
-             else v4.new_markdown_cell(part) for part in parts]  # fmt: skip
+    cells = [
+        v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": str(part)})])
+        if isinstance(part, Markup)
+        else v4.new_markdown_cell(part)
+        for part in parts
+    ]
     return to_html(v4.new_notebook(cells=cells), title)

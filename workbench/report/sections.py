@@ -1,8 +1,8 @@
 """A finished or half-finished batch -> one HTML page that opens offline.
 
-`report` lets papermill run notebooks/report.ipynb on a report folder and exports what it shows. The functions below are
-that notebook's cells: each takes a Batch and returns one piece of the page. Every value is escaped; no piece reads
-anything but the batch's rows and cells.
+`report` lets papermill run notebooks/report.ipynb on a report folder and exports what it shows. The
+functions below are that notebook's cells: each takes a Batch and returns one piece of the page.
+Every value is escaped; no piece reads anything but the batch's rows and cells.
 """
 
 from __future__ import annotations
@@ -48,21 +48,33 @@ def facts_line(batch: Batch) -> Piece:
     factors = [name for name in FACTORS if name in batch.cells]
     counts_each = batch.cells.groupby(["dataset", "label"])[factors].nunique()
     each = [
-        f"{_range(n)} {name}{'' if n.max() == 1 else 's'}" for name, n in counts_each.items() if name == "seed" or n.max() > 1
+        f"{_range(n)} {name}{'' if n.max() == 1 else 's'}"
+        for name, n in counts_each.items()
+        if name == "seed" or n.max() > 1
     ]
     controls = sum(map(is_control, labels))
     told = [
         plural(len(batch.datasets), "dataset"),
-        plural(len(labels) - controls, "generator") + (f" and {plural(controls, 'control')}" if controls else ""),
+        plural(len(labels) - controls, "generator")
+        + (f" and {plural(controls, 'control')}" if controls else ""),
         f"{' × '.join(each)} each",
-        ", ".join([f"{counts.get('ok', 0):,} of {plural(len(batch.cells), 'cell')} finished"]
-                  + [f"{count:,} {status}" for status, count in counts.items() if status != "ok"]),
-    ]  # fmt: skip
+        ", ".join(
+            [f"{counts.get('ok', 0):,} of {plural(len(batch.cells), 'cell')} finished"]
+            + [f"{count:,} {status}" for status, count in counts.items() if status != "ok"]
+        ),
+    ]
     most = batch.cells.groupby("dataset")["label"].nunique().max()
-    out = Markup('<p class="facts"><strong>{}</strong>: {}.</p>').format(batch.title, " · ".join(told))
-    for many, shown, what in ((len(batch.datasets), batch.shown, "datasets"), (most, LABELS, "generators of a dataset")):
+    out = Markup('<p class="facts"><strong>{}</strong>: {}.</p>').format(
+        batch.title, " · ".join(told)
+    )
+    for many, shown, what in (
+        (len(batch.datasets), batch.shown, "datasets"),
+        (most, LABELS, "generators of a dataset"),
+    ):
         if many > shown:
-            out += Markup('<p class="note">Shown in full: the first {} of {} {}.</p>').format(shown, many, what)
+            out += Markup('<p class="note">Shown in full: the first {} of {} {}.</p>').format(
+                shown, many, what
+            )
     return Piece(out)
 
 
@@ -75,21 +87,46 @@ def verdicts(batch: Batch) -> Piece:
         lines = []
         for label in ordered(table["label"])[:LABELS]:
             told = [
-                [f"{STATES[s]} {s} on {count[label, use, s]}" for s in STATES if (label, use, s) in count.index] for use in USES
+                [
+                    f"{STATES[s]} {s} on {count[label, use, s]}"
+                    for s in STATES
+                    if (label, use, s) in count.index
+                ]
+                for use in USES
             ]
             lines.append((named(label), *map(", ".join, told)))
-        out += html_table(header, lines, f"On how many of {len(batch.datasets)} datasets each use is supported", "text")
+        out += html_table(
+            header,
+            lines,
+            f"On how many of {len(batch.datasets)} datasets each use is supported",
+            "text",
+        )
     for part in batch.each():
         own = table[(table["dataset"] == part.name) & table["label"].isin(list(part.labels))]
         lines = []
         for label, status in part.labels.items():
             states = own[own["label"] == label].to_dict("records")
             state = Markup('<span class="state {}">{} {}</span><small>{}</small>').format
-            lines.append((named(label, status, part.name), *(state(
-                s["state"].replace(" ", "-"), STATES[s["state"]], s["state"], s["reason"]) for s in states)))  # fmt: skip
+            lines.append(
+                (
+                    named(label, status, part.name),
+                    *(
+                        state(
+                            s["state"].replace(" ", "-"),
+                            STATES[s["state"]],
+                            s["state"],
+                            s["reason"],
+                        )
+                        for s in states
+                    ),
+                )
+            )
         out += part.title + _sentences(own[~own["label"].map(is_control)])
         out += html_table(
-            header, lines, f"What synthetic rows of {part.name} may be used for, and the gates that decide", "text"
+            header,
+            lines,
+            f"What synthetic rows of {part.name} may be used for, and the gates that decide",
+            "text",
         )
     return Piece(out)
 
@@ -100,21 +137,40 @@ def _sentences(own: pd.DataFrame) -> Markup:
     for use, (title, gates) in USES.items():
         part = own[own["use"] == use]
         who = {state: ordered(part.loc[part["state"] == state, "label"]) for state in STATES}
-        deciding = {state: set(part.loc[part["state"] == state, "gates"].explode()) for state in STATES}
-        named = {state: joined([g.title for g in gates if g.title in deciding[state]]) for state in STATES}
-        people = {
-            s: f"all {len(names)} generators" if 2 < len(names) == len(part) else joined(names) for s, names in who.items()
+        deciding = {
+            state: set(part.loc[part["state"] == state, "gates"].explode()) for state in STATES
         }
-        told = [words.format(people[state], "s" if len(who[state]) == 1 else "", named[state]) for state, words in {
-            "meets": "{0} meet{1} every gate", "fails": "{0} fail{1} on {2}",
-            "undecided": "undecided for {0}, where an interval straddles the limit of {2}",
-            "not measured": "not measured for {0}, for lack of {2}"}.items() if who[state]]  # fmt: skip
+        named = {
+            state: joined([g.title for g in gates if g.title in deciding[state]])
+            for state in STATES
+        }
+        people = {
+            s: f"all {len(names)} generators" if 2 < len(names) == len(part) else joined(names)
+            for s, names in who.items()
+        }
+        told = [
+            words.format(people[state], "s" if len(who[state]) == 1 else "", named[state])
+            for state, words in {
+                "meets": "{0} meet{1} every gate",
+                "fails": "{0} fail{1} on {2}",
+                "undecided": "undecided for {0}, where an interval straddles the limit of {2}",
+                "not measured": "not measured for {0}, for lack of {2}",
+            }.items()
+            if who[state]
+        ]
         said[title] = "; ".join(told) or "no generator has run"
-    fails = own.groupby("label")["state"].agg(lambda states: "fails" in set(states) and "meets" not in set(states))
+    fails = own.groupby("label")["state"].agg(
+        lambda states: "fails" in set(states) and "meets" not in set(states)
+    )
     none = ordered(fails.index[fails])
-    said["None of these"] = f"{joined(none)}: a gate fails and no use is supported" if none else "no generator is ruled out"
+    said["None of these"] = (
+        f"{joined(none)}: a gate fails and no use is supported"
+        if none
+        else "no generator is ruled out"
+    )
     items = [
-        Markup("<li><strong>{}.</strong> {}.</li>").format(title, told[:1].upper() + told[1:]) for title, told in said.items()
+        Markup("<li><strong>{}.</strong> {}.</li>").format(title, told[:1].upper() + told[1:])
+        for title, told in said.items()
     ]
     return Markup('<ul class="verdicts">{}</ul>').format(Markup("").join(items))
 
@@ -125,22 +181,38 @@ def score_strips(batch: Batch) -> Piece:
 
     out = Markup("")
     for part in batch.each():
-        out += part.title + (Markup("") if len(part.heads) else Markup('<p class="note">No cell has finished.</p>'))
+        out += part.title + (
+            Markup("") if len(part.heads) else Markup('<p class="note">No cell has finished.</p>')
+        )
         for family in FAMILIES:
             cards, blank = [], Markup("")
-            for metric in [m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family]:
+            for metric in [
+                m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family
+            ]:
                 readings = part.heads[part.heads["metric"] == metric]
                 if not readings["mean"].notna().any():
-                    note = Markup('<p class="note">No generator has a reading of <em>{}</em>: {}.</p>')
-                    blank += note.format(titled(metric), (readings["note"].iloc[0] or "no cell finished").rstrip("."))
+                    note = Markup(
+                        '<p class="note">No generator has a reading of <em>{}</em>: {}.</p>'
+                    )
+                    blank += note.format(
+                        titled(metric), (readings["note"].iloc[0] or "no cell finished").rstrip(".")
+                    )
                     continue
-                figure = plots.strips(part.rows[part.rows["metric"] == metric], [metric], absent=part.labels)
-                caption = Markup("<strong>{}</strong> <span>{}</span>").format(marked(metric), direction(metric))
-                cards.append(image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)}"))
+                figure = plots.strips(
+                    part.rows[part.rows["metric"] == metric], [metric], absent=part.labels
+                )
+                caption = Markup("<strong>{}</strong> <span>{}</span>").format(
+                    marked(metric), direction(metric)
+                )
+                cards.append(
+                    image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)}")
+                )
             if cards or blank:
                 level = "h4" if part.title else "h3"
                 head = Markup('<{} class="family">{}</{}>').format(level, family.title(), level)
-                out += head + Markup('<div class="cards">{}</div>{}').format(Markup("").join(cards), blank)
+                out += head + Markup('<div class="cards">{}</div>{}').format(
+                    Markup("").join(cards), blank
+                )
     return Piece(out)
 
 
@@ -156,38 +228,68 @@ def tradeoff(batch: Batch) -> Piece:
             out += part.title + Markup('<p class="note">Not drawn: {}</p>').format(error)
             continue
         cards = [
-            image(plots.tradeoff(part.rows, utility, [metric]), f"{_spoken(part, utility)} {_spoken(part, metric)}",
-                    Markup("<strong>{}</strong> <span>up: more useful · right: closer to training rows</span>").format(
-                        marked(metric)), f"{part.name} {titled(utility)} against {titled(metric)}")
+            image(
+                plots.tradeoff(part.rows, utility, [metric]),
+                f"{_spoken(part, utility)} {_spoken(part, metric)}",
+                Markup(
+                    "<strong>{}</strong> <span>up: more useful · right: closer to training rows</span>"
+                ).format(marked(metric)),
+                f"{part.name} {titled(utility)} against {titled(metric)}",
+            )
             for metric in closeness
-        ]  # fmt: skip
-        out += part.title + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
+        ]
+        out += part.title + Markup('<div class="cards large">{}</div>').format(
+            Markup("").join(cards)
+        )
     return Piece(out)
 
 
 def score_table(batch: Batch) -> Piece:
-    """Generators by metrics: mean over seeds, interval, ceiling and floor; the best of each column is starred."""
+    """Generators by metrics: mean over seeds, interval, ceiling and floor; the best of each column
+    is starred.
+    """
     out = _across(batch) if len(batch.datasets) > 1 else Markup("")
     for part in batch.each():
         metrics, notes = list(part.heads["metric"].unique()), []
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
-        best = {metric: leaders(part.heads[part.heads["metric"] == metric], metric) for metric in metrics}
+        best = {
+            metric: leaders(part.heads[part.heads["metric"] == metric], metric)
+            for metric in metrics
+        }
         lines = [
-            (named(label, state, part.name), *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics))
+            (
+                named(label, state, part.name),
+                *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics),
+            )
             for label, state in part.labels.items()
         ]
         ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
         foot = [
-            (Markup("{}<small>{}</small>").format(end.title(), told), *(number(ends.loc[m, end]) for m in metrics))
-            for end, told in (("ceiling", "a fresh real sample"), ("floor", "what the metric sees is destroyed"))
+            (
+                Markup("{}<small>{}</small>").format(end.title(), told),
+                *(number(ends.loc[m, end]) for m in metrics),
+            )
+            for end, told in (
+                ("ceiling", "a fresh real sample"),
+                ("floor", "what the metric sees is destroyed"),
+            )
         ]
-        header = ["Generator", *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics)]
+        header = [
+            "Generator",
+            *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
+        ]
         caption = f"Scores on {part.name}: mean over seeds, 95% interval below"
         out += part.title + html_table(header, lines, caption, "scores", foot)
         out += footnotes(notes)
-        idle = part.idle.assign(note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip("."))
+        idle = part.idle.assign(
+            note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip(".")
+        )
         told = "; ".join(f"{titled(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
-        out += Markup('<p class="note">Not applicable here: {}.</p>').format(told) if told else Markup("")
+        out += (
+            Markup('<p class="note">Not applicable here: {}.</p>').format(told)
+            if told
+            else Markup("")
+        )
     return Piece(out)
 
 
@@ -196,7 +298,9 @@ def _across(batch: Batch) -> Markup:
     heads = batch.heads[~batch.heads["note"].map(unreadable).astype(bool)]
     gap = (heads["ceiling"] - heads["floor"]).where(lambda g: g.abs() > 1e-9)
     mean = (
-        heads.assign(score=(heads["mean"] - heads["floor"]) / gap).groupby(["label", "metric"])["score"].agg(["mean", "count"])
+        heads.assign(score=(heads["mean"] - heads["floor"]) / gap)
+        .groupby(["label", "metric"])["score"]
+        .agg(["mean", "count"])
     )
     metrics = [m for m in heads["metric"].unique() if METRICS.get(m, UNKNOWN).direction != "zero"]
     ran = batch.cells.groupby("label")["dataset"].nunique()
@@ -218,38 +322,65 @@ def _across(batch: Batch) -> Markup:
         "sample, 0 is the floor. Datasets without a reading are left out of a mean; the counts say how many are in it.</p>"
     )
     header = ["Generator", "Datasets finished", *map(marked, metrics)]
-    return Markup(told) + html_table(header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores")
+    return Markup(told) + html_table(
+        header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores"
+    )
 
 
 def bias(batch: Batch) -> Piece:
-    """Amplification by sensitive column, intersection and group; then every other bias metric by column and group."""
+    """Amplification by sensitive column, intersection and group; then every other bias metric by
+    column and group.
+    """
     from workbench.report import plots
 
     out = Markup("")
     for part in batch.each():
         out += part.title
-        rows = part.rows[part.rows["metric"].isin([name for name, metric in METRICS.items() if metric.family == "bias"])]
+        rows = part.rows[
+            part.rows["metric"].isin(
+                [name for name, metric in METRICS.items() if metric.family == "bias"]
+            )
+        ]
         if not rows["value"].notna().any():
             why = sorted(set(rows["note"]) - {""}) or ["no finished cell has a sensitive column"]
             out += Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip("."))
             continue
-        groups = set(map(tuple, rows.loc[rows["metric"] == "representation", ["column", "group"]].to_numpy()))
+        groups = set(
+            map(tuple, rows.loc[rows["metric"] == "representation", ["column", "group"]].to_numpy())
+        )
         for metric in [m for m in METRICS if m in set(rows["metric"]) and m != "bias_amp_reverse"]:
             one = rows[(rows["metric"] == metric) & (rows["column"] != "")]
-            # Cells of a group and an outcome stay in the rows: only what `representation` lists is a group.
-            one = one[[not group or not groups or (column, group) in groups
-                       for column, group in one[["column", "group"]].itertuples(index=False)]]  # fmt: skip
-            size = one.assign(size=one["value"].abs()).groupby(["column", "group"], sort=False)["size"].max()
+            # Cells of a group and an outcome stay in the rows: only what `representation` lists is
+            # a group.
+            one = one[
+                [
+                    not group or not groups or (column, group) in groups
+                    for column, group in one[["column", "group"]].itertuples(index=False)
+                ]
+            ]
+            size = (
+                one.assign(size=one["value"].abs())
+                .groupby(["column", "group"], sort=False)["size"]
+                .max()
+            )
             keys = sorted(size.dropna().index, key=lambda key: (key[1] != "", -size[key], key))
             if metric == "bias_amp" and keys:
                 out += _amplifiers(part.heads)
                 limit, cards = plots.reach(one, keys[:PANELS]), []
                 for key in keys[:PANELS]:
                     figure = plots.bias_by_group(one, metric, keys=[key], limit=limit)
-                    told = aggregate(one[(one["column"] == key[0]) & (one["group"] == key[1])]).to_dict("records")
-                    alt = ", ".join(f"{r['label']} {number(r['mean'])} ({sign(r)})" for r in told if np.isfinite(r["mean"]))
+                    told = aggregate(
+                        one[(one["column"] == key[0]) & (one["group"] == key[1])]
+                    ).to_dict("records")
+                    alt = ", ".join(
+                        f"{r['label']} {number(r['mean'])} ({sign(r)})"
+                        for r in told
+                        if np.isfinite(r["mean"])
+                    )
                     about = key[1] or key[0]
-                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, marked(metric))
+                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(
+                        about, marked(metric)
+                    )
                     name = f"{part.name} {titled(metric)} {about}"
                     cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption, name))
                 out += Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
@@ -263,66 +394,110 @@ def bias(batch: Batch) -> Piece:
 
 
 def worst_columns(batch: Batch) -> Piece:
-    """The columns whose marginals are kept worst, on average over all generators that are no controls."""
+    """The columns whose marginals are kept worst, on average over all generators that are no
+    controls.
+    """
     out = Markup("")
     for part in batch.each():
         rows = part.rows[(part.rows["metric"] == "marginals") & (part.rows["column"] != "")]
         own = rows[~rows["label"].map(is_control)]
-        order = (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
-        caption = Markup("<span data-m>Marginals</span> of {} by column, the worst {} of {} first (1: identical)").format(
-            part.name, min(COLUMNS, len(order)), len(order)
+        order = (
+            (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
         )
-        table = part.table(rows, [(column, "") for column in order.index[:COLUMNS]], caption) if len(order) else Markup(
-            '<p class="note">No finished cell has readings by column.</p>')  # fmt: skip
+        caption = Markup(
+            "<span data-m>Marginals</span> of {} by column, the worst {} of {} first (1: identical)"
+        ).format(part.name, min(COLUMNS, len(order)), len(order))
+        table = (
+            part.table(rows, [(column, "") for column in order.index[:COLUMNS]], caption)
+            if len(order)
+            else Markup('<p class="note">No finished cell has readings by column.</p>')
+        )
         out += part.title + table
     return Piece(out)
 
 
 def run_facts(batch: Batch) -> Piece:
-    """What ran, how long it took and how much memory it needed; versions, machine and the list of cells."""
+    """What ran, how long it took and how much memory it needed; versions, machine and the list of
+    cells.
+    """
     lines = []
     for part in batch.each():
         for label in part.labels:
             cells = part.cells[part.cells["label"] == label]
-            took = [digits(cells[f"{phase}_seconds"].mean(), 2) for phase in ("fit", "sample", "evaluate")]
+            took = [
+                digits(cells[f"{phase}_seconds"].mean(), 2)
+                for phase in ("fit", "sample", "evaluate")
+            ]
             size = [_range(cells[column]) for column in ("rows", "train_rows", "test_rows")]
             ok = f"{(cells['status'] == 'ok').sum()} of {len(cells)}"
-            lines.append((named(label, dataset=part.name), part.name, ok, *size, *took, digits(cells["peak_mb"].max(), 0)))
+            lines.append(
+                (
+                    named(label, dataset=part.name),
+                    part.name,
+                    ok,
+                    *size,
+                    *took,
+                    digits(cells["peak_mb"].max(), 0),
+                )
+            )
     header = ["Generator", "Dataset", "Cells finished", "Synthetic rows", "Train rows", "Test rows"]
     header += ["Fit, s", "Sample, s", "Evaluate, s", "Peak memory, MB"]
-    out = html_table(header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores")
+    out = html_table(
+        header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores"
+    )
     ran = batch.cells[batch.cells["status"] != "pending"]
-    names = {"cpu": "Processor", "threads": "Threads of a cell", "python": "Python", "started": "Started (UTC)"}
+    names = {
+        "cpu": "Processor",
+        "threads": "Threads of a cell",
+        "python": "Python",
+        "started": "Started (UTC)",
+    }
     facts = [(words, _range(ran[name])) for name, words in names.items()]
     facts += [(f"Version of {name}", version) for name, version in batch.versions.items()]
-    out += html_table(["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text")
+    out += html_table(
+        ["Fact", "Value"], facts, "The machine and the versions that the cells ran on", "text"
+    )
     return Piece(out + _cells(batch))
 
 
 def _cells(batch: Batch) -> Markup:
-    """A list a generator of its cells, which the numbers link to: executed notebook, manifest and hashes of each."""
-    ran = pd.concat([part.cells[part.cells["label"].isin(list(part.labels))] for part in batch.each()])
+    """A list a generator of its cells, which the numbers link to: executed notebook, manifest and
+    hashes of each.
+    """
+    ran = pd.concat(
+        [part.cells[part.cells["label"].isin(list(part.labels))] for part in batch.each()]
+    )
     groups = dict(list(ran.groupby("label", sort=False)))
     most = max(1, CELLS // max(1, ran[["dataset", "label"]].drop_duplicates().shape[0]))
-    out, header = Markup(""), ["Dataset", "Cell", "Status", "Executed notebook", "Manifest", "Synthetic table", "Rows"]
+    out, header = (
+        Markup(""),
+        ["Dataset", "Cell", "Status", "Executed notebook", "Manifest", "Synthetic table", "Rows"],
+    )
     for label in ordered(groups):
         lines = []
         for dataset, cells in groups[label].groupby("dataset", sort=False):
             first = Markup('<span id="{}">{}</span>').format(handle(dataset, label), dataset)
             for cell in cells.head(most).to_dict("records"):
-                hashes = (str(cell[name])[:16] if cell["status"] == "ok" else "–" for name in ("synthetic_hash", "rows_hash"))
+                hashes = (
+                    str(cell[name])[:16] if cell["status"] == "ok" else "–"
+                    for name in ("synthetic_hash", "rows_hash")
+                )
                 lines.append((first, where(cell), cell["status"], *_links(cell), *hashes))
                 first = dataset
         caption = f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal bytes"
         summed = Markup('<summary id="{}">{}: {} of {}</summary>').format(
             handle(label), named(label), len(lines), plural(len(groups[label]), "cell")
         )
-        out += Markup("<details>{}{}</details>").format(summed, html_table(header, lines, caption, "text"))
+        out += Markup("<details>{}{}</details>").format(
+            summed, html_table(header, lines, caption, "text")
+        )
     return Markup("<h3>Cells</h3>{}").format(out)
 
 
 def _links(cell: dict) -> tuple[Markup | str, Markup | str]:
-    """To a cell's executed notebook and manifest, by their place beside the page; "–" where there is none."""
+    """To a cell's executed notebook and manifest, by their place beside the page; "–" where there
+    is none.
+    """
     home, link = quote(str(cell.get("home") or "")), Markup('<a href="{}/{}">{}</a>').format
     name = f"{cell['key'][:12]}"
     notebook = link(home, "cell.ipynb", f"{name} notebook") if home and cell["executed"] else "–"
@@ -333,7 +508,9 @@ def failures(batch: Batch) -> Piece:
     """Every cell that is not ok: status, phase and last line."""
     bad = batch.cells[batch.cells["status"] != "ok"]
     if not len(bad):
-        return Piece(Markup("<p>Every cell finished: no generator was skipped, stopped or failed.</p>"))
+        return Piece(
+            Markup("<p>Every cell finished: no generator was skipped, stopped or failed.</p>")
+        )
     lines = [
         (
             named(r["label"], dataset=r["dataset"]),
@@ -348,20 +525,27 @@ def failures(batch: Batch) -> Piece:
     told = f"{len(bad):,} of {plural(len(batch.cells), 'cell')} gave no score" + (
         f", the first {FAILURES}" * (len(bad) > FAILURES)
     )
-    return Piece(html_table(["Generator", "Dataset", "Cell", "Status", "Phase", "Last line"], lines, told, "text"))
+    return Piece(
+        html_table(
+            ["Generator", "Dataset", "Cell", "Status", "Phase", "Last line"], lines, told, "text"
+        )
+    )
 
 
 def readings(batch: Batch) -> Piece:
     """How to read each metric on this page: from its registration and its function's docstring."""
-    floors = {"permuted": "each column permuted on its own", "uniform": "uniform columns", "copy": "a raw copy of train"}
+    floors = {
+        "permuted": "each column permuted on its own",
+        "uniform": "uniform columns",
+        "copy": "a raw copy of train",
+    }
     out = Markup("")
     for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
         entry = METRICS[metric]
-        told = (
-            f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
-        )
-        out += Markup("<details><summary><strong>{}</strong> <code>{}</code></summary><p>{}</p><pre>{}</pre></details>").format(
-            marked(metric), metric, told, _docstring(entry.function))  # fmt: skip
+        told = f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
+        out += Markup(
+            "<details><summary><strong>{}</strong> <code>{}</code></summary><p>{}</p><pre>{}</pre></details>"
+        ).format(marked(metric), metric, told, _docstring(entry.function))
     return Piece(out)
 
 
@@ -370,12 +554,25 @@ def _docstring(where: str) -> str:
     module, name = where.split(":")
     source = Path(__file__).parents[1].joinpath(*module.split(".")[1:]).with_suffix(".py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    return next((ast.get_docstring(f) or "" for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == name), "")
+    return next(
+        (
+            ast.get_docstring(f) or ""
+            for f in tree.body
+            if isinstance(f, ast.FunctionDef) and f.name == name
+        ),
+        "",
+    )
 
 
 def leaders(heads: pd.DataFrame, metric: str) -> set[str]:
-    """Labels of the best generator, and of those whose number prints alike; controls do not compete."""
-    own = heads[~heads["label"].map(is_control) & heads["mean"].notna() & ~heads["note"].map(unreadable).astype(bool)]
+    """Labels of the best generator, and of those whose number prints alike; controls do not
+    compete.
+    """
+    own = heads[
+        ~heads["label"].map(is_control)
+        & heads["mean"].notna()
+        & ~heads["note"].map(unreadable).astype(bool)
+    ]
     if len(own) < 2:
         return set()
     best = own.loc[badness(own["mean"], METRICS.get(metric, UNKNOWN).direction).idxmin(), "mean"]
@@ -385,9 +582,22 @@ def leaders(heads: pd.DataFrame, metric: str) -> set[str]:
 def _spoken(part: Part, metric: str) -> str:
     """A metric's readings in two sentences, for those who do not see the figure."""
     heads = part.heads[(part.heads["metric"] == metric) & part.heads["mean"].notna()]
-    order = badness(heads["mean"], METRICS.get(metric, UNKNOWN).direction).sort_values(kind="stable").index
-    told = ", ".join(f"{row['label']} {number(row['mean'])}" for row in heads.loc[order].to_dict("records")) or "no reading"
-    ends = [f"{end} {number(heads[end].mean())}" for end in ("floor", "ceiling") if heads[end].notna().any()]
+    order = (
+        badness(heads["mean"], METRICS.get(metric, UNKNOWN).direction)
+        .sort_values(kind="stable")
+        .index
+    )
+    told = (
+        ", ".join(
+            f"{row['label']} {number(row['mean'])}" for row in heads.loc[order].to_dict("records")
+        )
+        or "no reading"
+    )
+    ends = [
+        f"{end} {number(heads[end].mean())}"
+        for end in ("floor", "ceiling")
+        if heads[end].notna().any()
+    ]
     return f"{titled(metric)} on {part.name}, {direction(metric)[2:]}. Best first: {told}. {', '.join(ends).capitalize()}."
 
 
@@ -396,9 +606,15 @@ def _amplifiers(heads: pd.DataFrame) -> Markup:
     told = {}
     for row in heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()].to_dict("records"):
         told.setdefault(sign(row), []).append(f"{row['label']} ({interval(row)})")
-    words = {"amplified": "Amplified by", "dampened": "Dampened by", "no clear change": "No clear change by"}
+    words = {
+        "amplified": "Amplified by",
+        "dampened": "Dampened by",
+        "no clear change": "No clear change by",
+    }
     items = [
-        Markup("<li><strong>{}</strong> {}.</li>").format(start, joined(told[s])) for s, start in words.items() if s in told
+        Markup("<li><strong>{}</strong> {}.</li>").format(start, joined(told[s]))
+        for s, start in words.items()
+        if s in told
     ]
     return Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
 
@@ -411,6 +627,7 @@ def where(cell: dict) -> str:
 def _range(values: pd.Series) -> str:
     """The one value, or the least and the largest."""
     ends = [
-        f"{end:,}" if isinstance(end, int | np.integer) else str(end) for end in (values.dropna().min(), values.dropna().max())
+        f"{end:,}" if isinstance(end, int | np.integer) else str(end)
+        for end in (values.dropna().min(), values.dropna().max())
     ]
     return "–" if values.isna().all() else " to ".join(dict.fromkeys(ends))

@@ -1,8 +1,10 @@
-"""Whether one generator is better than another: within a dataset, and across datasets (Demsar 2006; Benavoli et al. 2017).
+"""Whether one generator is better than another: within a dataset, and across datasets (Demsar 2006;
+Benavoli et al. 2017).
 
-The unit of a test across datasets is the dataset: a method's mean over splits, seeds and draws. These are no replicates.
-Scores are turned so that more is better, rank 1 is best, and controls stay out. Everything is told twice: with failed cells at
-the floor of their dataset and metric, and on the datasets where no cell failed (complete case).
+The unit of a test across datasets is the dataset: a method's mean over splits, seeds and draws.
+These are no replicates. Scores are turned so that more is better, rank 1 is best, and controls stay
+out. Everything is told twice: with failed cells at the floor of their dataset and metric, and on
+the datasets where no cell failed (complete case).
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ def across(
     rope: float = ROPE,
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
-    """Tables that compare the generators of a report, from its tidy rows (`results.read_report`), one metric after another.
+    """Tables that compare the generators of a report, from its tidy rows (`results.read_report`),
+    one metric after another.
 
-    metrics: names in METRICS, by default all that the rows hold. sizes: (train rows, test rows) of each dataset, for the
-    Nadeau-Bengio factor. A column "split" or "draw" in rows is used where there is one. Returns, by name:
+    metrics: names in METRICS, by default all that the rows hold. sizes: (train rows, test rows) of
+    each dataset, for the Nadeau-Bengio factor. A column "split" or "draw" in rows is used where
+    there is one. Returns, by name:
 
     scores      metric, handling, dataset, label: mean (more is better), cells, failed
     within      metric, dataset, first, second: the paired difference first - second with its 95% interval, units, caveat
@@ -40,10 +44,12 @@ def across(
     friedman    metric, handling: datasets, labels, statistic, p, critical_difference (Nemenyi, 5%), caveat
     ranks       metric, handling, label: rank, the mean over datasets, 1 is best; what plots.critical_difference draws
     pairs       metric, handling, first, second: mean difference, p and Holm's p of Wilcoxon's test, Nemenyi's p, and the
-                probabilities of the Bayesian signed-rank test that first is better, that they differ by less than rope,
-                that second is better; caveat
+                probabilities of the Bayesian signed-rank test that first is better, that they
+                differ by less than rope, that second is better; caveat
     """
-    tables: dict[str, list] = {name: [] for name in ("scores", "within", "components", "friedman", "ranks", "pairs")}
+    tables: dict[str, list] = {
+        name: [] for name in ("scores", "within", "components", "friedman", "ranks", "pairs")
+    }
     every = per_cell(rows)
     for metric in dict.fromkeys(every["metric"]) if metrics is None else metrics:
         cells = every[every["metric"] == metric]
@@ -59,17 +65,20 @@ def across(
             wide = scores.pivot(index="dataset", columns="label", values="mean")
             friedman, ranks, pairs = compare(wide, rope, np.random.default_rng(seed))
             tables["friedman"].append(about | friedman)
-            tables["ranks"] += [about | {"label": label, "rank": rank} for label, rank in ranks.items()]
+            tables["ranks"] += [
+                about | {"label": label, "rank": rank} for label, rank in ranks.items()
+            ]
             tables["pairs"] += [about | row for row in pairs]
     return {name: pd.DataFrame(records) for name, records in tables.items()}
 
 
 def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each cell and metric: value, score (more is better) and floor; missing where the cell failed; no controls.
+    """One row for each cell and metric: value, score (more is better) and floor; missing where the
+    cell failed; no controls.
 
-    A metric is represented as in `summary.headlines`: by its row about the whole table, otherwise by its worst one. Where
-    zero is best the score is minus the distance of a label's mean from zero: readings on both sides of it cancel, noise does
-    not count as bias.
+    A metric is represented as in `summary.headlines`: by its row about the whole table, otherwise
+    by its worst one. Where zero is best the score is minus the distance of a label's mean from
+    zero: readings on both sides of it cancel, noise does not count as bias.
     """
     rows = rows[~rows["label"].map(is_control)].fillna({"column": "", "group": ""})
     factors = [name for name in FACTORS if name in rows]
@@ -86,10 +95,16 @@ def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
         best = part[[*cell, "value"]].assign(score=turned["value"], floor=turned["floor"])
         best = best.sort_values("score", kind="stable").drop_duplicates(cell).sort_index()
         if direction == "zero":
-            best["score"] = -best["value"] * np.sign(best.groupby(["dataset", "label"])["value"].transform("mean"))
+            best["score"] = -best["value"] * np.sign(
+                best.groupby(["dataset", "label"])["value"].transform("mean")
+            )
         of_metric = every[every["dataset"].isin(best["dataset"])].merge(best, how="left", on=cell)
         parts.append(of_metric.assign(metric=metric))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*cell, "value", "score", "floor", "metric"])
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=[*cell, "value", "score", "floor", "metric"])
+    )
 
 
 def _scores(cells: pd.DataFrame, handling: str) -> pd.DataFrame:
@@ -99,14 +114,19 @@ def _scores(cells: pd.DataFrame, handling: str) -> pd.DataFrame:
         filled = cells["score"]
     else:
         filled = cells["score"].fillna(cells["floor"].groupby(cells["dataset"]).transform("mean"))
-    table = cells.assign(filled=filled, missing=cells["score"].isna()).groupby(["dataset", "label"], sort=False)
-    return table.agg(mean=("filled", "mean"), cells=("filled", "size"), failed=("missing", "sum")).reset_index()
+    table = cells.assign(filled=filled, missing=cells["score"].isna()).groupby(
+        ["dataset", "label"], sort=False
+    )
+    return table.agg(
+        mean=("filled", "mean"), cells=("filled", "size"), failed=("missing", "sum")
+    ).reset_index()
 
 
 def compare(
     wide: pd.DataFrame, rope: float = ROPE, rng: np.random.Generator | None = None
 ) -> tuple[dict, pd.Series, list[dict]]:
-    """The tests across datasets of a table of scores, shape (datasets, labels), more is better; datasets with a gap stay out.
+    """The tests across datasets of a table of scores, shape (datasets, labels), more is better;
+    datasets with a gap stay out.
 
     Returns a row of `friedman`, the mean ranks by label, and rows of `pairs` (see `across`).
     """
@@ -118,13 +138,24 @@ def compare(
     values = wide.to_numpy(dtype=float)
     mean_rank = rankdata(-values, axis=1).mean(axis=0) if n else np.full(k, np.nan)
     ranks = pd.Series(mean_rank, index=wide.columns).sort_values(kind="stable")
-    friedman = {"datasets": n, "labels": k, "statistic": np.nan, "p": np.nan, "critical_difference": np.nan, "caveat": caveat}
+    friedman = {
+        "datasets": n,
+        "labels": k,
+        "statistic": np.nan,
+        "p": np.nan,
+        "critical_difference": np.nan,
+        "caveat": caveat,
+    }
     if n >= 2 and k >= 3:
         varies = (np.ptp(values, axis=1) > 0).any()
-        friedman["statistic"], friedman["p"] = map(float, friedmanchisquare(*values.T)) if varies else (0.0, 1.0)
+        friedman["statistic"], friedman["p"] = (
+            map(float, friedmanchisquare(*values.T)) if varies else (0.0, 1.0)
+        )
     step = np.sqrt(k * (k + 1) / (6 * n)) if n else np.nan
     if n >= 2 and k >= 2:
-        friedman["critical_difference"] = float(studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * step)
+        friedman["critical_difference"] = float(
+            studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * step
+        )
     rng, pairs = rng or np.random.default_rng(0), []
     for first, second in combinations(wide.columns, 2):
         d = (wide[first] - wide[second]).to_numpy(dtype=float)
@@ -133,10 +164,25 @@ def compare(
         if n >= 2:
             # Ties are shared between the signs, as Demsar advises.
             p = float(wilcoxon(d, zero_method="zsplit").pvalue) if d.any() else 1.0
-            nemenyi = float(studentized_range.sf(abs(ranks[first] - ranks[second]) * np.sqrt(2) / step, k, np.inf))
+            nemenyi = float(
+                studentized_range.sf(
+                    abs(ranks[first] - ranks[second]) * np.sqrt(2) / step, k, np.inf
+                )
+            )
             better = bayesian_signed_rank(d, rope, rng)
-        row = {"first": first, "second": second, "difference": d.mean() if n else np.nan, "wilcoxon_p": p, "holm_p": np.nan}
-        row |= {"nemenyi_p": nemenyi, **dict(zip(("first_better", "practically_equal", "second_better"), better, strict=True))}
+        row = {
+            "first": first,
+            "second": second,
+            "difference": d.mean() if n else np.nan,
+            "wilcoxon_p": p,
+            "holm_p": np.nan,
+        }
+        row |= {
+            "nemenyi_p": nemenyi,
+            **dict(
+                zip(("first_better", "practically_equal", "second_better"), better, strict=True)
+            ),
+        }
         pairs.append(row | {"caveat": caveat})
     for row, adjusted in zip(pairs, holm([row["wilcoxon_p"] for row in pairs]), strict=True):
         row["holm_p"] = adjusted
@@ -147,7 +193,11 @@ def power(datasets: int) -> str:
     """What to keep in mind with so few datasets, or an empty text from ENOUGH on."""
     if datasets >= ENOUGH:
         return ""
-    least = f"; the smallest p that Wilcoxon's test can give is {2.0 ** (1 - datasets):.2g}" if datasets else ""
+    least = (
+        f"; the smallest p that Wilcoxon's test can give is {2.0 ** (1 - datasets):.2g}"
+        if datasets
+        else ""
+    )
     return f"{datasets} datasets, fewer than {ENOUGH}: low power; read each dataset's paired differences first{least}"
 
 
@@ -167,23 +217,32 @@ def holm(p: Iterable[float]) -> np.ndarray:
 def bayesian_signed_rank(
     differences: np.ndarray, rope: float, rng: np.random.Generator, draws: int = DRAWS
 ) -> tuple[float, float, float]:
-    """Posterior probabilities that a new dataset's difference lies above rope, within it, below -rope most likely.
+    """Posterior probabilities that a new dataset's difference lies above rope, within it, below
+    -rope most likely.
 
-    Benavoli et al. 2014 and 2017 (JMLR 18:77, section 4.2.1): a Dirichlet process whose prior puts half an observation on 0;
-    each draw weighs the datasets, and the pairwise means that fall in each of the three regions are weighed with them.
+    Benavoli et al. 2014 and 2017 (JMLR 18:77, section 4.2.1): a Dirichlet process whose prior puts
+    half an observation on 0; each draw weighs the datasets, and the pairwise means that fall in
+    each of the three regions are weighed with them.
     """
     z = np.append(0.0, differences)
     sums = z[:, None] + z
     weights = rng.dirichlet(np.append(0.5, np.ones(len(differences))), draws)
-    above, below = ((weights @ ((s > 2 * rope) + (s == 2 * rope) / 2) * weights).sum(axis=1) for s in (sums, -sums))
+    above, below = (
+        (weights @ ((s > 2 * rope) + (s == 2 * rope) / 2) * weights).sum(axis=1)
+        for s in (sums, -sums)
+    )
     winner = np.argmax([above, 1 - above - below, below], axis=0)
     return tuple((np.bincount(winner, minlength=3) / draws).tolist())
 
 
-def corrected_interval(differences: np.ndarray, n_train: float, n_test: float) -> tuple[float, float, float]:
-    """The mean of paired differences over J random splits and its 95% interval, mean -+ t sqrt((1/J + n_test/n_train) s^2).
+def corrected_interval(
+    differences: np.ndarray, n_train: float, n_test: float
+) -> tuple[float, float, float]:
+    """The mean of paired differences over J random splits and its 95% interval, mean -+ t sqrt((1/J
+    + n_test/n_train) s^2).
 
-    Nadeau and Bengio 2003: splits of one table share rows, so the plain 1/J is too small. NaN ends for fewer than two.
+    Nadeau and Bengio 2003: splits of one table share rows, so the plain 1/J is too small. NaN ends
+    for fewer than two.
     """
     from scipy.stats import t
 
@@ -192,12 +251,16 @@ def corrected_interval(differences: np.ndarray, n_train: float, n_test: float) -
     mean = float(differences.mean()) if count else np.nan
     if count < 2:
         return mean, np.nan, np.nan
-    half = float(t.ppf(0.975, count - 1) * np.sqrt((1 / count + n_test / n_train) * differences.var(ddof=1)))
+    half = float(
+        t.ppf(0.975, count - 1) * np.sqrt((1 / count + n_test / n_train) * differences.var(ddof=1))
+    )
     return mean, mean - half, mean + half
 
 
 def within(cells: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterable[dict]:
-    """Paired differences of every two labels in each dataset, over its splits, or over seeds where there is one split."""
+    """Paired differences of every two labels in each dataset, over its splits, or over seeds where
+    there is one split.
+    """
     splits = cells["split"].nunique() if "split" in cells else 1
     unit = "split" if splits > 1 else "seed"
     for dataset, part in cells.groupby("dataset", sort=False):
@@ -206,28 +269,45 @@ def within(cells: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> Iterabl
         for first, second in combinations(wide.columns, 2):
             d = (wide[first] - wide[second]).dropna().to_numpy()
             if unit == "split":
-                caveat = "" if dataset in sizes else "no interval: the sizes of train and test are not given"
+                caveat = (
+                    ""
+                    if dataset in sizes
+                    else "no interval: the sizes of train and test are not given"
+                )
                 mean, low, high = corrected_interval(d, n_train, n_test)
             else:
-                caveat = "one split: the interval is over seeds, and says nothing about other test rows"
+                caveat = (
+                    "one split: the interval is over seeds, and says nothing about other test rows"
+                )
                 mean, low, high = corrected_interval(d, np.inf, 0)
             if len(d) < 2:
                 caveat = f"no interval: {len(d)} {unit}{'' if len(d) == 1 else 's'} in common"
-            row = {"dataset": dataset, "first": first, "second": second, "difference": mean, "low": low, "high": high}
+            row = {
+                "dataset": dataset,
+                "first": first,
+                "second": second,
+                "difference": mean,
+                "low": low,
+                "high": high,
+            }
             yield row | {"units": len(d), "caveat": caveat}
 
 
 def components(cells: pd.DataFrame) -> Iterable[dict]:
     factors = [name for name in FACTORS if name in cells]
-    for (dataset, label), part in cells.dropna(subset=["score"]).groupby(["dataset", "label"], sort=False):
+    for (dataset, label), part in cells.dropna(subset=["score"]).groupby(
+        ["dataset", "label"], sort=False
+    ):
         yield {"dataset": dataset, "label": label, **variance_components(part, factors, "score")}
 
 
 def variance_components(table: pd.DataFrame, factors: list[str], value: str) -> dict[str, float]:
-    """The variance that each factor adds, outermost factor first, each nested in those before it; NaN where it does not vary.
+    """The variance that each factor adds, outermost factor first, each nested in those before it;
+    NaN where it does not vary.
 
-    ANOVA estimators (Searle, Casella and McCulloch 1992, ch. 3 to 5), for unequal numbers those of unweighted means: from the
-    inside out, the variance among a group's values less the variance that those values owe to deeper factors. Cut at 0.
+    ANOVA estimators (Searle, Casella and McCulloch 1992, ch. 3 to 5), for unequal numbers those of
+    unweighted means: from the inside out, the variance among a group's values less the variance
+    that those values owe to deeper factors. Cut at 0.
     """
     found: dict[str, float] = {}
     level = table[factors].assign(mean=table[value], noise=0.0)
@@ -240,5 +320,11 @@ def variance_components(table: pd.DataFrame, factors: list[str], value: str) -> 
         pooled = (spread * (n - 1)).sum() / freedom if freedom else np.nan
         component = max(pooled - noise, 0.0) if freedom else np.nan
         found[factors[depth - 1]] = float(component)
-        level = grouped["mean"].mean().to_frame().assign(noise=(np.nan_to_num(component) + noise) / n).reset_index()
+        level = (
+            grouped["mean"]
+            .mean()
+            .to_frame()
+            .assign(noise=(np.nan_to_num(component) + noise) / n)
+            .reset_index()
+        )
     return {factor: found[factor] for factor in factors}

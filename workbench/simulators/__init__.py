@@ -1,4 +1,5 @@
-"""Simulators: how a world makes its rows, written as a program, with priors over what is not known of it.
+"""Simulators: how a world makes its rows, written as a program, with priors over what is not known
+of it.
 
 A simulator is a class without arguments, or a plain function, with attributes that declare it:
 
@@ -7,9 +8,11 @@ A simulator is a class without arguments, or a plain function, with attributes t
     missing     names of the columns that may have missing values (left out: none)
     simulate    simulate(n, rng, **parameters): a table of exactly n rows; all randomness from `rng` (a function is its own)
     derive      derive(table): a DataFrame of further numbers, computed from real and simulated rows alike, that tell parameters
-                well, such as a ratio of two columns; the calibration looks at them too (left out: none)
+                well, such as a ratio of two columns; the calibration looks at them too (left out:
+                none)
 
-The generator `simulation` draws parameters, calibrates those that are to be calibrated to a real table, and simulates.
+The generator `simulation` draws parameters, calibrates those that are to be calibrated to a real
+table, and simulates.
 """
 
 from __future__ import annotations
@@ -36,9 +39,10 @@ SIMULATORS: dict[str, str] = {  # name -> "module:Class"
 class Prior:
     """What is known of a parameter before any data: it lies in [low, high].
 
-    shape is uniform, log-uniform (both ends above 0), normal (about the middle, its standard deviation a quarter of the
-    width, cut off at the ends) or whole (uniform over whole numbers). A parameter that is not calibrated is randomized: it
-    is drawn from its prior whenever a table is simulated (domain randomization, Tobin et al. 2017).
+    shape is uniform, log-uniform (both ends above 0), normal (about the middle, its standard
+    deviation a quarter of the width, cut off at the ends) or whole (uniform over whole numbers). A
+    parameter that is not calibrated is randomized: it is drawn from its prior whenever a table is
+    simulated (domain randomization, Tobin et al. 2017).
 
     >>> Prior(1, 100, "dollars", "log-uniform").at(0.5)
     10.0
@@ -52,7 +56,9 @@ class Prior:
 
     def __post_init__(self):
         if self.shape not in SHAPES:
-            raise InputError(f"a prior has shape {self.shape!r}; {nearest(str(self.shape), SHAPES)}")
+            raise InputError(
+                f"a prior has shape {self.shape!r}; {nearest(str(self.shape), SHAPES)}"
+            )
         if not self.low < self.high or (self.shape == "log-uniform" and self.low <= 0):
             raise InputError(
                 f"a {self.shape} prior runs from {self.low} to {self.high}; give low < high, above 0 for logarithms."

@@ -1,7 +1,9 @@
-"""A small convolutional network that reads 8 x 8 digits: trained on drawn ones, fine-tuned on real ones.
+"""A small convolutional network that reads 8 x 8 digits: trained on drawn ones, fine-tuned on real
+ones.
 
-Two blocks of 3 x 3 convolutions with batch normalisation (Ioffe and Szegedy 2015), a linear layer; AdamW, a cosine schedule,
-smoothed labels (Szegedy et al. 2016), and the running average of the weights is what reads (Polyak and Juditsky 1992).
+Two blocks of 3 x 3 convolutions with batch normalisation (Ioffe and Szegedy 2015), a linear layer;
+AdamW, a cosine schedule, smoothed labels (Szegedy et al. 2016), and the running average of the
+weights is what reads (Polyak and Juditsky 1992).
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from torch.nn import functional as F
 
 @dataclass
 class Reader:
-    """Reads digits; `fit` again on other images goes on from the weights it has: that is fine-tuning."""
+    """Reads digits; `fit` again on other images goes on from the weights it has: that is
+    fine-tuning.
+    """
 
     width: int = 16
     """Channels of the first convolution; the others have twice as many"""
@@ -37,8 +41,17 @@ class Reader:
 
     network: nn.Module | None = None
 
-    def fit(self, images: np.ndarray, digits: np.ndarray, steps: int, rng: np.random.Generator, rate: float | None = None):
-        """Train for `steps` batches on images, shape (n, 8, 8), values 0..16, and their digits; returns itself."""
+    def fit(
+        self,
+        images: np.ndarray,
+        digits: np.ndarray,
+        steps: int,
+        rng: np.random.Generator,
+        rate: float | None = None,
+    ):
+        """Train for `steps` batches on images, shape (n, 8, 8), values 0..16, and their digits;
+        returns itself.
+        """
         pixels, labels = _pixels(images), torch.from_numpy(digits.astype(np.int64))
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
@@ -49,7 +62,12 @@ class Reader:
         return self
 
     def _train(
-        self, pixels: torch.Tensor, labels: torch.Tensor, steps: int, rate: float, rng: np.random.Generator
+        self,
+        pixels: torch.Tensor,
+        labels: torch.Tensor,
+        steps: int,
+        rate: float,
+        rng: np.random.Generator,
     ) -> nn.Module:
         network = deepcopy(self.network) if self.network is not None else _network(self.width, rng)
         average = deepcopy(network).eval()
@@ -63,21 +81,29 @@ class Reader:
             x = self._moved(pixels[chosen], rng)
             loss = F.cross_entropy(network(x), labels[chosen], label_smoothing=self.smoothing)
             for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, (step + 1) / (0.1 * steps)) * (1 + cos(pi * step / steps)) / 2
+                group["lr"] = (
+                    rate * min(1.0, (step + 1) / (0.1 * steps)) * (1 + cos(pi * step / steps)) / 2
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             keep = min(0.99, step / (step + 10))
             with torch.no_grad():
-                for mean, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+                for mean, now in zip(
+                    average.state_dict().values(), network.state_dict().values(), strict=True
+                ):
                     mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
         return average
 
     def _moved(self, pixels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         wide = F.pad(pixels, (1, 1, 1, 1))
-        moves = np.where(rng.random((len(pixels), 1)) < self.shift, rng.integers(3, size=(len(pixels), 2)), 1)
+        moves = np.where(
+            rng.random((len(pixels), 1)) < self.shift, rng.integers(3, size=(len(pixels), 2)), 1
+        )
         rows, columns = (torch.from_numpy(moves[:, i, None] + np.arange(8)) for i in range(2))
-        return wide[torch.arange(len(pixels))[:, None, None], 0, rows[:, :, None], columns[:, None, :]][:, None]
+        return wide[
+            torch.arange(len(pixels))[:, None, None], 0, rows[:, :, None], columns[:, None, :]
+        ][:, None]
 
     @torch.no_grad()
     def read(self, images: np.ndarray) -> np.ndarray:
@@ -95,9 +121,20 @@ def _pixels(images: np.ndarray) -> torch.Tensor:
 
 def _network(width: int, rng: np.random.Generator) -> nn.Module:
     def block(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
 
-    with torch.random.fork_rng(devices=[]):  # torch draws first weights from its global generator: seed it, and put it back
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # torch draws first weights from its global generator: seed it, and put it back
         torch.manual_seed(int(rng.integers(2**62)))
-        layers = [*block(1, width), *block(width, 2 * width), nn.MaxPool2d(2), *block(2 * width, 2 * width)]
+        layers = [
+            *block(1, width),
+            *block(width, 2 * width),
+            nn.MaxPool2d(2),
+            *block(2 * width, 2 * width),
+        ]
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(2 * width * 16, 10))

@@ -1,10 +1,13 @@
-"""Handwritten digits drawn from strokes, with everything randomized that a pen, a hand and a scanner may change.
+"""Handwritten digits drawn from strokes, with everything randomized that a pen, a hand and a
+scanner may change.
 
-Domain randomization (Tobin et al. 2017, arXiv:1703.06907; Tremblay et al. 2018, arXiv:1804.06516): what is not known of
-the real world is varied so widely that reality is one more variation. The rest is done exactly as it was done to the real
-digits of UCI (Alpaydin and Kaynak 1998), because there it is known: NIST's public form-reading system (Garris et al. 1994,
-NISTIR 5469) stretches the ink to a box of 20 x 32 pixels in a 32 x 32 bitmap, erodes thick digits and dilates thin ones,
-and shears the digit upright; then the black pixels of each 4 x 4 block are counted, which gives 8 x 8 integers 0..16.
+Domain randomization (Tobin et al. 2017, arXiv:1703.06907; Tremblay et al. 2018, arXiv:1804.06516):
+what is not known of the real world is varied so widely that reality is one more variation. The rest
+is done exactly as it was done to the real digits of UCI (Alpaydin and Kaynak 1998), because there
+it is known: NIST's public form-reading system (Garris et al. 1994, NISTIR 5469) stretches the ink
+to a box of 20 x 32 pixels in a 32 x 32 bitmap, erodes thick digits and dilates thin ones, and
+shears the digit upright; then the black pixels of each 4 x 4 block are counted, which gives 8 x 8
+integers 0..16.
 
 What it cannot draw: ways of writing a digit that are not in `STROKES`.
 """
@@ -23,8 +26,9 @@ from workbench.simulators import Prior
 
 SIDE, BOX, NODES = 32, 20, 72
 PIXELS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
-# Ways to write each digit, a line each: strokes of control points "x,y" in hundredths of the height (y down), which a smooth
-# curve passes through; it has a corner at those marked "!", and the pen leaves the paper at "/".
+# Ways to write each digit, a line each: strokes of control points "x,y" in hundredths of the height
+# (y down), which a smooth curve passes through; it has a corner at those marked "!", and the pen
+# leaves the paper at "/".
 STROKES = """
 0: 30,0 8,15 0,50 10,88 30,100 50,86 60,50 50,14 30,0
 0: 38,0 12,12 0,52 12,90 32,100 52,84 58,45 46,10 24,6
@@ -68,7 +72,8 @@ STROKES = """
 
 @dataclass(frozen=True)
 class Digits:
-    """What is randomized, and how far: at 0 a component is switched off, and is the same in every image, or absent.
+    """What is randomized, and how far: at 0 a component is switched off, and is the same in every
+    image, or absent.
 
     Heights are those of the digit as it was written.
     """
@@ -92,15 +97,21 @@ class Digits:
     blur: float = 0.03
     """Largest standard deviation of the scanner's blur, in heights"""
     light: float = 0.3
-    """Largest relative change, either way, of the level that counts as black: of its mean, and from the middle to an edge"""
+    """Largest relative change, either way, of the level that counts as black: of its mean, and from
+    the middle to an edge
+    """
     texture: float = 0.2
     """Standard deviation of the ink's relative unevenness, which is about 4 pixels wide"""
     noise: float = 0.1
     """Standard deviation of each pixel, as a share of full ink"""
     distractors: float = 0.1
-    """Probability of a stray stroke that begins at the box's edge, as the end of a neighbouring digit does. 0..1"""
+    """Probability of a stray stroke that begins at the box's edge, as the end of a neighbouring
+    digit does. 0..1
+    """
     preprocessing: bool = True
-    """NIST's steps; without them a digit fills the height, keeps its proportions and its thickness, and leans as written"""
+    """NIST's steps; without them a digit fills the height, keeps its proportions and its thickness,
+    and leans as written
+    """
 
     columns: ClassVar = dict.fromkeys(PIXELS, "integer") | {"digit": "categorical"}
     priors: ClassVar[dict[str, Prior]]
@@ -109,7 +120,9 @@ class Digits:
         for name in self.components():
             value, most = getattr(self, name), self.most(name)
             if not 0 <= value <= most:
-                raise InputError(f"{name} is {value}; give a number from 0 {'up' if most == np.inf else 'to 1'}.")
+                raise InputError(
+                    f"{name} is {value}; give a number from 0 {'up' if most == np.inf else 'to 1'}."
+                )
 
     @classmethod
     def components(cls) -> list[str]:
@@ -121,9 +134,13 @@ class Digits:
         return 1.0 if component in ("variants", "distractors") else np.inf
 
     def simulate(self, n: int, rng: np.random.Generator, **parameters: float) -> pd.DataFrame:
-        """A table of n digits: 64 integers pixel_ROW_COLUMN, 0..16, and the category `digit`, "0" to "9"."""
+        """A table of n digits: 64 integers pixel_ROW_COLUMN, 0..16, and the category `digit`, "0"
+        to "9".
+        """
         images, digits = replace(self, **parameters).images(n, rng)
-        return pd.DataFrame(images.reshape(n, 64), columns=PIXELS).assign(digit=digits.astype(str).astype(object))
+        return pd.DataFrame(images.reshape(n, 64), columns=PIXELS).assign(
+            digit=digits.astype(str).astype(object)
+        )
 
     def images(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Images, shape (n, 8, 8), integers 0..16, and their digits, shape (n,), uniform over 0..9."""
@@ -132,10 +149,14 @@ class Digits:
         parts = [self.bitmaps(digits[i : i + 256], rng) for i in starts]
         if self.preprocessing:
             parts = [upright(even_out(part)) for part in parts]
-        return np.concatenate([np.zeros((0, 8, 8), dtype=np.int64), *map(count_blocks, parts)]), digits
+        return np.concatenate(
+            [np.zeros((0, 8, 8), dtype=np.int64), *map(count_blocks, parts)]
+        ), digits
 
     def bitmaps(self, digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Black pixels, shape (n, 32, 32), of digits as written and scanned, stretched to the box or in proportion."""
+        """Black pixels, shape (n, 32, 32), of digits as written and scanned, stretched to the box
+        or in proportion.
+        """
         x, y, down = self._written(digits, rng)
         x, y = self._posed(x, y, rng)
         half = 0.06 * np.exp(rng.uniform(-self.thickness, self.thickness, (len(digits), 1)))
@@ -150,7 +171,8 @@ class Digits:
     def _inked(self, x, y, down, half, rng: np.random.Generator) -> np.ndarray:
         """Ink on each pixel of the box, 1 in the middle of a stroke, shape (n, 32, 32).
 
-        A stroke is a row of Gaussian dots, whose sum is a product of matrices; half of a line's ink is left at `half`.
+        A stroke is a row of Gaussian dots, whose sum is a product of matrices; half of a line's ink
+        is left at `half`.
         """
         n, pen = len(x), half / np.sqrt(2 * np.log(2))
         spread = np.hypot(pen, self.blur * rng.random((n, 1)))
@@ -159,67 +181,111 @@ class Digits:
         if not self.preprocessing:
             middle, width = (left + right) / 2, (bottom - top) * BOX / SIDE
             left, right = middle - width / 2, middle + width / 2
-        before, after = np.pad(down, ((0, 0), (1, 1)))[:, :-2], np.pad(down, ((0, 0), (1, 1)))[:, 2:]
-        rests = down * (2.0 - before - after)  # where a stroke begins and ends: a dot's ink there makes the end round
+        before, after = (
+            np.pad(down, ((0, 0), (1, 1)))[:, :-2],
+            np.pad(down, ((0, 0), (1, 1)))[:, 2:],
+        )
+        rests = down * (
+            2.0 - before - after
+        )  # where a stroke begins and ends: a dot's ink there makes the end round
         ink = np.hypot(np.diff(x), np.diff(y)) * down + 1.9 * pen * rests
         ink *= np.exp(self.pressure * rng.standard_normal((n, 6)) @ _between(6, NODES - 1).T)
         across, along, drawn = self._stray(n, rng)
         x = np.hstack([(x[:, 1:] + x[:, :-1]) / 2, left + (right - left) * across])
         y = np.hstack([(y[:, 1:] + y[:, :-1]) / 2, top + (bottom - top) * along])
         ink = np.hstack([ink, drawn]) * pen / (spread**2 * np.sqrt(2 * np.pi))
-        columns = _dots(left + (right - left) * (np.arange(SIDE) - (SIDE - BOX) / 2 + 0.5) / BOX, x, spread)
+        columns = _dots(
+            left + (right - left) * (np.arange(SIDE) - (SIDE - BOX) / 2 + 0.5) / BOX, x, spread
+        )
         rows = _dots(top + (bottom - top) * (np.arange(SIDE) + 0.5) / SIDE, y, spread)
         return (rows * ink.astype(np.float32)[:, None]) @ columns.transpose(0, 2, 1)
 
     def _scanned(self, ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Which pixels are black: those with half of the full ink, more or less."""
         n, patches = len(ink), _between(8, SIDE).astype(np.float32)
-        ink = ink * (1 + self.texture * (patches @ rng.standard_normal((n, 8, 8), dtype=np.float32) @ patches.T))
+        ink = ink * (
+            1
+            + self.texture
+            * (patches @ rng.standard_normal((n, 8, 8), dtype=np.float32) @ patches.T)
+        )
         ink += self.noise * rng.standard_normal(ink.shape, dtype=np.float32)
-        light, slope_x, slope_y = rng.uniform(-self.light, self.light, (3, n, 1, 1)).astype(np.float32)
+        light, slope_x, slope_y = rng.uniform(-self.light, self.light, (3, n, 1, 1)).astype(
+            np.float32
+        )
         line = np.linspace(-1, 1, SIDE, dtype=np.float32)
         black = ink > 0.5 * (1 + light + slope_x * line + slope_y * line[:, None])
         if self.preprocessing:
             black[:, :, : (SIDE - BOX) // 2] = black[:, :, (SIDE + BOX) // 2 :] = False
         return black
 
-    def _written(self, digits: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points of the strokes, x and y of shape (n, NODES), and whether the pen is down between two, (n, NODES - 1)."""
-        points, down = np.empty((len(digits), NODES, 2)), np.empty((len(digits), NODES - 1), dtype=bool)
+    def _written(
+        self, digits: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points of the strokes, x and y of shape (n, NODES), and whether the pen is down between
+        two, (n, NODES - 1).
+        """
+        points, down = (
+            np.empty((len(digits), NODES, 2)),
+            np.empty((len(digits), NODES - 1), dtype=bool),
+        )
         chosen = rng.random(len(digits)) * (rng.random(len(digits)) < self.variants)
         for digit, ways in _ways().items():
             for number, (basis, controls, pen) in enumerate(ways):
-                here = np.flatnonzero((digits == digit) & ((chosen * len(ways)).astype(int) == number))
+                here = np.flatnonzero(
+                    (digits == digit) & ((chosen * len(ways)).astype(int) == number)
+                )
                 moved = controls + self.shape * rng.standard_normal((len(here), *controls.shape))
                 points[here], down[here] = basis @ moved, pen
         return points[..., 0], points[..., 1], down
 
-    def _edges(self, at: np.ndarray, half: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    def _edges(
+        self, at: np.ndarray, half: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
         """Both ends of the ink along one axis, shape (n, 1) each, misjudged a little."""
         low, high = at.min(axis=1, keepdims=True) - half, at.max(axis=1, keepdims=True) + half
         miss = self.misfit * (high - low) * rng.standard_normal((2, len(at), 1))
         return low + miss[0], high + miss[1]
 
     def _stray(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Dots of a straight stroke from the box's edge, in any direction: x, y (in widths and heights of it), ink."""
+        """Dots of a straight stroke from the box's edge, in any direction: x, y (in widths and
+        heights of it), ink.
+        """
         side, place = rng.integers(4, size=(n, 1)), rng.random((n, 1))
         start = np.where(side < 2, side, place), np.where(side < 2, place, side - 2)
         angle, length = rng.uniform(0, 2 * np.pi, (n, 1)), rng.uniform(0.1, 0.4, (n, 1))
         steps = np.linspace(0, 1, 12) * length
         drawn = (rng.random((n, 1)) < self.distractors) * length / 12
-        return start[0] + np.cos(angle) * steps, start[1] + np.sin(angle) * steps, np.repeat(drawn, 12, axis=1)
+        return (
+            start[0] + np.cos(angle) * steps,
+            start[1] + np.sin(angle) * steps,
+            np.repeat(drawn, 12, axis=1),
+        )
 
 
-# Everything is randomized and nothing calibrated: a table's spreads are drawn up to twice as wide as the defaults.
+# Everything is randomized and nothing calibrated: a table's spreads are drawn up to twice as wide
+# as the defaults.
 Digits.priors = {
-    name: Prior(0, min(2 * getattr(Digits, name), Digits.most(name)), calibrated=False) for name in Digits.components()
+    name: Prior(0, min(2 * getattr(Digits, name), Digits.most(name)), calibrated=False)
+    for name in Digits.components()
 }
 
 
 def even_out(black: np.ndarray) -> np.ndarray:
-    """Bitmaps, shape (n, 32, 32), thinned or thickened by one or two pixels where they have many or few black ones (NIST)."""
-    black, count, thin, thicken = black.copy(), black.sum(axis=(1, 2)), np.logical_and, np.logical_or
-    for chosen, change in ((count > 412, thin), (count > 560, thin), (count < 256, thicken), (count < 108, thicken)):
+    """Bitmaps, shape (n, 32, 32), thinned or thickened by one or two pixels where they have many or
+    few black ones (NIST).
+    """
+    black, count, thin, thicken = (
+        black.copy(),
+        black.sum(axis=(1, 2)),
+        np.logical_and,
+        np.logical_or,
+    )
+    for chosen, change in (
+        (count > 412, thin),
+        (count > 560, thin),
+        (count < 256, thicken),
+        (count < 108, thicken),
+    ):
         wide = np.pad(black[chosen], ((0, 0), (1, 1), (1, 1)))
         neighbours = wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:]
         black[chosen] = change.reduce([black[chosen], *neighbours])
@@ -227,15 +293,24 @@ def even_out(black: np.ndarray) -> np.ndarray:
 
 
 def upright(black: np.ndarray) -> np.ndarray:
-    """Bitmaps with their rows shifted so that the leftmost pixels of two rows, near the top and the bottom, meet (NIST)."""
+    """Bitmaps with their rows shifted so that the leftmost pixels of two rows, near the top and the
+    bottom, meet (NIST).
+    """
     rows, all_of = black.any(axis=2), np.arange(len(black))
-    top, bottom = np.minimum(rows.argmax(axis=1) + 2, SIDE - 1), np.maximum(SIDE - 3 - rows[:, ::-1].argmax(axis=1), 0)
+    top, bottom = (
+        np.minimum(rows.argmax(axis=1) + 2, SIDE - 1),
+        np.maximum(SIDE - 3 - rows[:, ::-1].argmax(axis=1), 0),
+    )
     known = black[all_of, top].any(axis=1) & black[all_of, bottom].any(axis=1) & (bottom > top + 1)
     lean = black[all_of, top].argmax(axis=1) - black[all_of, bottom].argmax(axis=1)
     factor = np.where(known, lean / np.maximum(bottom - top, 1), 0.0)
     shift = np.rint((np.arange(SIDE) - SIDE // 2) * factor[:, None]).astype(int)
     source = np.arange(SIDE) - shift[..., None]
-    return np.take_along_axis(black, source.clip(0, SIDE - 1), axis=2) & (source >= 0) & (source < SIDE)
+    return (
+        np.take_along_axis(black, source.clip(0, SIDE - 1), axis=2)
+        & (source >= 0)
+        & (source < SIDE)
+    )
 
 
 def count_blocks(black: np.ndarray) -> np.ndarray:
@@ -251,19 +326,34 @@ def _dots(at: np.ndarray, middle: np.ndarray, spread: np.ndarray) -> np.ndarray:
 
 @cache
 def _between(knots: int, points: int) -> np.ndarray:
-    """The matrix, shape (points, knots), of linear interpolation from evenly spaced knots to evenly spaced points."""
-    return np.stack([np.interp(np.linspace(0, knots - 1, points), range(knots), unit) for unit in np.eye(knots)], axis=1)
+    """The matrix, shape (points, knots), of linear interpolation from evenly spaced knots to evenly
+    spaced points.
+    """
+    return np.stack(
+        [
+            np.interp(np.linspace(0, knots - 1, points), range(knots), unit)
+            for unit in np.eye(knots)
+        ],
+        axis=1,
+    )
 
 
 @cache
 def _ways() -> dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Of each way of writing: the basis (NODES, controls), the controls (controls, 2), where the pen is down (NODES - 1)."""
+    """Of each way of writing: the basis (NODES, controls), the controls (controls, 2), where the
+    pen is down (NODES - 1).
+    """
     lines = STROKES.strip().splitlines()
-    return {digit: [_way(line[3:]) for line in lines if line.startswith(f"{digit}: ")] for digit in range(10)}
+    return {
+        digit: [_way(line[3:]) for line in lines if line.startswith(f"{digit}: ")]
+        for digit in range(10)
+    }
 
 
 def _way(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A cubic Hermite spline (Catmull-Rom tangents; none at corners) through the controls, linear in them."""
+    """A cubic Hermite spline (Catmull-Rom tangents; none at corners) through the controls, linear
+    in them.
+    """
     names, spans, begins = [], [], []
     for stroke in text.split("/"):
         begins += [len(names)] * (len(stroke.split()) - 1)  # of each span: where its stroke begins

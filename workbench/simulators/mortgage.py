@@ -1,14 +1,18 @@
-"""A mortgage desk: households apply for loans, and an underwriter decides by a scorecard. It makes the columns of `loans`.
+"""A mortgage desk: households apply for loans, and an underwriter decides by a scorecard. It makes
+the columns of `loans`.
 
-Income is lognormal with a longer upper tail (after Reed and Jorgensen 2004), the price follows income, and the loan is what
-savings leave of the price, with lumps at the lenders' limits of 80, 90 and 95 percent. Ratios of housing and debts follow from
-the annuity. One latent trait ties the credit records together. The scorecard looks at guidelines, unverified facts,
-ratios and leverage (the factors of Munnell et al. 1996, American Economic Review 86); `disparity` is the share of minority
-applicants who passed it and are turned down all the same, so P(approve | minority) is exactly (1 - disparity) times what it
-would be. It knows no geography, no lender, no co-applicant, and no typing error of the real table.
+Income is lognormal with a longer upper tail (after Reed and Jorgensen 2004), the price follows
+income, and the loan is what savings leave of the price, with lumps at the lenders' limits of 80, 90
+and 95 percent. Ratios of housing and debts follow from the annuity. One latent trait ties the
+credit records together. The scorecard looks at guidelines, unverified facts, ratios and leverage
+(the factors of Munnell et al. 1996, American Economic Review 86); `disparity` is the share of
+minority applicants who passed it and are turned down all the same, so P(approve | minority) is
+exactly (1 - disparity) times what it would be. It knows no geography, no lender, no co-applicant,
+and no typing error of the real table.
 
-Its structure and constants (industries, terms, gaps, sizes of noise) were set with `loans` at hand and revised on its card, so
-its scores on that table are those of a program that was fitted to it by a person too, and not only by calibration.
+Its structure and constants (industries, terms, gaps, sizes of noise) were set with `loans` at hand
+and revised on its card, so its scores on that table are those of a program that was fitted to it by
+a person too, and not only by calibration.
 """
 
 from __future__ import annotations
@@ -26,7 +30,14 @@ INDUSTRIES = {  # unemployment rate in an industry, percent -> its weight among 
     **{1.8: 10, 2.0: 5, 3.1: 12, 3.2: 36, 3.6: 7, 3.9: 9, 4.3: 9, 5.3: 3, 8.9: 1, 10.6: 8},
 }
 TERMS = {120: 1, 180: 8, 240: 1, 300: 3, 360: 85, 480: 2}  # months -> weight: what lenders offer
-GAPS = {"male": 0.008, "unit": 0.003, "married": 0.002, "dep": 0.002, "term": 0.002, "gdlin": 0.001}  # left empty on forms
+GAPS = {
+    "male": 0.008,
+    "unit": 0.003,
+    "married": 0.002,
+    "dep": 0.002,
+    "term": 0.002,
+    "gdlin": 0.001,
+}  # left empty on forms
 LIMITS = (0.8, 0.9, 0.95)  # loan to value: without mortgage insurance, with it, and at the most
 
 
@@ -36,7 +47,10 @@ class MortgageDesk:
     columns: ClassVar = (
         dict.fromkeys(("loanamt", "appinc", "unit", "dep", "term"), "integer")
         | dict.fromkeys(("price", "liq", "netw", "hrat", "obrat", "unem"), "numeric")
-        | dict.fromkeys(("married", "self", "gdlin", "pubrec", "unver", "min30", "sch", "male", "approve"), "boolean")
+        | dict.fromkeys(
+            ("married", "self", "gdlin", "pubrec", "unver", "min30", "sch", "male", "approve"),
+            "boolean",
+        )
         | dict.fromkeys(("mortg", "cons", "race"), "categorical")
     )
     missing = ("min30", *GAPS)
@@ -60,13 +74,19 @@ class MortgageDesk:
         "substandard": Prior(0.01, 0.3, "share below the credit guidelines"),
         "credit_tie": Prior(0.3, 0.99, "correlation of each record with the latent trait"),
         "minority": Prior(0.02, 0.5, SHARE),
-        "credit_gap": Prior(0.0, 1.5, "mean latent trait, white minus minority, standard deviations"),
+        "credit_gap": Prior(
+            0.0, 1.5, "mean latent trait, white minus minority, standard deviations"
+        ),
         "wealth_gap": Prior(0.0, 1.0, "mean logarithm of income and savings, white minus minority"),
         "married": Prior(0.3, 0.95, SHARE),
         "schooled": Prior(0.3, 0.95, SHARE),
         "leniency": Prior(0.0, 6.0, "log-odds of approval of a clean application"),
         "credit_weight": Prior(0.0, 8.0, "log-odds lost below the guidelines"),
-        "ratio_weight": Prior(0.0, 0.3, "log-odds lost for a percent of debts above 36, and for 2.5 of leverage above 80"),
+        "ratio_weight": Prior(
+            0.0,
+            0.3,
+            "log-odds lost for a percent of debts above 36, and for 2.5 of leverage above 80",
+        ),
         "disparity": Prior(0.0, 0.5, "share of minority applicants turned down after they passed"),
         "rate": Prior(0.09, 0.11, "yearly interest", calibrated=False),
         "men": Prior(0.75, 0.87, SHARE, calibrated=False),
@@ -122,45 +142,80 @@ class MortgageDesk:
         school = rng.random(n) < np.clip(schooled - 0.12 * group, 0, 1)
         alone = rng.random(n) < self_employed
         tail = 0.8 * rng.normal(size=n) + 0.6 * (rng.exponential(size=n) - 0.69)
-        earns = income_spread * tail + 0.2 * (school - schooled) + 0.25 * (wed - married) + 0.2 * (male - men)
+        earns = (
+            income_spread * tail
+            + 0.2 * (school - schooled)
+            + 0.25 * (wed - married)
+            + 0.2 * (male - men)
+        )
         earns += 0.2 * (alone - self_employed) - wealth_gap * (group - minority)
         earned = income * np.exp(earns)
 
         # The house, what is saved, and the loan between them.
-        others = np.where(rng.random(n) < 0.08, 0, rng.gamma(1.2, debts / 1.2, n))  # who owes more looks for a cheaper house
+        others = np.where(
+            rng.random(n) < 0.08, 0, rng.gamma(1.2, debts / 1.2, n)
+        )  # who owes more looks for a cheaper house
         dear = elasticity * earns + price_spread * rng.standard_t(6, n) - 0.01 * (others - debts)
         price = price_ratio * income * np.exp(dear)
-        saver = savings_spread * rng.standard_t(6, n) / 1.2 + 0.8 * dear - wealth_gap * (group - minority)
+        saver = (
+            savings_spread * rng.standard_t(6, n) / 1.2
+            + 0.8 * dear
+            - wealth_gap * (group - minority)
+        )
         liquid = savings * income * np.exp(saver)
         tract = rng.random(n) < np.where(group, 0.25, 0.02)
-        units = np.where(rng.random(n) < np.where(tract, 0.45, 0.07), _pick({2: 6, 3: 3, 4: 1}, n, rng), 1)
+        units = np.where(
+            rng.random(n) < np.where(tract, 0.45, 0.07), _pick({2: 6, 3: 3, 4: 1}, n, rng), 1
+        )
         months = _pick(TERMS, n, rng)
-        wanted = leverage - equity * (saver - 0.5 * dear) - 0.15 * (rng.gumbel(size=n) - 0.58) - 0.3 * (1 - months / 360)
+        wanted = (
+            leverage
+            - equity * (saver - 0.5 * dear)
+            - 0.15 * (rng.gumbel(size=n) - 0.58)
+            - 0.3 * (1 - months / 360)
+        )
         limit = np.asarray(LIMITS)[rng.choice(3, n, p=[0.45, 0.25, 0.3])]
         loan = price * np.clip(np.minimum(limit, wanted), 0.1, None)
         owner = rng.random(n) < expit(logit(owners) + dear + 0.7 * age)
-        other = earned * wealth * np.exp(rng.normal(size=n) + 0.5 * saver + 0.5 * alone + 0.3 * age) * np.where(owner, 1.0, 0.2)
+        other = (
+            earned
+            * wealth
+            * np.exp(rng.normal(size=n) + 0.5 * saver + 0.5 * alone + 0.3 * age)
+            * np.where(owner, 1.0, 0.2)
+        )
         owed = earned * 0.3 * rng.exponential(size=n) * (rng.random(n) < 0.4)
 
-        # Ratios follow from the annuity; what the income leaves out (co-applicants, rents) is the noise.
+        # Ratios follow from the annuity; what the income leaves out (co-applicants, rents) is the
+        # noise.
         payment = loan * (rate / 12) / (1 - (1 + rate / 12) ** -months)
-        housing = 100 * (payment + price * taxes / 1200) / (earned / 12) * np.exp(0.12 * rng.standard_t(2, n))
-        # Households look for a house whose cost they can carry: far from a quarter of income is rare on both sides.
+        housing = (
+            100
+            * (payment + price * taxes / 1200)
+            / (earned / 12)
+            * np.exp(0.12 * rng.standard_t(2, n))
+        )
+        # Households look for a house whose cost they can carry: far from a quarter of income is
+        # rare on both sides.
         housing = 26 * (housing / 26) ** 0.7
         housing = np.clip(np.where(housing > 33, 33 + (housing - 33) * 0.3, housing), 1, 80)
         burden = housing + others
         burden = np.minimum(np.where(burden > 38, 38 + (burden - 38) * 0.6, burden), 95)
 
-        # Credit records: one trait, each with noise of its own; shares hold over both groups together.
+        # Credit records: one trait, each with noise of its own; shares hold over both groups
+        # together.
         trait = rng.normal(size=n) - credit_gap * (group - minority)
         trait /= np.sqrt(1 + credit_gap**2 * minority * (1 - minority))
 
         def worst(*shares):
-            """Whether the record of each row is among the worst `share`, for nested shares (one noise)."""
+            """Whether the record of each row is among the worst `share`, for nested shares (one
+            noise).
+            """
             record = credit_tie * trait + np.sqrt(1 - credit_tie**2) * rng.normal(size=n)
             return [record <= ndtri(share) for share in shares]
 
-        slow, poor, bad, worse = worst(1 - clean, (1 - clean + delinquent) / 2, delinquent, delinquent / 2)
+        slow, poor, bad, worse = worst(
+            1 - clean, (1 - clean + delinquent) / 2, delinquent, delinquent / 2
+        )
         consumer = np.select([worse, bad, poor, slow], ["6", "5", "3", "2"], "1")
         consumer = np.where((consumer == "3") & (rng.random(n) < 0.4), "4", consumer)
         (failed,), (below,), (late, later) = worst(bankrupt), worst(substandard), worst(0.1, 0.03)
@@ -205,7 +260,9 @@ class MortgageDesk:
 
     def derive(self, table: pd.DataFrame) -> pd.DataFrame:
         """Ratios that an underwriter would look at."""
-        price, earned, loan, liquid = (table[name].astype(float) for name in ("price", "appinc", "loanamt", "liq"))
+        price, earned, loan, liquid = (
+            table[name].astype(float) for name in ("price", "appinc", "loanamt", "liq")
+        )
         return pd.DataFrame(
             {
                 "loan to value": loan / price,

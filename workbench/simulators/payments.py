@@ -1,10 +1,12 @@
-"""Card payments and fraud as behaviour (SimPy): customers with habits, and fraudsters who take a card over.
+"""Card payments and fraud as behaviour (SimPy): customers with habits, and fraudsters who take a
+card over.
 
-Each customer pays at a rate, at hours, at merchant types and in amounts of their own, until the account is empty; wages fill
-it. A fraudster takes a card, tries it online with small amounts, then buys what resells well, larger and faster than its owner,
-until the bank blocks the card (patterns described by Bolton and Hand 2002; PaySim, Lopez-Rojas et al. 2016, simulates mobile
-payments from aggregates). The label is known by construction. It knows no collusion of merchants, no seasons, and no fraudster
-who learns.
+Each customer pays at a rate, at hours, at merchant types and in amounts of their own, until the
+account is empty; wages fill it. A fraudster takes a card, tries it online with small amounts, then
+buys what resells well, larger and faster than its owner, until the bank blocks the card (patterns
+described by Bolton and Hand 2002; PaySim, Lopez-Rojas et al. 2016, simulates mobile payments from
+aggregates). The label is known by construction. It knows no collusion of merchants, no seasons, and
+no fraudster who learns.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import pandas as pd
 from workbench.simulators import Prior
 
 START = pd.Timestamp("2024-03-01")
-# Merchant type -> share of payments, median amount, spread of its logarithm, share paid online, how well its goods resell.
+# Merchant type -> share of payments, median amount, spread of its logarithm, share paid online, how
+# well its goods resell.
 MERCHANTS = {
     "groceries": (0.34, 32, 0.7, 0.06, 1.0),
     "restaurant": (0.20, 24, 0.6, 0.12, 0.5),
@@ -28,7 +31,9 @@ MERCHANTS = {
     "electronics": (0.04, 160, 0.9, 0.50, 6.0),
     "travel": (0.03, 240, 0.8, 0.75, 2.0),
 }
-SHARES, AMOUNTS, SPREADS, ONLINE, RESALE = (np.array(column, dtype=float) for column in zip(*MERCHANTS.values(), strict=True))
+SHARES, AMOUNTS, SPREADS, ONLINE, RESALE = (
+    np.array(column, dtype=float) for column in zip(*MERCHANTS.values(), strict=True)
+)
 TYPES = np.array(list(MERCHANTS), dtype=object)
 
 
@@ -54,9 +59,13 @@ class Payments:
         "habit": Prior(0.5, 20, "how alike customers are in where they pay", "log-uniform"),
         "fraud": Prior(0.002, 0.05, "share of payments", "log-uniform"),
         "wage": Prior(300, 6000, "a month, median", "log-uniform"),
-        "haul": Prior(1, 8, "fraudster's amount over the merchant type's", "log-uniform", calibrated=False),
+        "haul": Prior(
+            1, 8, "fraudster's amount over the merchant type's", "log-uniform", calibrated=False
+        ),
         "trials": Prior(0, 4, "payments to try a card, mean", calibrated=False),
-        "haste": Prior(5, 600, "minutes between a fraudster's payments", "log-uniform", calibrated=False),
+        "haste": Prior(
+            5, 600, "minutes between a fraudster's payments", "log-uniform", calibrated=False
+        ),
         "caught": Prior(0.1, 0.6, "chance that a fraudulent payment is the last", calibrated=False),
         "night": Prior(0, 0.9, "share of fraudsters who work at night", calibrated=False),
     }
@@ -76,8 +85,9 @@ class Payments:
         caught: float = 0.3,
         night: float = 0.5,
     ) -> pd.DataFrame:
-        """n payments of about n / 40 customers. amount, balance (before it) and spent_day (24 hours before it) in one currency;
-        count_day is the card's number of payments in these hours, hours_since the time since its last one."""
+        """n payments of about n / 40 customers. amount, balance (before it) and spent_day (24 hours
+        before it) in one currency; count_day is the card's number of payments in these hours,
+        hours_since the time since its last one."""
         import simpy
 
         customers = max(n // 40, 5)
@@ -98,22 +108,38 @@ class Payments:
             day = [(then, spent) for then, spent in past[card] if then > env.now - 24]
             since = env.now - past[card][-1][0] if past[card] else np.nan
             rows.append(
-                (env.now, card, merchant, online, amount, balance[card], since, len(day), sum(s for _, s in day), is_fraud)
+                (
+                    env.now,
+                    card,
+                    merchant,
+                    online,
+                    amount,
+                    balance[card],
+                    since,
+                    len(day),
+                    sum(s for _, s in day),
+                    is_fraud,
+                )
             )
             balance[card] -= amount
             past[card] = [*(day or past[card][-1:]), (env.now, amount)]
-            if len(rows) == n + customers:  # as many payments as there are customers come before the first row that is kept
+            if (
+                len(rows) == n + customers
+            ):  # as many payments as there are customers come before the first row that is kept
                 enough.succeed()
             return True
 
         def customer(card: int):
             while True:
                 yield env.timeout(rng.exponential(0.5 / pace[card]))
-                # People sleep: half of the moments are dropped, those far from the customer's own hour (thinning).
+                # People sleep: half of the moments are dropped, those far from the customer's own
+                # hour (thinning).
                 away = abs((env.now - peak[card] + 12) % 24 - 12)
                 if rng.random() < 1.1 * np.exp(-((away / 6.5) ** 2)):
                     merchant = min(int(np.searchsorted(tastes[card], rng.random())), len(TYPES) - 1)
-                    amount = level[card] * AMOUNTS[merchant] * np.exp(SPREADS[merchant] * rng.normal())
+                    amount = (
+                        level[card] * AMOUNTS[merchant] * np.exp(SPREADS[merchant] * rng.normal())
+                    )
                     pay(card, merchant, amount, rng.random() < ONLINE[merchant], False)
 
         def wages():
@@ -132,7 +158,10 @@ class Payments:
                 merchant = int(rng.choice(len(TYPES), p=RESALE / RESALE.sum()))
                 amount = haul * prices * AMOUNTS[merchant] * np.exp(0.5 * rng.normal())
                 amount = min(amount, 0.9 * balance[card])
-                if not pay(card, merchant, amount, rng.random() < 0.5 + ONLINE[merchant] / 2, True) or rng.random() < caught:
+                if (
+                    not pay(card, merchant, amount, rng.random() < 0.5 + ONLINE[merchant] / 2, True)
+                    or rng.random() < caught
+                ):
                     return
                 yield env.timeout(rng.exponential(haste / 60))
 

@@ -1,4 +1,6 @@
-"""How many real rows would have bought the same: learning curves and the real-row equivalent of a synthetic table."""
+"""How many real rows would have bought the same: learning curves and the real-row equivalent of a
+synthetic table.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from workbench.tables.datasets import Dataset
 QUALITIES = ("utility_ratio", "pair_trends")
 
 
-EXPONENTS = np.linspace(0.05, 2, 79)  # of the power laws that are tried; learning curves decay at 0.3 to 1 as a rule
+EXPONENTS = np.linspace(
+    0.05, 2, 79
+)  # of the power laws that are tried; learning curves decay at 0.3 to 1 as a rule
 
 
 REPEATS = 500
@@ -28,8 +32,9 @@ REPEATS = 500
 class Scores:
     """Scores of learners on the same real test rows, one for each training table.
 
-    values: shape (..., k), k tables alike but for their random draw (higher is better: ROC AUC, or R2 of numbers).
-    influence: shape (..., k, n), how each of n test rows moves a score; None where test rows count as fixed.
+    values: shape (..., k), k tables alike but for their random draw (higher is better: ROC AUC, or
+    R2 of numbers). influence: shape (..., k, n), how each of n test rows moves a score; None where
+    test rows count as fixed.
     """
 
     values: np.ndarray
@@ -38,7 +43,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores at `rows` real training rows: rows (s,), ascending; scores.values (s, k), a draw in the same place of each row."""
+    """Scores at `rows` real training rows: rows (s,), ascending; scores.values (s, k), a draw in
+    the same place of each row.
+    """
 
     rows: np.ndarray
     scores: Scores
@@ -46,7 +53,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Equivalent:
-    """Real rows worth a score, with a 95% interval: 0 is less than the curve's first size, infinity more than its last."""
+    """Real rows worth a score, with a 95% interval: 0 is less than the curve's first size, infinity
+    more than its last.
+    """
 
     value: float
     low: float
@@ -74,53 +83,79 @@ def score_tables(data: Dataset, tables: Iterable[pd.DataFrame], seed: int = 0) -
         raise InputError(f"no score to buy: {reason}")
     found = []
     for table in tables:
-        each = [score(trial, predictions(table, data.test, data.schema, learner, seed)) for learner in LEARNERS]
+        each = [
+            score(trial, predictions(table, data.test, data.schema, learner, seed))
+            for learner in LEARNERS
+        ]
         found.append([np.mean(part, axis=0) for part in zip(*each, strict=True)])
-    return Scores(np.array([value for value, _ in found]), np.array([influence for _, influence in found]))
+    return Scores(
+        np.array([value for value, _ in found]), np.array([influence for _, influence in found])
+    )
 
 
 def subset(data: Dataset, rows: int, draw: int, seed: int = 0) -> pd.DataFrame:
-    """So many train rows without replacement; those of a draw are nested, so that a larger subset holds the smaller ones."""
+    """So many train rows without replacement; those of a draw are nested, so that a larger subset
+    holds the smaller ones.
+    """
     order = np.random.default_rng([seed, draw]).permutation(len(data.train))
     return data.train.iloc[order[:rows]].reset_index(drop=True)
 
 
 def learning_curve(
-    data: Dataset, sizes: Sequence[int], draws: int = 8, seed: int = 0, progress: Callable[[list], Iterable] | None = None
+    data: Dataset,
+    sizes: Sequence[int],
+    draws: int = 8,
+    seed: int = 0,
+    progress: Callable[[list], Iterable] | None = None,
 ) -> Curve:
-    """`score_tables` of learners trained on `draws` nested random subsets of train of each of `sizes` rows.
+    """`score_tables` of learners trained on `draws` nested random subsets of train of each of
+    `sizes` rows.
 
-    progress wraps the list of steps as tqdm does. Raises InputError for fewer than three sizes, and ones that train lacks.
+    progress wraps the list of steps as tqdm does. Raises InputError for fewer than three sizes, and
+    ones that train lacks.
     """
     sizes, most = sorted(set(sizes)), len(data.train)
     if len(sizes) < 3 or sizes[0] < 2 or sizes[-1] > most or draws < 2:
-        raise InputError(f"sizes {sizes}, {draws} draws: give three sizes or more, from 2 to {most:,}, and two draws or more.")
+        raise InputError(
+            f"sizes {sizes}, {draws} draws: give three sizes or more, from 2 to {most:,}, and two draws or more."
+        )
     steps = [(size, draw) for size in sizes for draw in range(draws)]
     found = [
-        score_tables(data, [subset(data, size, draw, seed)], seed) for size, draw in (progress(steps) if progress else steps)
+        score_tables(data, [subset(data, size, draw, seed)], seed)
+        for size, draw in (progress(steps) if progress else steps)
     ]
-    values, influence = (np.concatenate([getattr(one, name) for one in found]) for name in ("values", "influence"))
+    values, influence = (
+        np.concatenate([getattr(one, name) for one in found]) for name in ("values", "influence")
+    )
     shape = len(sizes), draws
     return Curve(np.array(sizes), Scores(values.reshape(shape), influence.reshape(*shape, -1)))
 
 
 def power_law(rows: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """a, b >= 0 and c of score(m) = a - b m^-c, the least squares over EXPONENTS, for means of shape (..., s); each (...)."""
+    """a, b >= 0 and c of score(m) = a - b m^-c, the least squares over EXPONENTS, for means of
+    shape (..., s); each (...).
+    """
     x = rows[:, None] ** -EXPONENTS  # (s, exponents)
     x = x - (middle := x.mean(axis=0))
     b = np.maximum(-(means @ x) / (x**2).sum(axis=0), 0)
     a = means.mean(axis=-1, keepdims=True) + b * middle
-    missed = ((means[..., None] - means.mean(axis=-1)[..., None, None] + b[..., None, :] * x) ** 2).sum(axis=-2)
+    missed = (
+        (means[..., None] - means.mean(axis=-1)[..., None, None] + b[..., None, :] * x) ** 2
+    ).sum(axis=-2)
     best = missed.argmin(axis=-1)[..., None]
     return *(np.take_along_axis(part, best, -1)[..., 0] for part in (a, b)), EXPONENTS[best[..., 0]]
 
 
-def equivalent(curve: Curve, scores: Scores, rng: np.random.Generator, repeats: int = REPEATS) -> Equivalent:
-    """The real rows at which the curve's power law reaches the mean of `scores`; never beyond the sizes that were measured.
+def equivalent(
+    curve: Curve, scores: Scores, rng: np.random.Generator, repeats: int = REPEATS
+) -> Equivalent:
+    """The real rows at which the curve's power law reaches the mean of `scores`; never beyond the
+    sizes that were measured.
 
-    scores.values: shape (k,), k synthetic tables. The interval is a bootstrap of the curve's draws, of the synthetic tables
-    (one of two or more fewer than there are is drawn, Rao and Wu 1988) and of the test rows, which both sides share.
-    Known failure: the law is fitted to means, and a curve that is flat within noise has an interval from end to end.
+    scores.values: shape (k,), k synthetic tables. The interval is a bootstrap of the curve's draws,
+    of the synthetic tables (one of two or more fewer than there are is drawn, Rao and Wu 1988) and
+    of the test rows, which both sides share. Known failure: the law is fitted to means, and a curve
+    that is flat within noise has an interval from end to end.
     """
     first, last = curve.rows[[0, -1]]
 
@@ -133,13 +168,19 @@ def equivalent(curve: Curve, scores: Scores, rng: np.random.Generator, repeats: 
     def drawn(values: np.ndarray, moved: np.ndarray | float) -> np.ndarray:
         k = values.shape[-1]
         pick = rng.multinomial(max(k - 1, 1), np.full(k, 1 / k), size=repeats) / max(k - 1, 1)
-        return np.einsum("r...k,rk->r...", np.broadcast_to(values + moved, (repeats, *values.shape)), pick)
+        return np.einsum(
+            "r...k,rk->r...", np.broadcast_to(values + moved, (repeats, *values.shape)), pick
+        )
 
     both, moved = (curve.scores, scores), (0.0, 0.0)  # moved: by test rows drawn again
     if all(side.influence is not None for side in both):
         n = scores.influence.shape[-1]
-        weights = (rng.multinomial(n, np.full(n, 1 / n)) / n for _ in range(repeats))  # one by one: all at once are repeats x n
-        moved = map(np.array, zip(*([side.influence @ w for side in both] for w in weights), strict=True))
+        weights = (
+            rng.multinomial(n, np.full(n, 1 / n)) / n for _ in range(repeats)
+        )  # one by one: all at once are repeats x n
+        moved = map(
+            np.array, zip(*([side.influence @ w for side in both] for w in weights), strict=True)
+        )
     value = float(worth(curve.scores.values.mean(axis=-1), np.asarray(scores.values.mean())))
     spread = worth(*(drawn(side.values, shift) for side, shift in zip(both, moved, strict=True)))
     low, high = np.quantile(spread, LEVELS, method="inverted_cdf")
@@ -147,8 +188,15 @@ def equivalent(curve: Curve, scores: Scores, rng: np.random.Generator, repeats: 
 
 
 def price(
-    rows: float = 0, row_price: float = 0, cpu_seconds: float = 0, cpu_hour_price: float = 0, tokens=(0, 0), token_prices=(0, 0)
+    rows: float = 0,
+    row_price: float = 0,
+    cpu_seconds: float = 0,
+    cpu_hour_price: float = 0,
+    tokens=(0, 0),
+    token_prices=(0, 0),
 ) -> float:
-    """Rows, CPU seconds and (prompt, answered) tokens at your prices: of a row, of a CPU hour, of a million tokens of each."""
+    """Rows, CPU seconds and (prompt, answered) tokens at your prices: of a row, of a CPU hour, of a
+    million tokens of each.
+    """
     parts = [rows * row_price, cpu_seconds / 3600 * cpu_hour_price]
     return float(sum(parts) + np.dot(tokens, token_prices) / 1e6)

@@ -1,6 +1,8 @@
-"""The table of all named datasets: what each one is, who collected it, and which columns never reach a generator.
+"""The table of all named datasets: what each one is, who collected it, and which columns never
+reach a generator.
 
-Nothing here reads data or imports pandas, so a listing is immediate; `workbench.tables.packaged` reads what `read` names.
+Nothing here reads data or imports pandas, so a listing is immediate; `workbench.tables.packaged`
+reads what `read` names.
 """
 
 from __future__ import annotations
@@ -45,9 +47,7 @@ class Entry:
 _LABELS = "categorical"
 _ALL_LABELS = {"*": _LABELS}
 _LOANS_DERIVED = "black hispan white mortno mortperf mortlat1 mortlat2 chist multi loanprc"
-_LOANS_OTHER = (
-    "msa occ suffolk emp yjob atotinc cototinc hexp other rep lines fixadj apr prop inss gift cosign bd mi old vr thick"
-)
+_LOANS_OTHER = "msa occ suffolk emp yjob atotinc cototinc hexp other rep lines fixadj apr prop inss gift cosign bd mi old vr thick"
 _BANK = "age job marital education default balance housing loan contact day month duration campaign pdays previous poutcome"
 _CREDIT_CARDS = (
     "LIMIT_BAL SEX EDUCATION MARRIAGE AGE PAY_0 PAY_2 PAY_3 PAY_4 PAY_5 PAY_6 BILL_AMT1 BILL_AMT2 BILL_AMT3 BILL_AMT4 "
@@ -163,7 +163,10 @@ DATASETS: dict[str, Entry] = {
         columns=11,
         target="progression",
         sensitive=("sex",),
-        descriptions={"sex": "sex, code 1 or 2 (the source does not say which is which)", "progression": "disease score"},
+        descriptions={
+            "sex": "sex, code 1 or 2 (the source does not say which is which)",
+            "progression": "disease score",
+        },
     ),
     "asia": Entry(
         "Chest clinic network: true distribution known",
@@ -303,6 +306,8 @@ DATASETS: dict[str, Entry] = {
         rows=858,
         columns=33,
         target="Biopsy",
-        drop=dict.fromkeys(("Hinselmann", "Schiller", "Cytology"), "another test for the same disease"),
+        drop=dict.fromkeys(
+            ("Hinselmann", "Schiller", "Cytology"), "another test for the same disease"
+        ),
     ),
 }

@@ -1,7 +1,8 @@
 """Conditions on rows, `where={"column": value or range}`, and sampling until enough rows meet them.
 
-A value is a label, a number, a date, a truth value, or None for missing; a range is a pair (low, high), both ends included,
-for a column of numbers or dates (dates as ISO text or as timestamps). All conditions must hold.
+A value is a label, a number, a date, a truth value, or None for missing; a range is a pair (low,
+high), both ends included, for a column of numbers or dates (dates as ISO text or as timestamps).
+All conditions must hold.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ def sample_matching(
 ) -> pd.DataFrame:
     """Exactly n rows of `draw(n, rng)` that meet `where`, by bounded rejection.
 
-    Raises TooFew with the acceptance rate and the rows found when MAX_DRAWS tables do not hold n such rows, or after a
-    tenth of them when the rest cannot be expected to.
+    Raises TooFew with the acceptance rate and the rows found when MAX_DRAWS tables do not hold n
+    such rows, or after a tenth of them when the rest cannot be expected to.
     """
     if not where:
         return draw(n, rng)
-    # Rare conditions are drawn in larger tables: at least 1,000 rows, so that 10 wanted rows do not cost 100 small calls.
+    # Rare conditions are drawn in larger tables: at least 1,000 rows, so that 10 wanted rows do not
+    # cost 100 small calls.
     kept, found, drawn, size = [], 0, 0, max(n, 1000)
     for draws in range(1, MAX_DRAWS + 1):
         table = draw(size, rng)
@@ -56,7 +58,9 @@ def sample_matching(
 
 
 def matching_rows(table: pd.DataFrame, schema: Schema, where: Mapping | None, n: int) -> np.ndarray:
-    """Numbers of the rows that meet `where`, at least one, for a generator that repeats rows. Raises TooFew for none."""
+    """Numbers of the rows that meet `where`, at least one, for a generator that repeats rows.
+    Raises TooFew for none.
+    """
     rows = np.flatnonzero(matches(table, schema, where or {}))
     if not len(rows):
         raise _too_few(table.head(0), len(table), n, where)
@@ -66,7 +70,8 @@ def matching_rows(table: pd.DataFrame, schema: Schema, where: Mapping | None, n:
 def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
     """Which rows of a cast table meet every condition, bool, shape (rows,).
 
-    Raises InputError for an unknown column, a value that the column's kind cannot take, and an empty range.
+    Raises InputError for an unknown column, a value that the column's kind cannot take, and an
+    empty range.
     """
     keep = np.ones(len(table), dtype=bool)
     for name, wanted in where.items():
@@ -86,22 +91,34 @@ def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
 
 def span(column: Column, wanted) -> tuple[float, float]:
     """Both ends of a range, or a single value twice, on a column of numbers or dates (in seconds)."""
-    return _range(column, wanted) if isinstance(wanted, (list, tuple)) else (_point(column, wanted),) * 2
+    return (
+        _range(column, wanted)
+        if isinstance(wanted, (list, tuple))
+        else (_point(column, wanted),) * 2
+    )
 
 
 def _range(column: Column, wanted: list | tuple) -> tuple[float, float]:
     if column.is_discrete or len(wanted) != 2:
-        raise InputError(f"condition on {column.name!r}: a range is a pair (low, high) on a column of numbers or dates.")
+        raise InputError(
+            f"condition on {column.name!r}: a range is a pair (low, high) on a column of numbers or dates."
+        )
     low, high = (_point(column, end) for end in wanted)
     if not low <= high:
-        raise InputError(f"condition on {column.name!r}: the range {wanted[0]} to {wanted[1]} is empty.")
+        raise InputError(
+            f"condition on {column.name!r}: the range {wanted[0]} to {wanted[1]} is empty."
+        )
     return low, high
 
 
 def _point(column: Column, value) -> float:
     try:
         if column.kind == "datetime":
-            if not isinstance(value, str) and not hasattr(value, "year") and not isinstance(value, np.datetime64):
+            if (
+                not isinstance(value, str)
+                and not hasattr(value, "year")
+                and not isinstance(value, np.datetime64)
+            ):
                 raise ValueError
             stamp = pd.Timestamp(value)
             stamp = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
@@ -112,7 +129,9 @@ def _point(column: Column, value) -> float:
 
 
 def _label(column: Column, value) -> str | bool:
-    """The value as the column holds it: true and false in any spelling the schema reads, 3.0 as the label "3"."""
+    """The value as the column holds it: true and false in any spelling the schema reads, 3.0 as the
+    label "3".
+    """
     if not pd.api.types.is_scalar(value):
         raise _no_value(column, value)
     if column.kind == "boolean":
@@ -125,7 +144,9 @@ def _label(column: Column, value) -> str | bool:
 
 
 def _no_value(column: Column, value) -> InputError:
-    return InputError(f"condition on {column.name!r}: {value!r} is not a value of a {column.kind} column.")
+    return InputError(
+        f"condition on {column.name!r}: {value!r} is not a value of a {column.kind} column."
+    )
 
 
 def _too_few(rows: pd.DataFrame, drawn: int, n: int, where: Mapping) -> TooFew:

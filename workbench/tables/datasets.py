@@ -1,6 +1,7 @@
 """Real tables by name or path, cast to a schema and split once into train and test.
 
-`load` looks into the folder named by WORKBENCH_DATA first, then where the dataset's entry in DATASETS says.
+`load` looks into the folder named by WORKBENCH_DATA first, then where the dataset's entry in
+DATASETS says.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ ADULT_TRAIN_ROWS = 32_561  # of UCI's 48,842: adult.data, followed by adult.test
 class Dataset:
     """A real table, cast to its schema and split once.
 
-    train and test are disjoint rows of one table; a generator sees train only, and scores read test.
-    provenance says where the rows came from, how they were split, what was left out and why, and the hashes of both parts.
+    train and test are disjoint rows of one table; a generator sees train only, and scores read
+    test. provenance says where the rows came from, how they were split, what was left out and why,
+    and the hashes of both parts.
     """
 
     name: str
@@ -49,19 +51,30 @@ class Dataset:
         facts = {
             "rows": f"{len(self.train):,} train + {len(self.test):,} test",
             "columns": f"{len(self.schema.columns)}",
-            "target": f"{self.schema.target.name} ({self.schema.task})" if self.schema.target else "none",
+            "target": f"{self.schema.target.name} ({self.schema.task})"
+            if self.schema.target
+            else "none",
             "sensitive": ", ".join(column.name for column in self.schema.sensitive) or "none",
         }
         if self.provenance:
-            hashes = (str(self.provenance.get(f"{part}_sha256", "?"))[:12] for part in ("train", "test"))
-            facts |= {"read from": str(self.provenance.get("read_from", "?")), "sha256": " / ".join(hashes)}
+            hashes = (
+                str(self.provenance.get(f"{part}_sha256", "?"))[:12] for part in ("train", "test")
+            )
+            facts |= {
+                "read from": str(self.provenance.get("read_from", "?")),
+                "sha256": " / ".join(hashes),
+            }
         return facts
 
     def __repr__(self) -> str:
-        return f"Dataset {self.name}: " + "; ".join(f"{key} {value}" for key, value in self._facts().items())
+        return f"Dataset {self.name}: " + "; ".join(
+            f"{key} {value}" for key, value in self._facts().items()
+        )
 
     def columns(self) -> pd.DataFrame:
-        """A line for each column: kind, role, share of train rows without a value, its values in the first three train rows."""
+        """A line for each column: kind, role, share of train rows without a value, its values in
+        the first three train rows.
+        """
         facts = {
             "kind": [column.kind for column in self.schema.columns],
             "role": [column.role for column in self.schema.columns],
@@ -71,9 +84,18 @@ class Dataset:
         return pd.DataFrame(facts, index=self.schema.names).join(first)
 
     def _repr_html_(self) -> str:
-        cells = "".join(f"<tr><th>{key}</th><td>{escape(value)}</td></tr>" for key, value in self._facts().items())
-        left_out = [f"{name} was left out: {reason}." for name, reason in self.provenance.get("dropped_columns", {}).items()]
-        notes = "".join(f"<li>{escape(str(note))}</li>" for note in [*left_out, *self.provenance.get("notes", ())])
+        cells = "".join(
+            f"<tr><th>{key}</th><td>{escape(value)}</td></tr>"
+            for key, value in self._facts().items()
+        )
+        left_out = [
+            f"{name} was left out: {reason}."
+            for name, reason in self.provenance.get("dropped_columns", {}).items()
+        ]
+        notes = "".join(
+            f"<li>{escape(str(note))}</li>"
+            for note in [*left_out, *self.provenance.get("notes", ())]
+        )
         return (
             f"<table><caption>{escape(self.name)}</caption>{cells}</table>"
             f"{self.columns().to_html(escape=True, max_rows=60, na_rep='')}{f'<ul>{notes}</ul>' if notes else ''}"
@@ -92,13 +114,14 @@ def load(
 ) -> Dataset:
     """A named dataset, or the table at the path of a CSV, CSV.gz or Parquet file.
 
-    target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none. `constraints` are those of
-    Schema, "low <= high" or ["city", "country"]: every row must meet them, and every synthetic row will. Rows without a
-    target are dropped. `metadata` are SDV's, a JSON file or a dictionary: they give kinds and the formats of dates; keys,
-    identifiers and personal data are left out unless `kinds` names them. The split is stratified by the target's labels (by
-    its quintiles for a number) and seeded, with floor(test_size * rows) rows in test; at seed 0 adult keeps the split it was
-    published with, whatever test_size is.
-    Raises InputError for an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
+    target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none.
+    `constraints` are those of Schema, "low <= high" or ["city", "country"]: every row must meet
+    them, and every synthetic row will. Rows without a target are dropped. `metadata` are SDV's, a
+    JSON file or a dictionary: they give kinds and the formats of dates; keys, identifiers and
+    personal data are left out unless `kinds` names them. The split is stratified by the target's
+    labels (by its quintiles for a number) and seeded, with floor(test_size * rows) rows in test; at
+    seed 0 adult keeps the split it was published with, whatever test_size is. Raises InputError for
+    an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
     """
     if not 0 < test_size < 1:
         raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")
@@ -119,11 +142,19 @@ def load(
     if read_from.startswith("OpenML"):
         check_pin(name, table, entry)
     every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
-    kinds = every | {column: kind for column, kind in entry.kinds.items() if column in table.columns} | kinds
+    kinds = (
+        every
+        | {column: kind for column, kind in entry.kinds.items() if column in table.columns}
+        | kinds
+    )
     table, dropped_rows = _drop_rows_without_target(table, target)
     schema = Schema.infer(table, target, sensitive, kinds, constraints or ())
     schema = replace(
-        schema, columns=tuple(replace(c, description=entry.descriptions.get(c.name, c.description)) for c in schema.columns)
+        schema,
+        columns=tuple(
+            replace(c, description=entry.descriptions.get(c.name, c.description))
+            for c in schema.columns
+        ),
     )
     table = schema.cast(table)
     check_constraints(table, schema)
@@ -134,10 +165,16 @@ def load(
         split: dict[str, Any] = {"kind": "official (UCI); test_size not used"}
     else:
         in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
-        split = {"kind": "stratified by target" if schema.target else "random", "test_size": test_size, "seed": seed}
+        split = {
+            "kind": "stratified by target" if schema.target else "random",
+            "test_size": test_size,
+            "seed": seed,
+        }
     train, test = (table[rows].reset_index(drop=True) for rows in (~in_test, in_test))
     if not len(train) or not len(test):
-        raise InputError(f"{name!r} has {len(table)} rows, too few for a train and a test part; give more rows.")
+        raise InputError(
+            f"{name!r} has {len(table)} rows, too few for a train and a test part; give more rows."
+        )
     provenance = {
         "title": entry.title,
         "source": entry.source,
@@ -153,7 +190,9 @@ def load(
 
 
 def table_hash(table: pd.DataFrame) -> str:
-    """sha256 of a cast table's names, dtypes and values in row order: equal tables, equal hash, in any process."""
+    """sha256 of a cast table's names, dtypes and values in row order: equal tables, equal hash, in
+    any process.
+    """
     digest = hashlib.sha256()
     for name in table.columns:
         values = table[name]
@@ -169,18 +208,33 @@ def _read(
 ) -> tuple[str, Entry, pd.DataFrame, str]:
     """The dataset's name, its entry, its raw table, and in words where that was read."""
     name = str(name_or_path)
-    is_name = not isinstance(name_or_path, Path) and Path(name).name == name and not name.lower().endswith(SUFFIXES)
+    is_name = (
+        not isinstance(name_or_path, Path)
+        and Path(name).name == name
+        and not name.lower().endswith(SUFFIXES)
+    )
     entry = DATASETS.get(name) if is_name else None
     local = local_file(name) if is_name else None
-    declared = {column for column, kind in {**(entry.kinds if entry else {}), **kinds}.items() if kind == "categorical"}
+    declared = {
+        column
+        for column, kind in {**(entry.kinds if entry else {}), **kinds}.items()
+        if kind == "categorical"
+    }
     declared |= set(as_text)
     if local:
-        return name, entry or _unnamed(local), read_file(local, declared), f"{local.name} in WORKBENCH_DATA"
+        return (
+            name,
+            entry or _unnamed(local),
+            read_file(local, declared),
+            f"{local.name} in WORKBENCH_DATA",
+        )
     if entry:
         return name, entry, *_read_entry(name, entry)
     path = Path(name_or_path).expanduser()
     if is_name and not os.path.exists(path):
-        raise InputError(f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its ending.")
+        raise InputError(
+            f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its ending."
+        )
     stem = path.name
     for suffix in SUFFIXES:
         stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
@@ -205,13 +259,19 @@ def _read_entry(name: str, entry: Entry) -> tuple[pd.DataFrame, str]:
 
 
 def _prepare(raw: pd.DataFrame, entry: Entry) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The raw table with the entry's names and labels, without the columns it leaves out; and these with their reasons."""
+    """The raw table with the entry's names and labels, without the columns it leaves out; and these
+    with their reasons.
+    """
     table = raw.rename(columns=dict(entry.rename))
     left_out = {name: reason for name, reason in entry.drop.items() if name in table.columns}
     table = table.drop(columns=list(left_out))
     for column, labels in entry.labels.items():
         if column in table.columns:
-            table[column] = table[column].astype(object).map(lambda value, labels=labels: labels.get(str(value), value))
+            table[column] = (
+                table[column]
+                .astype(object)
+                .map(lambda value, labels=labels: labels.get(str(value), value))
+            )
     return table, left_out
 
 
@@ -230,7 +290,9 @@ def _check_target(table: pd.DataFrame, schema: Schema) -> None:
     name, values = schema.target.name, table[schema.target.name]
     distinct = values.nunique()
     if distinct < 2:
-        raise InputError(f"target column {name!r} has one value only, {str(values[0])!r}; name a target with at least two.")
+        raise InputError(
+            f"target column {name!r} has one value only, {str(values[0])!r}; name a target with at least two."
+        )
     if schema.task == "classification" and distinct > max(len(values) / 2, 2):
         raise InputError(
             f"target column {name!r} has {distinct} labels in {len(values)} rows; name a target whose labels repeat."
@@ -238,16 +300,22 @@ def _check_target(table: pd.DataFrame, schema: Schema) -> None:
 
 
 def _is_adult_in_uci_order(table: pd.DataFrame) -> bool:
-    """Whether train begins with the first person of adult.data and test with that of adult.test, told by their fnlwgt."""
+    """Whether train begins with the first person of adult.data and test with that of adult.test,
+    told by their fnlwgt.
+    """
     if len(table) != DATASETS["adult"].rows or "fnlwgt" not in table:
         return False
     return table["fnlwgt"].iloc[[0, ADULT_TRAIN_ROWS]].tolist() == [77516, 226802]
 
 
-def _stratified(table: pd.DataFrame, schema: Schema, test_size: float, rng: np.random.Generator) -> np.ndarray:
-    """Which rows are in test, bool, shape (rows,): every stratum's share is within one row of test_size.
+def _stratified(
+    table: pd.DataFrame, schema: Schema, test_size: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Which rows are in test, bool, shape (rows,): every stratum's share is within one row of
+    test_size.
 
-    Every 1/test_size-th row of the rows shuffled within their strata is taken; a stratum of one row stays in train.
+    Every 1/test_size-th row of the rows shuffled within their strata is taken; a stratum of one row
+    stays in train.
     """
     strata = _strata(table, schema)
     order = rng.permutation(len(table))
@@ -270,7 +338,11 @@ def _strata(table: pd.DataFrame, schema: Schema) -> np.ndarray:
 
 def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
     """Sentences on what a reader should know about the table before trusting a score."""
-    notes = [f"{dropped_rows} rows without a value of {schema.target.name!r} were dropped."] if dropped_rows else []
+    notes = (
+        [f"{dropped_rows} rows without a value of {schema.target.name!r} were dropped."]
+        if dropped_rows
+        else []
+    )
     for column in schema.columns:
         present = table[column.name].dropna()
         distinct = present.nunique()
@@ -279,5 +351,7 @@ def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
         elif distinct == 1:
             notes.append(f"column {column.name!r} is constant.")
         elif distinct == len(table) and column.kind in ("integer", "categorical"):
-            notes.append(f"column {column.name!r} has a value of its own in every row: an identifier should be left out.")
+            notes.append(
+                f"column {column.name!r} has a value of its own in every row: an identifier should be left out."
+            )
     return notes

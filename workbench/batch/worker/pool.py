@@ -1,6 +1,8 @@
-"""One cell, from its spec to its outcome, on whatever machine this is; and this side of that machine's warm process.
+"""One cell, from its spec to its outcome, on whatever machine this is; and this side of that
+machine's warm process.
 
-`execute(spec)` is what every backend calls. A spec is all that a cell needs, as JSON and bytes; an outcome all that it made.
+`execute(spec)` is what every backend calls. A spec is all that a cell needs, as JSON and bytes; an
+outcome all that it made.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ THREAD_VARIABLES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS
 def execute(spec: dict, on_phase: Callable[[str], None] | None = None) -> dict:
     """Run one cell in a forked, supervised process of this machine and bring back its outcome.
 
-    spec: key, parameters, notebook, data, files, limits, threads, imports, sources, versions (see runner.make_spec).
-    Outcome: status (ok, skipped, error, timeout, out-of-memory, or lost where something killed it from outside), phase,
-    reason, traceback, phases, seconds, peak_mb, hashes, host, cpu, cores, python, fingerprint, files (name -> bytes).
+    spec: key, parameters, notebook, data, files, limits, threads, imports, sources, versions (see
+    runner.make_spec). Outcome: status (ok, skipped, error, timeout, out-of-memory, or lost where
+    something killed it from outside), phase, reason, traceback, phases, seconds, peak_mb, hashes,
+    host, cpu, cores, python, fingerprint, files (name -> bytes).
     """
     if difference := _difference(spec):
         host = keys.machine()["host"]
-        raise InputError(f"{difference} on {host} than when this run was planned; run again, with the same code everywhere.")
+        raise InputError(
+            f"{difference} on {host} than when this run was planned; run again, with the same code everywhere."
+        )
     warm = Warm.get(spec["threads"], spec["imports"])
     folder = warm.cell_folder(spec)
     started = time.time()
@@ -46,7 +51,12 @@ def execute(spec: dict, on_phase: Callable[[str], None] | None = None) -> dict:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
-    return {"started": stamp} | outcome | keys.machine() | {"fingerprint": keys.fingerprint(spec["threads"])}
+    return (
+        {"started": stamp}
+        | outcome
+        | keys.machine()
+        | {"fingerprint": keys.fingerprint(spec["threads"])}
+    )
 
 
 class Warm:
@@ -90,24 +100,44 @@ class Warm:
         ]
         with open(self.folder / "log.txt", "wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[listener.fileno()],
-                env=self._environment(threads), cwd=self.folder, start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+                env=self._environment(threads),
+                cwd=self.folder,
+                start_new_session=True,
+            )
         listener.close()
 
     def _environment(self, threads: int) -> dict[str, str]:
-        path = os.pathsep.join(filter(None, [str(keys.PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(
+            filter(None, [str(keys.PACKAGE.parent), os.environ.get("PYTHONPATH")])
+        )
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
-        return os.environ | counts | {
-            "LOKY_MAX_CPU_COUNT": str(threads), "WORKBENCH_THREADS": str(threads), "WORKBENCH_WARM": str(self.folder),
-            "WORKBENCH_REFERENCES": str(self.folder / "references"),
-            "PYTHONPATH": path, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "IPYTHONDIR": str(self.folder / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-            "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the one thread that an import would start
-        }  # fmt: skip
+        return (
+            os.environ
+            | counts
+            | {
+                "LOKY_MAX_CPU_COUNT": str(threads),
+                "WORKBENCH_THREADS": str(threads),
+                "WORKBENCH_WARM": str(self.folder),
+                "WORKBENCH_REFERENCES": str(self.folder / "references"),
+                "PYTHONPATH": path,
+                "PYTHONHASHSEED": "0",
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                "IPYTHONDIR": str(self.folder / "ipython"),
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+                # The one thread that an import would start
+                "JE_ARROW_MALLOC_CONF": "background_thread:false",
+            }
+        )
 
     def cell_folder(self, spec: dict) -> Path:
-        """A fresh folder with everything the cell reads; its data is written once for all cells of a dataset."""
+        """A fresh folder with everything the cell reads; its data is written once for all cells of
+        a dataset.
+        """
         data = self.folder / spec["data"]["hash"]
         with self._lock:
             if not data.exists():
@@ -115,7 +145,9 @@ class Warm:
                 for name, content in spec["data"]["files"].items():
                     (part / name).write_bytes(content)
                 part.rename(data)
-        folder = Path(tempfile.mkdtemp(prefix="c", dir=self.folder))  # short: sockets' paths have 107 bytes at most
+        folder = Path(
+            tempfile.mkdtemp(prefix="c", dir=self.folder)
+        )  # short: sockets' paths have 107 bytes at most
         (folder / "out").mkdir()
         (folder / "data").symlink_to(data)
         (folder / "source.ipynb").write_text(spec["notebook"], encoding="utf-8")
@@ -181,8 +213,12 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _difference(spec: dict) -> str:
-    """The first source or version in which this machine differs from the one that planned the cell, in words."""
-    here = {name: keys.source_hash(name) for name in spec["sources"]} | keys.versions(spec["modules"])
+    """The first source or version in which this machine differs from the one that planned the cell,
+    in words.
+    """
+    here = {name: keys.source_hash(name) for name in spec["sources"]} | keys.versions(
+        spec["modules"]
+    )
     for name, wanted in (spec["sources"] | spec["versions"]).items():
         if here.get(name) != wanted:
             if name in spec["sources"]:

@@ -1,4 +1,6 @@
-"""Processes of one cell: forking and ending them, the IPython kernel, and papermill that talks to it."""
+"""Processes of one cell: forking and ending them, the IPython kernel, and papermill that talks to
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ RESERVE = 100_000_000  # bytes that a kernel out of memory gets for telling so
 
 
 def fork(function, *arguments, on_death=signal.SIGKILL, close=()) -> int:
-    """Run `function` in a forked child that gets the signal `on_death` when this process dies; returns its pid."""
+    """Run `function` in a forked child that gets the signal `on_death` when this process dies;
+    returns its pid.
+    """
     parent = os.getpid()
     pid = os.fork()
     if pid:
@@ -60,7 +64,9 @@ def reap() -> set[int]:
 
 
 def reap_status() -> dict[int, int]:
-    """Collect children that have ended: pid -> exit code, minus the signal's number for a killed one."""
+    """Collect children that have ended: pid -> exit code, minus the signal's number for a killed
+    one.
+    """
     ended = {}
     while True:
         try:
@@ -73,7 +79,9 @@ def reap_status() -> dict[int, int]:
 
 
 def kill_descendants() -> None:
-    """SIGKILL everything below this process, again until nothing is left: a dying process may have forked."""
+    """SIGKILL everything below this process, again until nothing is left: a dying process may have
+    forked.
+    """
     while children := psutil.Process().children(recursive=True):
         kill(children)
         reap()
@@ -90,37 +98,53 @@ def kill(processes: list[psutil.Process]) -> None:
 
 
 def run_kernel(connection_file: str, memory: int) -> None:
-    """Be an IPython kernel. memory: bytes of new data that this process may hold before it gets a MemoryError."""
+    """Be an IPython kernel. memory: bytes of new data that this process may hold before it gets a
+    MemoryError.
+    """
     from ipykernel.kernelapp import IPKernelApp
 
-    tempfile.tempdir = os.environ["TMPDIR"] = os.getcwd()  # what a killed cell leaves goes with its folder
+    tempfile.tempdir = os.environ["TMPDIR"] = (
+        os.getcwd()
+    )  # what a killed cell leaves goes with its folder
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
-    app = IPKernelApp.instance(connection_file=connection_file, parent_handle=1)  # 1: no notice, no thread that polls it
+    app = IPKernelApp.instance(
+        connection_file=connection_file, parent_handle=1
+    )  # 1: no notice, no thread that polls it
     app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
     _limit_memory(memory, app.shell)
     app.start()
 
 
 def _limit_memory(memory: int, shell) -> None:
-    """A hard stop for one process that allocates faster than the supervisor looks; private pages, touched or not."""
+    """A hard stop for one process that allocates faster than the supervisor looks; private pages,
+    touched or not.
+    """
     try:
         import resource
 
-        now = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+        now = next(
+            line
+            for line in Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("VmData")
+        )
         ceiling = int(now.split()[1]) * 1024 + memory
         resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling + RESERVE))
     except (OSError, ImportError, StopIteration, ValueError):
         return  # the supervisor's own look remains
 
     def tell(shell, kind, error, trace, tb_offset=None):
-        resource.setrlimit(resource.RLIMIT_DATA, (ceiling + RESERVE, ceiling + RESERVE))  # to write the traceback
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (ceiling + RESERVE, ceiling + RESERVE)
+        )  # to write the traceback
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
     shell.set_custom_exc((MemoryError,), tell)
 
 
 def run_notebook(connection_file: str, kernel_pid: int, parameters: dict) -> None:
-    """Execute source.ipynb here into cell.ipynb on the running kernel; error.json says what went wrong."""
+    """Execute source.ipynb here into cell.ipynb on the running kernel; error.json says what went
+    wrong.
+    """
     import papermill
     from nbformat import read
 
@@ -134,9 +158,17 @@ def run_notebook(connection_file: str, kernel_pid: int, parameters: dict) -> Non
             progress_bar=False,
         )
     except BaseException as error:
-        about = {"ename": type(error).__name__, "evalue": str(error), "traceback": traceback.format_exc()}
+        about = {
+            "ename": type(error).__name__,
+            "evalue": str(error),
+            "traceback": traceback.format_exc(),
+        }
         if isinstance(error, papermill.PapermillExecutionError):
-            about = {"ename": error.ename, "evalue": error.evalue, "traceback": "\n".join(error.traceback)}
+            about = {
+                "ename": error.ename,
+                "evalue": error.evalue,
+                "traceback": "\n".join(error.traceback),
+            }
         Path("error.json").write_text(json.dumps(about), encoding="utf-8")
         raise SystemExit(1) from None
 

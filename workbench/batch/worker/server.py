@@ -1,11 +1,13 @@
-"""The warm process: it imports once, then forks for every cell a supervisor, and the supervisor a kernel and papermill.
+"""The warm process: it imports once, then forks for every cell a supervisor, and the supervisor a
+kernel and papermill.
 
     runner --socket--> warm process --fork--> supervisor --fork--> kernel     (runs the notebook's code)
                                                          --fork--> notebook   (papermill, which talks to the kernel)
 
-Forking skips the seconds that importing torch, pandas and seaborn costs each kernel. It is safe because the warm process
-has imported and nothing else: no thread pool, no event loop, no ZeroMQ context, no random draw. The supervisor and the
-warm process are subreapers, so whatever a cell starts stays below them, and each child dies with its parent.
+Forking skips the seconds that importing torch, pandas and seaborn costs each kernel. It is safe
+because the warm process has imported and nothing else: no thread pool, no event loop, no ZeroMQ
+context, no random draw. The supervisor and the warm process are subreapers, so whatever a cell
+starts stays below them, and each child dies with its parent.
 """
 
 from __future__ import annotations
@@ -27,15 +29,25 @@ from workbench.batch.worker.supervisor import supervise
 
 # What every cell's kernel and papermill need, besides what the cells themselves import.
 ALWAYS = (
-    "papermill.execute", "nbclient", "jupyter_client.asynchronous", "jupyter_client.manager", "ipykernel.kernelapp",
-    "ipykernel.ipkernel", "IPython.core.completer", "ipykernel.comm.manager", "pandas", "pyarrow.parquet",
+    "papermill.execute",
+    "nbclient",
+    "jupyter_client.asynchronous",
+    "jupyter_client.manager",
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "IPython.core.completer",
+    "ipykernel.comm.manager",
+    "pandas",
+    "pyarrow.parquet",
     "workbench.batch.results",
-)  # fmt: skip
+)
 GRACE = 5  # seconds that supervisors get to end their cells
 
 
 def serve(listener: socket.socket) -> None:
-    """Fork a supervisor for each connection until standard input closes, which it does when the runner is gone."""
+    """Fork a supervisor for each connection until standard input closes, which it does when the
+    runner is gone.
+    """
     processes.adopt_orphans()
     supervisors = set()
     while True:
@@ -44,12 +56,16 @@ def serve(listener: socket.socket) -> None:
             break
         if listener in ready:
             connection, _ = listener.accept()
-            supervisors.add(processes.fork(supervise, connection, on_death=signal.SIGTERM, close=[listener]))
+            supervisors.add(
+                processes.fork(supervise, connection, on_death=signal.SIGTERM, close=[listener])
+            )
             connection.close()
         if gone := processes.reap() & supervisors:
             supervisors -= gone
             # A supervisor that was killed leaves its cell's processes to us.
-            processes.kill([child for child in psutil.Process().children() if child.pid not in supervisors])
+            processes.kill(
+                [child for child in psutil.Process().children() if child.pid not in supervisors]
+            )
     for pid in supervisors:
         os.kill(pid, signal.SIGTERM)
     psutil.wait_procs(psutil.Process().children(), timeout=GRACE)
@@ -57,7 +73,11 @@ def serve(listener: socket.socket) -> None:
 
 
 def _preload(names: list[str]) -> None:
-    drawing = ["matplotlib.backends.backend_agg", "matplotlib_inline.backend_inline"] if "matplotlib.pyplot" in names else []
+    drawing = (
+        ["matplotlib.backends.backend_agg", "matplotlib_inline.backend_inline"]
+        if "matplotlib.pyplot" in names
+        else []
+    )
     for name in [*ALWAYS, *names, *drawing]:
         try:
             import_module(name)

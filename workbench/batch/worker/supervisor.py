@@ -1,7 +1,9 @@
-"""A cell's supervisor: it starts kernel and papermill, holds them and all their descendants to the limits, and judges the end.
+"""A cell's supervisor: it starts kernel and papermill, holds them and all their descendants to the
+limits, and judges the end.
 
-Success is a clean return of the notebook, rows of the right shape, and hashes; what papermill writes about itself is not
-asked: a killed kernel leaves a notebook in which every cell is "completed".
+Success is a clean return of the notebook, rows of the right shape, and hashes; what papermill
+writes about itself is not asked: a killed kernel leaves a notebook in which every cell is
+"completed".
 """
 
 from __future__ import annotations
@@ -25,12 +27,16 @@ from workbench.batch import keys
 from workbench.batch.worker import processes
 
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
-POWERCAP = Path("/sys/class/powercap")  # where Linux keeps the processor's energy counters (RAPL), readable by root as a rule
+POWERCAP = Path(
+    "/sys/class/powercap"
+)  # where Linux keeps the processor's energy counters (RAPL), readable by root as a rule
 NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
 
 
 def supervise(connection: socket.socket) -> None:
-    """In a process of its own: run the cell whose folder the connection names, and send phases and the outcome."""
+    """In a process of its own: run the cell whose folder the connection names, and send phases and
+    the outcome.
+    """
     os.setsid()
     processes.adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -44,7 +50,8 @@ def supervise(connection: socket.socket) -> None:
     finally:
         processes.kill_descendants()
     if outcome:
-        # Of all that this process and its descendants waited for; what was still running has been killed and waited for.
+        # Of all that this process and its descendants waited for; what was still running has been
+        # killed and waited for.
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         outcome |= {"cpu_seconds": round(used.ru_utime + used.ru_stime, 2), "facts": _facts()}
         if outcome["status"] == "ok":
@@ -53,14 +60,20 @@ def supervise(connection: socket.socket) -> None:
 
 
 def _watch(connection: socket.socket, spec: dict) -> dict | None:
-    """Start kernel and papermill, look at them until they end or break a limit; None when the runner has gone."""
+    """Start kernel and papermill, look at them until they end or break a limit; None when the
+    runner has gone.
+    """
     from jupyter_client.connect import write_connection_file
 
     limits, began = spec["limits"], time.monotonic()
-    file, _ = write_connection_file("kernel.json", transport="ipc", ip=str(Path.cwd() / "k"), key=os.urandom(24).hex().encode())
+    file, _ = write_connection_file(
+        "kernel.json", transport="ipc", ip=str(Path.cwd() / "k"), key=os.urandom(24).hex().encode()
+    )
     memory_limit = limits["memory_mb"] * 1e6
     kernel = processes.fork(processes.run_kernel, file, int(1.1 * memory_limit), close=[connection])
-    notebook = processes.fork(processes.run_notebook, file, kernel, spec["parameters"], close=[connection])
+    notebook = processes.fork(
+        processes.run_notebook, file, kernel, spec["parameters"], close=[connection]
+    )
     meter, energy, told, peak, ended, kernel_gone = _Meter(), Energy(), "start", 0.0, {}, None
     while True:
         ready, _, _ = select.select([connection], [], [], LOOK)
@@ -72,17 +85,33 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
         if (current or told) != told:
             told = current
             connection.sendall((json.dumps({"phase": told}) + "\n").encode())
-        about = {"phase": told, "phases": done, "phases_cpu": cpu, "seconds": round(seconds, 3), "joules": energy.read()}
+        about = {
+            "phase": told,
+            "phases": done,
+            "phases_cpu": cpu,
+            "seconds": round(seconds, 3),
+            "joules": energy.read(),
+        }
         about["traceback"] = ""
         if notebook in ended:
-            return about | {"peak_mb": round(peak / 1e6, 1)} | _verdict(ended, kernel, notebook, peak / memory_limit)
+            return (
+                about
+                | {"peak_mb": round(peak / 1e6, 1)}
+                | _verdict(ended, kernel, notebook, peak / memory_limit)
+            )
         memory = meter.read(memory_limit)
         peak = max(peak, memory)
         about["peak_mb"] = round(peak / 1e6, 1)
         if memory > memory_limit:
-            return about | {"status": "out-of-memory", "reason": f"more than {limits['memory_mb']:g} MB of memory"}
+            return about | {
+                "status": "out-of-memory",
+                "reason": f"more than {limits['memory_mb']:g} MB of memory",
+            }
         if seconds > limits["seconds"]:
-            return about | {"status": "timeout", "reason": f"longer than {limits['seconds']:g} seconds"}
+            return about | {
+                "status": "timeout",
+                "reason": f"longer than {limits['seconds']:g} seconds",
+            }
         if kernel in ended:
             kernel_gone = kernel_gone or seconds
             if seconds - kernel_gone > 3:  # papermill had its time to write down what it has
@@ -94,7 +123,13 @@ def _verdict(ended: dict[int, int], kernel: int, notebook: int, memory_share: fl
     code = ended.get(kernel, 0)
     if code < 0:
         name = signal.Signals(-code).name
-        status = "out-of-memory" if memory_share > 0.9 else "lost" if name in ("SIGKILL", "SIGTERM") else "error"
+        status = (
+            "out-of-memory"
+            if memory_share > 0.9
+            else "lost"
+            if name in ("SIGKILL", "SIGTERM")
+            else "error"
+        )
         return {"status": status, "reason": f"the kernel process ended by {name}"}
     if ended.get(notebook) == 0:
         return {"status": "ok", "reason": "", "phase": ""}
@@ -105,9 +140,16 @@ def _verdict(ended: dict[int, int], kernel: int, notebook: int, memory_share: fl
         if error["ename"] == "Skipped":
             return {"status": "skipped", "reason": error["evalue"]}
         full = NO_MEMORY.search(f"{reason}\n{text}")
-        return {"status": "out-of-memory" if full else "error", "reason": reason.splitlines()[-1], "traceback": text}
+        return {
+            "status": "out-of-memory" if full else "error",
+            "reason": reason.splitlines()[-1],
+            "traceback": text,
+        }
     if ended.get(notebook, 0) < 0:
-        return {"status": "lost", "reason": f"papermill's process ended by {signal.Signals(-ended[notebook]).name}"}
+        return {
+            "status": "lost",
+            "reason": f"papermill's process ended by {signal.Signals(-ended[notebook]).name}",
+        }
     return {"status": "error", "reason": "the kernel process ended by itself"}
 
 
@@ -121,11 +163,17 @@ def _check_result() -> dict:
         hashes = {name: keys.digest(path.read_bytes()) for name, path in paths.items()}
         return {"hashes": hashes, "rows": len(synthetic)}
     except Exception as error:
-        return {"status": "error", "phase": "save", "reason": f"the notebook ended without a valid result: {error}"}
+        return {
+            "status": "error",
+            "phase": "save",
+            "reason": f"the notebook ended without a valid result: {error}",
+        }
 
 
 def _facts() -> dict:
-    """What Record kept of the generator's facts; {} for none, and for what is not as Record writes it."""
+    """What Record kept of the generator's facts; {} for none, and for what is not as Record writes
+    it.
+    """
     from workbench.batch.cell import FACTS, MOST_FACTS, json_facts
 
     try:
@@ -145,21 +193,28 @@ def _phases() -> tuple[dict[str, float], dict[str, float], str]:
 
 
 class Energy:
-    """Joules that the processor packages took since this was made, as their own counters (RAPL) say; never an estimate.
+    """Joules that the processor packages took since this was made, as their own counters (RAPL)
+    say; never an estimate.
 
     It is the whole machine's packages, whatever else ran on them meanwhile.
     """
 
     def __init__(self, folder: Path = POWERCAP):
         self._joules, self._last = 0.0, {}
-        for place in sorted(folder.glob("intel-rapl:*")):  # AMD's processors too; two colons are parts of a package
+        for place in sorted(
+            folder.glob("intel-rapl:*")
+        ):  # AMD's processors too; two colons are parts of a package
             with suppress(OSError, ValueError):
-                if place.name.count(":") == 1 and (place / "name").read_text().startswith("package"):
+                if place.name.count(":") == 1 and (place / "name").read_text().startswith(
+                    "package"
+                ):
                     wraps = int((place / "max_energy_range_uj").read_text())
                     self._last[place / "energy_uj"] = int((place / "energy_uj").read_text()), wraps
 
     def read(self) -> float | None:
-        """None where there is no counter, or none that may be read. To be asked more often than a counter wraps (minutes)."""
+        """None where there is no counter, or none that may be read. To be asked more often than a
+        counter wraps (minutes).
+        """
         with suppress(OSError, ValueError):
             for path, (before, wraps) in self._last.items():
                 now = int(path.read_text())
@@ -169,10 +224,12 @@ class Energy:
 
 
 class _Meter:
-    """Bytes of memory of everything below this process; pages shared with the warm process count in proportion.
+    """Bytes of memory of everything below this process; pages shared with the warm process count in
+    proportion.
 
-    The exact reading (PSS) takes milliseconds a process: in between it is moved by what the cheap one (anonymous pages)
-    changed, so that looking often costs a cell a few percent of a core at most.
+    The exact reading (PSS) takes milliseconds a process: in between it is moved by what the cheap
+    one (anonymous pages) changed, so that looking often costs a cell a few percent of a core at
+    most.
     """
 
     def __init__(self):
@@ -183,7 +240,9 @@ class _Meter:
         now, cost = time.monotonic(), time.thread_time()
         if now >= self._next_list:
             before, self._processes = self._processes, psutil.Process().children(recursive=True)
-            if before != self._processes:  # a forked process shares pages, which only the exact reading tells
+            if (
+                before != self._processes
+            ):  # a forked process shares pages, which only the exact reading tells
                 self._next_exact = now
             self._next_list = now + 20 * (time.thread_time() - cost)
         cheap = self._sum(lambda process: (info := process.memory_info()).rss - info.shared)

@@ -1,10 +1,12 @@
-"""Bayesian networks: cut every column into a few states, learn a graph and its tables, draw parents before children.
+"""Bayesian networks: cut every column into a few states, learn a graph and its tables, draw parents
+before children.
 
-The graph is the best tree (Chow and Liu 1968, "Approximating discrete probability distributions with dependence trees"), the
-best tree beside a target that is everybody's parent (Friedman, Geiger and Goldszmidt 1997, "Bayesian network classifiers"), a
-greedy search for the best score (Heckerman, Geiger and Chickering 1995, "Learning Bayesian networks"), all by pgmpy; or it is
-given. Numbers are drawn within their bin, so dependence finer than a bin is lost, as is the label of a level pooled as rare.
-Missing is a state like any other.
+The graph is the best tree (Chow and Liu 1968, "Approximating discrete probability distributions
+with dependence trees"), the best tree beside a target that is everybody's parent (Friedman, Geiger
+and Goldszmidt 1997, "Bayesian network classifiers"), a greedy search for the best score (Heckerman,
+Geiger and Chickering 1995, "Learning Bayesian networks"), all by pgmpy; or it is given. Numbers are
+drawn within their bin, so dependence finer than a bin is lost, as is the label of a level pooled as
+rare. Missing is a state like any other.
 """
 
 from __future__ import annotations
@@ -28,37 +30,60 @@ from workbench.tables.schema import Schema
 
 
 class Network:
-    """A fitted network over codes: `parents` maps each column's index to the sorted indices of its parents."""
+    """A fitted network over codes: `parents` maps each column's index to the sorted indices of its
+    parents.
+    """
 
     _schema: Schema
     _codes: Codes
-    _tables: dict[int, np.ndarray]  # P(node | parents), shape (parent configurations, states), for each node
+    _tables: dict[
+        int, np.ndarray
+    ]  # P(node | parents), shape (parent configurations, states), for each node
     parents: dict[int, tuple[int, ...]]
 
     def supports(self, schema: Schema) -> str | None:
         return None
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
     def network(self):
         """The fitted network as a pgmpy DiscreteBayesianNetwork, ready for its exact inference.
 
-        Nodes are the columns' names; states are "CODE: LABEL", where LABEL is a level, a range of numbers, or "missing".
+        Nodes are the columns' names; states are "CODE: LABEL", where LABEL is a level, a range of
+        numbers, or "missing".
         """
         from pgmpy.factors.discrete import TabularCPD
         from pgmpy.models import DiscreteBayesianNetwork
 
         names = self._schema.names
-        states = {name: [f"{code}: {label}" for code, label in enumerate(self._codes.labels(name))] for name in names}
+        states = {
+            name: [f"{code}: {label}" for code, label in enumerate(self._codes.labels(name))]
+            for name in names
+        }
         network = DiscreteBayesianNetwork()
         network.add_nodes_from(names)
-        network.add_edges_from((names[parent], names[node]) for node, parents in self.parents.items() for parent in parents)
+        network.add_edges_from(
+            (names[parent], names[node])
+            for node, parents in self.parents.items()
+            for parent in parents
+        )
         for node, parents in self.parents.items():
             family = [names[node], *(names[parent] for parent in parents)]
             size, *parent_sizes = (len(states[name]) for name in family)
             shown = {name: states[name] for name in family}
-            network.add_cpds(TabularCPD(family[0], size, self._tables[node].T, family[1:], parent_sizes, state_names=shown))
+            network.add_cpds(
+                TabularCPD(
+                    family[0],
+                    size,
+                    self._tables[node].T,
+                    family[1:],
+                    parent_sizes,
+                    state_names=shown,
+                )
+            )
         return network
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -76,11 +101,17 @@ class _Counted(Network):
     bins: int = 10
     """Bins of a column of numbers or dates, cut at its quantiles."""
     max_levels: int = 50
-    """Levels of a label that are states of their own; the rarer ones share one state and are drawn from it by their shares."""
+    """Levels of a label that are states of their own; the rarer ones share one state and are drawn
+    from it by their shares.
+    """
     prior: float = 1.0
-    """Weight, in rows, of the column's own shares in each conditional distribution; 0 is maximum likelihood."""
+    """Weight, in rows, of the column's own shares in each conditional distribution; 0 is maximum
+    likelihood.
+    """
     max_cells: int = 100_000
-    """Largest conditional probability table, in cells; a set of parents that needs more is not considered."""
+    """Largest conditional probability table, in cells; a set of parents that needs more is not
+    considered.
+    """
 
     def __post_init__(self):
         check_least(self, bins=1, max_levels=1, prior=0, max_cells=1)
@@ -97,7 +128,9 @@ class _Counted(Network):
         return self
 
     def _conditional(self, states: np.ndarray, node: int) -> np.ndarray:
-        """P(node | parents), shape (parent configurations, states): counts, and `prior` rows spread like the column itself."""
+        """P(node | parents), shape (parent configurations, states): counts, and `prior` rows spread
+        like the column itself.
+        """
         counts = family_counts(states, self._codes.sizes, node, self.parents[node])
         shares = counts.sum(axis=0) / len(states)
         weights = counts + self.prior * shares
@@ -115,10 +148,16 @@ class ChowLiuTree(_Counted):
 
 @dataclass
 class TreeAugmented(_Counted):
-    """Naive Bayes on the target, and a tree of largest mutual information given it (Friedman, Geiger and Goldszmidt 1997)."""
+    """Naive Bayes on the target, and a tree of largest mutual information given it (Friedman,
+    Geiger and Goldszmidt 1997).
+    """
 
     def supports(self, schema: Schema) -> str | None:
-        return None if schema.target else "its tree hangs on the target, and there is none; declare one."
+        return (
+            None
+            if schema.target
+            else "its tree hangs on the target, and there is none; declare one."
+        )
 
     def _structure(self, states: np.ndarray):
         target = self._schema.names.index(self._schema.target.name)
@@ -126,21 +165,28 @@ class TreeAugmented(_Counted):
         graph = _tree(states, self._codes.sizes, others, (target,), self.max_cells)
         sizes = self._codes.sizes
         for node in others:
-            if math.prod(sizes[member] for member in (node, target, *graph.predecessors(node))) <= self.max_cells:
+            if (
+                math.prod(sizes[member] for member in (node, target, *graph.predecessors(node)))
+                <= self.max_cells
+            ):
                 graph.add_edge(target, node)
         return graph
 
 
 @dataclass
 class ExpertNetwork(_Counted):
-    """A structure that somebody who knows the field has drawn; only the distributions are learnt (Pearl 1988)."""
+    """A structure that somebody who knows the field has drawn; only the distributions are learnt
+    (Pearl 1988).
+    """
 
     edges: Sequence[Sequence[str]] = ()
     """Pairs (parent, child) of column names; a column in no pair is independent of all others."""
 
     def supports(self, schema: Schema) -> str | None:
         if not self.edges:
-            return 'it has no edges; give pairs of columns, for example edges = [["age", "income"]].'
+            return (
+                'it has no edges; give pairs of columns, for example edges = [["age", "income"]].'
+            )
         for edge in self.edges:
             if not isinstance(edge, (list, tuple)) or len(edge) != 2:
                 return f"edge {edge!r} is no pair (parent, child) of column names."
@@ -148,7 +194,9 @@ class ExpertNetwork(_Counted):
                 if name not in schema.names:
                     return f"edge {list(edge)!r} names no column {name!r}; {nearest(str(name), schema.names)}"
         try:
-            TopologicalSorter({name: [a for a, b in self.edges if b == name] for name in schema.names}).prepare()
+            TopologicalSorter(
+                {name: [a for a, b in self.edges if b == name] for name in schema.names}
+            ).prepare()
         except CycleError as error:
             return f"the edges run in a circle: {' -> '.join(error.args[1])}; take one of them out."
         return None
@@ -157,7 +205,9 @@ class ExpertNetwork(_Counted):
         import networkx as nx
 
         names, sizes = self._schema.names, self._codes.sizes
-        graph = nx.DiGraph((names.index(parent), names.index(child)) for parent, child in self.edges)
+        graph = nx.DiGraph(
+            (names.index(parent), names.index(child)) for parent, child in self.edges
+        )
         for node in graph:
             cells = math.prod(sizes[member] for member in (node, *graph.predecessors(node)))
             if cells > self.max_cells:
@@ -170,7 +220,9 @@ class ExpertNetwork(_Counted):
 
 @dataclass
 class HillClimb(_Counted):
-    """Greedy search from the Chow-Liu tree: edges are added, dropped or turned while a score grows (Heckerman et al. 1995)."""
+    """Greedy search from the Chow-Liu tree: edges are added, dropped or turned while a score grows
+    (Heckerman et al. 1995).
+    """
 
     max_parents: int = 3
     """Most parents of a column."""
@@ -200,14 +252,21 @@ class HillClimb(_Counted):
             return_type="dag",
             show_progress=False,
         )
-        # Nodes are numbers: pgmpy walks through sets of nodes, and the order of text in a set differs from run to run.
+        # Nodes are numbers: pgmpy walks through sets of nodes, and the order of text in a set
+        # differs from run to run.
         return search.fit(pd.DataFrame(states)).causal_graph_
 
     def _score(self, states: np.ndarray):
-        """pgmpy's score, counted by numpy and kept for every family; minus infinity where the table is too large."""
+        """pgmpy's score, counted by numpy and kept for every family; minus infinity where the table
+        is too large.
+        """
         from pgmpy.structure_score import BaseStructureScore
 
-        sizes, seen, max_cells = self._codes.sizes, [len(np.unique(column)) for column in states.T], self.max_cells
+        sizes, seen, max_cells = (
+            self._codes.sizes,
+            [len(np.unique(column)) for column in states.T],
+            self.max_cells,
+        )
         family_score = _bic if self.score == "bic" else partial(_bdeu, weight=self.equivalent_rows)
 
         class BoundedScore(BaseStructureScore):
@@ -221,7 +280,9 @@ class HillClimb(_Counted):
                 if np.prod([sizes[node] for node in (variable, *parents)], dtype=float) > max_cells:
                     return -np.inf
                 counts = family_counts(states, sizes, variable, parents)
-                return family_score(counts, seen[variable], math.prod(seen[parent] for parent in parents))
+                return family_score(
+                    counts, seen[variable], math.prod(seen[parent] for parent in parents)
+                )
 
         return BoundedScore()
 
@@ -233,15 +294,27 @@ def _bic(counts: np.ndarray, states: int, configurations: int) -> float:
 
 
 def _bdeu(counts: np.ndarray, states: int, configurations: int, weight: float) -> float:
-    """Log marginal likelihood under a uniform Dirichlet prior worth `weight` rows (Buntine 1991; Heckerman et al. 1995)."""
+    """Log marginal likelihood under a uniform Dirichlet prior worth `weight` rows (Buntine 1991;
+    Heckerman et al. 1995).
+    """
     line, cell = weight / configurations, weight / configurations / states
     cells, lines = counts[counts > 0], counts.sum(axis=1)
     lines = lines[lines > 0]
-    return float((gammaln(cells + cell) - gammaln(cell)).sum() - (gammaln(lines + line) - gammaln(line)).sum())
+    return float(
+        (gammaln(cells + cell) - gammaln(cell)).sum()
+        - (gammaln(lines + line) - gammaln(line)).sum()
+    )
 
 
-def _tree(states: np.ndarray, sizes: list[int], nodes: Sequence[int], given: tuple[int, ...], max_cells: int):
-    """The tree over these column indices of largest mutual information (given others, if any) by pgmpy, away from the
+def _tree(
+    states: np.ndarray,
+    sizes: list[int],
+    nodes: Sequence[int],
+    given: tuple[int, ...],
+    max_cells: int,
+):
+    """The tree over these column indices of largest mutual information (given others, if any) by
+    pgmpy, away from the
     column with the most of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # pgmpy 1.1 warns of its own renamed modules
@@ -261,12 +334,16 @@ def _tree(states: np.ndarray, sizes: list[int], nodes: Sequence[int], given: tup
         graph = nx.DiGraph()
         graph.add_nodes_from(nodes)
         return graph
-    graph = TreeSearch(pd.DataFrame(states)[list(nodes)], n_jobs=1).estimate(edge_weights_fn=weight, show_progress=False)
+    graph = TreeSearch(pd.DataFrame(states)[list(nodes)], n_jobs=1).estimate(
+        edge_weights_fn=weight, show_progress=False
+    )
     graph.remove_edges_from([(a, b) for a, b in graph.edges if sizes[a] * sizes[b] > room])
     return graph
 
 
-def mutual_information(states: np.ndarray, sizes: list[int], one: int, *others: int, given: tuple[int, ...] = ()) -> float:
+def mutual_information(
+    states: np.ndarray, sizes: list[int], one: int, *others: int, given: tuple[int, ...] = ()
+) -> float:
     """I(one; others | given) in nats, by plugging in the observed shares."""
     counts = family_counts(states, sizes, one, (*others, *given))
     counts = counts.reshape(math.prod(sizes[other] for other in others), -1, sizes[one])
@@ -281,24 +358,36 @@ def _sum_n_log_n(counts: np.ndarray) -> float:
 
 
 def _configuration(states: np.ndarray, sizes: list[int], parents: tuple[int, ...]) -> np.ndarray:
-    """Which joint state the parents are in, shape (rows,); the first parent counts slowest, as in a TabularCPD."""
+    """Which joint state the parents are in, shape (rows,); the first parent counts slowest, as in a
+    TabularCPD.
+    """
     index = np.zeros(len(states), dtype=np.int64)
     for parent in parents:
         index = index * sizes[parent] + states[:, parent]
     return index
 
 
-def family_counts(states: np.ndarray, sizes: list[int], node: int, parents: tuple[int, ...]) -> np.ndarray:
-    """Rows in each state of the node for each joint state of its parents, shape (parent configurations, states)."""
+def family_counts(
+    states: np.ndarray, sizes: list[int], node: int, parents: tuple[int, ...]
+) -> np.ndarray:
+    """Rows in each state of the node for each joint state of its parents, shape (parent
+    configurations, states).
+    """
     configurations, size = math.prod(sizes[parent] for parent in parents), sizes[node]
     cells = _configuration(states, sizes, parents) * size + states[:, node]
     return np.bincount(cells, minlength=configurations * size).reshape(configurations, size)
 
 
-def _draw_states(table: np.ndarray, configuration: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One state a row from the table's line for its parents' configuration, by inversion, shape (rows,)."""
-    # All lines end to end make one increasing sequence, c + P(state <= k | c), and one search serves every row.
+def _draw_states(
+    table: np.ndarray, configuration: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """One state a row from the table's line for its parents' configuration, by inversion, shape
+    (rows,).
+    """
+    # All lines end to end make one increasing sequence, c + P(state <= k | c), and one search
+    # serves every row.
     sequence = (np.cumsum(table, axis=1) + np.arange(len(table))[:, None]).ravel()
-    # Just below 1: shares may add up to a little less, and what is left over must not fall to an impossible state.
+    # Just below 1: shares may add up to a little less, and what is left over must not fall to an
+    # impossible state.
     level = configuration + rng.random(len(configuration)) * (1 - 1e-9)
     return np.searchsorted(sequence, level, side="right") - configuration * table.shape[1]

@@ -15,7 +15,9 @@ from workbench.generators.language.facts import Fact
 
 @dataclass(frozen=True)
 class Cell:
-    """How the values of a column are written as JSON: numbers with `decimals`, in units of ten to the `power`."""
+    """How the values of a column are written as JSON: numbers with `decimals`, in units of ten to
+    the `power`.
+    """
 
     fact: Fact
     decimals: int = 0
@@ -27,7 +29,9 @@ class Cell:
             return cls(fact)
         if "minimum" not in fact.json_schema() and fact.low < fact.high:
             return cls(fact, digits, math.floor(math.log10(max(abs(fact.low), abs(fact.high)))))
-        step = fact.step or 10.0 ** (math.floor(math.log10((fact.high - fact.low) or 1)) + 1 - digits)
+        step = fact.step or 10.0 ** (
+            math.floor(math.log10((fact.high - fact.low) or 1)) + 1 - digits
+        )
         return cls(fact, max(0, round(-math.log10(step))))
 
     def write(self, values: pd.Series) -> list[str]:
@@ -43,7 +47,11 @@ class Cell:
         if fact.column.kind == "datetime":
             return f'"{pd.Timestamp(value):{"%Y-%m-%dT%H:%M:%S" if "T" in fact.json_schema()["pattern"] else "%Y-%m-%d"}}"'
         if fact.column.kind != "numeric":
-            return str(value) if fact.column.kind == "integer" else json.dumps(self._plain(value), ensure_ascii=False)
+            return (
+                str(value)
+                if fact.column.kind == "integer"
+                else json.dumps(self._plain(value), ensure_ascii=False)
+            )
         scaled, low, high = (end / 10.0**self.power for end in (value, fact.low, fact.high))
         text = f"{scaled:.{self.decimals}f}"
         if not fact.step:  # rounding may lead over an end
@@ -55,7 +63,9 @@ class Cell:
         return bool(value) if self.fact.column.kind == "boolean" else value
 
     def pattern(self, fact: Fact) -> str:
-        """A regular expression of what may be written where the column's fact is this one, narrowed by a condition perhaps."""
+        """A regular expression of what may be written where the column's fact is this one, narrowed
+        by a condition perhaps.
+        """
         missing = ["null"] if fact.missing or fact.is_empty else []
         if fact.is_empty:
             return "null"
@@ -73,17 +83,25 @@ class Cell:
         edges = zip(inner, (fact.low, fact.high), strict=True)
         low, high = (int(edge) if unit == 1 else inside(edge / unit) for inside, edge in edges)
         if low > high:
-            raise InputError(f"no row can meet the condition (acceptance 0): {fact.column.name!r} has no such value.")
+            raise InputError(
+                f"no row can meet the condition (acceptance 0): {fact.column.name!r} has no such value."
+            )
         return "|".join([f"(?:{between(low, high, self.decimals)}){end}", *missing])
 
 
 def between(low: int, high: int, decimals: int) -> str:
-    """A regular expression of the whole numbers from low to high, with a point before the last `decimals` of their digits."""
+    """A regular expression of the whole numbers from low to high, with a point before the last
+    `decimals` of their digits.
+    """
     parts = [f"-(?:{between(max(1, -high), -low, decimals)})"] if low < 0 else []
     low = max(low, 0)
     for size in range(decimals + 1, max(len(str(high)), decimals + 1) + 1 if high >= low else 0):
         ends = max(low, 10 ** (size - 1) if size > decimals + 1 else 0), min(high, 10**size - 1)
-        parts += [_digits(*(str(end).zfill(size) for end in ends), decimals)] if ends[0] <= ends[1] else []
+        parts += (
+            [_digits(*(str(end).zfill(size) for end in ends), decimals)]
+            if ends[0] <= ends[1]
+            else []
+        )
     return "|".join(parts)
 
 
@@ -92,7 +110,12 @@ def _digits(low: str, high: str, decimals: int) -> str:
     if not low:
         return ""
     dot = r"\." if decimals and len(low) == decimals else ""
-    first, last, zeros, nines = int(low[0]), int(high[0]), "0" * (len(low) - 1), "9" * (len(low) - 1)
+    first, last, zeros, nines = (
+        int(low[0]),
+        int(high[0]),
+        "0" * (len(low) - 1),
+        "9" * (len(low) - 1),
+    )
     if first == last:
         return f"{dot}{first}{_digits(low[1:], high[1:], decimals)}"
     parts = []

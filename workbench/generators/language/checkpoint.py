@@ -1,4 +1,6 @@
-"""Causal language models and their tokenizers: read from a folder, or made on the spot from random weights."""
+"""Causal language models and their tokenizers: read from a folder, or made on the spot from random
+weights.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,15 @@ from workbench.generators.language.facts import Fact
 from workbench.generators.neural.layers import DEVICE, normal
 from workbench.tables.schema import Schema
 
-WORDS = 1024  # tokens of a random checkpoint: all bytes, and the commonest pieces of train's own names and values
+# Tokens of a random checkpoint: all bytes, and the commonest pieces of train's own names and values
+WORDS = 1024
 
 
-def untrained(texts: Mapping[str, list[str]], rng: np.random.Generator, width: int = 64, layers: int = 2) -> tuple:
-    """A tiny Llama of random weights, and a tokenizer of bytes and the commonest pieces of names and values.
+def untrained(
+    texts: Mapping[str, list[str]], rng: np.random.Generator, width: int = 64, layers: int = 2
+) -> tuple:
+    """A tiny Llama of random weights, and a tokenizer of bytes and the commonest pieces of names
+    and values.
 
     texts: of each column, its values as they are written.
     """
@@ -27,13 +33,25 @@ def untrained(texts: Mapping[str, list[str]], rng: np.random.Generator, width: i
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     words = Tokenizer(models.BPE())
-    split = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    split = [
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
     words.pre_tokenizer, words.decoder = pre_tokenizers.Sequence(split), decoders.ByteLevel()
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=WORDS, special_tokens=["<row>"], initial_alphabet=letters, show_progress=False)
-    pieces = (piece for name, column in texts.items() for text in column for piece in (f" {name} is", f" {text},"))
+    trainer = trainers.BpeTrainer(
+        vocab_size=WORDS, special_tokens=["<row>"], initial_alphabet=letters, show_progress=False
+    )
+    pieces = (
+        piece
+        for name, column in texts.items()
+        for text in column
+        for piece in (f" {name} is", f" {text},")
+    )
     words.train_from_iterator(pieces, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<row>", eos_token="<row>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<row>", eos_token="<row>"
+    )
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -53,21 +71,34 @@ def untrained(texts: Mapping[str, list[str]], rng: np.random.Generator, width: i
     return model.eval().to(DEVICE), tokenizer
 
 
-def random_checkpoint(folder: str | Path, table: pd.DataFrame, schema: Schema, rng: np.random.Generator, **size: int) -> None:
-    """Saves an `untrained` model with a tokenizer of the table's words, a checkpoint to try things with without a network."""
-    cells = {column.name: Cell.of(Fact.of(table[column.name], column), digits=5) for column in schema.columns}
-    model, tokenizer = untrained({name: cell.write(table[name]) for name, cell in cells.items()}, rng, **size)
+def random_checkpoint(
+    folder: str | Path, table: pd.DataFrame, schema: Schema, rng: np.random.Generator, **size: int
+) -> None:
+    """Saves an `untrained` model with a tokenizer of the table's words, a checkpoint to try things
+    with without a network.
+    """
+    cells = {
+        column.name: Cell.of(Fact.of(table[column.name], column), digits=5)
+        for column in schema.columns
+    }
+    model, tokenizer = untrained(
+        {name: cell.write(table[name]) for name, cell in cells.items()}, rng, **size
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def load(checkpoint: str) -> tuple:
-    """A model without dropout, and its tokenizer, of a folder or a hub's name. Raises InputError where it cannot be read."""
+    """A model without dropout, and its tokenizer, of a folder or a hub's name. Raises InputError
+    where it cannot be read.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
         with torch.random.fork_rng(devices=[]):  # weights that the folder lacks are drawn
-            model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32, use_safetensors=True)
+            model = AutoModelForCausalLM.from_pretrained(
+                checkpoint, dtype=torch.float32, use_safetensors=True
+            )
         return model.eval().to(DEVICE), AutoTokenizer.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         said = str(error).strip().splitlines()[0][:200]

@@ -1,4 +1,5 @@
-"""What is kept of a column for a language model to be told: kind, range or levels, grid, and whether values are missing.
+"""What is kept of a column for a language model to be told: kind, range or levels, grid, and
+whether values are missing.
 
 A Fact becomes a line of the prompt and a piece of JSON schema, and casts the values of an answer.
 """
@@ -17,13 +18,22 @@ from workbench.tables.conditions import matches, span
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.schema import Column, Schema
 
-KIND = {"numeric": "number", "integer": "whole number", "categorical": "label", "boolean": "true or false", "datetime": "date"}
-PLAIN = 1e15  # numbers up to here are written without an exponent, so that a grammar can hold their range
+KIND = {
+    "numeric": "number",
+    "integer": "whole number",
+    "categorical": "label",
+    "boolean": "true or false",
+    "datetime": "date",
+}
+# Numbers up to here are written without an exponent, so that a grammar can hold their range
+PLAIN = 1e15
 
 
 @dataclass(frozen=True)
 class Fact:
-    """All that is kept of a column. levels is empty for free text, numbers and dates (low and high, in seconds for dates)."""
+    """All that is kept of a column. levels is empty for free text, numbers and dates (low and high,
+    in seconds for dates).
+    """
 
     column: Column
     levels: tuple = ()
@@ -35,8 +45,12 @@ class Fact:
     length: int = 0  # most characters of a free text; 0 for other columns
 
     @classmethod
-    def of(cls, values: pd.Series, column: Column, length: int = 0, trim: float = 0.0, least: int = 1) -> Fact:
-        """The fact of a train column, a free text where it has a length: ends past `trim`, levels in at least `least` rows."""
+    def of(
+        cls, values: pd.Series, column: Column, length: int = 0, trim: float = 0.0, least: int = 1
+    ) -> Fact:
+        """The fact of a train column, a free text where it has a length: ends past `trim`, levels
+        in at least `least` rows.
+        """
         fact = cls(column, missing=float(values.isna().mean()))
         present = values.dropna()
         if not len(present) or length:
@@ -49,13 +63,17 @@ class Fact:
                     f"column {column.name!r} has no level in {least} rows; name it in texts, drop it, or lower least_rows."
                 )
             commonest = told.sort_values(ascending=False, kind="stable").head(20)
-            words = ", ".join(f"{level} {count / len(present):.0%}" for level, count in commonest.items())
+            words = ", ".join(
+                f"{level} {count / len(present):.0%}" for level, count in commonest.items()
+            )
             return replace(fact, levels=tuple(told.index.tolist()), words=f"shares: {words}")
         cut = int(trim * (len(present) - 1))
         ends = present.sort_values().iloc[[cut, -1 - cut]]
         low, high = map(int, ends) if column.kind == "integer" else to_float(ends).tolist()
         numbers = to_float(present)
-        quartiles = from_float(np.quantile(numbers, [0.25, 0.5, 0.75], method="inverted_cdf"), column)
+        quartiles = from_float(
+            np.quantile(numbers, [0.25, 0.5, 0.75], method="inverted_cdf"), column
+        )
         words = f"quartiles: {', '.join(map(plain, quartiles))}"
         return replace(fact, low=low, high=high, step=Marginal.fit(numbers).step, words=words)
 
@@ -83,12 +101,18 @@ class Fact:
             one = Schema((self.column,))
             table = one.cast(pd.DataFrame({self.column.name: pd.Series(levels, dtype=object)}))
             keep = matches(table, one, {self.column.name: wanted})
-            return replace(fact, levels=tuple(level for level, kept in zip(levels, keep, strict=True) if kept), length=0)
+            return replace(
+                fact,
+                levels=tuple(level for level, kept in zip(levels, keep, strict=True) if kept),
+                length=0,
+            )
         low, high = span(self.column, wanted)
         if self.low is None:
             return fact
         low, high = max(low, self.low), min(high, self.high)
-        low, high = (math.ceil(low), math.floor(high)) if self.column.kind == "integer" else (low, high)
+        low, high = (
+            (math.ceil(low), math.floor(high)) if self.column.kind == "integer" else (low, high)
+        )
         return replace(fact, low=low, high=high)
 
     def dates(self) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -100,9 +124,16 @@ class Fact:
             return {"type": "null"}
         if self.levels:
             kind = "boolean" if self.column.kind == "boolean" else "string"
-            return {"type": [kind, *null] if null else kind, "enum": [*self.levels, *([None] if null else [])]}
+            return {
+                "type": [kind, *null] if null else kind,
+                "enum": [*self.levels, *([None] if null else [])],
+            }
         if self.is_free:
-            return {"type": ["string", *null] if null else "string", "minLength": 1, "maxLength": self.length}
+            return {
+                "type": ["string", *null] if null else "string",
+                "minLength": 1,
+                "maxLength": self.length,
+            }
         kind = {"integer": "integer", "numeric": "number", "datetime": "string"}[self.column.kind]
         schema: dict = {"type": [kind, *null] if null else kind}
         if kind == "string":
@@ -113,44 +144,68 @@ class Fact:
 
     def sentence(self, shares: bool) -> str:
         """The column in a line of the prompt."""
-        said = [f"free text of at most {self.length} characters" if self.is_free else KIND[self.column.kind]]
+        said = [
+            f"free text of at most {self.length} characters"
+            if self.is_free
+            else KIND[self.column.kind]
+        ]
         if self.is_empty:
             said = ["always missing (null)"]
         elif self.levels:
-            said += [f"one of {json.dumps(self.levels, ensure_ascii=False)}"] if self.levels != (False, True) else []
+            said += (
+                [f"one of {json.dumps(self.levels, ensure_ascii=False)}"]
+                if self.levels != (False, True)
+                else []
+            )
         elif self.column.kind == "datetime":
             said += [f"ISO format, {' to '.join(map(plain, self.dates()))}"]
         elif self.low is not None:
             decimals = f", {_decimals(self.step)} decimals" if self.step and self.step < 1 else ""
             said += [f"{self.low} to {self.high}{decimals}"]
         if self.missing:
-            said += [f"or null where missing{f', {self.missing:.0%} of the rows' if shares else ''}"]
+            said += [
+                f"or null where missing{f', {self.missing:.0%} of the rows' if shares else ''}"
+            ]
         if shares and self.words and not self.is_free:
             said += [self.words]
         description = f" ({self.column.description})" if self.column.description else ""
-        return f"- {json.dumps(self.column.name, ensure_ascii=False)}{description}: {'; '.join(said)}"
+        return (
+            f"- {json.dumps(self.column.name, ensure_ascii=False)}{description}: {'; '.join(said)}"
+        )
 
     def cast(self, values: list) -> pd.Series:
-        """Answered values as a column, numbers on the grid; a number or date out of range is missing."""
+        """Answered values as a column, numbers on the grid; a number or date out of range is
+        missing.
+        """
         name = self.column.name
         if self.column.kind == "integer":
-            return pd.Series(pd.array([None if v is None else int(v) for v in values], dtype="Int64"), name=name)
+            return pd.Series(
+                pd.array([None if v is None else int(v) for v in values], dtype="Int64"), name=name
+            )
         if self.column.is_discrete:
             return pd.Series(values, name=name, dtype=object)
         if self.column.kind == "datetime":
-            values = pd.to_datetime(pd.Series(values, dtype=object), errors="coerce", format="ISO8601")
+            values = pd.to_datetime(
+                pd.Series(values, dtype=object), errors="coerce", format="ISO8601"
+            )
             numbers = to_float(values.astype("datetime64[ns]"))
         else:
             numbers = np.array(values, dtype=float)
         if self.low is not None:
             numbers = np.where((numbers >= self.low) & (numbers <= self.high), numbers, np.nan)
-            numbers = Marginal(np.array([self.low, self.high], dtype=float), self.step).snap(numbers)
+            numbers = Marginal(np.array([self.low, self.high], dtype=float), self.step).snap(
+                numbers
+            )
         return from_float(numbers, self.column).rename(name)
 
 
 def plain(value) -> str:
     """A number, or a date in ISO format, without a time of day at midnight."""
-    return value.isoformat().removesuffix("T00:00:00") if isinstance(value, pd.Timestamp) else str(value)
+    return (
+        value.isoformat().removesuffix("T00:00:00")
+        if isinstance(value, pd.Timestamp)
+        else str(value)
+    )
 
 
 def _decimals(step: float) -> int:
@@ -158,10 +213,16 @@ def _decimals(step: float) -> int:
 
 
 def _date_pattern(low: pd.Timestamp, high: pd.Timestamp, step: float | None) -> str:
-    """A regular expression of the ISO dates near a range, with the time of day where the grid is finer than days."""
+    """A regular expression of the ISO dates near a range, with the time of day where the grid is
+    finer than days.
+    """
     year, month, day = f"{low:%Y}", f"{low:%m}", "(0[1-9]|[12][0-9]|3[01])"
     if low.year != high.year:
-        year = "[0-9]{4}" if high.year - low.year > 100 else f"({'|'.join(map(str, range(low.year, high.year + 1)))})"
+        year = (
+            "[0-9]{4}"
+            if high.year - low.year > 100
+            else f"({'|'.join(map(str, range(low.year, high.year + 1)))})"
+        )
         month = "(0[1-9]|1[0-2])"
     elif low.month != high.month:
         month = f"({'|'.join(f'{m:02}' for m in range(low.month, high.month + 1))})"

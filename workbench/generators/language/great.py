@@ -1,14 +1,17 @@
-"""GReaT: a small causal language model, fine-tuned on rows that are written out as text, writes further rows.
+"""GReaT: a small causal language model, fine-tuned on rows that are written out as text, writes
+further rows.
 
-Borisov, Sessler, Leemann, Pawelczyk and Kasneci 2023, "Language models are realistic tabular data generators": a row is
-"age is 39, job is "clerk", ..." with its columns in random order, so that the model can go on from any of them. It brings
-what the checkpoint has read about the columns' words, and needs a checkpoint that has read something: random weights learn
-from train alone, and less well than networks made for tables.
+Borisov, Sessler, Leemann, Pawelczyk and Kasneci 2023, "Language models are realistic tabular data
+generators": a row is "age is 39, job is "clerk", ..." with its columns in random order, so that the
+model can go on from any of them. It brings what the checkpoint has read about the columns' words,
+and needs a checkpoint that has read something: random weights learn from train alone, and less well
+than networks made for tables.
 
-Where this differs: values are written as JSON, so that no comma or "is" within a label can be taken for an end; numbers
-have a fixed count of decimals; only values are learnt, as the columns' names are given; and a grammar (llguidance) masks
-at each token what no value can be. What a grammar cannot hold, such as a number's ends, is checked in every row, and bad
-rows are written again. Masking is renormalisation token by token, so chances under a condition are approximate.
+Where this differs: values are written as JSON, so that no comma or "is" within a label can be taken
+for an end; numbers have a fixed count of decimals; only values are learnt, as the columns' names
+are given; and a grammar (llguidance) masks at each token what no value can be. What a grammar
+cannot hold, such as a number's ends, is checked in every row, and bad rows are written again.
+Masking is renormalisation token by token, so chances under a condition are approximate.
 """
 
 from __future__ import annotations
@@ -46,10 +49,12 @@ class GReaT:
     """Fine-tunes the causal language model of a checkpoint on rows as text (Borisov et al. 2023)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
-    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere.
+    """
 
     checkpoint: str = ""
-    """Folder of a causal model and its tokenizer saved by transformers, or a hub's name where there is a network; "random"
+    """Folder of a causal model and its tokenizer saved by transformers, or a hub's name where there
+    is a network; "random"
     makes a tiny model of random weights and a tokenizer of train's words."""
     epochs: int = 50
     """Most passes over the table; the learning rate falls to zero over them."""
@@ -64,9 +69,12 @@ class GReaT:
     temperature: float = 1.0
     """Below 1 the likelier values are drawn more often than they should be; the paper takes 0.7."""
     digits: int = 5
-    """Digits that tell a number's range apart, where train's numbers have no grid such as whole cents."""
+    """Digits that tell a number's range apart, where train's numbers have no grid such as whole
+    cents.
+    """
     texts: Sequence[str] = ()
-    """Label columns that are written freely, such as notes, instead of chosen among train's levels."""
+    """Label columns that are written freely, such as notes, instead of chosen among train's levels.
+    """
     text_length: int = 400
     """Most characters of a free text; longer ones are learnt up to here."""
     sample_rows: int = 256
@@ -79,7 +87,9 @@ class GReaT:
     """Layers of a random checkpoint."""
 
     def __post_init__(self):
-        least = dict.fromkeys(("epochs", "batch_size", "digits", "text_length", "sample_rows", "tries", "layers"), 1)
+        least = dict.fromkeys(
+            ("epochs", "batch_size", "digits", "text_length", "sample_rows", "tries", "layers"), 1
+        )
         check_least(self, **least, width=4, weight_decay=0, temperature=0.01)
         if self.learning_rate is not None:
             check_least(self, learning_rate=0)
@@ -91,14 +101,20 @@ class GReaT:
             return 'no checkpoint is named; set the field checkpoint to a folder saved by transformers, or to "random".'
         for package in ("transformers", "llguidance"):
             if find_spec(package) is None:
-                return f'it needs {package}, which is not installed; pip install "workbench[models]".'
+                return (
+                    f'it needs {package}, which is not installed; pip install "workbench[models]".'
+                )
         return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GReaT:
-        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's number of threads."""
+        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's
+        number of threads.
+        """
         if reason := self.supports(schema):
             raise InputError(f"GReaT: {reason}")
-        self._form = Form.of(table, schema, dict.fromkeys(self.texts, self.text_length), trim=0.0, least=1)
+        self._form = Form.of(
+            table, schema, dict.fromkeys(self.texts, self.text_length), trim=0.0, least=1
+        )
         self._cells = {fact.column.name: Cell.of(fact, self.digits) for fact in self._form.asked}
         self.losses: list[float] = []
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
@@ -128,12 +144,17 @@ class GReaT:
         weights.copy_(adam.average)
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         """Columns with a condition are written first, and the others go on from them."""
         form = self._form.narrowed(where)
         if not self._cells:
             return form.table([{}] * n)
-        starts = {name: self._matcher(cell.pattern(form.facts[name])) for name, cell in self._cells.items()}
+        starts = {
+            name: self._matcher(cell.pattern(form.facts[name]))
+            for name, cell in self._cells.items()
+        }
         tables, found, written, why, ticks = [], 0, 0, "", iter(bar(range(n), "writing", "row"))
         while found < n:
             if written >= self.tries * max(n, 20):
@@ -141,36 +162,55 @@ class GReaT:
                     f"GReaT: only {found} of {written} written rows are good (acceptance {found / written:.2g}; {why}); "
                     "train longer, loosen the condition, or raise tries."
                 )
-            size = math.ceil((n - found) * (written + 10) / (found + 10))  # as many as hold what is missing, by the rate so far
+            size = math.ceil(
+                (n - found) * (written + 10) / (found + 10)
+            )  # as many as hold what is missing, by the rate so far
             size = min(size, self.sample_rows)
             table, fault = form.accepted(self._write(starts, list(form.where), size, rng))
             found, written, why = found + len(table), written + size, fault or why
             tables += [table] if len(table) or not tables else []
             list(islice(ticks, len(table)))
         list(ticks)  # ends the bar
-        return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True).iloc[:n]
+        return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True).iloc[
+            :n
+        ]
 
     @torch.no_grad()
-    def _write(self, starts: Mapping, first: list[str], size: int, rng: np.random.Generator) -> list[dict]:
+    def _write(
+        self, starts: Mapping, first: list[str], size: int, rng: np.random.Generator
+    ) -> list[dict]:
         """Rows as mappings of column to value, a token of each at a time."""
         import llguidance.numpy as guidance
 
         first = [name for name in first if name in starts]
         rest = [name for name in starts if name not in first]
-        rows = [self._row([*first, *(rest[i] for i in rng.permutation(len(rest)))], starts) for _ in range(size)]
+        rows = [
+            self._row([*first, *(rest[i] for i in rng.permutation(len(rest)))], starts)
+            for _ in range(size)
+        ]
         asks, numbers, done, cache = [next(row) for row in rows], list(range(size)), {}, None
         tokens = torch.full((size, 1), self._begin)
         while rows:
             made = self._model(input_ids=tokens.to(DEVICE), cache=cache, use_cache=True)
-            cache, chosen = made.cache, np.array([ask if isinstance(ask, int) else -1 for ask in asks])
+            cache, chosen = (
+                made.cache,
+                np.array([ask if isinstance(ask, int) else -1 for ask in asks]),
+            )
             if len(open_ := np.flatnonzero(chosen < 0)):
-                logits = made.logits[torch.from_numpy(open_), -1].double().cpu().numpy() / self.temperature
+                logits = (
+                    made.logits[torch.from_numpy(open_), -1].double().cpu().numpy()
+                    / self.temperature
+                )
                 mask = guidance.allocate_token_bitmask(len(open_), self._tokens.vocab_size)
                 for line, i in enumerate(open_):
                     guidance.fill_next_token_bitmask(asks[i], mask, line)
-                allowed = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[:, : logits.shape[1]]
+                allowed = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[
+                    :, : logits.shape[1]
+                ]
                 if not allowed.any(axis=1).all():
-                    raise InputError(f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of bytes.")
+                    raise InputError(
+                        f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of bytes."
+                    )
                 chosen[open_] = _draw(np.where(allowed, logits, -np.inf), rng)
             kept = []
             for i, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
@@ -186,7 +226,9 @@ class GReaT:
         return [done[number] for number in range(size)]  # and not the short ones first
 
     def _row(self, order: list[str], starts: Mapping) -> Iterator:
-        """Asks for a row's tokens one by one, each either given or by what allows it, and returns the row's values."""
+        """Asks for a row's tokens one by one, each either given or by what allows it, and returns
+        the row's values.
+        """
         values = {}
         for name in order:
             for token in self._names[name]:  # noqa: UP028 (a list takes nothing that is sent)
@@ -202,35 +244,60 @@ class GReaT:
         """Each row's columns as pairs of tokens, of the name and of the value."""
         from llguidance.hf import from_tokenizer
 
-        config, ends = self._model.config, (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
+        config, ends = (
+            self._model.config,
+            (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id),
+        )
         self._begin = next((end for end in ends if end is not None), None)
         if self._begin is None:
-            raise InputError(f"GReaT: the tokenizer of {self.checkpoint!r} has no token for a text's beginning or end.")
+            raise InputError(
+                f"GReaT: the tokenizer of {self.checkpoint!r} has no token for a text's beginning or end."
+            )
         self._tokens = from_tokenizer(self.tokenizer, n_vocab=config.vocab_size)
         self._names = {name: self._tokens.tokenize_str(f" {name} is") for name in texts}
-        known = {text: self._tokens.tokenize_str(f" {text},") for column in texts.values() for text in set(column)}
-        cells = [[(self._names[name], known[text]) for text in column] for name, column in texts.items()]
+        known = {
+            text: self._tokens.tokenize_str(f" {text},")
+            for column in texts.values()
+            for text in set(column)
+        }
+        cells = [
+            [(self._names[name], known[text]) for text in column] for name, column in texts.items()
+        ]
         rows = [list(row) for row in zip(*cells, strict=True)]
         longest = 1 + max(sum(len(name) + len(value) for name, value in row) for row in rows)
         most = getattr(config, "max_position_embeddings", None) or longest
         if longest > most:
-            raise InputError(f"GReaT: a row takes {longest} tokens, of which {self.checkpoint!r} reads {most}; drop columns.")
+            raise InputError(
+                f"GReaT: a row takes {longest} tokens, of which {self.checkpoint!r} reads {most}; drop columns."
+            )
         return rows
 
     def _shuffled(self, rows: list, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens of rows, each with its columns in an order of its own, and those to be learnt (-100 elsewhere): (rows, m)."""
-        pairs = [[([self._begin], [])] + [row[i] for i in rng.permutation(len(row))] for row in rows]
+        """Tokens of rows, each with its columns in an order of its own, and those to be learnt
+        (-100 elsewhere): (rows, m).
+        """
+        pairs = [
+            [([self._begin], [])] + [row[i] for i in rng.permutation(len(row))] for row in rows
+        ]
         tokens = [[token for name, value in row for token in (*name, *value)] for row in pairs]
-        wanted = [[token for name, value in row for token in (*[-100] * len(name), *value)] for row in pairs]
+        wanted = [
+            [token for name, value in row for token in (*[-100] * len(name), *value)]
+            for row in pairs
+        ]
         longest = max(map(len, tokens))
-        padded = ([line + [fill] * (longest - len(line)) for line in lines] for lines, fill in ((tokens, 0), (wanted, -100)))
+        padded = (
+            [line + [fill] * (longest - len(line)) for line in lines]
+            for lines, fill in ((tokens, 0), (wanted, -100))
+        )
         return tuple(torch.tensor(lines, device=DEVICE) for lines in padded)
 
     def _flat(self) -> torch.Tensor:
         """All weights of the model as views of one vector."""
         parameters = list(self._model.parameters())
         vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
-        for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
+        for parameter, part in zip(
+            parameters, vector.split([p.numel() for p in parameters]), strict=True
+        ):
             parameter.data = part.view(parameter.shape)
         return vector
 
@@ -240,7 +307,9 @@ class GReaT:
         return LLMatcher(self._tokens, LLMatcher.grammar_from_regex(f" (?:{pattern}),"))
 
     def save(self, folder: str | Path) -> None:
-        """The fine-tuned model as a checkpoint, for further training or for `workbench.generators.language.model_server`."""
+        """The fine-tuned model as a checkpoint, for further training or for
+        `workbench.generators.language.model_server`.
+        """
         self._model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -250,7 +319,11 @@ class GReaT:
         if not self._cells:
             return {}
         count = sum(parameter.numel() for parameter in self._model.parameters())
-        told = {"checkpoint": Path(self.checkpoint).name, "weights": count, "start_sha256": self._start}
+        told = {
+            "checkpoint": Path(self.checkpoint).name,
+            "weights": count,
+            "start_sha256": self._start,
+        }
         return told | {"epochs": self.trained.done, "loss": self.losses[-1]}
 
 
@@ -258,4 +331,6 @@ def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A token of each line by its softmax, shape (lines,); never one whose logit is minus infinity."""
     weight = np.exp(logits - logits.max(axis=1, keepdims=True)).cumsum(axis=1)
     total = weight[:, -1:]
-    return (weight <= np.minimum(rng.random((len(weight), 1)) * total, np.nextafter(total, 0))).sum(axis=1)
+    return (weight <= np.minimum(rng.random((len(weight), 1)) * total, np.nextafter(total, 0))).sum(
+        axis=1
+    )

@@ -1,9 +1,12 @@
-"""Prompted language model: a model reads what the columns are, and writes rows as JSON that the schema's grammar constrains.
+"""Prompted language model: a model reads what the columns are, and writes rows as JSON that the
+schema's grammar constrains.
 
-Borisov et al. (2023), "Language models are realistic tabular data generators", fine-tune; Seedat et al. (2024), "Curated LLM",
-prompt, as here, any OpenAI-compatible server. What the model knows of the domain replaces train rows, so it works where there
-are hardly any; but shares and correlations are the model's and not train's, its own training data may come through, and every
-row costs. Of train the server is told names, descriptions, ranges, levels and constraints, and no row unless it is asked to.
+Borisov et al. (2023), "Language models are realistic tabular data generators", fine-tune; Seedat et
+al. (2024), "Curated LLM", prompt, as here, any OpenAI-compatible server. What the model knows of
+the domain replaces train rows, so it works where there are hardly any; but shares and correlations
+are the model's and not train's, its own training data may come through, and every row costs. Of
+train the server is told names, descriptions, ranges, levels and constraints, and no row unless it
+is asked to.
 """
 
 from __future__ import annotations
@@ -36,26 +39,39 @@ TASK = (
 
 @dataclass
 class LLM:
-    """Rows written by a prompted language model (after Seedat et al. 2024). The key is read from OPENAI_API_KEY alone."""
+    """Rows written by a prompted language model (after Seedat et al. 2024). The key is read from
+    OPENAI_API_KEY alone.
+    """
 
     description: str = ""
     """What the table is about, in a sentence or more: the domain, the place, the time."""
     base_url: str = ""
-    """Address of the server, such as http://localhost:8000/v1; by default OPENAI_BASE_URL. Without one nothing is sent."""
+    """Address of the server, such as http://localhost:8000/v1; by default OPENAI_BASE_URL. Without
+    one nothing is sent.
+    """
     model: str = ""
     """The model's name on the server; by default WORKBENCH_LLM_MODEL."""
     texts: Sequence[str] = ()
-    """Label columns that are written freely, such as notes, instead of chosen among train's levels."""
+    """Label columns that are written freely, such as notes, instead of chosen among train's levels.
+    """
     text_length: int = 400
     """Most characters of a free text."""
     trim: float = 0.0
-    """Share of values at each end of a range that is not told, such as 0.01: the ends are the values of single rows."""
+    """Share of values at each end of a range that is not told, such as 0.01: the ends are the
+    values of single rows.
+    """
     least_rows: int = 1
-    """Train rows that a level, or a combination of a constraint, must have to be told: a rare one may name a person."""
+    """Train rows that a level, or a combination of a constraint, must have to be told: a rare one
+    may name a person.
+    """
     shares: bool = False
-    """Whether the model is also told the shares of levels and missing values, and the quartiles of numbers."""
+    """Whether the model is also told the shares of levels and missing values, and the quartiles of
+    numbers.
+    """
     example_rows: Sequence[Mapping] = ()
-    """Rows to show the model that may leave the machine: synthetic or public ones, as mappings of column to value."""
+    """Rows to show the model that may leave the machine: synthetic or public ones, as mappings of
+    column to value.
+    """
     examples: int = 0
     """Train rows to show the model; any but 0 needs share_real_rows."""
     share_real_rows: bool = False
@@ -69,15 +85,23 @@ class LLM:
     temperature: float | None = 1.0
     """Sampling temperature of the model; None leaves it to the server."""
     max_levels: int = 100
-    """Most levels of a column that one request names; of more, each request names as many, drawn at random."""
+    """Most levels of a column that one request names; of more, each request names as many, drawn at
+    random.
+    """
     response_format: str = "json_schema"
-    """How the answer is constrained: json_schema, or json_object or text for servers without it, which get it as a prompt."""
+    """How the answer is constrained: json_schema, or json_object or text for servers without it,
+    which get it as a prompt.
+    """
     options: Mapping = field(default_factory=dict)
     """Further fields of each request, such as {"max_tokens": 4000}."""
     retries: int = 3
-    """Times a batch is asked again for the rows that were not valid, and rounds of further batches for those still missing."""
+    """Times a batch is asked again for the rows that were not valid, and rounds of further batches
+    for those still missing.
+    """
     patience: int = 6
-    """Times a request is sent again after a rate limit (when the server says so), a server error or a time-out."""
+    """Times a request is sent again after a rate limit (when the server says so), a server error or
+    a time-out.
+    """
     timeout: float = 120.0
     """Seconds to wait for an answer."""
     input_price: float | None = None
@@ -85,19 +109,33 @@ class LLM:
     output_price: float | None = None
     """Price of a million answered tokens."""
     cache: str | None = None
-    """Folder of the answers; by default WORKBENCH_LLM_CACHE, or a folder of the workbench's cache."""
+    """Folder of the answers; by default WORKBENCH_LLM_CACHE, or a folder of the workbench's cache.
+    """
 
-    keeps_constraints: ClassVar[bool] = True  # rows are asked for as the schema declares them, and checked
+    keeps_constraints: ClassVar[bool] = (
+        True  # rows are asked for as the schema declares them, and checked
+    )
 
     def __post_init__(self):
         check_least(
-            self, text_length=1, trim=0, least_rows=1, examples=0, batch_rows=1, parallel=1, max_levels=1, retries=0, patience=0
+            self,
+            text_length=1,
+            trim=0,
+            least_rows=1,
+            examples=0,
+            batch_rows=1,
+            parallel=1,
+            max_levels=1,
+            retries=0,
+            patience=0,
         )
         check_least(self, timeout=0.001)
         if self.trim >= 0.5:
             raise InputError(f"LLM: trim is {self.trim}; give a share below 0.5.")
         if self.response_format not in FORMATS:
-            raise InputError(f"LLM: response_format is {self.response_format!r}; {nearest(str(self.response_format), FORMATS)}")
+            raise InputError(
+                f"LLM: response_format is {self.response_format!r}; {nearest(str(self.response_format), FORMATS)}"
+            )
         if self.examples and not self.share_real_rows:
             raise InputError(
                 f"LLM: examples is {self.examples}, which sends real rows to the server; set share_real_rows to true if they "
@@ -129,14 +167,18 @@ class LLM:
         self._chat = Chat(self._address, self.timeout, self.patience, self.cache)
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         form = self._form.narrowed(where)
         if not form.asked:
             return form.table([{}] * n)
         tables, found, why = [form.table([])], 0, ""
         for attempt in range(2 + self.retries):
             sizes = [min(self.batch_rows, n - start) for start in range(found, n, self.batch_rows)]
-            sizes = sizes if attempt else sizes[:1]  # one batch first: a model that cannot do it is not paid for them all
+            sizes = (
+                sizes if attempt else sizes[:1]
+            )  # one batch first: a model that cannot do it is not paid for them all
             batches = self._ask_all(form, sizes, rng.integers(2**30, size=len(sizes)))
             tables += [batch.table for batch in batches]
             found = sum(map(len, tables))
@@ -144,10 +186,14 @@ class LLM:
             if failed := next((batch.failure for batch in batches if batch.failure), None):
                 raise type(failed)(f"LLM: {failed} {self._kept(found, n)}") from None
             if found >= n:
-                return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True)
+                return pd.concat(
+                    [part for part in tables if len(part)] or tables, ignore_index=True
+                )
             if not found:
                 break
-        raise ModelError(f"LLM: the model does not follow the schema ({why}). {self._kept(found, n)}")
+        raise ModelError(
+            f"LLM: the model does not follow the schema ({why}). {self._kept(found, n)}"
+        )
 
     def _kept(self, found: int, n: int) -> str:
         return f"{found} of {n} rows were good; answers are kept in {self._chat.folder}, and the same call goes on from there."
@@ -157,7 +203,9 @@ class LLM:
         stop = threading.Event()
         pool = ThreadPoolExecutor(self.parallel)
         try:
-            batches = pool.map(lambda size, seed: self._batch(form, size, int(seed), stop), sizes, seeds)
+            batches = pool.map(
+                lambda size, seed: self._batch(form, size, int(seed), stop), sizes, seeds
+            )
             return list(batches)
         finally:
             stop.set()
@@ -172,19 +220,32 @@ class LLM:
             if not missing or stop.is_set():
                 break
             try:
-                answer = self._chat.answer(self.request(min(missing, most), seed + attempt, form, batch.why))
+                answer = self._chat.answer(
+                    self.request(min(missing, most), seed + attempt, form, batch.why)
+                )
             except (InputError, ModelError) as error:
                 stop.set()
                 batch.failure = error
                 break
             table, batch.why = form.read(answer["text"])
             if answer["finish"] == "length":
-                most, batch.why = max(1, most // 2), f"the answer was cut off at {answer['output_tokens']} tokens"
-            batch.table = pd.concat([batch.table, table.iloc[:missing]], ignore_index=True) if len(table) else batch.table
+                most, batch.why = (
+                    max(1, most // 2),
+                    f"the answer was cut off at {answer['output_tokens']} tokens",
+                )
+            batch.table = (
+                pd.concat([batch.table, table.iloc[:missing]], ignore_index=True)
+                if len(table)
+                else batch.table
+            )
         return batch
 
-    def request(self, rows: int = 1, seed: int = 0, form: Form | None = None, why: str = "") -> dict:
-        """The request for so many rows: all that is sent to the server, but for the key. To be looked at before it is sent."""
+    def request(
+        self, rows: int = 1, seed: int = 0, form: Form | None = None, why: str = ""
+    ) -> dict:
+        """The request for so many rows: all that is sent to the server, but for the key. To be
+        looked at before it is sent.
+        """
         form = form or self._form.drawn(self.max_levels, np.random.default_rng(seed))
         schema = form.json_schema(rows)
         parts = [form.prompt(self.description, self.shares)]
@@ -200,13 +261,24 @@ class LLM:
         parts += [f"Write {rows} new rows."]
         request = {
             "model": self._model,
-            "messages": [{"role": "system", "content": TASK}, {"role": "user", "content": "\n\n".join(parts)}],
+            "messages": [
+                {"role": "system", "content": TASK},
+                {"role": "user", "content": "\n\n".join(parts)},
+            ],
             "response_format": {"type": self.response_format},
             "seed": seed,
         }
         if self.response_format == "json_schema":
-            request["response_format"]["json_schema"] = {"name": "rows", "strict": True, "schema": schema}
-        return request | ({} if self.temperature is None else {"temperature": self.temperature}) | dict(self.options)
+            request["response_format"]["json_schema"] = {
+                "name": "rows",
+                "strict": True,
+                "schema": schema,
+            }
+        return (
+            request
+            | ({} if self.temperature is None else {"temperature": self.temperature})
+            | dict(self.options)
+        )
 
     @property
     def _address(self) -> str:
@@ -218,28 +290,52 @@ class LLM:
 
     @property
     def answers(self) -> list[dict]:
-        """For each request so far: the hashes of it and of its answer, what the server calls itself, tokens, and whether it
+        """For each request so far: the hashes of it and of its answer, what the server calls
+        itself, tokens, and whether it
         was in the cache."""
         return sorted(self._chat.answers, key=lambda answer: answer["request"])
 
     @property
     def usage(self) -> dict:
-        """What the answers so far took, those from the cache included; None for what the server or the prices do not tell."""
-        tokens = {name: _total(answer[name] for answer in self.answers) for name in ("input_tokens", "output_tokens")}
+        """What the answers so far took, those from the cache included; None for what the server or
+        the prices do not tell.
+        """
+        tokens = {
+            name: _total(answer[name] for answer in self.answers)
+            for name in ("input_tokens", "output_tokens")
+        }
         priced = list(zip(tokens.values(), (self.input_price, self.output_price), strict=True))
-        cost = None if any(None in pair for pair in priced) else sum(count * price for count, price in priced) / 1e6
+        cost = (
+            None
+            if any(None in pair for pair in priced)
+            else sum(count * price for count, price in priced) / 1e6
+        )
         sent = sum(not answer["cached"] for answer in self.answers)
         return {"requests": len(self.answers), "sent": sent, **tokens, "cost": cost}
 
     @property
     def facts(self) -> dict:
-        """What a cell's record keeps of the answers so far: JSON values without the server's address and the key. The hash of
-        the prompt is that of a request for one row; those of requests and of answers are of their hashes' lists, in order."""
-        hashes = {name: sha256(json.dumps([answer[name] for answer in self.answers])) for name in ("request", "answer")}
-        told = {"model": self._model, "server": sorted({answer["server"] or "" for answer in self.answers})[:3]}
+        """What a cell's record keeps of the answers so far: JSON values without the server's
+        address and the key. The hash of the prompt is that of a request for one row; those of
+        requests and of answers are of their hashes' lists, in order."""
+        hashes = {
+            name: sha256(json.dumps([answer[name] for answer in self.answers]))
+            for name in ("request", "answer")
+        }
+        told = {
+            "model": self._model,
+            "server": sorted({answer["server"] or "" for answer in self.answers})[:3],
+        }
         prompt = sha256(json.dumps(self.request()["messages"]))
-        usage = {name: value for name, value in self.usage.items() if name != "sent"}  # the same for a run from the cache
-        return told | {"prompt_sha256": prompt} | {f"{name}s_sha256": value for name, value in hashes.items()} | usage
+        usage = {
+            name: value for name, value in self.usage.items() if name != "sent"
+        }  # the same for a run from the cache
+        return (
+            told
+            | {"prompt_sha256": prompt}
+            | {f"{name}s_sha256": value for name, value in hashes.items()}
+            | usage
+        )
 
 
 @dataclass

@@ -19,7 +19,9 @@ from workbench.tables.schema import Schema
 
 @dataclass(frozen=True)
 class Form:
-    """The facts of a table's columns by name, the combinations of label columns that occur, and what rows must not repeat."""
+    """The facts of a table's columns by name, the combinations of label columns that occur, and
+    what rows must not repeat.
+    """
 
     schema: Schema
     facts: dict[str, Fact]
@@ -28,9 +30,19 @@ class Form:
     forbidden: frozenset = frozenset()  # rows as tuples
 
     @classmethod
-    def of(cls, table: pd.DataFrame, schema: Schema, lengths: Mapping[str, int], trim: float, least: int) -> Form:
+    def of(
+        cls,
+        table: pd.DataFrame,
+        schema: Schema,
+        lengths: Mapping[str, int],
+        trim: float,
+        least: int,
+    ) -> Form:
         """The form of a train table; `lengths` names its free texts, see Fact.of for the rest."""
-        facts = {c.name: Fact.of(table[c.name], c, lengths.get(c.name, 0), trim, least) for c in schema.columns}
+        facts = {
+            c.name: Fact.of(table[c.name], c, lengths.get(c.name, 0), trim, least)
+            for c in schema.columns
+        }
         combinations = []
         for names in map(list, schema.combinations):
             rows = table.groupby(names, dropna=False)[names[0]].transform("size")
@@ -40,7 +52,11 @@ class Form:
     @property
     def asked(self) -> list[Fact]:
         """The columns that a model writes: all but those that train shows one value of."""
-        return [fact for fact in self.facts.values() if not fact.is_fixed or fact.column.name in (self.where or {})]
+        return [
+            fact
+            for fact in self.facts.values()
+            if not fact.is_fixed or fact.column.name in (self.where or {})
+        ]
 
     def narrowed(self, where: Mapping | None) -> Form:
         """The form of rows that meet `where`. Raises InputError where none can."""
@@ -49,21 +65,31 @@ class Form:
             self.schema[name]
             facts[name] = fact = self.facts[name].narrowed(wanted)
             if fact.is_empty and not fact.missing:
-                raise InputError(f"no row can meet {dict(where)!r} (acceptance 0): {name!r} never takes such a value.")
+                raise InputError(
+                    f"no row can meet {dict(where)!r} (acceptance 0): {name!r} never takes such a value."
+                )
         return replace(self, facts=facts, where=dict(where or {}))
 
     def drawn(self, most: int, rng: np.random.Generator) -> Form:
-        """The form with at most `most` levels a column and as many combinations, drawn at random where there are more."""
+        """The form with at most `most` levels a column and as many combinations, drawn at random
+        where there are more.
+        """
         facts, combinations = dict(self.facts), []
         for seen in self.combinations:
-            allowed = [~seen[n].isna() & seen[n].isin(facts[n].levels) | seen[n].isna() & (facts[n].missing > 0) for n in seen]
+            allowed = [
+                ~seen[n].isna() & seen[n].isin(facts[n].levels)
+                | seen[n].isna() & (facts[n].missing > 0)
+                for n in seen
+            ]
             seen = seen[np.logical_and.reduce(allowed)]
             if len(seen) > most:
                 seen = seen.iloc[np.sort(rng.choice(len(seen), most, replace=False))]
             combinations.append(seen)
             for n in seen:
                 levels = set(seen[n].dropna())
-                facts[n] = replace(facts[n], levels=tuple(level for level in facts[n].levels if level in levels))
+                facts[n] = replace(
+                    facts[n], levels=tuple(level for level in facts[n].levels if level in levels)
+                )
         for name, fact in facts.items():
             if len(fact.levels) > most:
                 kept = np.sort(rng.choice(len(fact.levels), most, replace=False))
@@ -82,32 +108,56 @@ class Form:
 
     def json_schema(self, rows: int) -> dict:
         items = {"type": "array", "items": self.row_schema, "minItems": rows, "maxItems": rows}
-        return {"type": "object", "properties": {"rows": items}, "required": ["rows"], "additionalProperties": False}
+        return {
+            "type": "object",
+            "properties": {"rows": items},
+            "required": ["rows"],
+            "additionalProperties": False,
+        }
 
     @cached_property
     def row_schema(self) -> dict:
         properties = {fact.column.name: fact.json_schema() for fact in self.asked}
-        return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
 
     def read(self, text: str) -> tuple[pd.DataFrame, str]:
-        """The rows of an answer that are as asked for, as a table, and a sentence about the first that is not ("" for none)."""
+        """The rows of an answer that are as asked for, as a table, and a sentence about the first
+        that is not ("" for none).
+        """
         from jsonschema import Draft202012Validator  # more than a second to import
         from jsonschema.exceptions import best_match
 
         try:
-            rows = json.loads(text[text.find("{") : text.rfind("}") + 1])["rows"]  # some models wrap JSON in a fence
+            rows = json.loads(text[text.find("{") : text.rfind("}") + 1])[
+                "rows"
+            ]  # some models wrap JSON in a fence
         except (ValueError, KeyError, TypeError, RecursionError):
             rows = None
         if not isinstance(rows, list):
             return self.table([]), 'the answer is not a JSON object with a list of "rows"'
         check = Draft202012Validator(self.row_schema)
         faults = [best_match(check.iter_errors(row)) for row in rows]
-        why = next((f"{fault.json_path.replace('$.', '')}: {fault.message}"[:300] for fault in faults if fault), "")
-        table, fault = self.accepted([row for row, fault in zip(rows, faults, strict=True) if not fault])
+        why = next(
+            (
+                f"{fault.json_path.replace('$.', '')}: {fault.message}"[:300]
+                for fault in faults
+                if fault
+            ),
+            "",
+        )
+        table, fault = self.accepted(
+            [row for row, fault in zip(rows, faults, strict=True) if not fault]
+        )
         return table, why or fault
 
     def accepted(self, rows: list[dict]) -> tuple[pd.DataFrame, str]:
-        """Of rows that the JSON schema allows, those that pass what it cannot hold, and a sentence about the first that does
+        """Of rows that the JSON schema allows, those that pass what it cannot hold, and a sentence
+        about the first that does
         not. A column that a row leaves out takes the only value that it can have."""
         table, why = self.table(rows), ""
         keep = np.ones(len(table), dtype=bool)
@@ -127,25 +177,37 @@ class Form:
         return self.schema.cast(pd.DataFrame(columns))
 
     def _checks(self, table: pd.DataFrame, rows: list[dict]):
-        """What a JSON schema cannot hold: which rows pass, and what is wrong with those that do not."""
+        """What a JSON schema cannot hold: which rows pass, and what is wrong with those that do
+        not.
+        """
         for fact in self.asked:
             name = fact.column.name
             if fact.is_free:
                 halves = table[name].str.contains("[\ud800-\udfff]", na=False).to_numpy(dtype=bool)
                 yield ~halves, f"{name!r} holds half a character, which no file can"
             elif not fact.column.is_discrete:
-                lost = table[name].isna().to_numpy() & np.array([row.get(name) is not None for row in rows], dtype=bool)
+                lost = table[name].isna().to_numpy() & np.array(
+                    [row.get(name) is not None for row in rows], dtype=bool
+                )
                 yield ~lost, f"{name!r} is not a value between its ends"
         for low, high, strict in self.schema.inequalities:
-            yield ~broken(table, low, high, strict), f"'{low} {'<' if strict else '<='} {high}' does not hold"
+            yield (
+                ~broken(table, low, high, strict),
+                f"'{low} {'<' if strict else '<='} {high}' does not hold",
+            )
         for seen in self.combinations:
             known = set(map(tuple, as_records(seen)))
             kept = [row in known for row in map(tuple, as_records(table[list(seen)]))]
-            yield np.array(kept, dtype=bool), f"{', '.join(seen.columns)} form no combination that occurs"
+            yield (
+                np.array(kept, dtype=bool),
+                f"{', '.join(seen.columns)} form no combination that occurs",
+            )
         yield matches(table, self.schema, self.where or {}), "the row does not meet the condition"
         if self.forbidden:
             yield (
-                np.array([row not in self.forbidden for row in map(tuple, as_records(table))], dtype=bool),
+                np.array(
+                    [row not in self.forbidden for row in map(tuple, as_records(table))], dtype=bool
+                ),
                 "the row repeats an example",
             )
 
@@ -155,7 +217,9 @@ def unwritable(texts: Sequence[str], schema: Schema) -> str | None:
     for name in texts:
         if name not in schema.names:
             return f"texts: no column {name!r}; {nearest(name, schema.names)}"
-        if schema[name].kind != "categorical" or any(name in names for names in schema.combinations):
+        if schema[name].kind != "categorical" or any(
+            name in names for names in schema.combinations
+        ):
             return f"texts: column {name!r} is not categorical, or is part of a combination, so it cannot be free text."
     return None
 

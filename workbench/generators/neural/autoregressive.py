@@ -1,15 +1,18 @@
-"""Autoregressive transformer: a small language model whose words are a row's values, one column after the other.
+"""Autoregressive transformer: a small language model whose words are a row's values, one column
+after the other.
 
-Radford et al. 2018, "Improving language understanding by generative pre-training", for tables as in Castellon et al. 2023
-(DP-TBART, arXiv:2307.10430) and Tiwald et al. 2025 (TabularARGN, arXiv:2501.12012): every column has a vocabulary of its
-own, so an impossible value cannot be drawn. Numbers with many values are quantile bins, and are drawn within their bin
-without regard to the rest of the row; a table of a few hundred rows teaches it little more than the marginals.
+Radford et al. 2018, "Improving language understanding by generative pre-training", for tables as in
+Castellon et al. 2023 (DP-TBART, arXiv:2307.10430) and Tiwald et al. 2025 (TabularARGN,
+arXiv:2501.12012): every column has a vocabulary of its own, so an impossible value cannot be drawn.
+Numbers with many values are quantile bins, and are drawn within their bin without regard to the
+rest of the row; a table of a few hundred rows teaches it little more than the marginals.
 
-Where this differs from those papers: a number's codes take their meaning from knots along its range and from its normal
-score, and have a say of their own only where train holds them often, so that neighbours are learnt together; bins at both
-ends are finer; the weights are averaged, and those with the least loss on rows held out of training are kept, which keeps
-rows from being learnt by heart; the columns keep one order, so conditions are met by weighted rejection, which is exact up
-to a share of one over the number of proposals.
+Where this differs from those papers: a number's codes take their meaning from knots along its range
+and from its normal score, and have a say of their own only where train holds them often, so that
+neighbours are learnt together; bins at both ends are finer; the weights are averaged, and those
+with the least loss on rows held out of training are kept, which keeps rows from being learnt by
+heart; the columns keep one order, so conditions are met by weighted rejection, which is exact up to
+a share of one over the number of proposals.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ class AutoregressiveTransformer:
     """A causal transformer over columns, trained by maximum likelihood."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
-    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere.
+    """
 
     epochs: int = 10
     """Most passes over the table; the learning rate falls to zero over them."""
@@ -48,7 +52,9 @@ class AutoregressiveTransformer:
     patience: int = 5
     """Stop after so many epochs without a lower loss on the rows held out of training."""
     validation: float = 0.1
-    """Share of the rows held out of training, 10,000 rows at most; with 0 the last weights are kept."""
+    """Share of the rows held out of training, 10,000 rows at most; with 0 the last weights are
+    kept.
+    """
     batch_size: int = 256
     """Rows a step; fewer in tables of many columns, and so many that an epoch has 20 steps."""
     width: int = 64
@@ -58,7 +64,9 @@ class AutoregressiveTransformer:
     heads: int = 2
     """Attention heads."""
     bins: int = 128
-    """Quantile bins of a number, and the most distinct values that are drawn as they are; an eighth of the rows at most."""
+    """Quantile bins of a number, and the most distinct values that are drawn as they are; an eighth
+    of the rows at most.
+    """
     knots: int = 16
     """Points along a number's range between which its codes interpolate what they share."""
     max_levels: int = 500
@@ -70,29 +78,47 @@ class AutoregressiveTransformer:
     dropout: float = 0.1
     """Share of each block's outputs that is left out in a training step."""
     order: Sequence[str] = ()
-    """Columns to draw first, by name; the others follow in the table's order. Conditions on the first column cost nothing."""
+    """Columns to draw first, by name; the others follow in the table's order. Conditions on the
+    first column cost nothing.
+    """
 
     def __post_init__(self):
-        least = dict.fromkeys(("epochs", "patience", "batch_size", "width", "layers", "heads", "bins", "knots"), 1)
-        check_least(self, **least, max_levels=2, validation=0, learning_rate=0, weight_decay=0, dropout=0)
+        least = dict.fromkeys(
+            ("epochs", "patience", "batch_size", "width", "layers", "heads", "bins", "knots"), 1
+        )
+        check_least(
+            self, **least, max_levels=2, validation=0, learning_rate=0, weight_decay=0, dropout=0
+        )
         if self.width % self.heads:
-            raise InputError(f"autoregressive: width is {self.width}; it must be a multiple of heads ({self.heads}).")
+            raise InputError(
+                f"autoregressive: width is {self.width}; it must be a multiple of heads ({self.heads})."
+            )
         for name in ("validation", "dropout"):
             if not getattr(self, name) < 1:
-                raise InputError(f"autoregressive: {name} is {getattr(self, name)}; it must be below 1.")
+                raise InputError(
+                    f"autoregressive: {name} is {getattr(self, name)}; it must be below 1."
+                )
 
     def supports(self, schema: Schema) -> str | None:
         return None
 
-    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> AutoregressiveTransformer:
-        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's number of threads."""
+    def fit(
+        self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator
+    ) -> AutoregressiveTransformer:
+        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's
+        number of threads.
+        """
         for name in self.order:
             if name not in schema.names:
-                raise InputError(f"order of autoregressive: no column {name!r}; {nearest(str(name), schema.names)}")
+                raise InputError(
+                    f"order of autoregressive: no column {name!r}; {nearest(str(name), schema.names)}"
+                )
         self._schema = schema
         self._order = list(dict.fromkeys([*self.order, *schema.names]))
         self._values = {name: table[name].drop_duplicates() for name in schema.names}
-        self._codes = Codes(table, schema, max(1, min(self.bins, len(table) // 8)), self.max_levels, tail_rows=4)
+        self._codes = Codes(
+            table, schema, max(1, min(self.bins, len(table) // 8)), self.max_levels, tail_rows=4
+        )
         codes = self._encode(table)
         self.held = rng.permutation(len(table))[: min(int(len(table) * self.validation), 10_000)]
         train, held = codes[np.delete(np.arange(len(table)), self.held)], codes[self.held]
@@ -108,13 +134,19 @@ class AutoregressiveTransformer:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for epoch in self.trained:
             total = torch.zeros((), device=DEVICE)
-            batches = torch.from_numpy(rng.permutation(len(train))[: size * steps]).view(steps, size)
+            batches = torch.from_numpy(rng.permutation(len(train))[: size * steps]).view(
+                steps, size
+            )
             for step, rows in enumerate(batches):
                 loss = network.losses(weights, train[rows], rng).mean()
                 done = (epoch + step / steps) / self.trained.total
                 adam.step(*torch.autograd.grad(loss, weights), rate * schedule(done))
                 total += loss.detach()
-            self.trained.check(float(total), "autoregressive", f"the learning rate {self.learning_rate:g} is too large")
+            self.trained.check(
+                float(total),
+                "autoregressive",
+                f"the learning rate {self.learning_rate:g} is too large",
+            )
             if len(held):
                 self.losses.append(-float(self._scores(adam.average, held).mean()))
                 if self.losses[-1] <= min(self.losses):
@@ -125,24 +157,32 @@ class AutoregressiveTransformer:
         return self
 
     def log_likelihood(self, table: pd.DataFrame) -> np.ndarray:
-        """Log probability of each row's codes in nats, shape (rows,); minus infinity where train lacks a value.
+        """Log probability of each row's codes in nats, shape (rows,); minus infinity where train
+        lacks a value.
 
         Probabilities are of bins and of shared levels; see `bins` and `max_levels`.
         """
         return self._scores(self._weights, self._encode(table))
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        """Columns up to the last one in `where` are drawn among what it allows; of these beginnings, those are kept that
-        the model had a good chance to draw unasked (in proportion to it), and completed. Rejection then makes it exact."""
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
+        """Columns up to the last one in `where` are drawn among what it allows; of these
+        beginnings, those are kept that the model had a good chance to draw unasked (in proportion
+        to it), and completed. Rejection then makes it exact."""
         allowed, asked = self._allowed(where or {})
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
             rows = torch.empty((size, 0), dtype=torch.int64, device=DEVICE)
             if allowed:
                 rows, chance = self._extend(rows, max(allowed) + 1, rng, allowed)
-                rows = rows[torch.from_numpy(rng.random(size)).to(DEVICE).log() < chance - chance.max()]
+                rows = rows[
+                    torch.from_numpy(rng.random(size)).to(DEVICE).log() < chance - chance.max()
+                ]
             codes = self._extend(rows, len(self._order), rng)[0].cpu().numpy()
-            made = self._codes.decode(codes[:, [self._order.index(name) for name in self._schema.names]], rng)
+            made = self._codes.decode(
+                codes[:, [self._order.index(name) for name in self._schema.names]], rng
+            )
             for value in asked:
                 made[value.name] = value.take(np.zeros(len(made), dtype=int)).reset_index(drop=True)
             return made
@@ -151,13 +191,17 @@ class AutoregressiveTransformer:
 
     def _encode(self, table: pd.DataFrame) -> torch.Tensor:
         """The table's codes, columns in the order they are drawn, shape (rows, columns)."""
-        codes = np.empty((len(table), len(self._order)), dtype=np.int16 if max(self._codes.sizes) < 2**15 else np.int32)
+        codes = np.empty(
+            (len(table), len(self._order)),
+            dtype=np.int16 if max(self._codes.sizes) < 2**15 else np.int32,
+        )
         for position, name in enumerate(self._order):
             codes[:, position] = self._codes.encode_column(table[name])
         return torch.from_numpy(codes).to(DEVICE)
 
     def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], list[pd.Series]]:
-        """Which codes conditions leave of the column at a position, bool, shape (size,); and the values asked outright.
+        """Which codes conditions leave of the column at a position, bool, shape (size,); and the
+        values asked outright.
 
         Nothing where no train value meets a condition.
         """
@@ -175,22 +219,38 @@ class AutoregressiveTransformer:
 
     @torch.no_grad()
     def _scores(self, weights: torch.Tensor, codes: torch.Tensor) -> np.ndarray:
-        parts = [-self._network.losses(weights, part) for part in codes.split(max(1, TOKENS // codes.shape[1]))]
+        parts = [
+            -self._network.losses(weights, part)
+            for part in codes.split(max(1, TOKENS // codes.shape[1]))
+        ]
         return torch.cat(parts).double().cpu().numpy()
 
     @torch.no_grad()
     def _extend(
-        self, rows: torch.Tensor, end: int, rng: np.random.Generator, allowed: Mapping[int, torch.Tensor] | None = None
+        self,
+        rows: torch.Tensor,
+        end: int,
+        rng: np.random.Generator,
+        allowed: Mapping[int, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes of the columns before `end`, shape (n, end), and the log chance of meeting `allowed`, shape (n,)."""
+        """Codes of the columns before `end`, shape (n, end), and the log chance of meeting
+        `allowed`, shape (n,).
+        """
         parts, done = self._network.parts(self._weights), []
         for codes in rows.split(2 * TOKENS // len(self._order) + 1):
-            chance, cache, seen = torch.zeros(len(codes), device=DEVICE), self._network.cache(len(codes), end), 0
+            chance, cache, seen = (
+                torch.zeros(len(codes), device=DEVICE),
+                self._network.cache(len(codes), end),
+                0,
+            )
             for position in range(codes.shape[1], end):
                 hidden = self._network.hidden(parts, codes, cache=cache, seen=seen)[:, -1]
                 logits, seen = self._network.logits(parts, hidden, position), position + 1
                 if allowed and position in allowed:
-                    total, logits = logits.logsumexp(1), logits.masked_fill(~allowed[position], -torch.inf)
+                    total, logits = (
+                        logits.logsumexp(1),
+                        logits.masked_fill(~allowed[position], -torch.inf),
+                    )
                     chance += logits.logsumexp(1) - total
                 drawn = (logits + gumbel(rng, *logits.shape).to(DEVICE)).argmax(1, keepdim=True)
                 codes = torch.cat([codes, drawn], dim=1)

@@ -1,14 +1,18 @@
-"""Diffusion for tables: noise is laid over real rows, a network learns to take it off, and new rows start as pure noise.
+"""Diffusion for tables: noise is laid over real rows, a network learns to take it off, and new rows
+start as pure noise.
 
-Kotelnikov, Baranchuk, Rubachev and Babenko 2023 (TabDDPM, arXiv:2209.15421) diffuse numbers and labels in one network. Noise
-on a label is a mask, as in Shi et al. 2025 (TabDiff, arXiv:2410.20626) and Sahoo et al. 2024 (MDLM). Noise on a number x is a
-turn by an angle, x cos a + e sin a, and the network predicts its velocity e cos a - x sin a (Salimans and Ho 2022), which is
-zero on average for independent normal numbers: an untrained network draws the right margins, training adds dependence.
-It cannot leave the range of train, and needs some thousand rows and minutes of training to earn its cost.
+Kotelnikov, Baranchuk, Rubachev and Babenko 2023 (TabDDPM, arXiv:2209.15421) diffuse numbers and
+labels in one network. Noise on a label is a mask, as in Shi et al. 2025 (TabDiff, arXiv:2410.20626)
+and Sahoo et al. 2024 (MDLM). Noise on a number x is a turn by an angle, x cos a + e sin a, and the
+network predicts its velocity e cos a - x sin a (Salimans and Ho 2022), which is zero on average for
+independent normal numbers: an untrained network draws the right margins, training adds dependence.
+It cannot leave the range of train, and needs some thousand rows and minutes of training to earn its
+cost.
 
-Where this differs from the papers: numbers are normal scores of their ranks; a value that many rows share is a code of its
-own, and so is missing; tens of steps along the deterministic path replace a thousand random ones; the network is small, and
-training ends early where rows kept aside say so. CUDA is used where there is one (never tested).
+Where this differs from the papers: numbers are normal scores of their ranks; a value that many rows
+share is a code of its own, and so is missing; tens of steps along the deterministic path replace a
+thousand random ones; the network is small, and training ends early where rows kept aside say so.
+CUDA is used where there is one (never tested).
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ class Diffusion:
     """Gaussian diffusion of numbers and masked diffusion of labels in one residual network."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
-    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere.
+    """
 
     epochs: int = 200
     """Most passes over the table (over 100,000 rows of it, drawn anew, where it has more)."""
@@ -69,25 +74,44 @@ class Diffusion:
     max_values: int = 30
     """A number with at most so many values is treated as a label."""
     atom_share: float = 0.01
-    """A value of a number that at least this share of the present ones have is a label within its column."""
+    """A value of a number that at least this share of the present ones have is a label within its
+    column.
+    """
     max_levels: int = 500
     """Most levels of a label column; the rarest labels share one, and are drawn by their shares."""
 
     def __post_init__(self):
-        check_least(self, epochs=1, patience=1, batch_size=1, width=1, blocks=0, steps=1, max_values=1, max_levels=2)
+        check_least(
+            self,
+            epochs=1,
+            patience=1,
+            batch_size=1,
+            width=1,
+            blocks=0,
+            steps=1,
+            max_values=1,
+            max_levels=2,
+        )
         for name in ("validation", "told"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"diffusion: {name} is {getattr(self, name)}; it must be at least 0 and below 1.")
+                raise InputError(
+                    f"diffusion: {name} is {getattr(self, name)}; it must be at least 0 and below 1."
+                )
 
     def supports(self, schema: Schema) -> str | None:
         return None
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Diffusion:
-        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's number of threads."""
+        """Raises Diverged where the loss is no longer finite. Weights depend on rng and on torch's
+        number of threads.
+        """
         self._schema = schema
-        self._encoding = TableModes(table, schema, self.max_values, self.atom_share, self.max_levels, Scores)
+        self._encoding = TableModes(
+            table, schema, self.max_values, self.atom_share, self.max_levels, Scores
+        )
         scores, codes = self._encoding.encode(table, rng)
-        # Columns with one code only, and numbers without a value between their atoms, have nothing to learn.
+        # Columns with one code only, and numbers without a value between their atoms, have nothing
+        # to learn.
         self._coded = np.flatnonzero(np.array(self._encoding.sizes) > 1)
         self._scored = np.flatnonzero(np.isfinite(scores).any(axis=0))
         rows = Rows(scores[:, self._scored], codes[:, self._coded])
@@ -107,24 +131,37 @@ class Diffusion:
             for step, batch in enumerate(np.split(rng.permutation(train)[: size * rounds], rounds)):
                 loss = network.loss(weights, *rows.noised(batch, rng, self.told))
                 done = (epoch + step / rounds) / self.trained.total
-                adam.step(*torch.autograd.grad(loss, weights), self.learning_rate * schedule(done, warm_up=0.03))
+                adam.step(
+                    *torch.autograd.grad(loss, weights),
+                    self.learning_rate * schedule(done, warm_up=0.03),
+                )
                 total += loss.detach()
-            self.trained.check(float(total), "diffusion", f"the learning rate {self.learning_rate:g} is too large")
+            self.trained.check(
+                float(total), "diffusion", f"the learning rate {self.learning_rate:g} is too large"
+            )
             if held:
                 # The same noise each time, so that losses differ by the weights alone.
                 with torch.no_grad():
-                    loss = float(network.loss(adam.average, *rows.noised(valid, np.random.default_rng(seed))))
+                    loss = float(
+                        network.loss(adam.average, *rows.noised(valid, np.random.default_rng(seed)))
+                    )
                 self.losses.append((float(total) / rounds, loss))
-                least, since, best = (loss, 0, adam.average.clone()) if loss < least else (least, since + 1, best)
+                least, since, best = (
+                    (loss, 0, adam.average.clone()) if loss < least else (least, since + 1, best)
+                )
                 if since >= self.patience:
                     break
         self._weights = best
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        """Conditions are given to the network from the start, numbers as draws from their range by train's distribution.
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
+        """Conditions are given to the network from the start, numbers as draws from their range by
+        train's distribution.
 
-        Both are approximate (the draw of a number ignores what else is asked); rejection makes all of `where` hold.
+        Both are approximate (the draw of a number ignores what else is asked); rejection makes all
+        of `where` hold.
         """
         allowed, levels = self._allowed(where or {})
         asked = self._encoding.asked(where or {})
@@ -141,12 +178,18 @@ class Diffusion:
         return sample_matching(draw, n, rng, self._schema, where)
 
     @torch.no_grad()
-    def _denoise(self, n: int, rng: np.random.Generator, allowed: dict, levels: np.ndarray) -> tuple:
+    def _denoise(
+        self, n: int, rng: np.random.Generator, allowed: dict, levels: np.ndarray
+    ) -> tuple:
         """Scores, shape (n, scored columns), and codes, shape (n, coded columns), from noise."""
         network, device = self._network, self._weights.device
         x = normal(rng, n, len(self._scored)).to(device)
         low, high = levels
-        wanted = torch.from_numpy(ndtri((low + (high - low) * rng.random(x.shape)).clip(1e-9, 1 - 1e-9))).float().to(device)
+        wanted = (
+            torch.from_numpy(ndtri((low + (high - low) * rng.random(x.shape)).clip(1e-9, 1 - 1e-9)))
+            .float()
+            .to(device)
+        )
         given = torch.from_numpy(high - low < 1).to(device).expand(x.shape)
         codes = network.masks.repeat(n, 1)
         for j, mask in allowed.items():
@@ -156,7 +199,9 @@ class Diffusion:
         before, turned = 0.0, np.inf
         for step, (angle, after) in zip(range(self.steps, 0, -1), pairwise(angles), strict=True):
             x = torch.where(given, wanted, x)
-            velocity, logits = network(self._weights, x, given, codes, torch.full((n, 1), step / self.steps, device=device))
+            velocity, logits = network(
+                self._weights, x, given, codes, torch.full((n, 1), step / self.steps, device=device)
+            )
             # Adams and Bashforth's second step: the velocity's change goes on as it did.
             turn = angle - after
             x = x - turn * (velocity + turn / (2 * turned) * (velocity - before))
@@ -170,7 +215,8 @@ class Diffusion:
         return torch.where(given, wanted, x).cpu().numpy(), codes.cpu().numpy()
 
     def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], np.ndarray]:
-        """What conditions leave: codes, bool, by coded column; lowest and highest levels, shape (2, scored columns).
+        """What conditions leave: codes, bool, by coded column; lowest and highest levels, shape (2,
+        scored columns).
 
         Nothing is restricted where a condition is met by no train value.
         """
@@ -187,22 +233,34 @@ class Diffusion:
                 mask[self._encoding.label_codes(labels[meets(labels)])] = True
             else:
                 i = list(self._encoding.numbers).index(name)
-                mask, levels[:, i] = self._encoding.numbers[name].allowed(lambda v, m=meets, c=column: m(from_float(v, c)))
+                mask, levels[:, i] = self._encoding.numbers[name].allowed(
+                    lambda v, m=meets, c=column: m(from_float(v, c))
+                )
             if mask.any() and j in self._coded:
-                allowed[int(np.searchsorted(self._coded, j))] = torch.from_numpy(mask).to(self._weights.device)
+                allowed[int(np.searchsorted(self._coded, j))] = torch.from_numpy(mask).to(
+                    self._weights.device
+                )
         return allowed, levels[:, self._scored]
 
 
 class Rows:
-    """The encoded table: normal scores, NaN where a row's value is a code alone, and codes of `sizes` kinds a column."""
+    """The encoded table: normal scores, NaN where a row's value is a code alone, and codes of
+    `sizes` kinds a column.
+    """
 
     def __init__(self, scores: np.ndarray, codes: np.ndarray):
-        self.scores, self.codes = torch.from_numpy(scores).to(DEVICE), torch.from_numpy(codes).to(DEVICE)
+        self.scores, self.codes = (
+            torch.from_numpy(scores).to(DEVICE),
+            torch.from_numpy(codes).to(DEVICE),
+        )
         self.counts = [np.bincount(column) for column in codes.T]
         self.sizes = [len(count) for count in self.counts]
 
-    def noised(self, rows: np.ndarray, rng: np.random.Generator, told: float = 0.0) -> tuple[torch.Tensor, ...]:
-        """Clean and noised scores, which are given, codes clean and masked, and times, shape (n, 1), spread over (0, 1).
+    def noised(
+        self, rows: np.ndarray, rng: np.random.Generator, told: float = 0.0
+    ) -> tuple[torch.Tensor, ...]:
+        """Clean and noised scores, which are given, codes clean and masked, and times, shape (n,
+        1), spread over (0, 1).
 
         A share `told` of the rows are told a random part of themselves.
         """
@@ -213,7 +271,9 @@ class Rows:
         time = (torch.from_numpy(rng.permutation(n))[:, None] + random(rng, n, 1)) / n
         told = torch.where(random(rng, n, 1) < told, random(rng, n, 1), 0.0)
         given = (random(rng, *scores.shape) < told).to(scores.device)
-        masked = ((random(rng, *codes.shape) < time) & (random(rng, *codes.shape) >= told)).to(codes.device)
+        masked = ((random(rng, *codes.shape) < time) & (random(rng, *codes.shape) >= told)).to(
+            codes.device
+        )
         time = time.to(scores.device)
         return clean, normal(rng, *scores.shape).to(scores.device), given, codes, masked, time
 
@@ -223,36 +283,56 @@ class Network:
 
     def __init__(self, rows: Rows, width: int, blocks: int, frequencies: int = 16):
         self._numbers, self._sizes, self._counts = rows.scores.shape[1], rows.sizes, rows.counts
-        self.masks = torch.tensor(rows.sizes, dtype=torch.long, device=rows.codes.device)  # the code after a column's last
+        self.masks = torch.tensor(
+            rows.sizes, dtype=torch.long, device=rows.codes.device
+        )  # the code after a column's last
         self._starts = (self.masks + 1).cumsum(0) - self.masks - 1
         self._waves = torch.arange(1, frequencies + 1, device=rows.codes.device) * torch.pi / 2
         self._width, out = width, self._numbers + sum(rows.sizes)
-        self._shapes = [(2 * self._numbers, width), (sum(rows.sizes) + len(rows.sizes), width), (2 * frequencies, width)]
+        self._shapes = [
+            (2 * self._numbers, width),
+            (sum(rows.sizes) + len(rows.sizes), width),
+            (2 * frequencies, width),
+        ]
         self._shapes += [(width,), *[(width, width), (width,)] * blocks, (width, out), (out,)]
 
     def initial(self, rng: np.random.Generator) -> torch.Tensor:
-        """Small random weights, and outputs of velocity 0 and the codes' logarithmic shares, whatever the input."""
+        """Small random weights, and outputs of velocity 0 and the codes' logarithmic shares,
+        whatever the input.
+        """
         inputs = [shape[0] if len(shape) > 1 else np.inf for shape in self._shapes]
         inputs[1] = len(self._sizes)  # one level of every column
-        parts = [normal(rng, *shape) * max(n, 1) ** -0.5 for shape, n in zip(self._shapes, inputs, strict=True)]
+        parts = [
+            normal(rng, *shape) * max(n, 1) ** -0.5
+            for shape, n in zip(self._shapes, inputs, strict=True)
+        ]
         parts[-2].zero_()
         if self._counts:
             parts[-1][self._numbers :] = torch.from_numpy(np.log(np.concatenate(self._counts)))
         return torch.cat([part.flatten() for part in parts]).to(self.masks.device)
 
-    def __call__(self, weights: torch.Tensor, x: torch.Tensor, given: torch.Tensor, codes, time) -> tuple:
+    def __call__(
+        self, weights: torch.Tensor, x: torch.Tensor, given: torch.Tensor, codes, time
+    ) -> tuple:
         """Velocities, shape (n, numbers), and a list of each column's logits, shape (n, size)."""
-        # Products of half as many bits take half the time where the processor has instructions for them.
+        # Products of half as many bits take half the time where the processor has instructions for
+        # them.
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
             out = self._outputs(weights, torch.cat([x, given], dim=1), codes, time).float()
         velocity, *logits = out.split([self._numbers, *self._sizes], dim=1)
         return velocity, logits
 
-    def _outputs(self, weights: torch.Tensor, x: torch.Tensor, codes: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+    def _outputs(
+        self, weights: torch.Tensor, x: torch.Tensor, codes: torch.Tensor, time: torch.Tensor
+    ) -> torch.Tensor:
         parts = weights.split([int(np.prod(shape)) for shape in self._shapes])
-        numbers, levels, waves, bias, *layers = (part.view(shape) for part, shape in zip(parts, self._shapes, strict=True))
+        numbers, levels, waves, bias, *layers = (
+            part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)
+        )
         turns = time * self._waves
-        hidden = torch.addmm(bias, torch.cat([turns.cos(), turns.sin()], dim=1), waves).addmm(x, numbers)
+        hidden = torch.addmm(bias, torch.cat([turns.cos(), turns.sin()], dim=1), waves).addmm(
+            x, numbers
+        )
         if self._sizes:
             hidden = hidden + F.embedding_bag(codes + self._starts, levels, mode="sum")
         *blocks, weight, bias = layers
@@ -261,39 +341,59 @@ class Network:
         return torch.addmm(bias, F.layer_norm(hidden, [self._width]), weight)
 
     def loss(
-        self, weights: torch.Tensor, x: torch.Tensor, noise: torch.Tensor, given: torch.Tensor, codes, masked, time
+        self,
+        weights: torch.Tensor,
+        x: torch.Tensor,
+        noise: torch.Tensor,
+        given: torch.Tensor,
+        codes,
+        masked,
+        time,
     ) -> torch.Tensor:
-        """Squared error of the velocities, and MDLM's bound on the codes: the cross-entropy of the masked ones over time.
+        """Squared error of the velocities, and MDLM's bound on the codes: the cross-entropy of the
+        masked ones over time.
 
-        Time is replaced by what it is on average given k of c codes are masked: 1 / time by (c + 1) / k.
+        Time is replaced by what it is on average given k of c codes are masked: 1 / time by (c + 1)
+        / k.
         """
         cos, sin = _angle(time).cos(), _angle(time).sin()
         noised = torch.where(given, x, x * cos + noise * sin)
-        velocity, logits = self(weights, noised, given, torch.where(masked, self.masks, codes), time)
+        velocity, logits = self(
+            weights, noised, given, torch.where(masked, self.masks, codes), time
+        )
         loss = ((velocity - noise * cos + x * sin).square() * ~given).sum(1)
         weight = (len(logits) + 1) / masked.sum(1).clamp(min=1)
         for j, logit in enumerate(logits):
-            loss = loss + F.cross_entropy(logit, codes[:, j], reduction="none") * masked[:, j] * weight
+            loss = (
+                loss + F.cross_entropy(logit, codes[:, j], reduction="none") * masked[:, j] * weight
+            )
         return loss.mean()
 
 
 class Scores:
-    """One column of numbers or dates as (normal score, code): a code for each atom, one for all other values, one for missing.
+    """One column of numbers or dates as (normal score, code): a code for each atom, one for all
+    other values, one for missing.
 
-    All values are atoms where there are at most `max_values`, otherwise those that at least `share` of the present ones have.
+    All values are atoms where there are at most `max_values`, otherwise those that at least `share`
+    of the present ones have.
     """
 
     def __init__(self, values: np.ndarray, max_values: int, share: float):
         present = values[~np.isnan(values)]
         distinct, counts = np.unique(present, return_counts=True)
-        self.atoms = distinct if len(distinct) <= max_values else distinct[counts >= share * len(present)]
+        self.atoms = (
+            distinct if len(distinct) <= max_values else distinct[counts >= share * len(present)]
+        )
         self.others = Marginal.fit(present[~np.isin(present, self.atoms)])
         self._has_others = len(self.others.values) > 0
         self.size = len(self.atoms) + self._has_others + bool(np.isnan(values).any())
 
     def encode(self, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Scores, NaN where the code says all, and codes, each of shape (n,)."""
-        codes, other = np.searchsorted(self.atoms, values), ~np.isin(values, self.atoms) & ~np.isnan(values)
+        codes, other = (
+            np.searchsorted(self.atoms, values),
+            ~np.isin(values, self.atoms) & ~np.isnan(values),
+        )
         codes[other], codes[np.isnan(values)] = len(self.atoms), self.size - 1
         return ndtri(self.others.uniform_rank(np.where(other, values, np.nan), rng)), codes
 
@@ -305,14 +405,26 @@ class Scores:
             values[other] = self.others.quantile(ndtr(scores[other].astype(float)))
         return values
 
-    def allowed(self, meets: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, tuple[float, float]]:
-        """Which codes can meet a condition, bool, shape (size,), and the lowest and highest level of other values that do."""
-        mask, found = meets(np.append(self.atoms, [np.nan, np.nan]))[: self.size], np.flatnonzero(meets(self.others.values))
+    def allowed(
+        self, meets: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, tuple[float, float]]:
+        """Which codes can meet a condition, bool, shape (size,), and the lowest and highest level
+        of other values that do.
+        """
+        mask, found = (
+            meets(np.append(self.atoms, [np.nan, np.nan]))[: self.size],
+            np.flatnonzero(meets(self.others.values)),
+        )
         if self._has_others:
             mask[len(self.atoms)] = len(found) > 0
-        return mask, (found[0] / len(self.others.values), (found[-1] + 1) / len(self.others.values)) if len(found) else (0, 1)
+        return mask, (
+            found[0] / len(self.others.values),
+            (found[-1] + 1) / len(self.others.values),
+        ) if len(found) else (0, 1)
 
 
 def _angle(time: torch.Tensor) -> torch.Tensor:
-    """Of the noise in numbers, from 0 to a right angle; small angles, where details arise, take more of the time."""
+    """Of the noise in numbers, from 0 to a right angle; small angles, where details arise, take
+    more of the time.
+    """
     return time**POWER * torch.pi / 2

@@ -1,12 +1,15 @@
-"""Generative adversarial network: one network makes rows, the other tells them from real ones, and each trains on the other.
+"""Generative adversarial network: one network makes rows, the other tells them from real ones, and
+each trains on the other.
 
-Goodfellow et al. 2014, arXiv:1406.2661, with its non-saturating loss. The teaching baseline, with nothing of what was added
-for tables later: numbers are scaled to their bounds, so skewed and many-peaked columns come out badly; nothing keeps rare
-labels in the game, so they may vanish, and missing values with them; nothing holds the two networks in balance, so longer
-training may be worse.
+Goodfellow et al. 2014, arXiv:1406.2661, with its non-saturating loss. The teaching baseline, with
+nothing of what was added for tables later: numbers are scaled to their bounds, so skewed and
+many-peaked columns come out badly; nothing keeps rare labels in the game, so they may vanish, and
+missing values with them; nothing holds the two networks in balance, so longer training may be
+worse.
 
-Where this differs from the paper: tables instead of images, hence a Gumbel softmax for each label column (Jang et al. 2017);
-missing is a level of a label column, and a flag beside a number; Adam (betas 0.5 and 0.9) instead of momentum.
+Where this differs from the paper: tables instead of images, hence a Gumbel softmax for each label
+column (Jang et al. 2017); missing is a level of a label column, and a flag beside a number; Adam
+(betas 0.5 and 0.9) instead of momentum.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ class GAN:
     """A plain GAN of two multilayer perceptrons (Goodfellow et al. 2014)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
-    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere.
+    """
 
     epochs: int = 100
     """Passes over the table; each is max(rows // batch_size, 1) steps of both networks."""
@@ -55,7 +59,16 @@ class GAN:
     """Most levels of a label column; the rarest labels share one."""
 
     def __post_init__(self):
-        check_least(self, epochs=1, batch_size=1, noise=1, width=1, learning_rate=1e-9, tau=1e-3, max_levels=2)
+        check_least(
+            self,
+            epochs=1,
+            batch_size=1,
+            noise=1,
+            width=1,
+            learning_rate=1e-9,
+            tau=1e-3,
+            max_levels=2,
+        )
 
     def supports(self, schema: Schema) -> str | None:
         return None
@@ -65,7 +78,10 @@ class GAN:
         rows = Rows(TableModes(table, schema, 1, 0.0, self.max_levels, number=Bounded), table, rng)
         self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
-        maker_adam, critic_adam = Adam(self._maker.parameters, self.learning_rate), Adam(critic.parameters, self.learning_rate)
+        maker_adam, critic_adam = (
+            Adam(self._maker.parameters, self.learning_rate),
+            Adam(critic.parameters, self.learning_rate),
+        )
 
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
@@ -73,24 +89,36 @@ class GAN:
             for _ in range(max(len(table) // self.batch_size, 1)):
                 real = rows.take(rng.integers(len(table), size=self.batch_size))
                 fake = self._maker(self.batch_size, rng)
-                critic_loss = F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()
+                critic_loss = (
+                    F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()
+                )
                 critic_adam.step(torch.autograd.grad(critic_loss, critic.parameters))
                 maker_loss = F.softplus(-critic(fake)).mean()
                 maker_adam.step(torch.autograd.grad(maker_loss, self._maker.parameters))
                 losses += critic_loss.detach() + maker_loss.detach()
-            self.trained.check(float(losses), "gan", f"the learning rate {self.learning_rate:g} is too large for this table")
+            self.trained.check(
+                float(losses),
+                "gan",
+                f"the learning rate {self.learning_rate:g} is too large for this table",
+            )
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
 
 
 class Bounded:
-    """One column of numbers or dates for TableModes: its place between the bounds, in [-1, 1], and a flag where missing."""
+    """One column of numbers or dates for TableModes: its place between the bounds, in [-1, 1], and
+    a flag where missing.
+    """
 
     def __init__(self, values: np.ndarray, *_):
         self.marginal = Marginal.fit(values)
-        self.low, self.high = self.marginal.values[[0, -1]] if len(self.marginal.values) else (np.nan, np.nan)
+        self.low, self.high = (
+            self.marginal.values[[0, -1]] if len(self.marginal.values) else (np.nan, np.nan)
+        )
         self.size = bool(len(self.marginal.values)) + bool(np.isnan(values).any())
 
     def encode(self, values: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +126,9 @@ class Bounded:
         # Halved first: the distance between bounds near the largest float is infinite.
         place = np.divide(values / 2 - self.low / 2, (self.high / 2 - self.low / 2) or 1.0)
         missing = np.isnan(values)
-        return np.where(missing, 0.0, np.clip(2 * place - 1, -1, 1)), np.where(missing, self.size - 1, 0)
+        return np.where(missing, 0.0, np.clip(2 * place - 1, -1, 1)), np.where(
+            missing, self.size - 1, 0
+        )
 
     def decode(self, offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
@@ -108,7 +138,9 @@ class Bounded:
 
 
 class Rows:
-    """A table as a critic reads it: offsets first, then a one-hot block for every column; made a batch at a time."""
+    """A table as a critic reads it: offsets first, then a one-hot block for every column; made a
+    batch at a time.
+    """
 
     def __init__(self, encoding: TableModes, table: pd.DataFrame, rng: np.random.Generator):
         self.encoding = encoding
@@ -125,9 +157,13 @@ class Rows:
 
 
 class Maker:
-    """The generator: a perceptron from noise to the logits of a row, a row as a critic reads it, and a table."""
+    """The generator: a perceptron from noise to the logits of a row, a row as a critic reads it,
+    and a table.
+    """
 
-    def __init__(self, encoding: TableModes, noise: int, width: int, tau: float, rng: np.random.Generator):
+    def __init__(
+        self, encoding: TableModes, noise: int, width: int, tau: float, rng: np.random.Generator
+    ):
         self.encoding, self._noise, self._tau = encoding, noise, tau
         self._numbers = len(encoding.numbers)
         self._perceptron = Perceptron([noise, width, width, encoding.size], rng)
@@ -137,8 +173,13 @@ class Maker:
     def start_from(self, table: pd.DataFrame, rng: np.random.Generator) -> None:
         """Draw codes as often as `table` has them, before any training."""
         codes = self.encoding.encode(table, rng)[1].T
-        counts = [np.bincount(code, minlength=size) for code, size in zip(codes, self.encoding.sizes, strict=True)]
-        self.parameters[-1][0, self._numbers :] += torch.from_numpy(np.log(np.concatenate(counts) / len(table) + 1e-9)).float()
+        counts = [
+            np.bincount(code, minlength=size)
+            for code, size in zip(codes, self.encoding.sizes, strict=True)
+        ]
+        self.parameters[-1][0, self._numbers :] += torch.from_numpy(
+            np.log(np.concatenate(counts) / len(table) + 1e-9)
+        ).float()
 
     def _parts(self, n: int, rng: np.random.Generator) -> list[torch.Tensor]:
         """Offsets, shape (n, numbers), and noisy logits of every column, shape (n, its size)."""
@@ -149,18 +190,24 @@ class Maker:
     def __call__(self, n: int, rng: np.random.Generator) -> torch.Tensor:
         """Made rows, shape (n, size), through which gradients flow."""
         offsets, *blocks = self._parts(n, rng)
-        return torch.cat([offsets, *((block / self._tau).softmax(dim=1) for block in blocks)], dim=1)
+        return torch.cat(
+            [offsets, *((block / self._tau).softmax(dim=1) for block in blocks)], dim=1
+        )
 
     @torch.no_grad()
     def draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         parts = [self._parts(min(8192, n - start), rng) for start in range(0, n, 8192)]
         offsets = torch.cat([offsets for offsets, *_ in parts])
-        codes = torch.cat([torch.stack([block.argmax(dim=1) for block in blocks], dim=1) for _, *blocks in parts])
+        codes = torch.cat(
+            [torch.stack([block.argmax(dim=1) for block in blocks], dim=1) for _, *blocks in parts]
+        )
         return self.encoding.decode(offsets.numpy(), codes.numpy(), rng)
 
 
 class Perceptron:
-    """Leaky hidden layers and a linear one. With `copies`, as many networks of their own: rows have that axis in front."""
+    """Leaky hidden layers and a linear one. With `copies`, as many networks of their own: rows have
+    that axis in front.
+    """
 
     def __init__(self, sizes: list[int], rng: np.random.Generator, copies: tuple[int, ...] = ()):
         self.parameters = []

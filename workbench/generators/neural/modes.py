@@ -1,11 +1,14 @@
-"""Mode-specific normalisation: a mixed table as offsets within modes and small integer codes, and back.
+"""Mode-specific normalisation: a mixed table as offsets within modes and small integer codes, and
+back.
 
-A number becomes the mode of a one-dimensional Gaussian mixture it belongs to, and its offset from that mode's mean in
-units of four standard deviations. A label becomes its code; missing is a level. Xu et al. 2019, arXiv:1907.00503, section
-4.2. The mixture is fitted on unique values with their counts, so its cost does not grow with the number of rows.
+A number becomes the mode of a one-dimensional Gaussian mixture it belongs to, and its offset from
+that mode's mean in units of four standard deviations. A label becomes its code; missing is a level.
+Xu et al. 2019, arXiv:1907.00503, section 4.2. The mixture is fitted on unique values with their
+counts, so its cost does not grow with the number of rows.
 
-Where this differs from the paper: missing is a mode of its own, and so is a value that more than `ATOM` of the rows share, such
-as the 0 of a column that is mostly 0: a mode without width, from which it comes back exactly (Zhao et al. 2021, CTAB-GAN).
+Where this differs from the paper: missing is a mode of its own, and so is a value that more than
+`ATOM` of the rows share, such as the 0 of a column that is mostly 0: a mode without width, from
+which it comes back exactly (Zhao et al. 2021, CTAB-GAN).
 """
 
 from __future__ import annotations
@@ -38,11 +41,15 @@ class Mixture:
     bias: np.ndarray
 
     @classmethod
-    def fit(cls, values: np.ndarray, counts: np.ndarray, components: int = 10, iterations: int = 300) -> Mixture:
-        """Variational Bayes on standardised distinct sorted `values`, shape (n,), and how often they occur, shape (n,).
+    def fit(
+        cls, values: np.ndarray, counts: np.ndarray, components: int = 10, iterations: int = 300
+    ) -> Mixture:
+        """Variational Bayes on standardised distinct sorted `values`, shape (n,), and how often
+        they occur, shape (n,).
 
-        A truncated Dirichlet process with concentration 0.001 leaves unneeded components with almost no weight. Priors
-        as in scikit-learn's BayesianGaussianMixture: Blei and Jordan 2006; Bishop 2006, equations 10.58 to 10.64.
+        A truncated Dirichlet process with concentration 0.001 leaves unneeded components with
+        almost no weight. Priors as in scikit-learn's BayesianGaussianMixture: Blei and Jordan 2006;
+        Bishop 2006, equations 10.58 to 10.64.
         """
         components = min(components, len(values))
         total = counts.sum()
@@ -57,7 +64,9 @@ class Mixture:
             # The prior counts as one observation of the mean and one of the variance.
             precision = freedom = 1 + mass
             means = (prior_mean + mass * averages) / precision
-            variances = prior_variance + mass * (variances + (averages - prior_mean) ** 2 / precision)
+            variances = prior_variance + mass * (
+                variances + (averages - prior_mean) ** 2 / precision
+            )
             deviations = np.sqrt(variances / freedom + 1e-6 * prior_variance)
             stick, rest = 1 + mass, 0.001 + mass[::-1].cumsum()[::-1] - mass
             log_rest = digamma(rest) - digamma(stick + rest)
@@ -65,7 +74,12 @@ class Mixture:
             spread = np.log(2) + digamma(freedom / 2) - np.log(freedom) - 1 / precision
             left = (rest / (stick + rest)).cumprod()
             weights = stick / (stick + rest) * np.append(1, left[:-1])
-            mixture = cls(weights / weights.sum(), means, deviations, log_weights - np.log(deviations) + spread / 2)
+            mixture = cls(
+                weights / weights.sum(),
+                means,
+                deviations,
+                log_weights - np.log(deviations) + spread / 2,
+            )
             if np.abs(mass - before).max() < 1e-6 * total:
                 break
             responsibilities = mixture.responsibilities(values)
@@ -73,7 +87,10 @@ class Mixture:
 
     def responsibilities(self, values: np.ndarray) -> np.ndarray:
         """Probabilities that each value comes from each component, shape (K, n)."""
-        density = self.bias[:, None] - ((values - self.means[:, None]) / self.deviations[:, None]) ** 2 / 2
+        density = (
+            self.bias[:, None]
+            - ((values - self.means[:, None]) / self.deviations[:, None]) ** 2 / 2
+        )
         density = np.exp(density - density.max(axis=0))
         return density / density.sum(axis=0)
 
@@ -84,12 +101,18 @@ class Mixture:
 
 
 def _nearest_centre(values: np.ndarray, counts: np.ndarray, components: int) -> np.ndarray:
-    """One-hot memberships of a one-dimensional k-means, heaviest cluster first (a stick is broken in that order)."""
+    """One-hot memberships of a one-dimensional k-means, heaviest cluster first (a stick is broken
+    in that order).
+    """
     centres = np.quantile(values, (np.arange(components) + 0.5) / components)
     for _ in range(50):
         member = np.searchsorted((centres[1:] + centres[:-1]) / 2, values)
         mass = np.bincount(member, counts, components)
-        moved = np.where(mass > 0, np.bincount(member, counts * values, components) / np.maximum(mass, 1), centres)
+        moved = np.where(
+            mass > 0,
+            np.bincount(member, counts * values, components) / np.maximum(mass, 1),
+            centres,
+        )
         if np.array_equal(moved, centres):
             break
         centres = np.sort(moved)
@@ -110,23 +133,35 @@ class NumberModes:
             unit = np.abs(distinct).max() or 1.0
             mean = counts @ (distinct / unit) / counts.sum()
             self.centre = float(unit * mean)
-            self.scale = float(unit * np.sqrt(counts @ (distinct / unit - mean) ** 2 / counts.sum())) or 1.0
+            self.scale = (
+                float(unit * np.sqrt(counts @ (distinct / unit - mean) ** 2 / counts.sum())) or 1.0
+            )
             distinct = (distinct - self.centre) / self.scale
             if len(distinct) > points:
                 # Neighbours among very many distinct values share a point at their mean.
                 starts = np.linspace(0, len(distinct), points, endpoint=False).astype(int)
                 merged = np.add.reduceat(counts, starts)
                 distinct, counts = np.add.reduceat(distinct * counts, starts) / merged, merged
-            self.mixture = Mixture.fit(distinct, counts.astype(float), components).heavier_than(min_weight)
+            self.mixture = Mixture.fit(distinct, counts.astype(float), components).heavier_than(
+                min_weight
+            )
         # The modes: the mixture's, the atoms, missing. Only the first have a width.
-        means, deviations = (self.mixture.means, self.mixture.deviations) if self.mixture else (np.empty(0), np.empty(0))
+        means, deviations = (
+            (self.mixture.means, self.mixture.deviations)
+            if self.mixture
+            else (np.empty(0), np.empty(0))
+        )
         rest = [np.nan] * bool(np.isnan(values).any())
         self.means = np.concatenate([self.centre + self.scale * means, self.atoms, rest])
-        self.reach = np.append(REACH * self.scale * deviations, np.zeros(len(self.atoms) + len(rest)))
+        self.reach = np.append(
+            REACH * self.scale * deviations, np.zeros(len(self.atoms) + len(rest))
+        )
         self.size = len(self.means)
 
     def encode(self, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets in [-1, 1] and modes, each of shape (n,): the mode is drawn by its probability given the value."""
+        """Offsets in [-1, 1] and modes, each of shape (n,): the mode is drawn by its probability
+        given the value.
+        """
         offsets, modes = np.zeros(len(values)), np.full(len(values), self.size - 1)
         atom = np.searchsorted(self.atoms, values).clip(max=max(len(self.atoms) - 1, 0))
         heavy = self.atoms[atom] == values if len(self.atoms) else np.zeros(len(values), dtype=bool)
@@ -134,8 +169,12 @@ class NumberModes:
         spread = ~np.isnan(values) & ~heavy
         if self.mixture is None or not spread.any():
             return offsets, modes
-        distinct, inverse = np.unique((values[spread] - self.centre) / self.scale, return_inverse=True)
-        shift = (distinct - self.mixture.means[:, None]) / (REACH * self.mixture.deviations[:, None])
+        distinct, inverse = np.unique(
+            (values[spread] - self.centre) / self.scale, return_inverse=True
+        )
+        shift = (distinct - self.mixture.means[:, None]) / (
+            REACH * self.mixture.deviations[:, None]
+        )
         chance = self.mixture.responsibilities(distinct) * (np.abs(shift) <= 1)
         # A value beyond the reach of every mode goes to the end of the one that comes nearest.
         chance[np.abs(shift).argmin(axis=0), np.arange(len(distinct))] += 1e-9
@@ -150,10 +189,12 @@ class NumberModes:
 
 
 class TableModes:
-    """A table as offsets, shape (rows, numbers), and codes, shape (rows, columns): `sizes` codes for each column.
+    """A table as offsets, shape (rows, numbers), and codes, shape (rows, columns): `sizes` codes
+    for each column.
 
-    Only codes that occur in the fitted table exist, so what is never missing is never drawn missing. Beyond `max_levels`
-    the rarest labels of a column share a code and are drawn by their shares.
+    Only codes that occur in the fitted table exist, so what is never missing is never drawn
+    missing. Beyond `max_levels` the rarest labels of a column share a code and are drawn by their
+    shares.
     """
 
     def __init__(
@@ -167,7 +208,9 @@ class TableModes:
     ):
         self.schema = schema
         self.labels = [column.name for column in schema.columns if column.is_discrete]
-        self._codes = Codes(table, Schema(tuple(map(schema.__getitem__, self.labels))), max_levels=max_levels)
+        self._codes = Codes(
+            table, Schema(tuple(map(schema.__getitem__, self.labels))), max_levels=max_levels
+        )
         self._used = [np.unique(self._codes.encode_column(table[name])) for name in self.labels]
         self.levels = {name: table[name].drop_duplicates() for name in self.labels}
         self.numbers = {
@@ -176,10 +219,16 @@ class TableModes:
             if not column.is_discrete
         }
         used = dict(zip(self.labels, map(len, self._used), strict=True))
-        self.sizes = [used[name] if name in used else self.numbers[name].size for name in schema.names]
-        self.size = len(self.numbers) + sum(self.sizes)  # of a row: its offsets, and a one-hot block for every column
+        self.sizes = [
+            used[name] if name in used else self.numbers[name].size for name in schema.names
+        ]
+        self.size = len(self.numbers) + sum(
+            self.sizes
+        )  # of a row: its offsets, and a one-hot block for every column
 
-    def encode(self, table: pd.DataFrame, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def encode(
+        self, table: pd.DataFrame, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Offsets, float32, and codes, int64."""
         codes = np.empty((len(table), len(self.sizes)), dtype=np.int64)
         offsets = np.empty((len(table), len(self.numbers)), dtype=np.float32)
@@ -193,26 +242,42 @@ class TableModes:
 
     def label_codes(self, values: pd.Series) -> np.ndarray:
         """Codes of values that the fitted table has in this label column, shape (n,)."""
-        return np.searchsorted(self._used[self.labels.index(values.name)], self._codes.encode_column(values))
+        return np.searchsorted(
+            self._used[self.labels.index(values.name)], self._codes.encode_column(values)
+        )
 
     def asked(self, where: Mapping) -> list[pd.Series]:
-        """The values that conditions on label columns name, one row each; none for a label the fitted table lacks."""
+        """The values that conditions on label columns name, one row each; none for a label the
+        fitted table lacks.
+        """
         levels = [self.levels[name] for name in where if name in self.levels]
-        found = [level[matches(level.to_frame(), self.schema, {level.name: where[level.name]})] for level in levels]
+        found = [
+            level[matches(level.to_frame(), self.schema, {level.name: where[level.name]})]
+            for level in levels
+        ]
         return [value for value in found if len(value)]
 
     def decode(
-        self, offsets: np.ndarray, codes: np.ndarray, rng: np.random.Generator, asked: Iterable[pd.Series] = ()
+        self,
+        offsets: np.ndarray,
+        codes: np.ndarray,
+        rng: np.random.Generator,
+        asked: Iterable[pd.Series] = (),
     ) -> pd.DataFrame:
         """A table. Where labels share a code, `asked` is taken for all of them."""
         position = {name: j for j, name in enumerate(self.schema.names)}
         columns = {}
         if self.labels:
-            labels = [used[codes[:, position[name]]] for name, used in zip(self.labels, self._used, strict=True)]
+            labels = [
+                used[codes[:, position[name]]]
+                for name, used in zip(self.labels, self._used, strict=True)
+            ]
             columns.update(self._codes.decode(np.column_stack(labels), rng))
         for value in asked:
             shared = codes[:, position[value.name]] == self.label_codes(value)
             columns[value.name] = columns[value.name].mask(shared, value.iloc[0])
         for i, (name, modes) in enumerate(self.numbers.items()):
-            columns[name] = from_float(modes.decode(offsets[:, i], codes[:, position[name]]), self.schema[name])
+            columns[name] = from_float(
+                modes.decode(offsets[:, i], codes[:, position[name]]), self.schema[name]
+            )
         return pd.DataFrame(columns, columns=self.schema.names)

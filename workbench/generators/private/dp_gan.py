@@ -1,13 +1,16 @@
-"""DP-GAN: a GAN whose critic learns from real rows by differentially private steps; the generator sees the critic only.
+"""DP-GAN: a GAN whose critic learns from real rows by differentially private steps; the generator
+sees the critic only.
 
-Xie, Lin, Wang, Wang and Zhou 2018, arXiv:1802.06739; Abadi et al. 2016 for the steps. Every step draws each row with the same
-small chance, clips the gradient of each drawn row and adds Gaussian noise to their sum. The noise hides what few rows say:
-rare labels and interactions go first, and small tables leave nothing but noise.
+Xie, Lin, Wang, Wang and Zhou 2018, arXiv:1802.06739; Abadi et al. 2016 for the steps. Every step
+draws each row with the same small chance, clips the gradient of each drawn row and adds Gaussian
+noise to their sum. The noise hides what few rows say: rare labels and interactions go first, and
+small tables leave nothing but noise.
 
-Where this differs from the paper: the logistic loss of the plain GAN instead of Wasserstein's, whose critic would have to be
-bounded as well; made rows hold nothing of the table that the critic has not been charged for, so their gradients are neither
-clipped nor noisy. No condition vector (as in CTGAN, and DP-CTGAN after it), since its label frequencies would leak; no packing
-of rows (pac is 1), since a row would then have part in the gradients of its pack.
+Where this differs from the paper: the logistic loss of the plain GAN instead of Wasserstein's,
+whose critic would have to be bounded as well; made rows hold nothing of the table that the critic
+has not been charged for, so their gradients are neither clipped nor noisy. No condition vector (as
+in CTGAN, and DP-CTGAN after it), since its label frequencies would leak; no packing of rows (pac is
+1), since a row would then have part in the gradients of its pack.
 """
 
 from __future__ import annotations
@@ -36,10 +39,13 @@ class DPGAN(Private):
     """A GAN with differentially private steps of its critic (Xie et al. 2018)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
-    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere."""
+    """Wraps the epochs. No hyper-parameter: set it on an object to follow its training elsewhere.
+    """
 
     epsilon: float = 1.0
-    """Privacy budget, for one row added or taken away; what was spent is in `epsilon_spent` after the fit."""
+    """Privacy budget, for one row added or taken away; what was spent is in `epsilon_spent` after
+    the fit.
+    """
     delta: float = 1e-5
     """The chance with which the guarantee may fail; well below 1 / rows."""
     epochs: int = 50
@@ -47,9 +53,13 @@ class DPGAN(Private):
     steps: int = 40
     """Steps of critic and generator in an epoch."""
     seconds: float | None = None
-    """Train no longer than this; the noise stays that of all epochs, and what is not asked for is not spent."""
+    """Train no longer than this; the noise stays that of all epochs, and what is not asked for is
+    not spent.
+    """
     batch_size: int = 500
-    """Real rows of a step on average; each row is drawn with chance batch_size / rows, at most 1. Made rows of a step."""
+    """Real rows of a step on average; each row is drawn with chance batch_size / rows, at most 1.
+    Made rows of a step.
+    """
     clip: float = 1.0
     """Largest norm of one row's gradient."""
     noise: int = 64
@@ -65,7 +75,11 @@ class DPGAN(Private):
 
     def __post_init__(self):
         check_budget("dp-gan", self.epsilon, self.delta)
-        check_least(self, **dict.fromkeys(("epochs", "steps", "batch_size", "noise", "width"), 1), max_levels=2)
+        check_least(
+            self,
+            **dict.fromkeys(("epochs", "steps", "batch_size", "noise", "width"), 1),
+            max_levels=2,
+        )
         check_least(self, clip=1e-9, learning_rate=1e-9, tau=1e-3)
 
     def supports(self, schema: Schema) -> str | None:
@@ -81,7 +95,10 @@ class DPGAN(Private):
         self._maker = Maker(encoding, self.noise, self.width, self.tau, rng)
         self._maker.start_from(domain.table, rng)
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
-        maker_adam, critic_adam = Adam(self._maker.parameters, self.learning_rate), Adam(critic.parameters, self.learning_rate)
+        maker_adam, critic_adam = (
+            Adam(self._maker.parameters, self.learning_rate),
+            Adam(critic.parameters, self.learning_rate),
+        )
 
         chance = min(1.0, self.batch_size / len(table))
 
@@ -89,18 +106,25 @@ class DPGAN(Private):
             event = GaussianDpEvent(multiplier)
             return event if chance == 1 else PoissonSampledDpEvent(chance, event)
 
-        self.noise_multiplier = least_noise(self.epsilon, self.delta, step, self.epochs * self.steps)
+        self.noise_multiplier = least_noise(
+            self.epsilon, self.delta, step, self.epochs * self.steps
+        )
         self.ledger = Ledger(self.epsilon, self.delta)
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             self.ledger.charge(step(self.noise_multiplier), self.steps)
             losses = torch.zeros(())
             for _ in range(self.steps):
-                # As many as a coin for each row would give, and then which: the same as Poisson sampling.
-                drawn = rng.choice(len(table), rng.binomial(len(table), chance), replace=False, shuffle=False)
+                # As many as a coin for each row would give, and then which: the same as Poisson
+                # sampling.
+                drawn = rng.choice(
+                    len(table), rng.binomial(len(table), chance), replace=False, shuffle=False
+                )
                 sums = clipped_sums(critic, rows.take(drawn), self.clip)
                 spread = self.clip * self.noise_multiplier
-                real = [(total + spread * normal(rng, *total.shape)) / self.batch_size for total in sums]
+                real = [
+                    (total + spread * normal(rng, *total.shape)) / self.batch_size for total in sums
+                ]
                 fake = self._maker(self.batch_size, rng)
                 critic_loss = F.softplus(critic(fake.detach())).mean()
                 gradients = torch.autograd.grad(critic_loss, critic.parameters)
@@ -108,7 +132,11 @@ class DPGAN(Private):
                 maker_loss = F.softplus(-critic(fake)).mean()
                 maker_adam.step(torch.autograd.grad(maker_loss, self._maker.parameters))
                 losses += critic_loss.detach() + maker_loss.detach()
-            self.trained.check(float(losses), "dp-gan", f"the learning rate {self.learning_rate:g} is too large for this table")
+            self.trained.check(
+                float(losses),
+                "dp-gan",
+                f"the learning rate {self.learning_rate:g} is too large for this table",
+            )
         self.epsilon_spent, self.delta_spent = self.ledger.cost(), self.delta
         self.guarantee = (
             f"({self.epsilon_spent:.4g}, {self.delta:g})-differential privacy for one row added or taken away, by "
@@ -117,20 +145,29 @@ class DPGAN(Private):
         )
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
 
 
 def clipped_sums(critic: Perceptron, real: torch.Tensor, clip: float) -> list[torch.Tensor]:
-    """For each parameter, the sum over real rows of the loss's gradient, each row's scaled to a norm of at most `clip`.
+    """For each parameter, the sum over real rows of the loss's gradient, each row's scaled to a
+    norm of at most `clip`.
 
-    A row's gradient of a linear layer is an outer product, so its norm is known without making it (Goodfellow 2015,
-    arXiv:1510.01799), and the scaled sum is one product of matrices.
+    A row's gradient of a linear layer is an outer product, so its norm is known without making it
+    (Goodfellow 2015, arXiv:1510.01799), and the scaled sum is one product of matrices.
     """
     inputs, outputs = zip(*critic.layers(real), strict=True)
     slopes = torch.autograd.grad(F.softplus(-outputs[-1]).sum(), outputs)
     with torch.no_grad():
-        squares = [(x.square().sum(1) + 1) * slope.square().sum(1) for x, slope in zip(inputs, slopes, strict=True)]
+        squares = [
+            (x.square().sum(1) + 1) * slope.square().sum(1)
+            for x, slope in zip(inputs, slopes, strict=True)
+        ]
         scale = (clip / sum(squares).sqrt().clamp(min=1e-12)).clamp(max=1)[:, None]
-        sums = [(x.T @ (slope * scale), (slope * scale).sum(0, keepdim=True)) for x, slope in zip(inputs, slopes, strict=True)]
+        sums = [
+            (x.T @ (slope * scale), (slope * scale).sum(0, keepdim=True))
+            for x, slope in zip(inputs, slopes, strict=True)
+        ]
     return [part for pair in sums for part in pair]

@@ -1,14 +1,18 @@
-"""PATE-GAN: teachers judge made rows, each by its own part of the table; a student learns from their noisy votes alone.
+"""PATE-GAN: teachers judge made rows, each by its own part of the table; a student learns from
+their noisy votes alone.
 
-Jordon, Yoon and van der Schaar 2019 (ICLR), kept to what Ganev, Annamalai and De Cristofaro 2024 (arXiv:2406.13985) found six
-public implementations to break. The generator learns from the student, so each table costs a few thousand noisy bits: expect
-coarse rows at any epsilon that protects, and little from a small table, where teachers see a handful of rows each.
-Against so weak a student the generator collapses: on Adult, at epsilon 1 and 10, its margins got worse by training.
+Jordon, Yoon and van der Schaar 2019 (ICLR), kept to what Ganev, Annamalai and De Cristofaro 2024
+(arXiv:2406.13985) found six public implementations to break. The generator learns from the student,
+so each table costs a few thousand noisy bits: expect coarse rows at any epsilon that protects, and
+little from a small table, where teachers see a handful of rows each. Against so weak a student the
+generator collapses: on Adult, at epsilon 1 and 10, its margins got worse by training.
 
-Where this differs from the paper: noise goes on the number of votes for "real" alone, which one row moves by one, so a query
-costs half of noise on both counts; it is Gaussian (Papernot et al. 2018) unless told otherwise; the accountant never looks at
-the votes; the student may learn its bought labels more than once, which costs nothing; no label steers the generator, so there
-are no class shares to protect; every row is given to a teacher by a draw of its own, so that parts are only about equal.
+Where this differs from the paper: noise goes on the number of votes for "real" alone, which one row
+moves by one, so a query costs half of noise on both counts; it is Gaussian (Papernot et al. 2018)
+unless told otherwise; the accountant never looks at the votes; the student may learn its bought
+labels more than once, which costs nothing; no label steers the generator, so there are no class
+shares to protect; every row is given to a teacher by a draw of its own, so that parts are only
+about equal.
 """
 
 from __future__ import annotations
@@ -27,7 +31,13 @@ from workbench.generators import check_least
 from workbench.generators.neural.gan import Bounded, Maker, Perceptron, Rows
 from workbench.generators.neural.layers import Adam
 from workbench.generators.neural.modes import TableModes
-from workbench.generators.private.accounting import Domain, Ledger, Private, check_budget, least_noise
+from workbench.generators.private.accounting import (
+    Domain,
+    Ledger,
+    Private,
+    check_budget,
+    least_noise,
+)
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
@@ -35,23 +45,33 @@ from workbench.tables.schema import Schema
 
 @dataclass
 class PateGAN(Private):
-    """A GAN whose student discriminator is taught by private aggregation of teachers (Jordon et al. 2019)."""
+    """A GAN whose student discriminator is taught by private aggregation of teachers (Jordon et al.
+    2019).
+    """
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
-    """Wraps the rounds. No hyper-parameter: set it on an object to follow its training elsewhere."""
+    """Wraps the rounds. No hyper-parameter: set it on an object to follow its training elsewhere.
+    """
 
     epsilon: float = 1.0
-    """Privacy budget, for one row added, taken away or exchanged; what was spent is in `epsilon_spent` after the fit."""
+    """Privacy budget, for one row added, taken away or exchanged; what was spent is in
+    `epsilon_spent` after the fit.
+    """
     delta: float = 1e-5
     """The chance with which the guarantee may fail; well below 1 / rows."""
     teachers: int = 500
-    """Parts of the table, with a teacher each: more withstand more noise, and each of them sees fewer rows."""
+    """Parts of the table, with a teacher each: more withstand more noise, and each of them sees
+    fewer rows.
+    """
     mechanism: str = "gaussian"
     """Distribution of the noise on votes: gaussian or laplace, as in the paper."""
     vote_noise: float | None = None
-    """Deviation of the Gaussian, or scale of the Laplace noise (1 / lambda); None is the least that pays for all rounds."""
+    """Deviation of the Gaussian, or scale of the Laplace noise (1 / lambda); None is the least that
+    pays for all rounds.
+    """
     rounds: int = 50
-    """Rounds of teachers, student and generator; fewer where the budget or the seconds end before."""
+    """Rounds of teachers, student and generator; fewer where the budget or the seconds end before.
+    """
     seconds: float | None = None
     """Train no longer than this; what is not asked for is not spent."""
     queries: int = 16
@@ -69,7 +89,9 @@ class PateGAN(Private):
     noise: int = 32
     """Normal inputs of the generator."""
     width: int = 64
-    """Units in each of the two hidden layers of generator and student; a teacher has one layer of a quarter of them."""
+    """Units in each of the two hidden layers of generator and student; a teacher has one layer of a
+    quarter of them.
+    """
     learning_rate: float = 1e-3
     """Of Adam, for all networks."""
     tau: float = 0.5
@@ -79,24 +101,47 @@ class PateGAN(Private):
 
     def __post_init__(self):
         check_budget("pate-gan", self.epsilon, self.delta)
-        counts = ("rounds", "queries", "batch_size", "teacher_steps", "student_steps", "memory", "generator_steps", "noise")
-        check_least(self, **dict.fromkeys(counts, 1), teachers=2, width=4, learning_rate=1e-9, tau=1e-3, max_levels=2)
+        counts = (
+            "rounds",
+            "queries",
+            "batch_size",
+            "teacher_steps",
+            "student_steps",
+            "memory",
+            "generator_steps",
+            "noise",
+        )
+        check_least(
+            self,
+            **dict.fromkeys(counts, 1),
+            teachers=2,
+            width=4,
+            learning_rate=1e-9,
+            tau=1e-3,
+            max_levels=2,
+        )
         if self.vote_noise is not None:
             check_least(self, vote_noise=1e-3)
         if self.mechanism not in ("gaussian", "laplace"):
-            raise InputError(f"pate-gan: mechanism is {self.mechanism!r}; give gaussian or laplace.")
+            raise InputError(
+                f"pate-gan: mechanism is {self.mechanism!r}; give gaussian or laplace."
+            )
 
     def supports(self, schema: Schema) -> str | None:
         return None
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PateGAN:
-        """Raises InputError where the first round would cost more than epsilon, Diverged where a loss is not finite."""
+        """Raises InputError where the first round would cost more than epsilon, Diverged where a
+        loss is not finite.
+        """
         domain = self._domain(table, schema)
         rows = Rows(self._encoding(domain, table, schema), domain.restrict(table), rng)
         self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
         self._maker.start_from(domain.table, rng)
         self.teacher_of = self._partition(len(table), rng)
-        teachers = Teachers(rows, self.teacher_of, self.teachers, self.width // 4, self.learning_rate, rng)
+        teachers = Teachers(
+            rows, self.teacher_of, self.teachers, self.width // 4, self.learning_rate, rng
+        )
         student = Student(rows.size, self.width, self.learning_rate, rng)
         maker_adam = Adam(self._maker.parameters, self.learning_rate)
         query, noise = self._query()
@@ -121,7 +166,11 @@ class PateGAN(Private):
                 maker_loss = F.softplus(-student.network(self._maker(self.queries, rng))).mean()
                 maker_adam.step(torch.autograd.grad(maker_loss, self._maker.parameters))
                 loss += float(maker_loss.detach())
-            self.trained.check(loss, "pate-gan", f"the learning rate {self.learning_rate:g} is too large for this table")
+            self.trained.check(
+                loss,
+                "pate-gan",
+                f"the learning rate {self.learning_rate:g} is too large for this table",
+            )
         self.epsilon_spent, self.delta_spent = self.ledger.cost(), self.delta
         self.guarantee = (
             f"({self.epsilon_spent:.4g}, {self.delta:g})-differential privacy for one row added, taken away or exchanged, by "
@@ -129,7 +178,9 @@ class PateGAN(Private):
         )
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
 
     def _encoding(self, domain: Domain, table: pd.DataFrame, schema: Schema) -> TableModes:
@@ -137,7 +188,9 @@ class PateGAN(Private):
         return TableModes(domain.table, schema, 1, 0.0, self.max_levels, number=Bounded)
 
     def _partition(self, rows: int, rng: np.random.Generator) -> np.ndarray:
-        """The teacher of each row, shape (rows,), drawn once for the whole run; one more row moves no other."""
+        """The teacher of each row, shape (rows,), drawn once for the whole run; one more row moves
+        no other.
+        """
         return rng.integers(self.teachers, size=rows)
 
     def _query(self) -> tuple[object, float]:
@@ -145,19 +198,33 @@ class PateGAN(Private):
         from dp_accounting import GaussianDpEvent, LaplaceDpEvent
 
         event = {"gaussian": GaussianDpEvent, "laplace": LaplaceDpEvent}[self.mechanism]
-        noise = self.vote_noise or least_noise(self.epsilon, self.delta, event, self.rounds * self.queries)
+        noise = self.vote_noise or least_noise(
+            self.epsilon, self.delta, event, self.rounds * self.queries
+        )
         return event(noise), noise
 
     def _label(self, votes: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-        """Whether the noisy number of votes for real is more than half of the teachers; bool, shape (n,)."""
+        """Whether the noisy number of votes for real is more than half of the teachers; bool, shape
+        (n,).
+        """
         draw = rng.normal if self.mechanism == "gaussian" else rng.laplace
         return votes + draw(scale=noise, size=len(votes)) > self.teachers / 2
 
 
 class Teachers:
-    """Small discriminators side by side; the i-th learns from the rows of part i and from made rows, and nothing else."""
+    """Small discriminators side by side; the i-th learns from the rows of part i and from made
+    rows, and nothing else.
+    """
 
-    def __init__(self, rows: Rows, teacher_of: np.ndarray, count: int, width: int, rate: float, rng: np.random.Generator):
+    def __init__(
+        self,
+        rows: Rows,
+        teacher_of: np.ndarray,
+        count: int,
+        width: int,
+        rate: float,
+        rng: np.random.Generator,
+    ):
         self._rows = rows
         self._by_teacher = np.argsort(teacher_of, kind="stable")
         self._counts = np.bincount(teacher_of, minlength=count)
@@ -175,10 +242,15 @@ class Teachers:
 
     def step(self, real: torch.Tensor, fake: torch.Tensor) -> None:
         """real: shape (teachers, n, size); fake: shape (n, size), the same for all teachers."""
-        # The loss is a sum over teachers, so none of them moves another; one without rows learns from made rows alone.
+        # The loss is a sum over teachers, so none of them moves another; one without rows learns
+        # from made rows alone.
         has_rows = torch.from_numpy(self._counts > 0).float()[:, None, None]
         losses = F.softplus(-self._network(real)) * has_rows, F.softplus(self._network(fake))
-        self._adam.step(torch.autograd.grad(sum(loss.mean(dim=1).sum() for loss in losses), self._network.parameters))
+        self._adam.step(
+            torch.autograd.grad(
+                sum(loss.mean(dim=1).sum() for loss in losses), self._network.parameters
+            )
+        )
 
     @torch.no_grad()
     def votes(self, rows: torch.Tensor) -> np.ndarray:
@@ -187,7 +259,9 @@ class Teachers:
 
 
 class Student:
-    """The discriminator that the generator plays against: it sees made rows and their noisy labels, never a real row."""
+    """The discriminator that the generator plays against: it sees made rows and their noisy labels,
+    never a real row.
+    """
 
     def __init__(self, size: int, width: int, rate: float, rng: np.random.Generator):
         self.network = Perceptron([size, width, width, 1], rng)
@@ -201,6 +275,8 @@ class Student:
     def learn(self, n: int, rng: np.random.Generator) -> float:
         """One step on n of the remembered rows; the loss."""
         index = torch.from_numpy(rng.integers(len(self._rows), size=n))
-        loss = F.binary_cross_entropy_with_logits(self.network(self._rows[index])[:, 0], self._labels[index])
+        loss = F.binary_cross_entropy_with_logits(
+            self.network(self._rows[index])[:, 0], self._labels[index]
+        )
         self._adam.step(torch.autograd.grad(loss, self.network.parameters))
         return float(loss.detach())

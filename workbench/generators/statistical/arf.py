@@ -1,12 +1,14 @@
-"""Adversarial random forest: a forest learns to tell real rows from synthetic ones, until its leaves hold independent columns.
+"""Adversarial random forest: a forest learns to tell real rows from synthetic ones, until its
+leaves hold independent columns.
 
-Watson, Blesch, Kapar and Wright (2023), "Adversarial random forests for density estimation and generative modeling", AISTATS.
-Round by round the synthetic rows are drawn from the leaves of the forest before, each column on its own; once the forest
-can no longer tell them from real rows, a mixture of leaves with independent columns describes the table.
-A tree cuts labels along one order of their levels (that of the table's main axis), so nominal labels need more cuts.
-Differs from the paper: the leaves before the last are kept (whose rows have been put to the test), and numbers are drawn
-between two neighbours of their leaf, or as one of its rows has them where values repeat, instead of from a truncated normal:
-spikes, grids, bounds and missing values stay.
+Watson, Blesch, Kapar and Wright (2023), "Adversarial random forests for density estimation and
+generative modeling", AISTATS. Round by round the synthetic rows are drawn from the leaves of the
+forest before, each column on its own; once the forest can no longer tell them from real rows, a
+mixture of leaves with independent columns describes the table. A tree cuts labels along one order
+of their levels (that of the table's main axis), so nominal labels need more cuts. Differs from the
+paper: the leaves before the last are kept (whose rows have been put to the test), and numbers are
+drawn between two neighbours of their leaf, or as one of its rows has them where values repeat,
+instead of from a truncated normal: spikes, grids, bounds and missing values stay.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from workbench.tables.schema import Schema
 class AdversarialForest:
     """Adversarial random forest (Watson et al. 2023).
 
-    After fit, `accuracy` holds the out-of-bag accuracies: first against rows with independent columns, then against the rows
-    of each round's leaves.
+    After fit, `accuracy` holds the out-of-bag accuracies: first against rows with independent
+    columns, then against the rows of each round's leaves.
     """
 
     trees: int = 30
@@ -39,13 +41,17 @@ class AdversarialForest:
     min_node_size: int = 10
     """Fewest real rows in a leaf: smaller fits closer, and copies more."""
     delta: float = 0.0
-    """Rounds end once real rows are told from synthetic ones with an accuracy of at most 0.5 + delta, or no less often."""
+    """Rounds end once real rows are told from synthetic ones with an accuracy of at most 0.5 +
+    delta, or no less often.
+    """
     max_rounds: int = 10
     """Most rounds; the leaves are kept whose rows were the hardest to tell from real ones."""
     smoothing: float = 1.0
     """Rows of the whole table added to every leaf where labels are drawn (Laplace smoothing)."""
     tree_rows: int = 100_000
-    """Real and synthetic rows that a tree is grown on at most, to bound the time; all real rows fill its leaves."""
+    """Real and synthetic rows that a tree is grown on at most, to bound the time; all real rows
+    fill its leaves.
+    """
 
     def __post_init__(self):
         check_least(self, trees=1, min_node_size=1, delta=0, max_rounds=1, smoothing=0, tree_rows=2)
@@ -53,15 +59,24 @@ class AdversarialForest:
     def supports(self, schema: Schema) -> str | None:
         return None
 
-    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> AdversarialForest:
+    def fit(
+        self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator
+    ) -> AdversarialForest:
         self._schema, self._table, self.accuracy = schema, table.copy(), []
-        # Numbers of which few are repeated are drawn between two rows of a leaf, all else as one of its rows has it.
+        # Numbers of which few are repeated are drawn between two rows of a leaf, all else as one of
+        # its rows has it.
         distinct = {c.name: table[c.name].nunique() for c in schema.columns if not c.is_discrete}
-        self._numbers = {name: to_float(table[name]) for name, count in distinct.items() if 4 * count > table[name].count()}
+        self._numbers = {
+            name: to_float(table[name])
+            for name, count in distinct.items()
+            if 4 * count > table[name].count()
+        }
         self._marginals = {name: Marginal.fit(numbers) for name, numbers in self._numbers.items()}
         margins = Margins(table, schema).columns
         # Places among the train values: trees only compare, and places fit the float32 they read.
-        real = np.column_stack([margins[name].codes(table[name]) for name in schema.names]).astype(np.float32)
+        real = np.column_stack([margins[name].codes(table[name]) for name in schema.names]).astype(
+            np.float32
+        )
         synthetic = np.column_stack([rng.permutation(column) for column in real.T])
         leaves = self._leaves = self._tell_apart(real, synthetic, rng)
         while self.accuracy[-1] > 0.5 + self.delta and len(self.accuracy) <= self.max_rounds:
@@ -69,18 +84,29 @@ class AdversarialForest:
             synthetic = np.column_stack([column[leaves.rows(drawn, rng)] for column in real.T])
             following = self._tell_apart(real, synthetic, rng)
             if self.accuracy[-1] >= min(self.accuracy[:-1]):
-                break  # the rows of these leaves are no harder to tell apart than those of the leaves before
+                # The rows of these leaves are no harder to tell apart than those of the leaves
+                # before
+                break
             self._leaves, leaves = leaves, following
         self._leaves.sort([j for j, name in enumerate(schema.names) if name in self._numbers])
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
-    def _tell_apart(self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> _Leaves:
-        """The leaves of a forest that learns which rows are real; its accuracy says how good the synthetic ones are."""
+    def _tell_apart(
+        self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator
+    ) -> _Leaves:
+        """The leaves of a forest that learns which rows are real; its accuracy says how good the
+        synthetic ones are.
+        """
         seed = int(rng.integers(2**31))
-        settings = {"min_samples_leaf": self.min_node_size, "max_samples": min(self.tree_rows, 2 * len(real))}
+        settings = {
+            "min_samples_leaf": self.min_node_size,
+            "max_samples": min(self.tree_rows, 2 * len(real)),
+        }
         forest = RandomForestClassifier(self.trees, oob_score=True, random_state=seed, **settings)
         with warnings.catch_warnings():  # few rows or few trees leave some rows in every bag
             warnings.simplefilter("ignore", UserWarning)
@@ -95,14 +121,19 @@ class AdversarialForest:
             if column.name not in self._numbers:
                 size = self._leaves.counts[leaves]
                 anywhere = rng.random(n) * (size + self.smoothing) >= size
-                donors = np.where(anywhere, rng.integers(len(self._table), size=n), self._leaves.rows(leaves, rng))
+                donors = np.where(
+                    anywhere, rng.integers(len(self._table), size=n), self._leaves.rows(leaves, rng)
+                )
                 columns[column.name] = self._table[column.name].take(donors).array
             else:
                 low, high, share = self._leaves.neighbours(leaves, j, rng)
                 start, end = self._numbers[column.name][low], self._numbers[column.name][high]
                 between = self._marginals[column.name].snap((1 - share) * start + share * end)
-                # Missing values are last in a leaf: next to one, a draw goes to the nearer of the two.
-                columns[column.name] = from_float(np.where(np.isnan(end) & (share < 0.5), start, between), column).array
+                # Missing values are last in a leaf: next to one, a draw goes to the nearer of the
+                # two.
+                columns[column.name] = from_float(
+                    np.where(np.isnan(end) & (share < 0.5), start, between), column
+                ).array
         return pd.DataFrame(columns, columns=self._schema.names)
 
 
@@ -116,7 +147,9 @@ class _Leaves:
     def __init__(self, trees: list, real: np.ndarray, least: int):
         self._real, self.of, leaves = real, np.empty((len(trees), len(real)), dtype=np.int32), 0
         for number, tree in enumerate(trees):
-            _, self.of[number] = np.unique(_prune(tree, tree.apply(real), least), return_inverse=True)
+            _, self.of[number] = np.unique(
+                _prune(tree, tree.apply(real), least), return_inverse=True
+            )
             self.of[number] += leaves
             leaves = self.of[number].max() + 1
         self.counts = np.bincount(self.of.ravel())
@@ -137,10 +170,13 @@ class _Leaves:
 
     def rows(self, leaves: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A real row of each leaf."""
-        return self._order[self._starts[leaves] + (rng.random(len(leaves)) * self.counts[leaves]).astype(int)]
+        return self._order[
+            self._starts[leaves] + (rng.random(len(leaves)) * self.counts[leaves]).astype(int)
+        ]
 
     def neighbours(self, leaves: np.ndarray, column: int, rng: np.random.Generator) -> tuple:
-        """Two real rows that are neighbours by a sorted column in each leaf, and how far to go from the first to the second.
+        """Two real rows that are neighbours by a sorted column in each leaf, and how far to go from
+        the first to the second.
 
         Each has shape (n,). Taking the nearer one draws every row of the leaf with the same chance.
         """
@@ -152,7 +188,9 @@ class _Leaves:
 
 
 def _prune(tree, leaves: np.ndarray, least: int) -> np.ndarray:
-    """The node that stands for each row's leaf once every split that leaves 1 to least - 1 real rows on a side is undone."""
+    """The node that stands for each row's leaf once every split that leaves 1 to least - 1 real
+    rows on a side is undone.
+    """
     counts = np.bincount(leaves, minlength=tree.node_count)
     sides = np.column_stack([tree.children_left, tree.children_right])
     for node in range(tree.node_count - 1, -1, -1):  # children come after their parent

@@ -1,8 +1,10 @@
-"""CART, column by column: a tree predicts each column from those before it, and a leaf's train values are drawn again.
+"""CART, column by column: a tree predicts each column from those before it, and a leaf's train
+values are drawn again.
 
-Reiter (2005), "Using CART to generate partially synthetic public use microdata"; Nowok, Raab and Dibben (2016), "synthpop".
-Trees find interactions by themselves, so fidelity is high; but every value is a train row's, and with small leaves rows come
-close to copies of train. The order of the columns matters; a column never sees those after it.
+Reiter (2005), "Using CART to generate partially synthetic public use microdata"; Nowok, Raab and
+Dibben (2016), "synthpop". Trees find interactions by themselves, so fidelity is high; but every
+value is a train row's, and with small leaves rows come close to copies of train. The order of the
+columns matters; a column never sees those after it.
 """
 
 from __future__ import annotations
@@ -28,9 +30,13 @@ class Cart:
     min_samples_leaf: int = 5
     """Fewest train rows in a leaf: smaller fits closer, and copies more."""
     max_levels: int = 50
-    """Commonest levels of a label that the trees tell apart; the rarer ones are one group to them, but still drawn."""
+    """Commonest levels of a label that the trees tell apart; the rarer ones are one group to them,
+    but still drawn.
+    """
     max_predictors: int = 40
-    """Columns a tree may look at; where more come before, those most correlated with the column, to bound the time."""
+    """Columns a tree may look at; where more come before, those most correlated with the column, to
+    bound the time.
+    """
     smooth: bool = False
     """Draw numbers between neighbouring values of a leaf instead of repeating a train value."""
     order: Sequence[str] = ()
@@ -45,42 +51,59 @@ class Cart:
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Cart:
         for name in self.order:
             if name not in schema.names:
-                raise InputError(f"order of cart: no column {name!r}; {nearest(str(name), schema.names)}")
+                raise InputError(
+                    f"order of cart: no column {name!r}; {nearest(str(name), schema.names)}"
+                )
         self._schema = schema
         self._table = table.copy()
         self._order = list(dict.fromkeys([*self.order, *schema.names]))
-        self._columns = {name: _Coded(table[name], schema[name].is_discrete, self.max_levels) for name in self._order}
+        self._columns = {
+            name: _Coded(table[name], schema[name].is_discrete, self.max_levels)
+            for name in self._order
+        }
         self._steps = {}
         for position, name in enumerate(self._order):
             before = {other: self._columns[other] for other in self._order[:position]}
             self._steps[name] = _Step(before, self._columns[name], self, int(rng.integers(2**31)))
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
-        seen: dict[str, np.ndarray] = {}  # codes of the columns drawn so far, shape (n,): what later trees look at
+        seen: dict[
+            str, np.ndarray
+        ] = {}  # codes of the columns drawn so far, shape (n,): what later trees look at
         drawn = {}
         for name in self._order:
             step, coded = self._steps[name], self._columns[name]
             low, high, share = step.donors(seen, n, rng)
             if self.smooth and not coded.is_label:
                 numbers = coded.between(low, high, share)
-                seen[name], drawn[name] = coded.place(numbers), from_float(numbers, self._schema[name])
+                seen[name], drawn[name] = (
+                    coded.place(numbers),
+                    from_float(numbers, self._schema[name]),
+                )
             else:
                 donors = np.where(share < 0.5, low, high)
-                seen[name], drawn[name] = coded.codes[donors], self._table[name].take(donors).reset_index(drop=True)
+                seen[name], drawn[name] = (
+                    coded.codes[donors],
+                    self._table[name].take(donors).reset_index(drop=True),
+                )
         return pd.DataFrame(drawn, columns=self._schema.names)
 
 
 class _Coded:
-    """A train column as trees read it (`codes`, shape (rows,)) and as a tree predicts it (`outcome`).
+    """A train column as trees read it (`codes`, shape (rows,)) and as a tree predicts it
+    (`outcome`).
 
-    A number's code is its place among the distinct train values (trees only compare, and places fit the float32 they read),
-    NaN where missing. A label's code counts from the commonest; missing is a label, labels past max_levels share a code.
-    The outcome is a label's code, or a number's rank in [0, 1] and whether it is missing, shape (rows, 2): ranks keep a few
-    extreme values from taking all the splits.
+    A number's code is its place among the distinct train values (trees only compare, and places fit
+    the float32 they read), NaN where missing. A label's code counts from the commonest; missing is
+    a label, labels past max_levels share a code. The outcome is a label's code, or a number's rank
+    in [0, 1] and whether it is missing, shape (rows, 2): ranks keep a few extreme values from
+    taking all the splits.
     """
 
     def __init__(self, column: pd.Series, is_label: bool, max_levels: int):
@@ -101,72 +124,104 @@ class _Coded:
 
     def _rank(self) -> np.ndarray:
         values = self.marginal.values
-        both = np.searchsorted(values, self.numbers, "left") + np.searchsorted(values, self.numbers, "right")
+        both = np.searchsorted(values, self.numbers, "left") + np.searchsorted(
+            values, self.numbers, "right"
+        )
         return np.where(np.isnan(self.numbers), 0.5, both / (2 * max(len(values), 1)))
 
     def place(self, numbers: np.ndarray) -> np.ndarray:
         return np.where(np.isnan(numbers), np.nan, np.searchsorted(self._distinct, numbers))
 
     def between(self, low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """Numbers a share of the way from train row low to train row high, on the grid; the nearer one if high is missing."""
+        """Numbers a share of the way from train row low to train row high, on the grid; the nearer
+        one if high is missing.
+        """
         start, end = self.numbers[low], self.numbers[high]
         mixed = self.marginal.snap((1 - share) * start + share * end)
         return np.where(np.isnan(end) & (share < 0.5), start, mixed)
 
 
 class _Step:
-    """The tree that draws one column from those before it, and the train rows of each of its leaves."""
+    """The tree that draws one column from those before it, and the train rows of each of its
+    leaves.
+    """
 
     def __init__(self, before: dict[str, _Coded], response: _Coded, settings: Cart, seed: int):
         rows, outcome = len(response.codes), response.outcome
         train = {name: coded.codes for name, coded in before.items()}
         self._before = list(before)
-        self._orderings = {name: _level_order(coded, response) for name, coded in before.items() if coded.is_label}
+        self._orderings = {
+            name: _level_order(coded, response) for name, coded in before.items() if coded.is_label
+        }
         if len(before) > settings.max_predictors:
             strength = _correlation(self._matrix(train, rows), response)
-            self._before = [self._before[j] for j in np.sort(np.argsort(-strength, kind="stable")[: settings.max_predictors])]
+            self._before = [
+                self._before[j]
+                for j in np.sort(np.argsort(-strength, kind="stable")[: settings.max_predictors])
+            ]
         self._tree = None
         if before and (outcome != outcome[0]).any():
             tree_class = DecisionTreeClassifier if response.is_label else DecisionTreeRegressor
             self._tree = tree_class(min_samples_leaf=settings.min_samples_leaf, random_state=seed)
             self._tree.fit(self._matrix(train, rows), outcome)
         leaves = self._leaves(train, rows)
-        self._rows = np.lexsort([response.codes, leaves])  # by leaf, and by value inside a leaf with missing ones last
+        self._rows = np.lexsort(
+            [response.codes, leaves]
+        )  # by leaf, and by value inside a leaf with missing ones last
         self._counts = np.bincount(leaves)
         self._starts = np.cumsum(self._counts) - self._counts
 
     def donors(self, seen: dict[str, np.ndarray], n: int, rng: np.random.Generator) -> tuple:
-        """Two train rows that are neighbours by value in each row's leaf, and how far to go from the first to the second.
+        """Two train rows that are neighbours by value in each row's leaf, and how far to go from
+        the first to the second.
 
-        Each has shape (n,). Taking the nearer one draws every train row of the leaf with the same chance.
+        Each has shape (n,). Taking the nearer one draws every train row of the leaf with the same
+        chance.
         """
         leaves = self._leaves(seen, n)
         last = self._counts[leaves] - 1
         place = np.clip(rng.random(n) * (last + 1) - 0.5, 0, last)
         low = place.astype(int)
         high = np.minimum(low + 1, last)
-        return self._rows[self._starts[leaves] + low], self._rows[self._starts[leaves] + high], place - low
+        return (
+            self._rows[self._starts[leaves] + low],
+            self._rows[self._starts[leaves] + high],
+            place - low,
+        )
 
     def _leaves(self, seen: dict[str, np.ndarray], n: int) -> np.ndarray:
-        return np.zeros(n, dtype=int) if self._tree is None else self._tree.apply(self._matrix(seen, n))
+        return (
+            np.zeros(n, dtype=int)
+            if self._tree is None
+            else self._tree.apply(self._matrix(seen, n))
+        )
 
     def _matrix(self, seen: dict[str, np.ndarray], n: int) -> np.ndarray:
         matrix = np.empty((n, len(self._before)), dtype=np.float32)
         for j, name in enumerate(self._before):
-            matrix[:, j] = self._orderings[name][seen[name]] if name in self._orderings else seen[name]
+            matrix[:, j] = (
+                self._orderings[name][seen[name]] if name in self._orderings else seen[name]
+            )
         return matrix
 
 
 def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
-    """A number for each code of a label, shape (size,), that puts like levels side by side, so that one cut parts them.
+    """A number for each code of a label, shape (size,), that puts like levels side by side, so that
+    one cut parts them.
 
-    The mean outcome of the level, which holds the best cut for a number or two classes (Breiman et al. 1984);
-    for more classes the first principal component of the levels' class shares (Coppersmith, Hong and Hosking 1999).
+    The mean outcome of the level, which holds the best cut for a number or two classes (Breiman et
+    al. 1984); for more classes the first principal component of the levels' class shares
+    (Coppersmith, Hong and Hosking 1999).
     """
     counts = np.bincount(predictor.codes, minlength=predictor.size)
     if not response.is_label:
-        return np.bincount(predictor.codes, weights=response.outcome[:, 0], minlength=predictor.size) / counts
-    cells = np.bincount(predictor.codes * response.size + response.codes, minlength=predictor.size * response.size)
+        return (
+            np.bincount(predictor.codes, weights=response.outcome[:, 0], minlength=predictor.size)
+            / counts
+        )
+    cells = np.bincount(
+        predictor.codes * response.size + response.codes, minlength=predictor.size * response.size
+    )
     shares = cells.reshape(predictor.size, response.size) / counts[:, None]
     centred = shares - np.average(shares, axis=0, weights=counts)
     _, vectors = np.linalg.eigh((centred * counts[:, None]).T @ centred)
@@ -174,7 +229,9 @@ def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
 
 
 def _correlation(matrix: np.ndarray, response: _Coded) -> np.ndarray:
-    """The largest absolute correlation of each predictor with a column of the outcome (an indicator a class), shape (p,)."""
+    """The largest absolute correlation of each predictor with a column of the outcome (an indicator
+    a class), shape (p,).
+    """
     outcome = np.eye(response.size)[response.codes] if response.is_label else response.outcome
     present = ~np.isnan(matrix)
     middle = matrix.sum(axis=0, where=present) / np.maximum(present.sum(axis=0), 1)

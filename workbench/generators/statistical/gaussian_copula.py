@@ -1,9 +1,11 @@
-"""Gaussian copula: turn every column into normal scores, estimate their correlation, draw normals, walk back.
+"""Gaussian copula: turn every column into normal scores, estimate their correlation, draw normals,
+walk back.
 
-Sklar (1959); Nelsen, An Introduction to Copulas (2006); for mixed tables Patki, Wedge and Veeramachaneni (2016), "The
-Synthetic Data Vault": a label owns the interval of its share in (0, 1), and a missing value is a second, binary column.
-Keeps marginals and the monotone dependence of pairs; misses interactions, non-monotone dependence, and nominal labels that
-one ordering of their levels cannot describe.
+Sklar (1959); Nelsen, An Introduction to Copulas (2006); for mixed tables Patki, Wedge and
+Veeramachaneni (2016), "The Synthetic Data Vault": a label owns the interval of its share in (0, 1),
+and a missing value is a second, binary column. Keeps marginals and the monotone dependence of
+pairs; misses interactions, non-monotone dependence, and nominal labels that one ordering of their
+levels cannot describe.
 """
 
 from __future__ import annotations
@@ -22,14 +24,18 @@ from workbench.tables.schema import Schema
 
 @dataclass
 class GaussianCopula:
-    """Gaussian copula over empirical marginals (Nelsen 2006; labels and missing values as in Patki et al. 2016).
+    """Gaussian copula over empirical marginals (Nelsen 2006; labels and missing values as in Patki
+    et al. 2016).
 
-    After fit, `correlation` is the latent correlation: a DataFrame with one row for each column that varies, and one called
-    "NAME is missing" for each column that has both missing and present values.
+    After fit, `correlation` is the latent correlation: a DataFrame with one row for each column
+    that varies, and one called "NAME is missing" for each column that has both missing and present
+    values.
     """
 
     correct_ties: bool = True
-    """Undo what labels and ties take from the latent correlation (Olsson et al. 1982); False keeps that of the scores."""
+    """Undo what labels and ties take from the latent correlation (Olsson et al. 1982); False keeps
+    that of the scores.
+    """
 
     def supports(self, schema: Schema) -> str | None:
         return None
@@ -41,17 +47,26 @@ class GaussianCopula:
         self._root = _square_root(self.correlation.to_numpy())
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
-        """The rarest condition is met by the conditional normal distribution; rejection then makes all of `where` exact."""
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
+        """The rarest condition is met by the conditional normal distribution; rejection then makes
+        all of `where` exact.
+        """
         asked = self._margins.asked(where or {})
-        return sample_matching(lambda size, rng: self._draw(size, rng, asked), n, rng, self._schema, where)
+        return sample_matching(
+            lambda size, rng: self._draw(size, rng, asked), n, rng, self._schema, where
+        )
 
-    def _draw(self, n: int, rng: np.random.Generator, asked: tuple[str, float, float] | None) -> pd.DataFrame:
+    def _draw(
+        self, n: int, rng: np.random.Generator, asked: tuple[str, float, float] | None
+    ) -> pd.DataFrame:
         normal = rng.standard_normal((n, len(self._root))) @ self._root.T
         if asked and asked[0] in self.correlation:
             name, low, high = asked
             given = self.correlation.columns.get_loc(name)
-            # Moving the variable to its interval moves the others by their regression on it: the conditional normal.
+            # Moving the variable to its interval moves the others by their regression on it: the
+            # conditional normal.
             wanted = ndtri(np.clip(low + rng.random(n) * (high - low), 1e-9, 1 - 1e-9))
             normal += np.outer(wanted - normal[:, given], self.correlation[name])
         uniform = dict(zip(self.correlation.columns, ndtr(normal).T, strict=True))
@@ -59,11 +74,13 @@ class GaussianCopula:
 
 
 def _latent_correlation(scores: pd.DataFrame, correct_ties: bool) -> pd.DataFrame:
-    """The correlation of the normal columns behind the scores, by the copulas package, positive definite.
+    """The correlation of the normal columns behind the scores, by the copulas package, positive
+    definite.
 
-    A score is the mean of its interval, so ties shrink its variance to a^2 < 1 and its correlation with another to
-    r a_1 a_2 (exact beside a column without ties: the polyserial correlation of Olsson, Drasgow and Dorans 1982).
-    Missing values score 0 here, which shrinks it again by the share of rows where both are present.
+    A score is the mean of its interval, so ties shrink its variance to a^2 < 1 and its correlation
+    with another to r a_1 a_2 (exact beside a column without ties: the polyserial correlation of
+    Olsson, Drasgow and Dorans 1982). Missing values score 0 here, which shrinks it again by the
+    share of rows where both are present.
     """
     from copulas.multivariate import GaussianMultivariate
     from copulas.univariate import GaussianUnivariate
@@ -88,7 +105,9 @@ def _latent_correlation(scores: pd.DataFrame, correct_ties: bool) -> pd.DataFram
 
 
 def _square_root(correlation: np.ndarray) -> np.ndarray:
-    """R with R R' = the nearest positive definite matrix with a unit diagonal: eigenvalues lifted, rows scaled to length 1."""
+    """R with R R' = the nearest positive definite matrix with a unit diagonal: eigenvalues lifted,
+    rows scaled to length 1.
+    """
     if not len(correlation):
         return np.empty((0, 0))
     values, vectors = np.linalg.eigh(correlation)

@@ -1,9 +1,12 @@
-"""Vine copula: a tree of pairs, then trees of pairs given what they share, each pair with a copula of its own family.
+"""Vine copula: a tree of pairs, then trees of pairs given what they share, each pair with a copula
+of its own family.
 
-Dissmann, Brechmann, Czado and Kurowicka (2013), "Selecting and estimating regular vine copulae", by pyvinecopulib; labels and
-ties as discrete margins (Panagiotelis, Czado and Joe 2012). Where a Gaussian copula has one correlation for a pair, a pair
-here may be tied in one tail only, or not monotonely. Pairs given more than `truncation` - 1 columns are taken as independent,
-a label's levels need an order (that of the table's main axis), and the time of fitting grows with the square of the columns.
+Dissmann, Brechmann, Czado and Kurowicka (2013), "Selecting and estimating regular vine copulae", by
+pyvinecopulib; labels and ties as discrete margins (Panagiotelis, Czado and Joe 2012). Where a
+Gaussian copula has one correlation for a pair, a pair here may be tied in one tail only, or not
+monotonely. Pairs given more than `truncation` - 1 columns are taken as independent, a label's
+levels need an order (that of the table's main axis), and the time of fitting grows with the square
+of the columns.
 """
 
 from __future__ import annotations
@@ -23,29 +26,42 @@ from workbench.tables.schema import Schema
 FAMILIES = {
     "gaussian": ["gaussian"],
     "parametric": ["gaussian", "student", "clayton", "gumbel", "frank", "joe"],
-    "nonparametric": ["gaussian", "tll"],  # tll alone smooths away what is certain, such as two gaps that go together
+    "nonparametric": [
+        "gaussian",
+        "tll",
+    ],  # tll alone smooths away what is certain, such as two gaps that go together
 }
 
 
 @dataclass
 class VineCopula:
-    """Truncated regular vine over empirical margins (Dissmann et al. 2013). After fit, `vine` is pyvinecopulib's Vinecop."""
+    """Truncated regular vine over empirical margins (Dissmann et al. 2013). After fit, `vine` is
+    pyvinecopulib's Vinecop.
+    """
 
     families: str = "nonparametric"
-    """Pair copulas to choose from: "gaussian", "parametric" (with tails), or "nonparametric" (a smoothed density too)."""
+    """Pair copulas to choose from: "gaussian", "parametric" (with tails), or "nonparametric" (a
+    smoothed density too).
+    """
     bandwidth: float = 0.3
-    """How much the nonparametric density is smoothed, as a factor of pyvinecopulib's choice, which suits small tables."""
+    """How much the nonparametric density is smoothed, as a factor of pyvinecopulib's choice, which
+    suits small tables.
+    """
     truncation: int = 3
     """Trees of the vine: a pair's copula may be given this many other columns less one."""
     fit_rows: int = 10_000
-    """Rows that pair copulas are fitted on at most, drawn at random; margins are always those of all rows."""
+    """Rows that pair copulas are fitted on at most, drawn at random; margins are always those of
+    all rows.
+    """
     max_columns: int = 200
     """Widest table to accept."""
 
     def __post_init__(self):
         check_least(self, truncation=1, fit_rows=10, max_columns=1, bandwidth=0.01)
         if self.families not in FAMILIES:
-            raise InputError(f"VineCopula: unknown families {self.families!r}; {nearest(str(self.families), FAMILIES)}")
+            raise InputError(
+                f"VineCopula: unknown families {self.families!r}; {nearest(str(self.families), FAMILIES)}"
+            )
 
     def supports(self, schema: Schema) -> str | None:
         if len(schema.columns) <= self.max_columns:
@@ -64,7 +80,9 @@ class VineCopula:
         self.vine = _fit_vine(low[self._names].iloc[rows], high[self._names].iloc[rows], self)
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -76,13 +94,18 @@ class VineCopula:
 
 
 def _fit_vine(low: pd.DataFrame, high: pd.DataFrame, settings: VineCopula):
-    """The vine of the variables whose values own the intervals low to high; None where there are no pairs."""
+    """The vine of the variables whose values own the intervals low to high; None where there are no
+    pairs.
+    """
     import pyvinecopulib as pv
 
     if low.shape[1] < 2:
         return None
     controls = pv.FitControlsVinecop(
-        family_set=[pv.BicopFamily.indep, *(getattr(pv.BicopFamily, name) for name in FAMILIES[settings.families])],
+        family_set=[
+            pv.BicopFamily.indep,
+            *(getattr(pv.BicopFamily, name) for name in FAMILIES[settings.families]),
+        ],
         nonparametric_mult=settings.bandwidth,
         trunc_lvl=settings.truncation,
         num_threads=1,
@@ -90,4 +113,6 @@ def _fit_vine(low: pd.DataFrame, high: pd.DataFrame, settings: VineCopula):
     # Where most values are distinct, ties are as good as none, and continuous margins are faster.
     discrete = np.array([high[name].nunique() < 0.5 * len(high) for name in high])
     ends = np.asfortranarray(np.hstack([np.where(discrete, high, (low + high) / 2), low]))
-    return pv.Vinecop.from_data(ends, controls, var_types=["d" if flag else "c" for flag in discrete])
+    return pv.Vinecop.from_data(
+        ends, controls, var_types=["d" if flag else "c" for flag in discrete]
+    )
