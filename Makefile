@@ -1,6 +1,9 @@
-# make report   install into .venv, run the default benchmark, write reports/loans/index.html and reports/index.html
+# make          everything that is not documentation, installed into .venv
+# make report   the default benchmark: reports/loans/index.html and reports/index.html
+# make benchmark   every generator on every embedded table: reports/benchmark/index.html
 # make pdf      a finished report as $(REPORT)/report.pdf, by headless Chromium: make pdf REPORT=reports/loans
 # make test     lint, unit tests, notebooks
+# make test-long   the long suite: coverage studies, kill storms
 # make lab      JupyterLab, open on the side-by-side notebook
 # make app      the same comparison as a page of its own on this machine (Voila)
 # make types    the type hints, checked by mypy
@@ -9,52 +12,66 @@
 # make bench    the speed and quality comparisons against other packages
 # make model-server   a small language model of random weights on http://localhost:8765/v1, for the generator llm
 # make clean    remove .venv and everything made under reports/
+#
+# Each target installs what it needs and nothing else, by uv where that is installed and by pip otherwise.
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/installed
+REPORT_PARTS := neural
+LAB_PARTS := neural,language,app
+TEST_PARTS := neural,language,app,cluster,docs,test
+DOCS_PARTS := neural,language,app,docs
 REPORT ?= reports/loans
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: report pdf test types lab app docs gallery bench model-server clean
+.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server clean
 
-report: $(INSTALLED)
+install: .venv/test-installed
+
+report: .venv/report-installed
 	$(BIN)/workbench run reports/loans
 	$(BIN)/workbench index reports
 
-pdf: $(INSTALLED)
+benchmark: .venv/report-installed
+	$(BIN)/workbench run reports/benchmark
+	$(BIN)/workbench index reports
+
+pdf: .venv/report-installed
 	@test -n "$(CHROMIUM)" || { echo "make pdf needs Chromium or Chrome: make pdf CHROMIUM=/path/to/it"; exit 2; }
 	$(BIN)/workbench report $(REPORT)
 	"$(CHROMIUM)" --headless --disable-gpu --no-first-run --no-pdf-header-footer --generate-pdf-document-outline $(if $(filter 0,$(shell id -u)),--no-sandbox) \
 		--print-to-pdf="$(REPORT)/report.pdf" "file://$(abspath $(REPORT))/index.html"
 
-test: $(INSTALLED)
+test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		notebooks/[0-9]*.ipynb
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --durations=25
 
-types: $(INSTALLED)
+test-long: .venv/test-installed
+	WORKBENCH_LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+types: .venv/test-installed
 	$(BIN)/mypy
 
-lab: $(INSTALLED)
+lab: .venv/lab-installed
 	$(BIN)/jupyter lab --notebook-dir=notebooks notebooks/10-side-by-side.ipynb
 
 # A token of its own at every start, this machine only. Cells tagged static repeat the page for readers without a kernel.
-app: $(INSTALLED)
+app: .venv/lab-installed
 	JUPYTER_PATH=$(CURDIR)/notebooks $(BIN)/voila notebooks/10-side-by-side.ipynb --token --Voila.ip=127.0.0.1 --template=workbench \
 		--TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=static
 
-docs: $(INSTALLED)
+docs: .venv/docs-installed
 	$(BIN)/python -m sphinx -q -W --keep-going -j 2 docs docs/_build
 
-gallery: $(INSTALLED)
+gallery: .venv/docs-installed
 	$(BIN)/python docs/gallery.py
 	$(MAKE) docs
 
-bench: $(INSTALLED)
+bench: .venv/test-installed
 	$(BIN)/python benchmarks/cell_overhead.py
 	$(BIN)/python benchmarks/ctgan_adult.py
 	$(BIN)/python benchmarks/copulas_adult.py
@@ -64,7 +81,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/scarcity.py
 	$(BIN)/python benchmarks/digits.py
 
-model-server: $(INSTALLED)
+model-server: .venv/lab-installed
 	$(BIN)/python -m workbench.generators.language.model_server --port 8765
 
 clean:
@@ -72,11 +89,20 @@ clean:
 	rm -f reports/index.html
 	find reports -mindepth 2 ! -name grid.toml ! -name README.md ! -path 'reports/*/*.py' -delete
 
-# Written last, so an interrupted installation is started again.
-$(INSTALLED): requirements.txt pyproject.toml
+.venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 		|| { echo "workbench needs Python 3.11 or 3.12: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --requirement requirements.txt
-	$(BIN)/python -m pip install --no-deps --editable .
+
+# Modules are compiled when they are first imported: most of what is installed never is.
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --no-compile)
+
+# A stamp is written last, so an interrupted installation is started again.
+.venv/report-installed: PARTS := $(REPORT_PARTS)
+.venv/lab-installed: PARTS := $(LAB_PARTS)
+.venv/test-installed: PARTS := $(TEST_PARTS)
+.venv/docs-installed: PARTS := $(DOCS_PARTS)
+.venv/%-installed: requirements.txt pyproject.toml | .venv/bin/python
+	$(INSTALL) --constraint requirements.txt --editable ".[$(PARTS)]"
 	touch $@

@@ -44,7 +44,7 @@ def installed(tmp_path_factory) -> Path:
             str(source),
         ]
     )
-    (wheel,) = folder.glob("workbench-*.whl")
+    (wheel,) = folder.glob("synthetic_workbench-*.whl")
     run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)])
     return site
 
@@ -101,7 +101,7 @@ def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
     )
     assert "independent" in (out / "index.html").read_text()
     assert results.cells(out)["status"].tolist() == ["ok"]
-    keys = "import sys; from workbench import grid; print([cell.key for cell in grid.plan(grid.read(sys.argv[1])).cells])"
+    keys = "import sys; from workbench.batch import grid; print([cell.key for cell in grid.plan(grid.read(sys.argv[1])).cells])"
     assert (
         elsewhere(installed.parent / "source", "-c", keys, str(out))
         == f"{results.cells(out)['key'].tolist()}\n"

@@ -17,6 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from workbench.errors import DISTRIBUTION, EXTRAS
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "workbench").rglob("*.py"))
@@ -79,14 +81,19 @@ def test_imports_run_one_way(path):
 
 
 def declared() -> dict[str, Requirement]:
+    """Every requirement of the core and of all extras but the pages', by name."""
     extras = PROJECT["optional-dependencies"]
-    return {
-        r.name: r
-        for r in map(
-            Requirement,
-            [*PROJECT["dependencies"], *extras["cluster"], *extras["models"], *extras["test"]],
-        )
-    }
+    lines = list(PROJECT["dependencies"])
+    for extra in ("neural", "language", "app", "cluster", "test"):
+        lines += extras[extra]
+    return {requirement.name: requirement for requirement in map(Requirement, lines)}
+
+
+def test_the_error_names_the_extra_that_brings_a_package():
+    for package, extra in EXTRAS.items():
+        brought = [Requirement(line).name for line in PROJECT["optional-dependencies"][extra]]
+        assert package in brought
+    assert PROJECT["name"] == DISTRIBUTION
 
 
 def conda_specs() -> dict[str, SpecifierSet]:
@@ -184,3 +191,47 @@ def test_notebooks_are_stripped_and_have_one_import_cell(path):
         == 1
     )
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
+
+
+def test_the_map_in_contributing_leads_to_files_that_hold_the_names():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    places = re.findall(r"^\| .+ \| `(workbench/[\w/]+\.py)` \| `(\w+)` \|$", text, re.M)
+    assert len(places) >= 10
+    for file, name in places:
+        defined = set()
+        for node in ast.parse((ROOT / file).read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.Assign):
+                defined |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                defined.add(node.target.id)
+        assert name in defined, f"{file} does not define {name}"
+
+
+def test_the_core_works_without_the_extras():
+    """What the extras bring is hidden: a core generator still runs, another says which extra it needs."""
+    code = f"""
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {sorted(EXTRAS)!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+import workbench as wb
+data = wb.load("diabetes")
+synthetic = wb.generate("cart", data, seed=0)
+print(wb.evaluate(data, synthetic, metrics=["marginals", "c2st"]).rows["metric"].nunique())
+try:
+    wb.generate("ctgan", data, seed=0)
+except wb.InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "2",
+        f'torch is not installed; pip install "{DISTRIBUTION}[neural]" brings it.',
+    ]

@@ -8,7 +8,7 @@
 Names are imported when first used, so `import workbench` itself costs a few milliseconds.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _EXPORTS = {
     "InputError": "workbench.errors",

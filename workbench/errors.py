@@ -5,11 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+DISTRIBUTION = "synthetic-workbench"  # what pip installs; the import is `workbench`
+# The packages that some commands need and the core installs without, by the extra that brings them.
+EXTRAS = {
+    "torch": "neural",
+    "jsonschema": "language",
+    "llguidance": "language",
+    "openai": "language",
+    "tokenizers": "language",
+    "transformers": "language",
+    "ipywidgets": "app",
+    "itables": "app",
+    "jupyterlab": "app",
+    "voila": "app",
+    "distributed": "cluster",
+}
+
 
 class InputError(ValueError):
-    """One sentence for the person who gave the input: it names the column, key or file, and the way
-    out.
+    """A mistake of the input, in one sentence: the column, key or file, and the way out."""
+
+
+def missing_package(error: ModuleNotFoundError) -> InputError:
+    """The sentence for a package that an extra would have brought; raises `error` for any other.
+
+    >>> print(missing_package(ModuleNotFoundError("No module named 'torch'", name="torch")))
+    torch is not installed; pip install "synthetic-workbench[neural]" brings it.
     """
+    package = (error.name or "").split(".")[0]
+    if package not in EXTRAS:
+        raise error
+    command = f'pip install "{DISTRIBUTION}[{EXTRAS[package]}]"'
+    return InputError(f"{package} is not installed; {command} brings it.")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from workbench.batch.worker.pool import Warm, execute
-from workbench.errors import InputError
+from workbench.errors import InputError, missing_package
 
 
 class Processes:
@@ -41,10 +41,8 @@ class Cluster:
     def __init__(self, address: str):
         try:
             from distributed import Client
-        except ImportError:
-            raise InputError(
-                "a scheduler needs dask.distributed: pip install 'workbench[cluster]'"
-            ) from None
+        except ModuleNotFoundError as error:
+            raise missing_package(error) from None
         try:
             self._client = Client(address, timeout=10, set_as_default=False)
         except (OSError, ValueError) as error:

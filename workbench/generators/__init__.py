@@ -23,7 +23,7 @@ from pathlib import Path
 from sys import modules
 from typing import TYPE_CHECKING, Protocol
 
-from workbench.errors import InputError, nearest
+from workbench.errors import InputError, missing_package, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +60,13 @@ class Entry:
     ] = ()
 
     def load(self) -> type:
+        """The class; raises InputError where a package that it needs comes with an extra."""
         module, _, name = self.where.rpartition(":")
-        return getattr(
-            _import_file(module) if module.endswith(".py") else import_module(module), name
-        )
+        try:
+            loaded = _import_file(module) if module.endswith(".py") else import_module(module)
+        except ModuleNotFoundError as error:
+            raise missing_package(error) from None
+        return getattr(loaded, name)
 
 
 GENERATORS: dict[str, Entry] = {

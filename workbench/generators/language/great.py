@@ -101,9 +101,7 @@ class GReaT:
             return 'no checkpoint is named; set the field checkpoint to a folder saved by transformers, or to "random".'
         for package in ("transformers", "llguidance"):
             if find_spec(package) is None:
-                return (
-                    f'it needs {package}, which is not installed; pip install "workbench[models]".'
-                )
+                return f'it needs {package}, which is not installed; pip install "synthetic-workbench[language]".'
         return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GReaT:

@@ -332,7 +332,7 @@ def main() -> None:
         import llguidance  # noqa: F401 (not needed by anything else, so it may be missing)
     except ModuleNotFoundError:
         sys.exit(
-            'the model server needs llguidance, which holds a model to a schema; pip install "workbench[models]".'
+            'the model server needs llguidance, which holds a model to a schema; pip install "synthetic-workbench[language]".'
         )
     try:
         server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
