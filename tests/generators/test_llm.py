@@ -247,7 +247,7 @@ def test_dates_match_their_pattern(low):
 # What leaves the machine.
 
 
-def test_no_row_is_sent_unless_it_may_be(server, tmp_path):
+def test_no_row_is_sent_unless_it_may_be(server, monkeypatch):
     generator = fitted(TABLE, SCHEMA)
     generator.sample(20, rng(2))
     assert server.requests[0] == generator.request(20, server.requests[0]["seed"])
@@ -257,9 +257,11 @@ def test_no_row_is_sent_unless_it_may_be(server, tmp_path):
     trimmed = fitted(TABLE, SCHEMA, trim=0.05)
     assert trimmed.sample(20, rng(2))["income"].max() < TABLE["income"].max()
     assert str(TABLE["income"].max()) not in str(trimmed.request())
-    shown = fitted(TABLE, SCHEMA, examples=2, share_real_rows=True).request()["messages"][1][
-        "content"
-    ]
+    examples = {"examples": 2, "share_real_rows": True}
+    with pytest.raises(InputError, match="set WORKBENCH_SHARE_ROWS=1 in the environment"):
+        fitted(TABLE, SCHEMA, **examples)
+    monkeypatch.setenv("WORKBENCH_SHARE_ROWS", "1")
+    shown = fitted(TABLE, SCHEMA, **examples).request()["messages"][1]["content"]
     assert shown.count('"income"') == 3 and "Examples of rows" in shown
     assert sum(f'"income": {value},' in shown for value in incomes) == 2
 
@@ -405,10 +407,13 @@ def test_a_server_that_dies_in_mid_answer_leaves_rows_to_go_on_from(server, tmp_
         pytest.raises(ModelError, match=sentence),
     ):
         fitted(base_url=mortal.address, patience=1).sample(60, rng(2))
-    server.put()
-    generator = fitted()
-    assert table_hash(generator.sample(60, rng(2))) == table_hash(whole)
-    assert generator.usage["sent"] == len(server.requests) == generator.usage["requests"] - 2
+    port = mortal.address.split(":")[2].split("/")[0]
+    with serving(tmp_path, "--port", port) as again:
+        again.put()
+        generator = fitted(base_url=again.address)
+        assert table_hash(generator.sample(60, rng(2))) == table_hash(whole)
+        sent = generator.usage["sent"]
+        assert sent == len(again.requests) == generator.usage["requests"] - 2
 
 
 @pytest.mark.parametrize("fault", ["error", "limit", "garbage", "hang", "refuse", "free"])
@@ -459,7 +464,10 @@ def test_a_server_that_cannot_start_says_why(running):
         local_server("--port", port),
     ):
         pass
-    code = "import sys; sys.modules['llguidance'] = None; from workbench.generators.language.model_server import main; main()"
+    code = (
+        "import sys; sys.modules['llguidance'] = None; "
+        "from workbench.generators.language.model_server import main; main()"
+    )
     bare = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (
         bare.returncode == 1

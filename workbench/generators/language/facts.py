@@ -60,7 +60,8 @@ class Fact:
             told = counts[counts >= least]
             if told.empty:
                 raise InputError(
-                    f"column {column.name!r} has no level in {least} rows; name it in texts, drop it, or lower least_rows."
+                    f"column {column.name!r} has no level in {least} rows; "
+                    "name it in texts, drop it, or lower least_rows."
                 )
             commonest = told.sort_values(ascending=False, kind="stable").head(20)
             words = ", ".join(
@@ -179,9 +180,7 @@ class Fact:
         """
         name = self.column.name
         if self.column.kind == "integer":
-            return pd.Series(
-                pd.array([None if v is None else int(v) for v in values], dtype="Int64"), name=name
-            )
+            return pd.Series(pd.array(whole_numbers(values), dtype="Int64"), name=name)
         if self.column.is_discrete:
             return pd.Series(values, name=name, dtype=object)
         if self.column.kind == "datetime":
@@ -197,6 +196,12 @@ class Fact:
                 numbers
             )
         return from_float(numbers, self.column).rename(name)
+
+
+def whole_numbers(values: list) -> list[int | None]:
+    """Answered values as integers; None for missing and for what 64 bits cannot hold."""
+    numbers = [None if value is None else int(value) for value in values]
+    return [number if number is None or abs(number) < 2**63 else None for number in numbers]
 
 
 def plain(value) -> str:

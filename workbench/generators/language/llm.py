@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -27,12 +26,14 @@ from workbench.errors import InputError, nearest
 from workbench.generators import check_least
 from workbench.generators.language.chat import Chat, ModelError, sha256
 from workbench.generators.language.prompt import Form, as_records, unwritable
+from workbench.generators.language.servers import may_share_rows, refusal
 from workbench.tables.constraints import check
 from workbench.tables.schema import Schema
 
 FORMATS = ("json_schema", "json_object", "text")
 TASK = (
-    "You write rows of a synthetic table as JSON. The rows are invented: realistic, varied, consistent across their columns, "
+    "You write rows of a synthetic table as JSON. The rows are invented: realistic, varied, "
+    "consistent across their columns, "
     'and no copies of anything you have seen. Answer with one JSON object {"rows": [...]} and nothing else.'
 )
 
@@ -75,7 +76,9 @@ class LLM:
     examples: int = 0
     """Train rows to show the model; any but 0 needs share_real_rows."""
     share_real_rows: bool = False
-    """Whether real rows may be sent to the server."""
+    """Whether real rows may be sent to the server. They are where the environment agrees, too:
+    WORKBENCH_SHARE_ROWS=1. A grid that came from elsewhere cannot agree for you.
+    """
     drop_copies: bool = False
     """Whether rows that repeat an example are dropped and asked for again."""
     batch_rows: int = 20
@@ -134,22 +137,32 @@ class LLM:
             raise InputError(f"LLM: trim is {self.trim}; give a share below 0.5.")
         if self.response_format not in FORMATS:
             raise InputError(
-                f"LLM: response_format is {self.response_format!r}; {nearest(str(self.response_format), FORMATS)}"
+                f"LLM: response_format is {self.response_format!r}; "
+                f"{nearest(str(self.response_format), FORMATS)}"
             )
         if self.examples and not self.share_real_rows:
             raise InputError(
-                f"LLM: examples is {self.examples}, which sends real rows to the server; set share_real_rows to true if they "
+                f"LLM: examples is {self.examples}, which sends real rows to the server; "
+                "set share_real_rows to true if they "
                 "may leave this machine, or give synthetic ones as example_rows."
             )
 
     def supports(self, schema: Schema) -> str | None:
         address = self._address
         if not address:
-            return "no server is named, and nothing is sent anywhere by default; set OPENAI_BASE_URL, or the field base_url."
-        if urlsplit(address).username or urlsplit(address).query:
-            return "base_url holds a user, a password or a query; give the key as OPENAI_API_KEY and a plain address."
+            return (
+                "no server is named, and nothing is sent anywhere by default; "
+                "set OPENAI_BASE_URL, or the field base_url."
+            )
+        if reason := refusal(address):
+            return reason
         if not self._model:
             return "no model is named; set WORKBENCH_LLM_MODEL, or the field model."
+        if self.examples and not may_share_rows():
+            return (
+                f"examples is {self.examples}, which sends real rows to {address}; "
+                "set WORKBENCH_SHARE_ROWS=1 in the environment if they may leave this machine."
+            )
         return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> LLM:
@@ -196,7 +209,10 @@ class LLM:
         )
 
     def _kept(self, found: int, n: int) -> str:
-        return f"{found} of {n} rows were good; answers are kept in {self._chat.folder}, and the same call goes on from there."
+        return (
+            f"{found} of {n} rows were good; answers are kept in {self._chat.folder}, "
+            "and the same call goes on from there."
+        )
 
     def _ask_all(self, form: Form, sizes: list[int], seeds: np.ndarray) -> list[_Batch]:
         """Batches in order; those not yet begun when one fails are left out."""
@@ -207,6 +223,10 @@ class LLM:
                 lambda size, seed: self._batch(form, size, int(seed), stop), sizes, seeds
             )
             return list(batches)
+        except BaseException:  # Ctrl-C does not wait for the server
+            stop.set()
+            self._chat.cut()
+            raise
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -221,13 +241,13 @@ class LLM:
                 break
             try:
                 answer = self._chat.answer(
-                    self.request(min(missing, most), seed + attempt, form, batch.why)
+                    self.request(min(missing, most), seed + attempt, form, batch.why), stop
                 )
             except (InputError, ModelError) as error:
                 stop.set()
                 batch.failure = error
                 break
-            table, batch.why = form.read(answer["text"])
+            table, batch.why = form.read(answer["text"], 10 * size)
             if answer["finish"] == "length":
                 most, batch.why = (
                     max(1, most // 2),

@@ -125,35 +125,40 @@ class Form:
             "additionalProperties": False,
         }
 
-    def read(self, text: str) -> tuple[pd.DataFrame, str]:
-        """The rows of an answer that are as asked for, as a table, and a sentence about the first
-        that is not ("" for none).
+    def read(self, text: str, most: int = 10_000) -> tuple[pd.DataFrame, str]:
+        """The rows of an answer that are as requested, as a table, and a sentence about the first
+        that is not ("" for none). Of more than `most` rows the rest is not looked at.
         """
-        from jsonschema import Draft202012Validator  # more than a second to import
+        rows = rows_of(text)
+        if rows is None:
+            return self.table([]), 'the answer is not a JSON object with a list of "rows"'
+        good, why = [], ""
+        for row in rows[:most]:
+            fault = self._fault(row)
+            if fault:
+                why = why or fault
+            else:
+                good.append(row)
+        table, fault = self.accepted(good)
+        return table, why or fault
+
+    def _fault(self, row) -> str:
+        """What the JSON schema does not allow in a row, in a sentence, or ""."""
         from jsonschema.exceptions import best_match
 
         try:
-            rows = json.loads(text[text.find("{") : text.rfind("}") + 1])[
-                "rows"
-            ]  # some models wrap JSON in a fence
-        except (ValueError, KeyError, TypeError, RecursionError):
-            rows = None
-        if not isinstance(rows, list):
-            return self.table([]), 'the answer is not a JSON object with a list of "rows"'
-        check = Draft202012Validator(self.row_schema)
-        faults = [best_match(check.iter_errors(row)) for row in rows]
-        why = next(
-            (
-                f"{fault.json_path.replace('$.', '')}: {fault.message}"[:300]
-                for fault in faults
-                if fault
-            ),
-            "",
-        )
-        table, fault = self.accepted(
-            [row for row, fault in zip(rows, faults, strict=True) if not fault]
-        )
-        return table, why or fault
+            fault = best_match(self._validator.iter_errors(row))
+        except RecursionError:  # brackets in brackets, too deep to be written into a sentence
+            return "the row is nested too deeply"
+        if fault is None:
+            return ""
+        return f"{fault.json_path.replace('$.', '')}: {fault.message}"[:300]
+
+    @cached_property
+    def _validator(self):
+        from jsonschema import Draft202012Validator  # more than a second to import
+
+        return Draft202012Validator(self.row_schema)
 
     def accepted(self, rows: list[dict]) -> tuple[pd.DataFrame, str]:
         """Of rows that the JSON schema allows, those that pass what it cannot hold, and a sentence
@@ -220,8 +225,22 @@ def unwritable(texts: Sequence[str], schema: Schema) -> str | None:
         if schema[name].kind != "categorical" or any(
             name in names for names in schema.combinations
         ):
-            return f"texts: column {name!r} is not categorical, or is part of a combination, so it cannot be free text."
+            return (
+                f"texts: column {name!r} is not categorical, or is part of a combination, "
+                "so it cannot be free text."
+            )
     return None
+
+
+def rows_of(text: str) -> list | None:
+    """The list "rows" of the JSON object in an answer, or None where there is none."""
+    # Some models put a fence or a sentence around the object
+    start, end = text.find("{"), text.rfind("}") + 1
+    try:
+        rows = json.loads(text[start:end])["rows"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return rows if isinstance(rows, list) else None
 
 
 def as_records(table: pd.DataFrame) -> list[list]:
