@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE))
 import cards  # noqa: E402
 
 project, author, language = "workbench", "the workbench's contributors", "en"
-version = release = version_of("workbench")
+version = release = version_of("synthetic-workbench")
 copyright = "the workbench's contributors, MIT"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]

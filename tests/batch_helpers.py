@@ -138,7 +138,7 @@ def start_run(folder: Path, arguments: str = "") -> subprocess.Popen:
     """`run` with the stub notebook in a process of its own."""
     code = f"""
 from pathlib import Path
-from workbench import grid, runner
+from workbench.batch import grid, runner
 from workbench.errors import InputError
 grid.NOTEBOOK = Path({str(grid.NOTEBOOK)!r})
 try:

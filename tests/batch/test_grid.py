@@ -170,16 +170,16 @@ def package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "file, labels",
     [
-        ("generators/cart.py", {"cart"}),
+        ("generators/statistical/cart.py", {"cart"}),
         ("generators/controls.py", {"copy"}),
-        ("generators/ctgan.py", set()),
+        ("generators/neural/ctgan.py", set()),
         ("metrics/fidelity.py", {"copy", "cart"}),
-        ("evaluation.py", {"copy", "cart"}),
-        ("schema.py", {"copy", "cart"}),
-        ("plots.py", set()),
-        ("card.py", set()),
-        ("runner.py", set()),
-        ("datasets.py", set()),  # the rows themselves are in the key
+        ("metrics/evaluate.py", {"copy", "cart"}),
+        ("tables/schema.py", {"copy", "cart"}),
+        ("report/plots.py", set()),
+        ("metrics/card.py", set()),
+        ("batch/runner.py", set()),
+        ("tables/datasets.py", set()),  # the rows themselves are in the key
     ],
 )
 def test_editing_a_file_re_keys_the_cells_that_use_it(tmp_path, package, file, labels):

@@ -74,7 +74,7 @@ import numpy as np
 import pandas as pd
 
 import workbench as wb
-from workbench import plots
+from workbench.report import plots
 from workbench.generators import make, views
 from workbench.metrics import METRICS
 
