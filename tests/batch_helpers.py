@@ -3,6 +3,7 @@ on demand.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import nbformat
 import psutil
 from nbformat.v4 import new_code_cell, new_notebook
 
-from workbench.batch import grid, results
+from workbench.batch import grid
+from workbench.batch.folder import Folder
 from workbench.batch.worker.pool import PREFIX, _owner_lives
 
 PARAMETERS = """
@@ -109,6 +111,22 @@ class Stub:
 '''
 
 
+def seal(home: Path) -> None:
+    """Make a cell's folder, written or edited by a test, one that is as it was stored."""
+    record = json.loads((home / "manifest.json").read_text())
+    if record["status"] == "ok":
+        found = {name: home / f"{name}.parquet" for name in ("synthetic", "rows")}
+        record["hashes"] = {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in found.items()
+            if path.exists()
+        }
+    (home / "manifest.json").write_text(json.dumps(record))
+    files = [path for path in home.iterdir() if path.name != "DONE"]
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    (home / "DONE").write_text(json.dumps(hashes))
+
+
 def stub_notebook(folder: Path) -> Path:
     cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(CODE)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -166,7 +184,7 @@ def made(folder: Path) -> dict[str, str]:
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    table = results.cells(folder)
+    table = Folder(folder).cells()
     return dict(zip(table["label"], table["status"], strict=True))
 
 

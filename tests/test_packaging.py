@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.batch import results
+from workbench.batch.folder import Folder
 from workbench.tables import datasets
 
 ROOT = Path(__file__).parents[1]
@@ -100,9 +100,9 @@ def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
         str(out),
     )
     assert "independent" in (out / "index.html").read_text()
-    assert results.cells(out)["status"].tolist() == ["ok"]
+    assert Folder(out).cells()["status"].tolist() == ["ok"]
     keys = "import sys; from workbench.batch import grid; print([cell.key for cell in grid.plan(grid.read(sys.argv[1])).cells])"
     assert (
         elsewhere(installed.parent / "source", "-c", keys, str(out))
-        == f"{results.cells(out)['key'].tolist()}\n"
+        == f"{Folder(out).cells()['key'].tolist()}\n"
     )

@@ -4,13 +4,18 @@ does not keep.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import re
+import stat
+import tempfile
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from workbench.errors import InputError, nearest
@@ -21,6 +26,7 @@ TYPE_NAMES = {
     float: "a number",
     list: "a list",
     dict: "a table",
+    object: "a whole number or a list",
 }
 
 
@@ -60,6 +66,8 @@ def read_toml(path: Path, hint: str) -> tuple[dict, Lines]:
         raise InputError(
             f"{path} is not TOML: {error}; texts need quotes, tables [brackets]."
         ) from None
+    except RecursionError:
+        raise InputError(f"{path} nests its values too deeply; write them flatter.") from None
 
 
 @dataclass(frozen=True)
@@ -99,16 +107,91 @@ def quote(value) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def write_bytes(path: Path, content: bytes, sync: bool = False) -> None:
+    """A reader sees the old file or the whole new one; with sync, so does one after a power cut.
+
+    The part is written under a random name that did not exist before, and moved over `path`: a link
+    that stands at either name is never followed.
+    """
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            # mkstemp makes files that nobody else may read; these are as any other new file.
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+
+
 def write_text(path: Path, text: str, sync: bool = False) -> None:
-    """A reader sees the old file or the whole new one; with sync, so does one after a power cut."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(part, path)
+    """`write_bytes` of a text, as UTF-8."""
+    write_bytes(path, text.encode("utf-8"), sync)
 
 
 def write_json(path: Path, value, sync: bool = True) -> None:
+    """`write_bytes` of a value, as JSON."""
     write_text(path, json.dumps(value, ensure_ascii=False), sync)
+
+
+class Damaged(InputError):
+    """A file of a report folder cannot be what was written there; the text names the file."""
+
+
+def open_own(path: Path, most: int | None = None) -> BufferedReader:
+    """Open a regular file for reading, never through a link, never a pipe or a device.
+
+    Raises Damaged for those, for a file larger than `most` bytes, and for one that is not there.
+    """
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for somebody who writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Damaged(f"{name} is missing.") from None
+    except OSError as error:
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise Damaged(f"{name} cannot be read ({reason}).") from None
+    file = open(descriptor, "rb")  # noqa: SIM115 - the caller closes it
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
+        file.close()
+        raise Damaged(f"{name} is no regular file.")
+    if most is not None and about.st_size > most:
+        file.close()
+        raise Damaged(f"{name} has {about.st_size:,} bytes; at most {most:,} are read.")
+    return file
+
+
+def read_own(path: Path, most: int) -> bytes:
+    """The bytes of such a file."""
+    with open_own(path, most) as file:
+        return file.read(most + 1)
+
+
+def read_own_json(path: Path, most: int) -> dict:
+    """The JSON object that such a file holds. Raises Damaged where it holds anything else."""
+    content = read_own(path, most)
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise Damaged(f"{path.parent.name}/{path.name} is no JSON text; it is damaged.") from None
+    if not isinstance(value, dict):
+        raise Damaged(f"{path.parent.name}/{path.name} holds no JSON object; it is damaged.")
+    return value
+
+
+def plain(text: str) -> str:
+    """A text without control characters, which a terminal would obey; lines and tabs stay."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from batch_helpers import made, orphans, report, statuses, stub, stub_notebook
 
-from workbench.batch import grid, results
+from workbench.batch import grid
+from workbench.batch.folder import Folder
 from workbench.batch.runner import run, status
 from workbench.errors import InputError
 
@@ -127,7 +128,7 @@ def test_a_cell_that_kills_its_workers_fails_alone(tmp_path, cluster):
     assert out and not isinstance(out[0], Exception), out
     assert out[0].counts == {"ok": 1, "error": 1}
     assert statuses(folder) == {"Stub (how=worker)": "error", "Stub": "ok"}
-    assert "worker" in results.cells(folder).set_index("label").loc["Stub (how=worker)", "reason"]
+    assert "worker" in Folder(folder).cells().set_index("label").loc["Stub (how=worker)", "reason"]
 
 
 def test_no_scheduler_is_told(tmp_path):
@@ -161,7 +162,7 @@ def test_a_generator_in_another_kernel_is_scored_by_ours(tmp_path, peer_kernel):
     check = 'assert os.environ.get("PEER_MARK") == "yes", "not in the peer"\n        return "stubs'
     (folder / "stub.py").write_text(code.replace('return "stubs', check))
     run(folder, progress=False)
-    cells = results.cells(folder)
+    cells = Folder(folder).cells()
     assert list(cells["status"]) == ["ok", "timeout", "error", "error"]
     assert list(cells["kernel"]) == ["peer", "peer", "peer", ""]
     assert (

@@ -14,8 +14,9 @@ import pytest
 from batch_helpers import report, stub_notebook
 
 import workbench as wb
-from workbench.batch import grid, results
+from workbench.batch import grid
 from workbench.batch.cell import MOST_FACTS, Record, cpu_seconds, json_facts, phases
+from workbench.batch.folder import CELL_COLUMNS, FACT_COLUMNS, Folder
 from workbench.batch.runner import run
 from workbench.batch.worker.supervisor import Energy
 from workbench.errors import InputError
@@ -88,7 +89,7 @@ def test_a_cell_tells_what_it_cost_and_a_skipped_one_runs_again_when_asked(costl
     broken = flag.with_name("flag.broken")
     broken.touch()
     assert run(folder, progress=False, retry_failed=True).counts == {"error": 1}
-    failed = results.cells(folder).iloc[0]
+    failed = Folder(folder).cells().iloc[0]
     assert (failed["status"], failed["phase"], failed["input_tokens"]) == (
         "error",
         "sample",
@@ -96,15 +97,15 @@ def test_a_cell_tells_what_it_cost_and_a_skipped_one_runs_again_when_asked(costl
     ), "tokens were paid for"
     broken.unlink()
     assert run(folder, progress=False, retry_failed=True).counts == {"ok": 1}
-    cell = results.cells(folder).iloc[0]
-    assert list(results.cells(folder)) == [*results.CELL_COLUMNS, *results.FACT_COLUMNS]
+    cell = Folder(folder).cells().iloc[0]
+    assert list(Folder(folder).cells()) == [*CELL_COLUMNS, *FACT_COLUMNS]
     assert 1.05 <= cell["fit_cpu"] < 1.6, (
         "its own seconds, those of a child that ended, and of one that lives"
     )
     assert cell["fit_cpu"] < cell["cpu_seconds"] < cell["fit_cpu"] + 5
     assert 0 <= cell["sample_cpu"] < 0.5 and 0 <= cell["evaluate_cpu"] < 0.5
     assert (cell["input_tokens"], cell["output_tokens"], cell["cost"]) == (1200, 300, 0.25)
-    record = results.manifest(folder, cell["key"])
+    record = Folder(folder).manifest(cell["key"])
     assert record["facts"]["note"] == [1, None, "ü"] and record["facts"]["model"] == "m"
     assert pd.isna(cell["joules"]) == (Energy().read() is None)
     before = {path: path.read_bytes() for path in folder.glob("runs/*/*")}
@@ -121,7 +122,7 @@ def test_records_of_older_versions_are_read(costly):
     for name in ("cpu_seconds", "phases_cpu", "joules", "facts"):
         record.pop(name)
     path.write_text(json.dumps(record))
-    old = results.cells(folder)
+    old = Folder(folder).cells()
     new = [
         "cpu_seconds",
         "fit_cpu",
@@ -135,7 +136,7 @@ def test_records_of_older_versions_are_read(costly):
     assert old[new].isna().all(axis=None) and old["fit_seconds"].item() > 1
     record["facts"] = {"input_tokens": True, "output_tokens": 1.5, "cost": 1e300}
     path.write_text(json.dumps(record))
-    assert results.cells(folder)[["input_tokens", "output_tokens", "cost"]].isna().all(axis=None)
+    assert Folder(folder).cells()[["input_tokens", "output_tokens", "cost"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def batch():
         "output_tokens": [None, 700, None],
         "joules": [810, None, None],
     }
-    columns = results.CELL_COLUMNS | results.FACT_COLUMNS
+    columns = CELL_COLUMNS | FACT_COLUMNS
     cells = pd.DataFrame(facts, columns=list(columns)).astype(columns)
     readings = {
         "cart": {"utility_ratio": 0.9, "pair_trends": 0.95},

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from batch_helpers import made, orphans, report, start_run, statuses, stub, stub_notebook
 
-from workbench.batch import grid, results, runner
+from workbench.batch import grid, runner
+from workbench.batch.folder import Folder
 from workbench.batch.runner import status
 from workbench.errors import InputError
 
@@ -176,7 +177,7 @@ def test_a_full_disk_is_told_and_finished_cells_stay(tmp_path, small_disk):
         runner.run(folder, workers=1, progress=False)
     kept = made(folder)
     assert 0 < len(kept) < 24 and kept.items() <= made(reference).items()
-    assert set(results.cells(folder)["status"]) == {"ok", "pending"}
+    assert set(Folder(folder).cells()["status"]) == {"ok", "pending"}
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     assert runner.run(folder, progress=False).before == len(kept) // 2
     assert made(folder) == made(reference)

@@ -185,6 +185,7 @@ def package(tmp_path, monkeypatch):
 def test_editing_a_file_re_keys_the_cells_that_use_it(tmp_path, package, file, labels):
     folder = write(tmp_path / "report", GOOD)
     first = keys(folder)
+    assert (package / file).exists()
     with open(package / file, "a") as source:
         source.write("\n# edited\n")
     assert changed(first, keys(folder)) == labels

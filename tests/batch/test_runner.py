@@ -17,8 +17,10 @@ import psutil
 import pytest
 from batch_helpers import made, orphans, report, statuses, stub, stub_notebook
 
-from workbench.batch import grid, results, runner
+from workbench.batch import grid, runner
+from workbench.batch.folder import CELL_COLUMNS, FACT_COLUMNS, Folder
 from workbench.batch.runner import log, run
+from workbench.batch.spec import Outcome, Spec
 from workbench.batch.verify import verify
 from workbench.errors import InputError
 from workbench.metrics.rows import ROW_COLUMNS, read_rows, write_rows
@@ -41,8 +43,8 @@ def finished(tmp_path_factory):
 
 
 def test_a_finished_batch_is_complete_and_tidy(finished):
-    cells = results.cells(finished)
-    assert list(cells) == [*results.CELL_COLUMNS, *results.FACT_COLUMNS]
+    cells = Folder(finished).cells()
+    assert list(cells) == [*CELL_COLUMNS, *FACT_COLUMNS]
     assert (
         (cells["status"] == "ok").all()
         and (cells["reason"] == "").all()
@@ -60,8 +62,8 @@ def test_a_finished_batch_is_complete_and_tidy(finished):
         "save_seconds",
     ]
     assert (cells[numbers] >= 0).all(axis=None) and (cells["peak_mb"] > 10).all()
-    rows = results.read_report(finished)
-    assert list(rows) == [*results.CELL_COLUMNS, *ROW_COLUMNS] and len(rows) == 6
+    rows = Folder(finished).rows()
+    assert list(rows) == [*CELL_COLUMNS, *ROW_COLUMNS] and len(rows) == 6
     for key in cells["key"]:
         place = finished / "runs" / key
         assert {path.name for path in place.iterdir()} == {
@@ -72,7 +74,7 @@ def test_a_finished_batch_is_complete_and_tidy(finished):
             "log.txt",
             "DONE",
         }
-        record = results.manifest(finished, key[:8])
+        record = Folder(finished).manifest(key[:8])
         assert {"train", "test", "schema"} == set(record["inputs"]["data"])
         assert (
             record["fingerprint"]["threads"] == 1 and record["versions"]["numpy"] and record["cpu"]
@@ -104,7 +106,7 @@ def test_a_new_seed_runs_alone_and_a_dropped_one_leaves_the_tables(finished, tmp
     report(folder, ["'copy'"], seeds=(1, 2))
     summary = run(folder, progress=False)
     assert (summary.before, summary.counts) == (1, {"ok": 2})
-    assert list(results.cells(folder)["seed"]) == [1, 2]
+    assert list(Folder(folder).cells()["seed"]) == [1, 2]
 
 
 FAILURES = {  # how the stub fails: status, phase, reason
@@ -126,7 +128,7 @@ def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
     folder = report(tmp_path / "failing", rows, limits="seconds = 12\nmemory_mb = 400")
     summary = run(folder, workers=2, progress=False)
     assert summary.counts == {"ok": 1, "skipped": 1, "error": 5, "timeout": 1, "out-of-memory": 3}
-    cells = results.cells(folder).set_index("label")
+    cells = Folder(folder).cells().set_index("label")
     for how, (status, phase, reason) in FAILURES.items():
         cell = cells.loc[f"Stub (how={how})"]
         assert (cell["status"], cell["phase"]) == (status, phase), how
@@ -135,7 +137,7 @@ def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
     assert (
         (cells["peak_mb"] < 440).drop("Stub (how=children)").all()
     )  # four children at once allocate between two looks
-    rows = results.read_report(folder)
+    rows = Folder(folder).rows()
     assert set(rows.loc[rows["metric"] == "", "label"]) == {f"Stub (how={how})" for how in FAILURES}
     assert not orphans()
 
@@ -172,9 +174,9 @@ def test_retries_are_taken_and_recorded(tmp_path, monkeypatch):
         tmp_path / "flaky", [stub(how="flaky"), stub(how="error")], limits="retries = 1"
     )
     assert run(folder, progress=False).counts == {"ok": 1, "error": 1}
-    assert list(results.cells(folder)["attempts"]) == [2, 2]
-    key = results.cells(folder)["key"][0]
-    assert [attempt["status"] for attempt in results.manifest(folder, key)["attempts"]] == [
+    assert list(Folder(folder).cells()["attempts"]) == [2, 2]
+    key = Folder(folder).cells()["key"][0]
+    assert [attempt["status"] for attempt in Folder(folder).manifest(key)["attempts"]] == [
         "error",
         "ok",
     ]
@@ -197,7 +199,7 @@ def test_a_cell_gets_its_threads(tmp_path):
     grid.NOTEBOOK.write_text(text.replace('with record.phase(\\"save\\")', probe))
     folder = report(tmp_path / "threads", ["'copy'"], head="threads = 2")
     run(folder, progress=False)
-    note = results.read_report(folder)["note"].item()
+    note = Folder(folder).rows()["note"].item()
     assert note.startswith("['2', 2") and set(note) <= set("['2], ")
 
 
@@ -233,8 +235,8 @@ def test_verify_says_identical_and_finds_what_was_tampered_with(finished, tmp_pa
     path = folder / "runs" / key / "rows.parquet"
     write_rows(read_rows(path).assign(value=0.5), path)
     one = verify(folder, cells=1, progress=False)
-    assert list(one["key"]) == [key] and list(one["verdict"]) == ["different"]
-    assert "rows.parquet was changed" in one["detail"].item()
+    assert one["key"].iloc[0] == key and list(one["verdict"]) == ["different", "identical"]
+    assert "rows.parquet was changed" in one["detail"][0]
 
 
 def test_verify_knows_another_fingerprint(finished, tmp_path):
@@ -257,12 +259,12 @@ class Instant:
 
     slots = 64
 
-    def __init__(self, outcome: dict):
+    def __init__(self, outcome: Outcome):
         self.outcome, self.phases = outcome, {}
 
-    def submit(self, spec: dict) -> Future:
+    def submit(self, spec: Spec) -> Future:
         future = Future()
-        future.set_result(dict(self.outcome))
+        future.set_result(self.outcome)
         return future
 
     def close(self) -> None: ...
@@ -271,7 +273,7 @@ class Instant:
 def ten_thousand(folder: Path, source: Path) -> None:
     """Plan, run, watch and read a grid of 10,000 cells; prints seconds and peak memory."""
     key = next(source.glob("runs/*")).name
-    record, files = results.manifest(source, key), (source / "runs" / key).glob("*")
+    record, files = Folder(source).manifest(key), (source / "runs" / key).glob("*")
     outcome = {
         name: record[name]
         for name in (
@@ -301,13 +303,13 @@ def ten_thousand(folder: Path, source: Path) -> None:
 
     plan = timed("plan", lambda: grid.plan(grid.read(folder)))
     assert len({cell.key for cell in plan.cells}) == 10_000
-    timed("run", lambda: run(folder, progress=False, backend=Instant(outcome)))
+    timed("run", lambda: run(folder, progress=False, backend=Instant(Outcome(**outcome))))
     assert timed("status", lambda: runner.status(folder))["ok"] == 10_000
     assert timed("resume", lambda: run(folder, progress=False, backend=None)).before == 10_000
     # Not getrusage: its maximum outlives exec, so it would tell the size of the test process that
     # started this one.
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
-    assert len(timed("read", lambda: results.read_report(folder))) >= 10_000
+    assert len(timed("read", lambda: Folder(folder).rows())) >= 10_000
     print(json.dumps(seconds | {"peak_mb": round(peak)}))
 
 
@@ -328,6 +330,6 @@ def test_statuses_of_a_half_finished_grid(finished, tmp_path):
     folder = tmp_path / "half"
     shutil.copytree(finished, folder)
     shutil.rmtree(next(folder.glob("runs/*")))
-    assert sorted(results.cells(folder)["status"]) == ["ok"] * 5 + ["pending"]
-    assert len(results.read_report(folder)) == 5 and runner.status(folder)["pending"] == 1
+    assert sorted(Folder(folder).cells()["status"]) == ["ok"] * 5 + ["pending"]
+    assert len(Folder(folder).rows()) == 5 and runner.status(folder)["pending"] == 1
     assert set(statuses(folder)) == {"copy", "independent", "Stub"}

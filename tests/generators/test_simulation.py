@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from batch_helpers import statuses, stub_notebook
 
-from workbench.batch import grid, results
+from workbench.batch import grid
 from workbench.batch.cell import json_facts
+from workbench.batch.folder import Folder
 from workbench.batch.runner import run
 from workbench.errors import InputError
 from workbench.generators import generate, make
@@ -672,7 +673,7 @@ def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
     )
     run(tmp_path, progress=False)
     assert statuses(tmp_path) == {"good": "ok", "bad": "error"}
-    reasons = results.cells(tmp_path).set_index("label")["reason"]
+    reasons = Folder(tmp_path).cells().set_index("label")["reason"]
     assert "ZeroDivisionError" in reasons["bad"] and "failed with center=" in reasons["bad"]
     keys = {cell.key for cell in grid.plan(grid.read(tmp_path)).cells}
     write(tmp_path, TOY + "\n# changed")

@@ -11,6 +11,7 @@ import os
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from workbench.batch.spec import Outcome, Spec
 from workbench.batch.worker.pool import Warm, execute
 from workbench.errors import InputError, missing_package
 
@@ -23,8 +24,8 @@ class Processes:
         self.phases: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(self.slots)
 
-    def submit(self, spec: dict) -> Future:
-        key = spec["key"]
+    def submit(self, spec: Spec) -> Future:
+        key = spec.key
         self.phases[key] = "start"
         return self._pool.submit(execute, spec, lambda phase: self.phases.update({key: phase}))
 
@@ -61,8 +62,8 @@ class Cluster:
         """
         return max(1, sum(self._client.nthreads().values()))
 
-    def submit(self, spec: dict) -> Future:
-        self.phases[spec["key"]] = "start"
+    def submit(self, spec: Spec) -> Future:
+        self.phases[spec.key] = "start"
         return self._executor.submit(_execute_on_worker, spec, self._topic)
 
     def close(self) -> None:
@@ -70,8 +71,8 @@ class Cluster:
         self._client.close()
 
 
-def _execute_on_worker(spec: dict, topic: str) -> dict:
+def _execute_on_worker(spec: Spec, topic: str) -> Outcome:
     from distributed import get_worker
 
     worker = get_worker()
-    return execute(spec, lambda phase: worker.log_event(topic, {spec["key"]: phase}))
+    return execute(spec, lambda phase: worker.log_event(topic, {spec.key: phase}))

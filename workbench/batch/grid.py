@@ -3,7 +3,7 @@
     title = "Loans"
     seeds = [0, 1, 2]
     splits = [0]                   # seeds of the split into train and test; 0 keeps a published one
-    draws = 1                      # synthetic tables a seed: fitted alike, sampled from other streams
+    draws = 1                      # synthetic tables a seed: fitted alike, sampled from other streams; or [0, 1] by number
     rows = 1000                    # synthetic rows a cell; as many as the generator was fitted on where left out
     threads = 1                    # threads a cell; more cells at a time beat more threads a cell
 
@@ -44,6 +44,7 @@ from workbench.generators import GENERATORS
 from workbench.generators import make as make_generator
 from workbench.tables.catalog import DATASETS
 
+MOST_CELLS = 200_000  # of one grid
 NOTEBOOK = keys.NOTEBOOKS / "cell.ipynb"
 FORMAT = (
     1  # of a key's document; raised when what a cell does changes in a way its sources do not show
@@ -53,7 +54,7 @@ TOP = {
     "title": str,
     "seeds": list,
     "splits": list,
-    "draws": int,
+    "draws": object,
     "rows": int,
     "threads": int,
     "limits": dict,
@@ -112,10 +113,11 @@ class Grid:
     generators: tuple[dict, ...]
     seeds: tuple[int, ...]
     splits: tuple[int, ...]
-    draws: int
+    draws: tuple[int, ...]
     rows: int | None
     threads: int
     limits: Limits
+    digest: str = ""  # sha256 of grid.toml
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def plan(grid: Grid) -> Plan:
                     draw,
                 )
                 for seed in grid.seeds
-                for draw in range(grid.draws)
+                for draw in grid.draws
             ]
     return Plan(
         grid,
@@ -214,19 +216,29 @@ def read(folder: Path | str) -> Grid:
     for key, least in {"seconds": 1, "memory_mb": 50, "retries": 0}.items():
         if limits.get(key, least) < least:
             raise where.error("limits", 0, key, f"{key} is {limits[key]}; give at least {least}.")
-    for key in ("rows", "threads", "draws"):
+    for key in ("rows", "threads"):
         if source.get(key, 1) < 1:
             raise where.error("", 0, key, f"{key} is {source[key]}; give at least 1.")
-    for key in ("seeds", "splits"):
+    draws = source.get("draws", 1)
+    if type(draws) is int:
+        if not 1 <= draws <= MOST_CELLS:
+            raise where.error(
+                "", 0, "draws", f"draws is {draws}; give at least 1 and at most {MOST_CELLS:,}."
+            )
+        draws = list(range(draws))
+    source["draws"] = draws
+    for key in ("seeds", "splits", "draws"):
         given = source.setdefault(key, [0])
         if (
-            not given
-            or not all(type(seed) is int and seed >= 0 for seed in given)
+            not isinstance(given, list)
+            or not given
+            or not all(type(seed) is int and 0 <= seed < 2**63 for seed in given)
             or len(set(given)) < len(given)
         ):
             raise where.error(
                 "", 0, key, f"{key} is {given}; give different whole numbers from 0 on."
             )
+    _check_size(source, where)
     datasets = [_dataset(row, where, i) for i, row in enumerate(source["datasets"])]
     names = [row["name"] for row in datasets]
     for index, name in enumerate(names):
@@ -241,11 +253,26 @@ def read(folder: Path | str) -> Grid:
         _labelled([_generator(row, where, i) for i, row in enumerate(source["generators"])], where),
         tuple(source["seeds"]),
         tuple(source["splits"]),
-        source.get("draws", 1),
+        tuple(source["draws"]),
         source.get("rows"),
         source.get("threads", 1),
         Limits(**limits),
+        keys.digest(where.text),
     )
+
+
+def _check_size(source: dict, where: Lines) -> None:
+    """Raises InputError for a grid of more cells than anybody runs, before any is made."""
+    count = 1
+    for key in ("datasets", "generators", "seeds", "splits", "draws"):
+        count *= len(source[key])
+    if count > MOST_CELLS:
+        raise where.error(
+            "",
+            0,
+            "draws",
+            f"the grid asks for {count:,} cells; at most {MOST_CELLS:,} are planned. Use fewer seeds, splits or draws.",
+        )
 
 
 def make(
@@ -288,9 +315,9 @@ def canonical(value) -> str:
     )
 
 
-def notebook_code() -> list[str]:
-    """The code cells of notebooks/cell.ipynb, in order."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+def notebook_code(text: str | None = None) -> list[str]:
+    """The code cells of notebooks/cell.ipynb, or of its text where that was read before, in order."""
+    cells = json.loads(text or NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 

@@ -38,7 +38,7 @@ NOT_FOLLOWED = {
         f"workbench.{name}"
         for name in (
             "tables.datasets",
-            "batch.results",
+            "batch.folder",
             "batch.keys",
             "metrics.card",
             "metrics.rows",
@@ -108,8 +108,11 @@ def fingerprint(threads: int) -> dict[str, object]:
 
 
 def machine() -> dict[str, str]:
+    """What a cell records of the machine that it ran on; its name becomes eight digits, because
+    reports are sent on.
+    """
     return {
-        "host": platform.node(),
+        "host": digest(platform.node())[:8],
         "cpu": _cpu()[0],
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),

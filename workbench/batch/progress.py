@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from workbench.batch import results
+from workbench.batch.folder import MOST_LOG, Folder
 from workbench.batch.grid import Cell
-from workbench.batch.store import FINAL, STATUSES, holder, status_of
-from workbench.files import write_json
+from workbench.batch.spec import FINAL, STATUSES
+from workbench.errors import InputError
+from workbench.files import plain, read_own, read_own_json, write_json
 
 
 class Watch:
@@ -79,18 +79,24 @@ def status(folder: Path | str) -> dict:
     """Counts of a report's cells by status, who is running it, what each of its workers does, and
     the time left.
     """
-    folder, cells = Path(folder), results.plan(folder)["cells"]
-    known = status_of(folder, {cell["key"] for cell in cells})
+    home = Folder(folder)
+    cells = home.plan["cells"]
+    known = home.statuses(cell["key"] for cell in cells)
     counts = Counter(known.values())
     out = {"cells": len(cells)} | {status: counts[status] for status in STATUSES}
     out["pending"] = len(cells) - len(known)
-    runner = holder(folder)
-    out["runner"] = runner or "none"
+    runner = home.holder()
+    out["runner"] = plain(runner) or "none"
     if runner:
-        with suppress(OSError, ValueError):  # it has only just begun
-            out |= json.loads((folder / ".running.json").read_text(encoding="utf-8"))
+        with suppress(InputError):  # it has only just begun
+            now = read_own_json(home.path / ".running.json", 1_000_000)
+            out |= {name: now[name] for name in ("running", "seconds_left") if name in now}
     failed = [cell for cell in cells if known.get(cell["key"], "ok") not in FINAL]
     out["failed"] = [f"{cell['key'][:8]} {_name(cell)}: {known[cell['key']]}" for cell in failed]
+    if problems := home.problems():
+        out["altered"] = problems
+    if home.grid_changed():
+        out["note"] = "grid.toml was changed since it was last run"
     return out
 
 
@@ -98,8 +104,9 @@ def log(folder: Path | str, key: str) -> str:
     """What a cell left behind, as text: how it ended, its traceback and its log. `key` may be the
     beginning of one.
     """
-    place = results.place(folder, key)
-    record = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
+    home = Folder(folder)
+    place = home.place(key)
+    record = home.manifest(key)
     ending = (
         f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds']:.1f} s"
     )
@@ -108,12 +115,11 @@ def log(folder: Path | str, key: str) -> str:
         record["reason"],
         record["traceback"],
     ]
-    text = place / "log.txt"
-    lines += [
-        text.read_text(encoding="utf-8", errors="replace") if text.exists() else "",
-        str(place),
-    ]
-    return "\n\n".join(line.strip() for line in lines if line.strip())
+    with suppress(InputError):  # a cell that was killed early has none
+        lines.append(read_own(place / "log.txt", int(MOST_LOG)).decode(errors="replace"))
+    lines.append(str(place))
+    # Anybody's code wrote this: a terminal must not obey it.
+    return "\n\n".join(plain(line).strip() for line in lines if line.strip())
 
 
 def _name(cell: dict) -> str:

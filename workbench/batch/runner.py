@@ -14,23 +14,37 @@ from __future__ import annotations
 import ast
 import errno
 import json
-import shutil
+import sys
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from workbench.batch import grid as grids
-from workbench.batch import keys, results
+from workbench.batch import keys
+from workbench.batch.folder import Folder, State, explained, says_disk_full
 from workbench.batch.progress import Watch, log, status
-from workbench.batch.store import FINAL, STATUSES, explained, lock, says_disk_full, status_of, store
+from workbench.batch.spec import FINAL, STATUSES, Outcome, Spec
 from workbench.errors import InputError
-from workbench.files import write_json
 
 __all__ = ["Summary", "log", "run", "run_cells", "status"]
 
+# What the parameters cell of the notebook is given.
+PARAMETERS = (
+    "dataset",
+    "generator",
+    "params",
+    "seed",
+    "split",
+    "draw",
+    "rows",
+    "kernel",
+    "snapshot",
+    "out",
+)
 MAX_LOST = 3  # times that a cell is run again after something outside it killed its processes
 
 
@@ -64,15 +78,19 @@ def run(
     workbench.batch.backends. Raises InputError for mistakes in the grid, a folder that another run
     holds, and a full disk; finished cells are kept in each case.
     """
-    began, folder = time.time(), Path(folder)
-    grid = grids.read(folder)
-    with lock(folder, wait), explained(folder):
-        shutil.rmtree(folder / ".tmp", ignore_errors=True)
+    began = time.time()
+    home = Folder(folder)
+    grid = grids.read(home.path)
+    with home.lock(wait), explained(home.path):
+        home.sweep()
         plan = grids.plan(grid)
-        pending = pending_cells(plan, retry_failed)
+        pending = pending_cells(plan, home, retry_failed)
+        for cell in pending:
+            if problem := home.state(cell.key).problem:
+                print(f"workbench: {problem}", file=sys.stderr)
         before = len(plan.cells) - len(pending)
-        run_cells(plan, pending, workers, progress, scheduler, before, backend)
-        counts = Counter(status_of(folder, {cell.key for cell in plan.cells}).values())
+        run_cells(plan, home, pending, workers, progress, scheduler, before, backend)
+        counts = Counter(home.statuses(cell.key for cell in plan.cells).values())
     return Summary(
         {status: counts[status] for status in STATUSES if counts[status]},
         before,
@@ -82,6 +100,7 @@ def run(
 
 def run_cells(
     plan: grids.Plan,
+    home: Folder,
     cells: list[grids.Cell],
     workers: int | None = None,
     progress: bool = True,
@@ -89,16 +108,24 @@ def run_cells(
     before: int = 0,
     backend=None,
 ) -> None:
-    """Run `cells` of a plan and store them in its folder, which the caller holds alone."""
-    _check_parameters()
-    write_json(plan.grid.folder / "plan.json", _plan_record(plan))
+    """Run `cells` of a plan and store them in `home`, which the caller holds alone."""
+    notebook = grids.NOTEBOOK.read_text(encoding="utf-8")
+    _check_notebook(plan, notebook)
+    home.write_plan(plan)
     if cells:
         backend = backend or _backend(workers, scheduler, plan.grid.threads)
-        with Watch(plan.grid.folder, len(cells) + before, before, backend, progress) as watch:
-            _run_all(plan, cells, backend, watch)
+        with Watch(home.path, len(cells) + before, before, backend, progress) as watch:
+            _run_all(plan, home, notebook, cells, backend, watch)
 
 
-def _run_all(plan: grids.Plan, pending: list[grids.Cell], backend, watch: Watch) -> None:
+def _run_all(
+    plan: grids.Plan,
+    home: Folder,
+    notebook: str,
+    pending: list[grids.Cell],
+    backend,
+    watch: Watch,
+) -> None:
     """Keep `backend.slots` cells in flight; store outcomes as they come, run again what may be."""
     queue, flying, snapshots = deque(pending), {}, {}
     lost, attempts = Counter(), {cell.key: [] for cell in pending}
@@ -106,50 +133,37 @@ def _run_all(plan: grids.Plan, pending: list[grids.Cell], backend, watch: Watch)
         while queue or flying:
             while queue and len(flying) < backend.slots:
                 cell = queue.popleft()
-                flying[backend.submit(make_spec(plan, cell, snapshots))] = cell
+                flying[backend.submit(make_spec(plan, cell, notebook, snapshots))] = cell
                 watch.start(cell)
             done, _ = wait_for(flying, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
                 cell = flying.pop(future)
                 outcome = _outcome(future)
                 watch.stop(cell)
-                if outcome["status"] == "lost":
+                if outcome.status == "lost":
                     lost[cell.key] += 1
-                    if lost[cell.key] <= MAX_LOST and not outcome.get("final"):
+                    if lost[cell.key] <= MAX_LOST and not outcome.final:
                         queue.appendleft(cell)
                         continue
-                    times = (
-                        "" if outcome.pop("final", False) else f"killed {lost[cell.key]} times: "
-                    )
-                    outcome |= {"status": "error", "reason": times + outcome["reason"]}
-                attempts[cell.key].append(
-                    {name: outcome[name] for name in ("status", "reason", "seconds")}
-                )
-                store(plan, cell, outcome, attempts[cell.key])
-                if (
-                    outcome["status"] not in FINAL
-                    and len(attempts[cell.key]) <= plan.grid.limits.retries
-                ):
+                    times = "" if outcome.final else f"killed {lost[cell.key]} times: "
+                    outcome = replace(outcome, status="error", reason=times + outcome.reason)
+                about = {"status": outcome.status, "reason": outcome.reason}
+                attempts[cell.key].append(about | {"seconds": outcome.seconds})
+                home.store(plan, cell, outcome, attempts[cell.key])
+                left = plan.grid.limits.retries + 1 - len(attempts[cell.key])
+                if outcome.status not in FINAL and left > 0:
                     queue.append(cell)
                 else:
-                    watch.finish(cell, outcome["status"])
+                    watch.finish(cell, outcome.status)
             watch.show()
     finally:
         backend.close()
 
 
-def _outcome(future: Future) -> dict:
+def _outcome(future: Future) -> Outcome:
     """A cell's outcome; a worker that the cluster lost again and again is the cell's own failure."""
-    blank = {
-        "phase": "start",
-        "phases": {},
-        "seconds": 0.0,
-        "peak_mb": None,
-        "traceback": "",
-        "files": {},
-    }
     try:
-        outcome = blank | future.result()
+        outcome = future.result()
     except InputError:
         raise
     except CancelledError:
@@ -159,26 +173,16 @@ def _outcome(future: Future) -> dict:
     except Exception as error:
         if type(error).__name__ != "KilledWorker":
             raise
-        return (
-            blank
-            | keys.machine()
-            | {
-                "status": "lost",
-                "final": True,
-                "reason": str(error).splitlines()[0],
-                "fingerprint": {},
-                "started": "",
-            }
-        )
-    if outcome["status"] not in FINAL and says_disk_full(outcome["reason"]):
-        raise OSError(errno.ENOSPC, outcome["reason"])
+        reason = str(error).splitlines()[0]
+        about: dict[str, Any] = keys.machine() | {"reason": reason, "final": True}
+        return Outcome("lost", **about)
+    if outcome.status not in FINAL and says_disk_full(outcome.reason):
+        raise OSError(errno.ENOSPC, outcome.reason)
     return outcome
 
 
-def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
-    """Everything that workbench.batch.worker.supervisor.execute needs for one cell, as JSON values
-    and bytes.
-    """
+def make_spec(plan: grids.Plan, cell: grids.Cell, notebook: str, snapshots: dict) -> Spec:
+    """Everything that workbench.batch.worker.pool.execute needs for one cell."""
     from workbench.batch.cell import snapshot
 
     inputs, data = plan.inputs[cell.dataset, cell.split, cell.label], (cell.dataset, cell.split)
@@ -187,66 +191,71 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, snapshots: dict) -> dict:
         parts = snapshot(plan.data[data])
         name = keys.digest(grids.canonical(inputs["data"]))[:16]
         snapshots[data] = {"hash": f"d{name}", "files": parts}
-    place, files, generator = grids.plugin(plan.home, cell.generator), {}, cell.generator
-    if place:
-        path, class_name = place
-        files, generator = (
-            {path.name: path.read_text(encoding="utf-8")},
-            f"./{path.name}:{class_name}",
-        )
-        if keys.digest(files[path.name]) != inputs["plugin"]:
-            raise InputError(f"plug-in {path} changed while its cells were running; run again.")
-    params = dict(cell.params)
-    for key, (path, class_name) in grids.plugins(plan.home, params).items():
-        files[path.name], params[key] = (
-            path.read_text(encoding="utf-8"),
-            f"./{path.name}:{class_name}",
-        )
-        if keys.digest(files[path.name]) != inputs["parameter plugins"][key]:
-            raise InputError(f"plug-in {path} changed while its cells were running; run again.")
-    return {
-        "key": cell.key,
-        "parameters": {
-            "dataset": cell.dataset,
-            "generator": generator,
-            "params": params,
-            "seed": cell.seed,
-            "split": cell.split,
-            "draw": cell.draw,
-            "rows": cell.rows,
-            "kernel": cell.kernel,
-            "snapshot": "data",
-            "out": "out",
-        },
-        "notebook": grids.NOTEBOOK.read_text(encoding="utf-8"),
-        "data": snapshots[data],
-        "files": files,
-        "limits": asdict(plan.grid.limits),
-        "threads": cell.threads,
-        "imports": plan.imports,
-        "modules": plan.modules[cell.label],
-        "sources": inputs["sources"],
-        "versions": inputs["versions"],
+    files: dict[str, str] = {}
+    generator, params = cell.generator, dict(cell.params)
+    if place := grids.plugin(plan.home, cell.generator):
+        generator = _pack(files, place, inputs["plugin"])
+    for name, place in grids.plugins(plan.home, params).items():
+        params[name] = _pack(files, place, inputs["parameter plugins"][name])
+    parameters = {
+        "dataset": cell.dataset,
+        "generator": generator,
+        "params": params,
+        "seed": cell.seed,
+        "split": cell.split,
+        "draw": cell.draw,
+        "rows": cell.rows,
+        "kernel": cell.kernel,
+        "snapshot": "data",
+        "out": "out",
     }
+    return Spec(
+        key=cell.key,
+        parameters=parameters,
+        notebook=notebook,
+        data=snapshots[data],
+        files=files,
+        limits=asdict(plan.grid.limits),
+        threads=cell.threads,
+        imports=plan.imports,
+        modules=plan.modules[cell.label],
+        sources=inputs["sources"],
+        versions=inputs["versions"],
+    )
 
 
-def pending_cells(plan: grids.Plan, retry_failed: bool = False) -> list[grids.Cell]:
-    """The planned cells still to run: not finished, and not failed under the same limits unless
-    asked for.
+def _pack(files: dict[str, str], place: tuple[Path, str], planned: str) -> str:
+    """Put a plug-in's text into `files`; returns its name for the cell. planned: its sha256.
+
+    Two plug-ins may have one file name: the second goes into a folder of its own, or the code of
+    one would run under the name of the other.
+    """
+    path, class_name = place
+    text = path.read_text(encoding="utf-8")
+    if keys.digest(text) != planned:
+        raise InputError(f"plug-in {path} changed while its cells were running; run again.")
+    name = path.name
+    if files.get(name, text) != text:
+        name = f"{planned[:16]}/{path.name}"
+    files[name] = text
+    return f"./{name}:{class_name}"
+
+
+def pending_cells(plan: grids.Plan, home: Folder, retry_failed: bool = False) -> list[grids.Cell]:
+    """The planned cells still to run: not finished as they were stored, and not failed under the
+    same limits unless asked for.
 
     A skipped cell is asked for too: what it lacked (the address of a model server) may be no part
     of its key.
     """
-    folder, limits = plan.grid.folder, asdict(plan.grid.limits)
-    known = status_of(folder, {cell.key for cell in plan.cells})
+    limits = asdict(plan.grid.limits)
 
-    def again(key: str) -> bool:
-        failed = known[key] not in FINAL and (
-            retry_failed or results.manifest(folder, key)["limits"] != limits
-        )
-        return failed or (retry_failed and known[key] == "skipped")
+    def again(state: State) -> bool:
+        if state.status in FINAL:
+            return retry_failed and state.status == "skipped"
+        return state.status == "pending" or retry_failed or state.limits != limits
 
-    return [cell for cell in plan.cells if cell.key not in known or again(cell.key)]
+    return [cell for cell in plan.cells if again(home.state(cell.key))]
 
 
 def _backend(workers: int | None, scheduler: str | None, threads: int):
@@ -255,41 +264,24 @@ def _backend(workers: int | None, scheduler: str | None, threads: int):
     return backends.Cluster(scheduler) if scheduler else backends.Processes(workers, threads)
 
 
-def _check_parameters() -> None:
-    """The notebook's parameters cell must know every name we set: papermill would inject an unknown
-    one without a word.
+def _check_notebook(plan: grids.Plan, text: str) -> None:
+    """The notebook must be the planned one, and its parameters cell must know every name we set:
+    papermill would inject an unknown one without a word.
     """
-    cells = json.loads(grids.NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    planned = {inputs["notebook"] for inputs in plan.inputs.values()}
+    if planned != {keys.digest(grids.canonical(grids.notebook_code(text)))}:
+        raise InputError(f"{grids.NOTEBOOK} changed after its cells were planned; run again.")
     tagged = [
         "".join(cell["source"])
-        for cell in cells
+        for cell in json.loads(text)["cells"]
         if "parameters" in cell["metadata"].get("tags", [])
     ]
-    names = {
-        target.id
-        for text in tagged
-        for node in ast.parse(text).body
-        for target in getattr(node, "targets", ())
-    }
-    for name in (
-        "dataset",
-        "generator",
-        "params",
-        "seed",
-        "split",
-        "draw",
-        "rows",
-        "kernel",
-        "snapshot",
-        "out",
-    ):
+    names = set()
+    for source in tagged:
+        for node in ast.parse(source).body:
+            names |= {target.id for target in getattr(node, "targets", ())}
+    for name in PARAMETERS:
         if name not in names or len(tagged) != 1:
             raise InputError(
                 f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its names."
             )
-
-
-def _plan_record(plan: grids.Plan) -> dict:
-    grid = plan.grid
-    about = {"title": grid.title, "threads": grid.threads, "limits": asdict(grid.limits)}
-    return about | {"cells": [asdict(cell) for cell in plan.cells]}

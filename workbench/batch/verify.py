@@ -1,31 +1,38 @@
-"""Re-run finished cells in a scratch folder and compare what comes out, byte for byte, with what is
-recorded.
+"""Re-run finished cells in a scratch folder and compare what comes out, byte for byte, with the
+files of the folder.
 
-identical          the same synthetic table and the same rows
+identical          the same synthetic table and the same rows, on disk as recorded
 within tolerance   another fingerprint (versions, threads, vector instructions, sources), and every number within the
                    spread that other seeds of the same generator show
-different          anything else, with the first number, version or source that differs
+different          anything else, with the first number, version, source or file that differs
+not verified       the re-run was cut off by a limit or from outside: it says nothing about the cell
+
+The plan is held against the grid, and each finished cell against the plan.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from workbench.batch import grid as grids
-from workbench.batch import keys, results
+from workbench.batch.folder import MOST_PLAN, Folder, plan_digest
 from workbench.batch.runner import run_cells
+from workbench.errors import InputError
+from workbench.files import Damaged, read_own
 from workbench.metrics.rows import read_rows
 
 SUBJECT = ["metric", "column", "group"]
 SPREADS = 4.0  # standard deviations between seeds that a number may be off on another fingerprint
 ABOUT = ["key", "dataset", "label", "split", "seed", "draw"]
 COLUMNS = [*ABOUT, "verdict", "detail"]
+CUT_OFF = ("timeout", "out-of-memory")  # how a re-run may end that a quieter machine would finish
 
 
 def verify(
@@ -35,84 +42,152 @@ def verify(
     progress: bool = True,
     scheduler: str | None = None,
 ) -> pd.DataFrame:
-    """One row for each cell that was re-run: columns COLUMNS; all match where no verdict is
-    "different".
+    """One row for each cell that was re-run, and one for each fault of the folder: columns COLUMNS;
+    all match where no verdict is "different" or "not verified".
 
     cells: how many of the finished cells, a choice that depends on nothing but their keys (default:
     all of them). Raises InputError where the folder has no finished cells, or its grid cannot be
     planned any more.
     """
-    folder = Path(folder)
-    recorded = results.cells(folder)
-    recorded = recorded[recorded["status"] == "ok"].sort_values("key")[:cells]
-    plan = grids.plan(grids.read(folder))
+    home = Folder(folder)
+    plan = grids.plan(grids.read(home.path))
     planned = {_identity(vars(cell)): cell for cell in plan.cells}
-    wanted = {
-        key: planned.get(_identity(results.manifest(folder, key)["cell"]))
-        for key in recorded["key"]
-    }
+    lines = list(_plan_faults(home, planned))
+    altered = home.altered()
+    sound = _finished(home, plan)
+    chosen = sound[:cells]
+    wanted = {key: planned.get(_identity(home.manifest(key)["cell"])) for key in chosen}
+    for key, problem in altered.items():
+        lines.append(_line({"key": key, "label": "?"}, "different", problem))
+    if not chosen and not lines:
+        raise InputError(f"{home.path} has no finished cells; run it: workbench run {home.path}")
     with tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
-        again = replace(plan, grid=replace(plan.grid, folder=Path(scratch)))
-        run_cells(again, [cell for cell in wanted.values() if cell], workers, progress, scheduler)
-        spread = _spread(results.read_report(folder))
-        verdicts = [_compare(folder, key, scratch, cell, spread) for key, cell in wanted.items()]
-    about = recorded[ABOUT].reset_index(drop=True)
-    return pd.concat([about, pd.DataFrame(verdicts, columns=["verdict", "detail"])], axis=1)
+        again = Folder(scratch)
+        run_cells(
+            plan, again, [cell for cell in wanted.values() if cell], workers, progress, scheduler
+        )
+        spread = _spread(home, sound)
+        for key, cell in wanted.items():
+            verdict, detail = _compare(home, key, again, cell, spread)
+            lines.append(_line(home.manifest(key)["cell"] | {"key": key}, verdict, detail))
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _identity(cell: dict) -> str:
+def _line(cell: Mapping, verdict: str, detail: str) -> dict:
+    blank = {"key": "", "dataset": "", "label": "", "split": 0, "seed": 0, "draw": 0}
+    about = {name: cell.get(name, blank[name]) for name in ABOUT}
+    return about | {"verdict": verdict, "detail": detail}
+
+
+def _finished(home: Folder, plan: grids.Plan) -> list[str]:
+    """The keys of the finished cells that the grid or the plan on disk asks for, in order.
+
+    A cell that was struck from the plan is still asked for by the grid; one whose code changed has
+    another key there, and is found by the plan.
+    """
+    keys = {cell.key for cell in plan.cells}
+    with suppress(InputError):  # `_plan_faults` says what is wrong with it
+        keys |= {cell["key"] for cell in home.read_plan()["cells"]}
+    return [key for key in home.finished() if key in keys and home.state(key).status == "ok"]
+
+
+def _plan_faults(home: Folder, planned: Mapping[str, grids.Cell]) -> Iterator[dict]:
+    """Where plan.json is not what a run wrote, or not what the grid asks for."""
+    try:
+        found = home.read_plan()
+        text = read_own(home.path / "plan.json", int(MOST_PLAN)).decode("utf-8")
+    except Damaged as damage:
+        yield _line({"label": "plan.json"}, "different", str(damage))
+        return
+    if "digest" in found:
+        # Not a blank is another than the run wrote.
+        as_written = text == json.dumps(found, ensure_ascii=False)
+        if found["digest"] != plan_digest(found) or not as_written:
+            yield _line({"label": "plan.json"}, "different", "it was changed after it was written")
+        if home.grid_changed():
+            yield _line({"label": "grid.toml"}, "different", "it is not the one that was run")
+    on_disk = {}
+    for cell in found["cells"]:
+        on_disk[_identity(cell)] = cell
+        if home.state(cell["key"]).status in ("ok", "skipped"):
+            stored = home.manifest(cell["key"])["cell"]
+            if _identity(stored) != _identity(cell):
+                detail = "plan.json gives this name to another cell's numbers"
+                yield _line(cell, "different", detail)
+    for identity, cell in planned.items():
+        if identity not in on_disk:
+            yield _line(
+                vars(cell), "different", "plan.json lacks this cell, which the grid asks for"
+            )
+        elif on_disk[identity]["label"] != cell.label:
+            detail = f"plan.json calls it {on_disk[identity]['label']!r}, the grid {cell.label!r}"
+            yield _line(vars(cell), "different", detail)
+
+
+def _identity(cell: Mapping) -> str:
     """What makes two cells of two plans the same question, whatever the code that answers it."""
     names = ("dataset", "generator", "params", "seed", "rows", "kernel")
-    return grids.canonical(
-        {name: cell[name] for name in names}
-        | {name: cell.get(name, 0) for name in ("split", "draw")}
-    )
+    about = {name: cell.get(name) for name in names}
+    for name in ("split", "draw"):
+        about[name] = cell.get(name, 0)
+    try:
+        return grids.canonical(about)
+    except (ValueError, RecursionError):
+        return repr(sorted(map(str, about)))  # of nobody's plan
 
 
 def _compare(
-    folder: Path, key: str, scratch: str, cell: grids.Cell | None, spread: pd.Series
+    home: Folder, key: str, again: Folder, cell: grids.Cell | None, spread: pd.Series
 ) -> tuple[str, str]:
     if cell is None:
         return "different", "the grid no longer asks for this cell"
-    old, new = results.manifest(folder, key), results.manifest(scratch, cell.key)
-    tampered = _tampered(folder / "runs" / key)
-    if tampered:
-        return "different", tampered
+    old, new = home.manifest(key), again.manifest(cell.key)
+    if new["status"] in CUT_OFF or (
+        new["status"] == "error" and new["reason"].startswith("killed")
+    ):
+        return "not verified", f"its re-run was cut off: {new['reason']}"
     if new["status"] != "ok":
         return "different", f"it ended with {new['status']}: {new['reason']}"
+    change = _first_change(old, new)
+    if key == cell.key and grids.canonical(old["inputs"]) != grids.canonical(new["inputs"]):
+        return "different", f"manifest.json records other inputs than it was run with; {change}"
+    # The recorded hashes are those of the files on disk: Folder has compared them.
     if old["hashes"] == new["hashes"]:
         return "identical", ""
-    number, ratio = _first_difference(
-        folder / "runs" / key, Path(scratch, "runs", cell.key), spread, old["cell"]
-    )
-    change = _first_change(old, new)
+    number, ratio = _first_difference(home.place(key), again.place(cell.key), spread, old["cell"])
     if change and ratio <= SPREADS:
         return "within tolerance", f"{change}; {number}"
     return "different", "; ".join(filter(None, [change, number]))
 
 
-def _tampered(run: Path) -> str:
-    """Which file of a finished cell is not the one that was stored."""
-    for name, recorded in json.loads((run / "DONE").read_text(encoding="utf-8")).items():
-        path = run / name
-        if not path.is_file() or keys.digest(path.read_bytes()) != recorded:
-            return f"the recorded {name} was changed after it was stored"
-    return ""
-
-
 def _first_change(old: dict, new: dict) -> str:
     """The first part of the fingerprint that changed, in words."""
-    facts = []
-    for inputs, record in ((old["inputs"], old), (new["inputs"], new)):
-        sources = {f"source of {name}": value[:8] for name, value in inputs["sources"].items()}
-        data = {f"{part} rows": inputs["data"][part][:8] for part in ("train", "test")}
-        code = {"notebook": inputs["notebook"][:8], "plug-in": inputs.get("plugin", "")[:8]}
-        facts.append(data | record["versions"] | record["fingerprint"] | sources | code)
-    for name in facts[0] | facts[1]:
-        before, after = (fact.get(name, "nothing") for fact in facts)
-        if before != after:
-            return f"{name}: {before} then, {after} now"
+    before, after = _fingerprint(old), _fingerprint(new)
+    for name in before | after:
+        then, now = before.get(name, "nothing"), after.get(name, "nothing")
+        if then != now:
+            return f"{name}: {then} then, {now} now"
     return ""
+
+
+def _fingerprint(record: dict) -> dict[str, str]:
+    """What a cell's last digits may depend on, by name; of a manifest that anybody may have written."""
+    inputs = record.get("inputs", {})
+    facts = {
+        f"{part} rows": str(_table(inputs, "data").get(part, ""))[:8] for part in ("train", "test")
+    }
+    facts |= {name: str(value) for name, value in record.get("versions", {}).items()}
+    facts |= {name: str(value) for name, value in record.get("fingerprint", {}).items()}
+    for name, value in _table(inputs, "sources").items():
+        facts[f"source of {name}"] = str(value)[:8]
+    facts["notebook"] = str(inputs.get("notebook", ""))[:8]
+    facts["plug-in"] = str(inputs.get("plugin", ""))[:8]
+    return facts
+
+
+def _table(inputs: dict, name: str) -> dict:
+    found = inputs.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tuple[str, float]:
@@ -140,8 +215,16 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
     )
 
 
-def _spread(rows: pd.DataFrame) -> pd.Series:
+def _spread(home: Folder, keys: list[str]) -> pd.Series:
     """Standard deviation of each number between the seeds and draws of one dataset, split and
     label.
     """
+    tables = []
+    for key in keys:
+        cell = home.manifest(key)["cell"]
+        about = {"dataset": cell["dataset"], "split": cell.get("split", 0), "label": cell["label"]}
+        tables.append(read_rows(home.place(key) / "rows.parquet").assign(**about))
+    if not tables:
+        return pd.Series(dtype=float)
+    rows = pd.concat(tables, ignore_index=True)
     return rows.groupby(["dataset", "split", "label", *SUBJECT])["value"].std()

@@ -47,7 +47,7 @@ STYLE = """
 class Card:
     """The measured rows of one synthetic table.
 
-    rows       one measured number a row, with results.ROW_COLUMNS: value, 95% interval, floor, ceiling, note
+    rows       one measured number a row, with ROW_COLUMNS: value, 95% interval, floor, ceiling, note
     score      (value - floor) / (ceiling - floor) for each row: 1 is a fresh real sample, 0 the floor; not clipped
     headlines  the rows that speak for the whole table, one a metric where there is one
     """

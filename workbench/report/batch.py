@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.batch import results
+from workbench.batch.folder import Folder
 from workbench.report.headlines import aggregate, headlines, ordered
 from workbench.report.html import (
     DATASETS,
@@ -31,7 +31,7 @@ class Batch:
     """What a page is made of: the rows and cells of a report folder, and the headlines that follow
     from them.
 
-    `cells` has the columns of `results.cells`, and `home` where it comes from a folder: a cell's
+    `cells` has the columns of `Folder.cells`, and `home` where it comes from a folder: a cell's
     own place in it, "" for none.
     """
 
@@ -43,21 +43,17 @@ class Batch:
 
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
-        folder = Path(folder).resolve()
-        cells = results.cells(folder)
-        rows = results.read_report(folder, cells)
-        failed = {key: f"failed/{path.name}" for key, path in results.attempts(folder).items()}
-        done = cells["status"].isin(["ok", "skipped"])
+        folder = Folder(Path(folder).resolve())
+        rows = folder.rows()  # first: a cell whose rows cannot be read is pending in `cells`
+        cells = folder.cells()
+        homes = [folder.state(key).home for key in cells["key"]]
         cells["home"] = [
-            f"runs/{key}" if ok else failed.get(key, "")
-            for key, ok in zip(cells["key"], done, strict=True)
+            "" if home is None else f"{home.parent.name}/{home.name}" for home in homes
         ]
-        cells["executed"] = [
-            bool(home) and (folder / home / "cell.ipynb").exists() for home in cells["home"]
-        ]
+        cells["executed"] = [home is not None and (home / "cell.ipynb").exists() for home in homes]
         finished = cells.loc[cells["status"] == "ok", "key"]
-        versions = results.manifest(folder, finished.iloc[0])["versions"] if len(finished) else {}
-        return cls.of(rows, cells, results.plan(folder).get("title") or folder.name, versions)
+        versions = folder.manifest(finished.iloc[0])["versions"] if len(finished) else {}
+        return cls.of(rows, cells, folder.title, versions)
 
     @classmethod
     def of(

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.batch import keys, results
+from workbench.batch import keys
+from workbench.batch.folder import Folder
 from workbench.errors import InputError
 from workbench.files import write_text
 from workbench.metrics import titled
@@ -163,8 +164,10 @@ class Changes:
 
 def compare(before: str | Path, after: str | Path) -> Changes:
     """Two report folders, whatever they have finished. Raises InputError where one of them is none."""
-    folders = [Path(before).resolve(), Path(after).resolve()]
-    cells = [results.cells(folder) for folder in folders]
+    homes = [Folder(Path(before).resolve()), Folder(Path(after).resolve())]
+    folders = [home.path for home in homes]
+    tables = [home.rows() for home in homes]  # first: what cannot be read is pending in `cells`
+    cells = [home.cells() for home in homes]
     keep = [*PAIR, "key", "status", "synthetic_hash", "rows_hash", "train_rows", "test_rows"]
     both = cells[0][keep].merge(
         cells[1][keep], on=PAIR, how="outer", suffixes=("_before", "_after")
@@ -174,8 +177,8 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     both["same"] = ok
     for name in ("synthetic_hash", "rows_hash"):
         both["same"] &= both[f"{name}_before"] == both[f"{name}_after"]
-    sides = zip(folders, cells, ("before", "after"), strict=True)
-    rows = [results.read_report(folder, known).assign(side=side) for folder, known, side in sides]
+    sides = zip(tables, ("before", "after"), strict=True)
+    rows = [table.assign(side=side) for table, side in sides]
     alike = folders[0].name == folders[1].name
     before, after = (
         f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders
@@ -184,7 +187,7 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     return Changes(
         (before, after),
         both[shown],
-        _made_with(folders, both[ok]),
+        _made_with(homes, both[ok]),
         _headlines(pd.concat(rows), both[ok]),
     )
 
@@ -263,7 +266,7 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order].reset_index(drop=True)
 
 
-def _made_with(folders: list[Path], ok: pd.DataFrame) -> pd.DataFrame:
+def _made_with(homes: list[Folder], ok: pd.DataFrame) -> pd.DataFrame:
     """The facts that the manifests of the cells that are ok in both runs tell differently, every
     value that occurs.
     """
@@ -271,9 +274,8 @@ def _made_with(folders: list[Path], ok: pd.DataFrame) -> pd.DataFrame:
 
     known: tuple[dict, dict] = {}, {}
     for row in tqdm(ok.to_dict("records"), desc="manifests", delay=2, leave=False):
-        for facts, folder, side in zip(known, folders, ("before", "after"), strict=True):
-            path = folder / "runs" / row[f"key_{side}"] / "manifest.json"
-            for name, value in _facts(json.loads(path.read_text(encoding="utf-8"))):
+        for facts, home, side in zip(known, homes, ("before", "after"), strict=True):
+            for name, value in _facts(home.manifest(row[f"key_{side}"])):
                 facts.setdefault(name, set()).add(str(value))
     told = [
         (name, *(", ".join(sorted(facts.get(name, {"–"}))) for facts in known))

@@ -9,7 +9,7 @@
     correlation_difference(real, synthetic, schema)   where pairwise association was lost or invented
     critical_difference(ranks, difference)      mean ranks over datasets, those too close to tell apart joined by a bar
 
-Rows are `results.read_report(folder)` or any table with metric, column, group, value, low, high,
+Rows are `Folder(path).rows()` or any table with metric, column, group, value, low, high,
 floor and ceiling. Generators differ in colour (colour-blind safe) and in marker; controls are grey
 and hollow. In the SVG all that belongs to a generator carries its `summary.handle` as id, so that a
 page can dim it.
@@ -245,7 +245,7 @@ def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio")
     """A quality (up: its headline with its 95% interval) against the CPU seconds of the fit (right,
     log), with their range.
 
-    cells: `results.cells(folder)`. Fits below a millisecond stand at one. The dashed line is the
+    cells: `Folder(path).cells()`. Fits below a millisecond stand at one. The dashed line is the
     ceiling: what real rows reach. Raises InputError where no cell has both numbers, as with cells
     of versions that counted no CPU seconds.
     """

@@ -31,7 +31,7 @@ def across(
     rope: float = ROPE,
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
-    """Tables that compare the generators of a report, from its tidy rows (`results.read_report`),
+    """Tables that compare the generators of a report, from its tidy rows (`Folder.rows`),
     one metric after another.
 
     metrics: names in METRICS, by default all that the rows hold. sizes: (train rows, test rows) of

@@ -9,54 +9,50 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from workbench.batch import keys
+from workbench.batch.spec import Outcome, Spec
 from workbench.batch.worker.server import GRACE
+from workbench.batch.worker.supervisor import wall_limit
 from workbench.errors import InputError
 
 PREFIX = "workbench-warm"
+PATIENCE = 60  # seconds after a cell's last limit until its supervisor counts as dead
 THREAD_VARIABLES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS")
 
 
-def execute(spec: dict, on_phase: Callable[[str], None] | None = None) -> dict:
-    """Run one cell in a forked, supervised process of this machine and bring back its outcome.
-
-    spec: key, parameters, notebook, data, files, limits, threads, imports, sources, versions (see
-    runner.make_spec). Outcome: status (ok, skipped, error, timeout, out-of-memory, or lost where
-    something killed it from outside), phase, reason, traceback, phases, seconds, peak_mb, hashes,
-    host, cpu, cores, python, fingerprint, files (name -> bytes).
-    """
+def execute(spec: Spec, on_phase: Callable[[str], None] | None = None) -> Outcome:
+    """Run one cell in a forked, supervised process of this machine and bring back its outcome."""
     if difference := _difference(spec):
-        host = keys.machine()["host"]
         raise InputError(
-            f"{difference} on {host} than when this run was planned; run again, with the same code everywhere."
+            f"{difference} on {platform.node()} than when this run was planned; "
+            "run again, with the same code everywhere."
         )
-    warm = Warm.get(spec["threads"], spec["imports"])
+    warm = Warm.get(spec.threads, spec.imports)
     folder = warm.cell_folder(spec)
-    started = time.time()
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
-        outcome = warm.run(folder, on_phase or (lambda phase: None))
-        outcome["files"] = _files(folder)
+        message = warm.run(folder, on_phase or (lambda phase: None), spec.limits)
+        files = _files(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started))
-    return (
-        {"started": stamp}
-        | outcome
-        | keys.machine()
-        | {"fingerprint": keys.fingerprint(spec["threads"])}
-    )
+    about: dict[str, Any] = keys.machine() | {"fingerprint": keys.fingerprint(spec.threads)}
+    return Outcome(**message, **about, started=started, files=files)
 
 
 class Warm:
@@ -134,15 +130,15 @@ class Warm:
             }
         )
 
-    def cell_folder(self, spec: dict) -> Path:
+    def cell_folder(self, spec: Spec) -> Path:
         """A fresh folder with everything the cell reads; its data is written once for all cells of
         a dataset.
         """
-        data = self.folder / spec["data"]["hash"]
+        data = self.folder / spec.data["hash"]
         with self._lock:
             if not data.exists():
                 part = Path(tempfile.mkdtemp(dir=self.folder))
-                for name, content in spec["data"]["files"].items():
+                for name, content in spec.data["files"].items():
                     (part / name).write_bytes(content)
                 part.rename(data)
         folder = Path(
@@ -150,27 +146,40 @@ class Warm:
         )  # short: sockets' paths have 107 bytes at most
         (folder / "out").mkdir()
         (folder / "data").symlink_to(data)
-        (folder / "source.ipynb").write_text(spec["notebook"], encoding="utf-8")
-        for name, text in spec["files"].items():
+        (folder / "source.ipynb").write_text(spec.notebook, encoding="utf-8")
+        for name, text in spec.files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
-        small = {name: spec[name] for name in ("key", "parameters", "limits")}
+        small = {"key": spec.key, "parameters": spec.parameters, "limits": spec.limits}
         (folder / "spec.json").write_text(json.dumps(small), encoding="utf-8")
         return folder
 
-    def run(self, folder: Path, on_phase: Callable[[str], None]) -> dict:
-        """Hand the folder to a supervisor and wait for its outcome."""
+    def run(self, folder: Path, on_phase: Callable[[str], None], limits: Mapping) -> dict:
+        """Hand the folder to a supervisor and wait for its outcome, a message with Outcome's fields.
+
+        The supervisor holds the cell to its limits; one that says nothing for much longer than that
+        (somebody stopped it) is killed, and its cell is lost.
+        """
         outcome = {"status": "lost", "reason": "its supervisor was killed", "phase": "start"}
+        supervisor = None
         try:
             with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(wall_limit(limits) + PATIENCE)
                 connection.connect(str(self.folder / "socket"))
                 connection.sendall(f"{folder}\n".encode())
                 for line in connection.makefile(encoding="utf-8"):
                     message = json.loads(line)
-                    if "phase" in message and "status" not in message:
+                    if "supervisor" in message:
+                        supervisor = message["supervisor"]
+                    elif "status" not in message:
                         on_phase(message["phase"])
                         outcome["phase"] = message["phase"]
                     else:
                         outcome = message
+        except TimeoutError:
+            outcome["reason"] = "its supervisor said nothing for too long and was killed"
+            with suppress(psutil.Error):
+                psutil.Process(supervisor or -1).kill()
         except OSError as error:
             outcome["reason"] = f"its warm process was killed ({error})"
         return outcome
@@ -195,8 +204,11 @@ def sweep() -> None:
         except (psutil.Error, OSError):
             continue
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}-*"):
-        if not _owner_lives(folder.name) and folder.stat().st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another user's link to nowhere, or gone in the meantime
+            about = folder.lstat()
+            ours = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+            if ours and not _owner_lives(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _owner_lives(name: str) -> bool:
@@ -212,16 +224,14 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
-def _difference(spec: dict) -> str:
+def _difference(spec: Spec) -> str:
     """The first source or version in which this machine differs from the one that planned the cell,
     in words.
     """
-    here = {name: keys.source_hash(name) for name in spec["sources"]} | keys.versions(
-        spec["modules"]
-    )
-    for name, wanted in (spec["sources"] | spec["versions"]).items():
+    here = {name: keys.source_hash(name) for name in spec.sources} | keys.versions(spec.modules)
+    for name, wanted in {**spec.sources, **spec.versions}.items():
         if here.get(name) != wanted:
-            if name in spec["sources"]:
+            if name in spec.sources:
                 return f"{name} has another source"
             return f"{name} is {here.get(name)} instead of {wanted}, another version"
     return ""

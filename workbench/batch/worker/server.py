@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -39,7 +40,7 @@ ALWAYS = (
     "ipykernel.comm.manager",
     "pandas",
     "pyarrow.parquet",
-    "workbench.batch.results",
+    "workbench.batch.folder",
 )
 GRACE = 5  # seconds that supervisors get to end their cells
 
@@ -90,3 +91,5 @@ def _preload(names: list[str]) -> None:
 if __name__ == "__main__":
     _preload(json.loads(Path(sys.argv[2]).read_text()))
     serve(socket.socket(fileno=int(sys.argv[1])))
+    # A runner that was killed removes nothing: the data of its cells would stay behind.
+    shutil.rmtree(Path(sys.argv[2]).parent, ignore_errors=True)

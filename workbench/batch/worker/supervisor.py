@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +26,9 @@ import psutil
 from workbench.batch import keys
 from workbench.batch.worker import processes
 
+# Seconds of wall clock that a cell gets for each CPU second of its limit: a busy machine is no fault of
+# the cell, and one that waits for ever ends all the same.
+BACKSTOP = 10
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
 POWERCAP = Path(
     "/sys/class/powercap"
@@ -46,6 +49,7 @@ def supervise(connection: socket.socket) -> None:
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
+        connection.sendall((json.dumps({"supervisor": os.getpid()}) + "\n").encode())
         outcome = _watch(connection, json.loads(Path("spec.json").read_text(encoding="utf-8")))
     finally:
         processes.kill_descendants()
@@ -190,6 +194,11 @@ def _phases() -> tuple[dict[str, float], dict[str, float], str]:
         return phases(Path("out", EPOCH).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError):
         return {}, {}, ""
+
+
+def wall_limit(limits: Mapping) -> float:
+    """Seconds of wall clock after which a cell is ended whatever it computed."""
+    return BACKSTOP * limits["seconds"]
 
 
 class Energy:
