@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,11 +118,23 @@ def _report(options) -> None:
             "workbench report takes one folder, or --compare with two and perhaps --out."
         )
     if options.report:
+        _say_problems(options.report)
         print(report(options.report))
         return
     found = changes.compare(*options.compare)
     page = found.write(options.out) if options.out else ""
     print(f"{found}\n{page}".rstrip())
+
+
+def _say_problems(folder: str) -> None:
+    """On standard error: finished cells that are not as they were stored, and a changed grid."""
+    from workbench.batch.folder import Folder
+
+    home = Folder(folder)
+    for problem in home.problems():
+        print(f"workbench: {problem}", file=sys.stderr)
+    if home.grid_changed():
+        print(f"workbench: {folder}/grid.toml was changed since it was run", file=sys.stderr)
 
 
 def _index(options) -> None:
@@ -149,17 +162,31 @@ def _log(options) -> None:
 
 def _verify(options) -> int:
     from workbench.batch.verify import verify
+    from workbench.files import plain
 
     table = verify(
         options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler
     )
+    verdicts = list(table["verdict"])
     for row in table.itertuples():
-        print(
-            f"{row.verdict:<16} {row.dataset} {row.label} seed {row.seed} ({row.key[:12]}) {row.detail}".rstrip()
-        )
-    counts = table["verdict"].value_counts()
-    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
-    return int((table["verdict"] == "different").any())
+        about = f"{row.dataset} {row.label} seed {row.seed} ({row.key[:12]})"
+        if not row.dataset:  # a file, or a cell that cannot be read
+            about = row.key[:12] or row.label
+        print(plain(f"{row.verdict:<16} {about} {row.detail}".rstrip()))
+    for fault in _faults_of_page(options.report):
+        verdicts.append("different")
+        print(f"{'different':<16} {fault}")
+    print(", ".join(f"{count} {verdict}" for verdict, count in Counter(verdicts).most_common()))
+    return int(any(verdict in ("different", "not verified") for verdict in verdicts))
+
+
+def _faults_of_page(folder: str) -> list[str]:
+    from workbench.report.publish import page_faults
+
+    try:
+        return page_faults(folder)
+    except InputError:  # the plan cannot be read, and that is said above
+        return []
 
 
 def _compare(options) -> int:

@@ -43,17 +43,19 @@ class Batch:
 
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
-        folder = Folder(Path(folder).resolve())
-        rows = folder.rows()  # first: a cell whose rows cannot be read is pending in `cells`
-        cells = folder.cells()
-        homes = [folder.state(key).home for key in cells["key"]]
+        home = Folder(Path(folder).resolve())
+        rows = home.rows()  # first: a cell whose rows cannot be read is pending in `cells`
+        cells = home.cells()
+        places = [home.state(key).home for key in cells["key"]]
         cells["home"] = [
-            "" if home is None else f"{home.parent.name}/{home.name}" for home in homes
+            "" if place is None else f"{place.parent.name}/{place.name}" for place in places
         ]
-        cells["executed"] = [home is not None and (home / "cell.ipynb").exists() for home in homes]
+        cells["executed"] = [
+            place is not None and (place / "cell.ipynb").exists() for place in places
+        ]
         finished = cells.loc[cells["status"] == "ok", "key"]
-        versions = folder.manifest(finished.iloc[0])["versions"] if len(finished) else {}
-        return cls.of(rows, cells, folder.title, versions)
+        versions = home.manifest(finished.iloc[0])["versions"] if len(finished) else {}
+        return cls.of(rows, cells, home.title, versions)
 
     @classmethod
     def of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -12,11 +13,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from workbench.batch import results
-from workbench.batch.keys import NOTEBOOKS
+from workbench.batch.folder import Folder, explained
+from workbench.batch.keys import NOTEBOOKS, PACKAGE
 from workbench.errors import InputError
+from workbench.files import Damaged, read_own, write_text
 
 NOTEBOOK = NOTEBOOKS / "report.ipynb"
+MOST_PAGE = 256e6  # bytes of a page that are read to check it
+SEAL = ("<!-- sha256 of all above: ", " -->\n")
 
 
 def report(folder: str | Path) -> Path:
@@ -28,8 +32,63 @@ def report(folder: str | Path) -> Path:
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that holds a grid.toml.")
-    title = f"{results.plan(folder).get('title') or folder.name}: synthetic tables measured"
-    return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html")
+    home = Folder(folder)
+    title = f"{home.title}: synthetic tables measured"
+    rows = home.rows_digest()
+    return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html", rows=rows)
+
+
+def page_faults(folder: str | Path) -> list[str]:
+    """One sentence for each way in which FOLDER's page is not the one that was written from its
+    rows; none where it has no page.
+    """
+    home = Folder(folder)
+    faults = []
+    for name, check in (("index.html", _page_is_sealed), (NOTEBOOK.name, _notebook_is_sealed)):
+        if not os.path.lexists(home.path / name):
+            continue
+        try:
+            text = read_own(home.path / name, int(MOST_PAGE)).decode("utf-8")
+        except (Damaged, UnicodeDecodeError) as error:
+            faults.append(f"{name} is not the one that was written: {error}")
+            continue
+        if not check(text):
+            faults.append(f"{name} was changed after it was written from the rows")
+        elif home.rows_digest() not in text:
+            faults.append(f"{name} was written from other rows; write it again: workbench report")
+    return faults
+
+
+def _page_is_sealed(text: str) -> bool:
+    above, mark, rest = text.rpartition(SEAL[0])
+    return mark + rest == _seal(above)
+
+
+def _notebook_is_sealed(text: str) -> bool:
+    try:
+        found = json.loads(text)
+        seal = found["metadata"].pop("workbench")["sha256"]
+        rows = json.loads(text)["metadata"]["workbench"]["rows"]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return False
+    return seal == _notebook_digest(found) and text == _sealed_notebook(found, rows)
+
+
+def _notebook_digest(found: dict) -> str:
+    text = json.dumps(found, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sealed_notebook(found: dict, rows: str) -> str:
+    """A notebook's text with the digest of its rows, and that of all else in it."""
+    seal = {"rows": rows, "sha256": _notebook_digest(found)}
+    whole = found | {"metadata": found["metadata"] | {"workbench": seal}}
+    return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _seal(text: str) -> str:
+    """The end of a page: the sha256 of all before it."""
+    return f"{SEAL[0]}{hashlib.sha256(text.encode()).hexdigest()}{SEAL[1]}"
 
 
 def publish(
@@ -39,59 +98,87 @@ def publish(
     title: str,
     page: str,
     progress: bool = False,
+    rows: str = "",
 ) -> Path:
     """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the
     page's path.
 
-    Both files appear when they are whole. Raises the notebook's own InputError, and one where
-    FOLDER cannot be written.
+    rows: the digest of the rows that the page is made from. With it, both files carry the sha256 of
+    their own text too, and the notebook runs in an empty folder: nothing that lies in FOLDER is
+    imported. Both files appear when they are whole. Raises the notebook's own InputError, and one
+    where FOLDER cannot be written.
     """
     import nbformat
     import papermill
 
     try:
-        with (
-            tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as scratch,
-            tempfile.TemporaryDirectory() as sockets,
-        ):
-            executed, html = Path(scratch, notebook.name), Path(scratch, page)
-            papermill.execute_notebook(
-                str(notebook),
-                str(executed),
+        with explained(folder), tempfile.TemporaryDirectory(prefix="workbench-page-") as scratch:
+            # Given as text, not as a path: papermill takes braces in a path for its parameters.
+            executed = papermill.execute_notebook(
+                nbformat.read(notebook, as_version=4),
+                None,
                 parameters,
                 kernel_name="python3",
-                kernel_manager_class=_kernel(sockets),
+                kernel_manager_class=_kernel(scratch),
+                cwd=scratch if rows else None,
                 progress_bar=progress,
             )
-            html.write_text(to_html(nbformat.read(executed, as_version=4), title), encoding="utf-8")
-            for made in (executed, html):
-                os.replace(made, folder / made.name)
+            executed = _without_paths(executed, {str(folder): ".", scratch: "."})
+            html = to_html(executed, title, rows=rows)
+            text = nbformat.writes(executed)
+            if rows:
+                html += _seal(html)
+                text = _sealed_notebook(json.loads(text), rows)
+            for name, content in ((notebook.name, text), (page, html)):
+                write_text(folder / name, content)
     except papermill.PapermillExecutionError as error:
-        if error.ename == "InputError":
+        if error.ename in ("InputError", "Damaged"):
             raise InputError(error.evalue) from None
         raise
-    except PermissionError as error:
-        raise InputError(
-            f"{folder} is not writable ({error.strerror}); give a folder that is."
-        ) from None
     return folder / page
 
 
-def _kernel(folder: str) -> type:
-    """Kernels of this very environment that listen on sockets in `folder`: no port that others
-    could take or hear.
+def _without_paths(notebook, places: dict[str, str]):
+    """The notebook without the reader's absolute paths: it is sent on with the report."""
+    import nbformat
+
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+    text = nbformat.writes(notebook)
+    # The longest first: one may be the beginning of another.
+    known = places | {sys.prefix: "(environment)", str(Path.home()): "~"}
+    for place in sorted(known, key=len, reverse=True):
+        if len(place) > 1:
+            text = text.replace(json.dumps(place, ensure_ascii=False)[1:-1], known[place])
+    return nbformat.reads(text, as_version=4)
+
+
+def _kernel(scratch: str) -> type:
+    """Kernels of this very environment that listen on sockets in `scratch`: no port that others
+    could take or hear. They import nothing from the working directory, and read no configuration of
+    the user's.
     """
     from jupyter_client.manager import AsyncKernelManager
 
+    # Those entries of PYTHONPATH that do not depend on where the kernel starts.
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = [str(PACKAGE.parent), *(place for place in given if os.path.isabs(place))]
+
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings):
-            super().__init__(**settings | {"transport": "ipc", "ip": str(Path(folder, "kernel"))})
-            self.kernel_spec.argv[0] = sys.executable
+            super().__init__(**settings | {"transport": "ipc", "ip": str(Path(scratch, "kernel"))})
+            module = ["-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            self.kernel_spec.argv = [sys.executable, *module]
+            self.kernel_spec.env = {
+                "PYTHONPATH": os.pathsep.join(path),
+                "IPYTHONDIR": str(Path(scratch, "ipython")),
+            }
 
     return Kernel
 
 
-def to_html(notebook, title: str, language: str = "en") -> str:
+def to_html(notebook, title: str, language: str = "en", rows: str = "") -> str:
     """An executed notebook (a NotebookNode) as one standalone HTML text: prose and results without
     code, styles inside.
 
@@ -109,6 +196,7 @@ def to_html(notebook, title: str, language: str = "en") -> str:
         "language": language,
         "script": script,
         "script_hash": f"sha256-{digest}",
+        "rows": rows,
     }
     exporter = HTMLExporter(
         raw_template=template, mathjax_url="", require_js_url="", exclude_anchor_links=True
