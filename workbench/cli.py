@@ -323,8 +323,10 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _constraints(texts: list[str]) -> list[str | list[str]]:
-    """Inequalities as they are written; what holds no "<" is a list of label columns."""
-    return [text if "<" in text else _names(text) for text in texts]
+    """Inequalities, sums and products as they are written; what holds no "<" or "=" is a list of
+    label columns.
+    """
+    return [text if "<" in text or "=" in text else _names(text) for text in texts]
 
 
 def _parameter(text: str) -> tuple[str, object]:
@@ -361,7 +363,10 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     def constraints(sub: argparse.ArgumentParser) -> None:
-        summary = "'LOW <= HIGH', 'LOW < HIGH', or COL,COL for the combinations of labels seen in train; repeatable"
+        summary = (
+            "'LOW <= HIGH', 'LOW < HIGH', 'TOTAL = A + B', 'TOTAL = A * B', or COL,COL for the "
+        )
+        summary += "combinations of labels seen in train; repeatable"
         sub.add_argument("--constraint", action="append", default=[], metavar="TEXT", help=summary)
         sub.add_argument("--metadata", metavar="FILE", help="SDV's metadata of the table, as JSON")
 

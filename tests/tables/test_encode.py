@@ -136,6 +136,11 @@ def test_quantile_turns_uniform_ranks_back_into_values_near_by(values, seed):
         ([0.07, 0.5], 0.01),
         ([1 / 3, 0.5], None),
         ([np.nan], None),
+        ([0, 200, 300, 700, 1100], 100.0),
+        ([-500, 250, 1250, 1500, 2000], 250.0),
+        ([100, 200], 1.0),  # two may be multiples of anything by chance
+        ([2, 4, 8, 10, 12], 1.0),
+        (np.arange(2, 80, 2), 2.0),
         (to_float(pd.Series(pd.to_datetime(["2020-01-01", "2020-02-01"]))), 86400.0),
         (
             to_float(pd.Series(pd.to_datetime(["1951-03-04", "1969-12-30"]))),

@@ -1,13 +1,16 @@
-"""Every generator keeps a schema's constraints: it learns and draws a rewritten table in which they
-cannot be broken.
+"""Every generator keeps a schema's constraints, and the skip patterns of train.
 
-The transformation strategy of Patki, Wedge and Veeramachaneni (2016), "The Synthetic Data Vault";
-see workbench.tables.constraints.
+Constraints: a generator learns and draws a rewritten table in which they cannot be broken, the
+transformation strategy of Patki, Wedge and Veeramachaneni (2016), "The Synthetic Data Vault"; see
+workbench.tables.constraints. Skip patterns, such as an age of the spouse that is present exactly
+for the married, are read off train and repaired in what is drawn; see workbench.tables.structure. A
+private generator repairs nothing, since it must not look: declare what it shall keep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +19,7 @@ import pandas as pd
 from workbench.tables.conditions import TooFew, sample_matching
 from workbench.tables.constraints import Rewriting
 from workbench.tables.schema import Schema
+from workbench.tables.structure import Skips
 
 if TYPE_CHECKING:
     from workbench.generators import Generator
@@ -23,9 +27,10 @@ if TYPE_CHECKING:
 
 def keep_constraints(generator: Generator) -> Generator:
     """The same generator; its own three methods are called on the rewritten table where the schema
-    declares constraints.
+    declares constraints, and what it draws is repaired where train has skip patterns.
 
-    A generator that meets constraints by itself says so with a class attribute `keeps_constraints`.
+    A generator that meets constraints by itself says so with a class attribute `keeps_constraints`;
+    one whose rows are to stay as it drew them, with `keeps_skips = False`.
     """
     if getattr(generator, "keeps_constraints", False):
         return generator
@@ -37,9 +42,10 @@ def keep_constraints(generator: Generator) -> Generator:
 class _Constrained:
     def __init__(self, generator: Generator):
         self._generator = generator
-        self._rewriting: Rewriting | None = (
-            None  # of the table it is fitted on, if that has constraints
-        )
+        # Of the table that it is fitted on, if that has constraints or skip patterns.
+        self._rewriting: Rewriting | None = None
+        self._skips: Skips | None = None
+        self._original: Schema | None = None
 
     def supports(self, schema: Schema) -> str | None:
         own = type(self._generator).supports
@@ -52,11 +58,16 @@ class _Constrained:
         return own(self._generator, rewriting.schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:
+        self._original = schema
         self._rewriting = Rewriting(schema) if schema.constraints else None
         if self._rewriting:
             table = self._rewriting.apply(table, rng)
             schema = self._rewriting.schema
         fitted = type(self._generator).fit(self._generator, table, schema, rng)
+        self._skips = None
+        if not _is_private(self._generator) and getattr(self._generator, "keeps_skips", True):
+            skips = Skips(table, schema)
+            self._skips = skips if skips.rules else None
         if self._rewriting and hasattr(fitted, "guarantee"):
             fitted.guarantee += "; what its constraints need (bounds, distances, combinations) was read off the train table "
             fitted.guarantee += "and is not covered"
@@ -65,23 +76,40 @@ class _Constrained:
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
-        own = type(self._generator).sample
-        if not self._rewriting:
-            return own(self._generator, n, rng, where)
+        if not self._rewriting and not self._skips:
+            return type(self._generator).sample(self._generator, n, rng, where)
         # Conditions on columns as they are go to the generator, which may meet them without
         # rejection.
-        where, original = where or {}, self._rewriting.original
-        left = {
-            name: wanted
-            for name, wanted in where.items()
-            if original[name].name in self._rewriting.changed
-        }
-        passed = {name: wanted for name, wanted in where.items() if name not in left}
+        where, original = where or {}, self._original
+        rewritten = self._rewriting.changed if self._rewriting else set()
+        repaired = self._skips.changed if self._skips else set()
+        passed = {k: wanted for k, wanted in where.items() if original[k].name not in rewritten}
+        left = {k: wanted for k, wanted in where.items() if k in rewritten or k in repaired}
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            try:
-                return self._rewriting.restore(own(self._generator, size, rng, passed))
-            except TooFew as few:
-                raise TooFew(str(few), self._rewriting.restore(few.rows)) from None
+            return self._draw(size, rng, passed)
 
         return sample_matching(draw, n, rng, original, left)
+
+    def _draw(self, n: int, rng: np.random.Generator, where: Mapping) -> pd.DataFrame:
+        """n rows of the generator, repaired and led back to the original columns."""
+        try:
+            table = type(self._generator).sample(self._generator, n, rng, where)
+        except TooFew as few:
+            raise TooFew(str(few), self._finish(few.rows, rng)) from None
+        return self._finish(table, rng)
+
+    def _finish(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        if self._skips:
+            table = self._skips.repair(table, rng)
+        return self._rewriting.restore(table) if self._rewriting else table
+
+
+def _is_private(generator: Generator) -> bool:
+    """Whether a generator promises privacy, or fits another one that does."""
+    from workbench.generators import find
+
+    if "epsilon" in {field.name for field in fields(generator)}:
+        return True
+    inner = getattr(generator, "inner", None)
+    return isinstance(inner, str) and "epsilon" in find(inner).supports

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,9 @@ class Copy:
     The lower reference of the distance-to-closest-record checks of Platzer and Reutterer (2021). It
     has no parameters.
     """
+
+    # Real rows have the skip patterns that they have, and shuffled columns are to have none.
+    keeps_skips: ClassVar[bool] = False
 
     def supports(self, schema: Schema) -> str | None:
         return None

@@ -26,7 +26,7 @@ from workbench.generators.calibration import calibrate
 from workbench.generators.statistical.independent import Independent
 from workbench.simulators import SIMULATORS, Prior, draw
 from workbench.tables.conditions import sample_matching
-from workbench.tables.constraints import broken, check
+from workbench.tables.constraints import broken, check, unequal
 from workbench.tables.schema import Column, Schema
 
 MOST_TOLD = 100  # unreached statistics that the facts name; of a wide table there may be thousands
@@ -195,6 +195,8 @@ class Simulation:
             table = self._draw(max(n, 100), rng)
             for low, high, strict in self._schema.inequalities:
                 table = table[~broken(table, low, high, strict)]
+            for formula in self._schema.formulas:
+                table = table[~unequal(table, *formula)]
             for combination in self._combinations:
                 table = table.merge(combination, how="inner")
             kept.append(table)

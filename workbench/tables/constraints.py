@@ -5,6 +5,9 @@ what is rewritten.
                             where low has gaps, a second column, "high alone", says what high is in
                             rows without low
     ("city", "country")     one label for each combination of the train rows, a missing value being a label
+    total = a + b           total is left out and computed again (a product likewise), to the digits that it has in train;
+                            it stays as it is where it is the target or sensitive, and where train
+                            misses it in other rows than its parts, and is then overwritten
 
 A generator learns and draws the rewritten table; `restore` leads back, on the grid and within the
 bounds of every column. Where a low side lies beyond all values of its high side, which train has
@@ -22,6 +25,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.schema import Column, Schema
+from workbench.tables.structure import combined, differs, rounding
 
 
 def broken(table: pd.DataFrame, low: str, high: str, strict: bool) -> np.ndarray:
@@ -33,8 +37,8 @@ def broken(table: pd.DataFrame, low: str, high: str, strict: bool) -> np.ndarray
 
 
 def check(table: pd.DataFrame, schema: Schema) -> None:
-    """Raises InputError for the first inequality that does not hold in every row of a cast table,
-    with their number.
+    """Raises InputError for the first inequality, sum or product that does not hold in every row of
+    a cast table, with the number of rows where it does not.
     """
     for low, high, strict in schema.inequalities:
         count = int(broken(table, low, high, strict).sum())
@@ -43,6 +47,22 @@ def check(table: pd.DataFrame, schema: Schema) -> None:
                 f"constraint '{low} {'<' if strict else '<='} {high}' does not hold in {count} of {len(table)} rows; "
                 "correct them or drop the constraint."
             )
+    for total, sign, parts in schema.formulas:
+        count = int(unequal(table, total, sign, parts).sum())
+        if count:
+            raise InputError(
+                f"constraint '{total} = {f' {sign} '.join(parts)}' does not hold in {count} of {len(table)} rows; "
+                "correct them or drop the constraint."
+            )
+
+
+def unequal(table: pd.DataFrame, total: str, sign: str, parts: tuple[str, ...]) -> np.ndarray:
+    """Whether each row breaks "total = a + b", bool, shape (rows,); a missing side breaks nothing,
+    nor does what is lost to rounding.
+    """
+    numbers = to_float(table[total])
+    value = combined([to_float(table[part]) for part in parts], sign)
+    return differs(numbers, value, rounding(numbers))
 
 
 class Rewriting:
@@ -55,31 +75,31 @@ class Rewriting:
 
     def __init__(self, schema: Schema):
         self.original = schema
-        self._lower: dict[
-            str, dict[str, bool]
-        ] = {}  # a column, the columns below it, and whether it is above them strictly
+        # A column, the columns below it, and whether it is above them strictly.
+        self._lower: dict[str, dict[str, bool]] = {}
         for low, high, strict in schema.inequalities:
             lower = self._lower.setdefault(high, {})
             lower[low] = strict or lower.get(low, False)
-        self._order = [
-            name for name in TopologicalSorter(self._lower).static_order() if name in self._lower
-        ]
+        lows_first = TopologicalSorter(self._lower).static_order()
+        self._order = [name for name in lows_first if name in self._lower]
         self._groups = _joined(schema)
-        self.changed = {*self._lower, *(name for group in self._groups for name in group)}
+        self._formulas = {total: (sign, parts) for total, sign, parts in schema.formulas}
+        # A role keeps its column: a generator may need the target.
+        self._omitted = {total for total in self._formulas if schema[total].role == "feature"}
+        self.changed = {*self._lower, *self._formulas}
+        self.changed.update(name for group in self._groups for name in group)
         self._marginals: dict[str, Marginal] = {}
-        self._alone: dict[
-            str, str
-        ] = {}  # a column, and the one that stands for it in rows without its low sides
+        # A column, and the one that stands for it in rows without its low sides.
+        self._alone: dict[str, str] = {}
         self._combinations: dict[str, pd.DataFrame] = {}
-        label = (
-            schema.target is not None
-            and schema.target.name in self.changed
-            and schema.target.is_discrete
-        )
+        target = schema.target
+        is_joined = target is not None and target.name in self.changed and target.is_discrete
         columns = [self._column(column) for column in schema.columns]
-        self.schema = Schema(tuple(filter(None, columns)), None if label else schema.positive)
+        self.schema = Schema(tuple(filter(None, columns)), None if is_joined else schema.positive)
 
     def _column(self, column: Column) -> Column | None:
+        if column.name in self._omitted:
+            return None
         if column.name in self._lower:
             whole = all(
                 self.original[name].kind == "integer"
@@ -103,45 +123,61 @@ class Rewriting:
         constraint does not hold.
         """
         check(table, self.original)
-        numbers = {
-            name: to_float(table[name])
-            for name in {*self._lower, *(n for low in self._lower.values() for n in low)}
-        }
         columns = dict(table.items())
+        self._apply_formulas(table)
+        self._apply_inequalities(table, columns, rng)
+        self._apply_combinations(table, columns)
+        return self.schema.cast(pd.DataFrame({name: columns[name] for name in self.schema.names}))
+
+    def _apply_formulas(self, table: pd.DataFrame) -> None:
+        """Keep the digits of each total, and the column of one whose gaps its parts do not explain."""
+        for total, (_, parts) in self._formulas.items():
+            self._marginals[total] = Marginal.fit(to_float(table[total]))
+            explained = table[list(parts)].isna().any(axis=1)
+            if total in self._omitted and not explained.equals(table[total].isna()):
+                self._omitted.remove(total)
+                self._add(replace(self.original[total], role="feature"))
+
+    def _apply_inequalities(
+        self, table: pd.DataFrame, columns: dict[str, pd.Series], rng: np.random.Generator
+    ) -> None:
+        """Replace each high side by its distance from its low sides."""
+        compared = {*self._lower, *(low for lower in self._lower.values() for low in lower)}
+        numbers = {name: to_float(table[name]) for name in compared}
         for name in self._order:
             self._marginals[name] = Marginal.fit(numbers[name])
             low, _ = self._floor(name, numbers)
             distance = numbers[name] - low
             if all(Marginal.fit(numbers[n]).step for n in [name, *self._lower[name]]):
-                distance = np.round(
-                    distance, 6
-                )  # 0.3 - 0.1 is on their grid, give or take what floats cannot hold
+                # 0.3 - 0.1 is on their grid, give or take what floats cannot hold.
+                distance = np.round(distance, 6)
             # Rows without low have no distance: they are given other rows', so that gaps in low are
             # not gaps in high.
-            filled, known = (
-                np.isnan(distance) & ~np.isnan(numbers[name]),
-                distance[~np.isnan(distance)],
-            )
+            filled = np.isnan(distance) & ~np.isnan(numbers[name])
+            known = distance[~np.isnan(distance)]
             distance[filled] = rng.choice(known, filled.sum()) if len(known) else 0.0
             columns[name] = from_float(distance, self.schema[name])
             if np.isnan(low).any():
                 alone = f"{name} alone"
                 while alone in columns:
                     alone += "'"
-                self._alone[name], columns[alone] = alone, table[name]
-                added = replace(self.original[name], name=alone, role="feature")
-                self.schema = replace(self.schema, columns=(*self.schema.columns, added))
+                self._alone[name] = alone
+                columns[alone] = table[name]
+                self._add(replace(self.original[name], name=alone, role="feature"))
+
+    def _apply_combinations(self, table: pd.DataFrame, columns: dict[str, pd.Series]) -> None:
+        """Replace each group of labels by the number of its combination."""
         for group in self._groups:
-            codes = np.column_stack(
-                [
-                    pd.factorize(table[name].astype(object), use_na_sentinel=False)[0]
-                    for name in group
-                ]
-            )
+            codes = np.empty((len(table), len(group)), dtype=np.int64)
+            for place, name in enumerate(group):
+                labels = table[name].astype(object)
+                codes[:, place], _ = pd.factorize(labels, use_na_sentinel=False)
             _, first, code = np.unique(codes, axis=0, return_index=True, return_inverse=True)
             self._combinations[group[0]] = table[list(group)].iloc[first]
             columns[group[0]] = pd.Series(code.ravel().astype(str), dtype=object)
-        return self.schema.cast(pd.DataFrame({name: columns[name] for name in self.schema.names}))
+
+    def _add(self, column: Column) -> None:
+        self.schema = replace(self.schema, columns=(*self.schema.columns, column))
 
     def restore(self, rewritten: pd.DataFrame) -> pd.DataFrame:
         """Rows of the original columns, in which every constraint holds, from rows of the rewritten
@@ -151,27 +187,40 @@ class Rewriting:
         for group in self._groups:
             rows = self._combinations[group[0]].take(columns[group[0]].astype(int).to_numpy())
             columns |= {name: rows[name].array for name in group}
-        numbers = {
-            n: to_float(columns[n])
-            for lower in self._lower.values()
-            for n in lower
-            if n not in self._lower
-        }
+        numbers = {}
+        for name in (low for lower in self._lower.values() for low in lower):
+            if name not in self._lower:
+                numbers[name] = to_float(columns[name])
         for name in self._order:
             low, strict = self._floor(name, numbers)
-            marginal, value = self._marginals[name], low + np.abs(to_float(columns[name]))
+            marginal = self._marginals[name]
+            value = low + np.abs(to_float(columns[name]))
             if name in self._alone:
                 value = np.where(np.isnan(low), to_float(columns[self._alone[name]]), value)
-            value = _above(
-                _nearest(marginal.snap(value), low, marginal.values),
-                low,
-                strict,
-                marginal,
-                self.original[name],
-            )
+            value = _nearest(marginal.snap(value), low, marginal.values)
+            value = _above(value, low, strict, marginal, self.original[name])
             columns[name] = from_float(value, self.original[name])
             numbers[name] = to_float(columns[name])
+        self._compute(columns)
         return pd.DataFrame(columns, columns=self.original.names)
+
+    def _compute(self, columns: dict[str, pd.Series]) -> None:
+        """Compute every total from its parts, those that are parts of others first."""
+        parts_of = {total: parts for total, (_, parts) in self._formulas.items()}
+        for total in TopologicalSorter(parts_of).static_order():
+            if total not in self._formulas:
+                continue
+            sign, parts = self._formulas[total]
+            value = combined([to_float(columns[part]) for part in parts], sign)
+            marginal = self._marginals[total]
+            if marginal.step is not None:
+                # The digits of train, but not its bounds: a sum may be larger than any of train's.
+                value = Marginal(np.array([-np.inf, np.inf]), min(marginal.step, 1.0)).snap(value)
+            value = _nearest(value, value, marginal.values)
+            if total not in self._omitted:
+                drawn = to_float(columns[total])
+                value = np.where(np.isnan(value) | np.isnan(drawn), drawn, value)
+            columns[total] = from_float(value, self.original[total])
 
     def _floor(self, name: str, numbers: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The largest low side of each row (NaN where all are missing), and whether the column must

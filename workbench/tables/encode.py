@@ -64,8 +64,9 @@ class Marginal:
     they lie on.
 
     step is the coarsest of 1, 0.1, ... 0.000001 that writes every value exactly, or None when there
-    is no such grid; for a datetime the values are seconds, and a step of whole minutes, hours or
-    days is kept as such.
+    is no such grid. Whole numbers that all are multiples of 100, say, have a step of 100, where
+    there are too many of them for chance. For a datetime the values are seconds, and a step of
+    whole minutes, hours or days is kept as such.
     """
 
     values: np.ndarray
@@ -116,18 +117,28 @@ def _grid_step(present: np.ndarray) -> float | None:
         return None
     distinct = np.unique(present)
     if np.all(distinct == np.round(distinct)):
-        for step in (
-            86400.0,
-            3600.0,
-            60.0,
-        ):  # datetimes on whole days, hours, minutes; also keeps large round numbers
+        # Datetimes on whole days, hours, minutes; also keeps large round numbers.
+        for step in (86400.0, 3600.0, 60.0):
             if np.abs(distinct).max() >= 1e6 and np.all(distinct % step == 0):
-                return step
-        return 1.0
+                return _common_divisor(distinct, step)
+        return _common_divisor(distinct, 1.0)
     for decimals in range(1, 7):
         if np.all(distinct == np.round(distinct, decimals)):
             return 10.0**-decimals
     return None
+
+
+def _common_divisor(distinct: np.ndarray, step: float) -> float:
+    """What divides all of these multiples of a step, or the step where chance may have made it so:
+    1 in a million.
+    """
+    nonzero = distinct[distinct != 0]
+    if not len(nonzero) or np.abs(nonzero).max() >= 2**53:
+        return step
+    divisor = float(np.gcd.reduce(nonzero.astype(np.int64)))
+    # Any one value may serve as the divisor: each of the others must be a multiple of it by luck.
+    is_common = (len(nonzero) - 1) * np.log(divisor / step) >= np.log(1e6)
+    return divisor if is_common else step
 
 
 def _decimals(step: float) -> int:

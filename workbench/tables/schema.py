@@ -83,7 +83,8 @@ class Schema:
 
     `constraints` hold in every row, and so in every synthetic row: "low <= high" or "low < high"
     for two columns of numbers or two of dates (a missing side satisfies it), and names of label
-    columns, ("city", "country"), of which only the combinations seen in train occur.
+    columns, ("city", "country"), of which only the combinations seen in train occur; and sums or
+    products of number columns, "total = a + b" or "total = a * b", to the digits that total has.
 
     >>> Schema((Column("a", "integer"), Column("b", "integer")), constraints=["a <= b"]).inequalities
     [('a', 'b', False)]
@@ -137,7 +138,16 @@ class Schema:
     @property
     def inequalities(self) -> list[tuple[str, str, bool]]:
         """The columns (low, high) of each inequality, and whether it is strict."""
-        return [_inequality(text, self.names) for text in self.constraints if isinstance(text, str)]
+        names = self.names
+        texts = [text for text in self.constraints if isinstance(text, str)]
+        return [_inequality(text, names) for text in texts if _formula(text, names) is None]
+
+    @property
+    def formulas(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """The total, the sign ("+" or "*") and the parts of each sum or product."""
+        texts = [text for text in self.constraints if isinstance(text, str)]
+        found = [_formula(text, self.names) for text in texts]
+        return [formula for formula in found if formula is not None]
 
     @property
     def combinations(self) -> list[tuple[str, ...]]:
@@ -339,12 +349,78 @@ def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
     for low, high, strict in splits:
         if low in names and high in names:
             return low, high, strict
+    if not splits and "=" in text:
+        written = re.split("[=+*]", text)
+        unknown = [name.strip() for name in written if name.strip() not in names]
+        if unknown and unknown[0] and not re.search("[-/]", unknown[0]):
+            raise InputError(
+                f"constraint {text!r}: no column {unknown[0]!r}; {nearest(unknown[0], names)}"
+            )
+        raise InputError(
+            f'constraint {text!r} is not read; write a sum or a product, "total = a + b" or "total = a * b".'
+        )
     if not splits:
         raise InputError(
-            f'constraint {text!r} is not read; write "low <= high" or "low < high", or a list of label columns.'
+            f'constraint {text!r} is not read; write "low <= high", "low < high", "total = a + b" or '
+            '"total = a * b", or a list of label columns.'
         )
     unknown = next(name for name in splits[0][:2] if name not in names)
     raise InputError(f"constraint {text!r}: no column {unknown!r}; {nearest(unknown, names)}")
+
+
+def _formula(text: str, names: list[str]) -> tuple[str, str, tuple[str, ...]] | None:
+    """Total, sign and parts of a sum or product; None for another text. Names may hold signs."""
+    for equals in re.finditer("=", text):
+        total, right = text[: equals.start()].strip(), text[equals.end() :]
+        if total not in names:
+            continue
+        for sign in "+*":
+            parts = _parts(right, sign, names)
+            if parts is not None:
+                return total, sign, parts
+    return None
+
+
+def _parts(text: str, sign: str, names: list[str]) -> tuple[str, ...] | None:
+    """The column names that a sign joins in a text; None where it is no such text."""
+    if text.strip() in names:
+        return (text.strip(),)
+    # The longest name first: "a+b + a" begins with the column "a+b", where there is one.
+    for place in [found.start() for found in re.finditer(re.escape(sign), text)][::-1]:
+        if text[:place].strip() not in names:
+            continue
+        others = _parts(text[place + 1 :], sign, names)
+        if others is not None:
+            return (text[:place].strip(), *others)
+    return None
+
+
+def _check_formulas(schema: Schema) -> None:
+    """Raises InputError where a sum or product has a column of the wrong kind, where a column has
+    two of them or an inequality as well, and where they run in a circle.
+    """
+    parts: dict[str, tuple[str, ...]] = {}
+    for total, sign, names in schema.formulas:
+        text = f"{total} = {f' {sign} '.join(names)}"
+        for name in (total, *names):
+            if schema[name].kind not in ("numeric", "integer"):
+                raise InputError(
+                    f"constraint {text!r}: column {name!r} is {schema[name].kind}; only numbers are "
+                    "added and multiplied."
+                )
+        if total in parts:
+            raise InputError(f"column {total!r} is computed by two constraints; drop one of them.")
+        parts[total] = names
+    try:
+        TopologicalSorter(parts).prepare()
+    except CycleError as error:
+        circle = " = ".join(error.args[1])
+        raise InputError(f"the constraints run in a circle, {circle}; drop one of them.") from None
+    for low, high, _ in schema.inequalities:
+        for name in {low, high} & set(parts):
+            raise InputError(
+                f"column {name!r} is computed by one constraint and bounded by another; drop one of them."
+            )
 
 
 def _check_constraints(schema: Schema) -> None:
@@ -372,6 +448,7 @@ def _check_constraints(schema: Schema) -> None:
     except CycleError as error:
         circle = " <= ".join(error.args[1])
         raise InputError(f"the constraints run in a circle, {circle}; drop one of them.") from None
+    _check_formulas(schema)
     for names in schema.combinations:
         for name in names:
             if name not in schema.names:

@@ -13,7 +13,7 @@ import pandas as pd
 from workbench.errors import InputError, nearest
 from workbench.generators.language.facts import Fact, plain
 from workbench.tables.conditions import matches
-from workbench.tables.constraints import broken
+from workbench.tables.constraints import broken, unequal
 from workbench.tables.schema import Schema
 
 
@@ -199,6 +199,11 @@ class Form:
             yield (
                 ~broken(table, low, high, strict),
                 f"'{low} {'<' if strict else '<='} {high}' does not hold",
+            )
+        for total, sign, parts in self.schema.formulas:
+            yield (
+                ~unequal(table, total, sign, parts),
+                f"'{total} = {f' {sign} '.join(parts)}' does not hold",
             )
         for seen in self.combinations:
             known = set(map(tuple, as_records(seen)))

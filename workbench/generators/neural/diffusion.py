@@ -384,7 +384,11 @@ class Scores:
         self.atoms = (
             distinct if len(distinct) <= max_values else distinct[counts >= share * len(present)]
         )
-        self.others = Marginal.fit(present[~np.isin(present, self.atoms)])
+        others = Marginal.fit(present[~np.isin(present, self.atoms)])
+        # A grid that the whole column shows, such as multiples of 100, holds for its few other values.
+        step = Marginal.fit(present).step
+        is_coarser = step is not None and others.step is not None and step > others.step
+        self.others = Marginal(others.values, step) if is_coarser else others
         self._has_others = len(self.others.values) > 0
         self.size = len(self.atoms) + self._has_others + bool(np.isnan(values).any())
 

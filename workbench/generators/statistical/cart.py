@@ -214,15 +214,17 @@ def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
     (Coppersmith, Hong and Hosking 1999).
     """
     counts = np.bincount(predictor.codes, minlength=predictor.size)
-    if not response.is_label:
-        return (
-            np.bincount(predictor.codes, weights=response.outcome[:, 0], minlength=predictor.size)
-            / counts
-        )
-    cells = np.bincount(
-        predictor.codes * response.size + response.codes, minlength=predictor.size * response.size
-    )
-    shares = cells.reshape(predictor.size, response.size) / counts[:, None]
+    outcome = np.eye(response.size)[response.codes] if response.is_label else response.outcome
+    if not response.is_label and not outcome[:, 1].any():
+        outcome = outcome[:, :1]
+    shares = np.empty((predictor.size, outcome.shape[1]))
+    for column, weights in enumerate(outcome.T):
+        totals = np.bincount(predictor.codes, weights=weights, minlength=predictor.size)
+        shares[:, column] = totals / counts
+    if not response.is_label and shares.shape[1] == 1:
+        return shares[:, 0]
+    # Where a number has gaps, levels differ in its mean rank and in how often it is missing: the
+    # mean alone could not part a level without any value from the others.
     centred = shares - np.average(shares, axis=0, weights=counts)
     _, vectors = np.linalg.eigh((centred * counts[:, None]).T @ centred)
     return centred @ vectors[:, -1]

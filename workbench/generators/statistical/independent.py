@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ class Independent:
     """Independent draws from each column's empirical distribution (Shi and Horvath 2006). It has no
     parameters.
     """
+
+    # The reference of what no association costs: a skip pattern is one.
+    keeps_skips: ClassVar[bool] = False
 
     def supports(self, schema: Schema) -> str | None:
         return None
