@@ -259,7 +259,7 @@ class SideBySide(ipw.VBox):
         self.target.value = schema.target.name if schema.target else NONE
         for control in (self.sensitive, self.columns):
             control.value = ()  # first, or the browser marks options that are gone
-            control.options = schema.names
+            control.options = schema.modelled.names
         self.sensitive.value = [column.name for column in schema.sensitive]
         self._quiet = False
 

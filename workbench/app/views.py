@@ -42,7 +42,7 @@ FIGURES = {
         "Pairs of columns: real test rows left, synthetic rows right.",
     ),
     "correlations": (
-        "plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema)",
+        "plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema.modelled)",
         "Association of each pair, synthetic minus real: blue is lost, orange invented.",
     ),
     "groups": (
@@ -114,7 +114,7 @@ def looked_at(
     """
     finished = session.finished or dict.fromkeys(session.pairs)
     pair = (name, seed) if (name, seed) in finished else next(iter(finished))
-    known = session.data.schema.names
+    known = session.data.schema.modelled.names
     return *pair, [column for column in columns if column in known] or known[:COLUMNS]
 
 
@@ -137,7 +137,7 @@ def figure(
     if view == "pairs":
         return plots.pairs(data.test, tables[name, seed], columns[:PAIRED])
     if view == "correlations":
-        return plots.correlation_difference(data.test, tables[name, seed], data.schema)
+        return plots.correlation_difference(data.test, tables[name, seed], data.schema.modelled)
     return plots.bias_by_group(rows) if view == "groups" else plots.tradeoff(rows)
 
 

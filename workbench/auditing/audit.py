@@ -34,7 +34,7 @@ from workbench.batch import keys
 from workbench.errors import InputError, nearest
 from workbench.files import write_text
 from workbench.metrics import Trial
-from workbench.metrics.evaluate import read_table
+from workbench.metrics.evaluate import copied_identifiers, read_table, without_identifiers
 from workbench.metrics.models import one_thread
 from workbench.report import publish as pages
 from workbench.tables.datasets import Dataset, table_hash
@@ -217,11 +217,16 @@ def audit(
     list of gates as tqdm does. A table with other columns is a FAIL with one check. Raises
     InputError for files that cannot be read and unknown keys.
     """
-    limits = read_tolerances(tolerances, data.schema)
+    limits = read_tolerances(tolerances, data.schema.modelled)
     previous = against if isinstance(against, Audit) or against is None else Audit.read(against)
     if not isinstance(synthetic, pd.DataFrame):
         labels = {column.name for column in data.schema.columns if column.kind == "categorical"}
         synthetic = read_file(Path(synthetic), labels)
+    identity = _identifiers(data, synthetic)
+    role_notes = data.schema.role_notes
+    # No gate but the one on identifiers looks at them: it is no fault that real ones are missing.
+    synthetic = without_identifiers(synthetic, data.schema)
+    data = data.modelled
     table, problems = _read(synthetic, data.schema)
     checks = [
         Check(
@@ -234,6 +239,7 @@ def audit(
             note=" ".join(problems),
         )
     ]
+    checks += identity
     if table is not None:
         trial = Trial(data.train, data.test, table, data.schema, seed)
         with one_thread(), np.errstate(all="ignore"):
@@ -257,7 +263,7 @@ def audit(
         "versions": keys.versions([]),
         "against": previous
         and {name: previous.record[name] for name in ("made", "window", "decision")},
-        "notes": [],
+        "notes": role_notes,
         "checks": _judge(checks, limits, previous),
     }
     record["hashes"]["tolerances"] = keys.digest(json.dumps(limits, sort_keys=True))
@@ -267,14 +273,31 @@ def audit(
             for name in ("train", "test", "tolerances")
             if record["hashes"][name] != previous.record["hashes"][name]
         ]
-        record["notes"] = (
-            [f"Since the previous audit {listed(changed)} changed."] if changed else []
-        )
+        if changed:
+            record["notes"] = [*role_notes, f"Since the previous audit {listed(changed)} changed."]
     record["decision"] = max(
         (check["status"] for check in record["checks"]),
         key=lambda status: EXIT_CODES.get(status, 0),
     )
     return Audit(_finite(record))
+
+
+def _identifiers(data: Dataset, synthetic: pd.DataFrame) -> list[Check]:
+    """A hard gate for each identifying column: no synthetic row carries a value of a train row. None is printed."""
+    return [
+        Check(
+            "identifiers",
+            name,
+            float(count),
+            0.0,
+            0.0,
+            hard=True,
+            note=f"{count:,} of {len(synthetic):,} synthetic rows carry a real one"
+            if count
+            else "",
+        )
+        for name, count in copied_identifiers(data, synthetic).items()
+    ]
 
 
 def publish(out: str | Path, **parameters) -> Audit:

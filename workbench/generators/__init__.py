@@ -15,6 +15,7 @@ versions.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
@@ -281,14 +282,42 @@ def make(name: str, params: Mapping | None = None) -> Generator:
     Raises InputError for an unknown name or parameter.
     """
     from workbench.generators.constrained import keep_constraints
+    from workbench.generators.identified import keep_identifiers
 
-    generator_class = find(name).load()
-    known = [field.name for field in fields(generator_class) if field.init]
-    for key in params or {}:
+    entry = find(name)
+    generator_class = entry.load()
+    known = {field.name: field.type for field in fields(generator_class) if field.init}
+    for key, value in (params or {}).items():
         if key not in known:
             ending = nearest(key, known) if known else "it has no parameters."
             raise InputError(f"generator {name!r} has no parameter {key!r}; {ending}")
-    return keep_constraints(generator_class(**(params or {})))
+        _check_type(name, key, value, str(known[key]))
+    generator = keep_constraints(generator_class(**(params or {})))
+    return keep_identifiers(generator, entry.family)
+
+
+def _check_type(generator: str, key: str, value: object, annotation: str) -> None:
+    """Raises InputError where a field that is declared a number or a truth value gets something else."""
+    accepted = {"int": numbers.Integral, "float": numbers.Real, "bool": bool, "None": type(None)}
+    names = [part.strip() for part in annotation.split("|")]
+    if not set(names) <= set(accepted):
+        return  # texts, mappings and lists are the generator's own to check
+    is_truth = isinstance(value, bool)
+    fits = any(
+        isinstance(value, accepted[name]) and (name == "bool" or not is_truth) for name in names
+    )
+    if not fits:
+        words = {"int": "a whole number", "float": "a number", "bool": "true or false", "None": ""}
+        wanted = " or ".join(filter(None, (words[name] for name in names)))
+        raise InputError(f"generator {generator!r}: parameter {key} is {value!r}; give {wanted}.")
+
+
+def check_rows_and_seed(rows: object, seed: object) -> None:
+    """Raises InputError where rows is no whole number from 1, or seed none from 0."""
+    for name, value, least in (("rows", rows, 1), ("seed", seed, 0)):
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
 
 
 def check_least(generator: Generator, **least: float) -> None:
@@ -327,6 +356,7 @@ def fitted(name: str, data: Dataset, seed: int = 0, **params) -> Generator:
     """
     import numpy as np
 
+    check_rows_and_seed(1, seed)
     generator = make(name, params)
     reason = generator.supports(data.schema)
     if reason:
@@ -350,9 +380,8 @@ def generate(
     """
     import numpy as np
 
+    check_rows_and_seed(1 if rows is None else rows, seed)
     rows = len(views(name, data, seed)[0]) if rows is None else rows
-    if rows < 1:
-        raise InputError(f"rows is {rows}; ask for at least one row.")
     # Two streams of one seed: what fitting draws never shifts what sampling draws.
     return fitted(name, data, seed, **params).sample(
         rows, np.random.default_rng([seed, 1]), where=where

@@ -57,6 +57,11 @@ def evaluate(
     metrics.
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
+    identity_notes = [*data.schema.role_notes, *_copied_identifiers(data, synthetic)]
+    group = data.schema.group
+    # Identifiers are no features: whether a synthetic table has them, and which, moves no score.
+    synthetic = without_identifiers(synthetic, data.schema)
+    data = data.modelled
     table, notes = read_table(synthetic, data.schema)
     trial = Trial(data.train, data.test, table, data.schema, seed, Guarantee.of(generator))
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
@@ -70,9 +75,59 @@ def evaluate(
             group = {name: metric for name, metric in chosen.items() if metric.function == function}
             frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
+    rows = _noted_groups(rows, group)
+    notes = [*notes, *identity_notes]
     return Card(
         in_order(rows, chosen), data.name, len(data.train), len(data.test), len(table), notes
     )
+
+
+def without_identifiers(synthetic: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """A synthetic table without the columns that say who a row is; it need not have them."""
+    names = {column.name for column in schema.identifying}
+    if not names or not isinstance(synthetic, pd.DataFrame):
+        return synthetic
+    return synthetic[[name for name in synthetic.columns if name not in names]]
+
+
+def copied_identifiers(data: Dataset, synthetic: pd.DataFrame) -> dict[str, int]:
+    """How many synthetic rows carry an identifier of a train row, by the name of the identifying column."""
+    found = {}
+    for column in data.schema.identifying:
+        if isinstance(synthetic, pd.DataFrame) and list(synthetic.columns).count(column.name) == 1:
+            real = _identifier_texts(data.train[column.name])
+            held = _identifier_texts(synthetic[column.name])
+            found[column.name] = int(held.isin(set(real)).sum())
+    return found
+
+
+def _identifier_texts(values: pd.Series) -> pd.Series:
+    """The values that are there, as text: 12.0, which a gap makes of 12, is 12."""
+    present = values.dropna()
+    if pd.api.types.is_float_dtype(present.dtype) and (present == present.round()).all():
+        present = present.astype("Int64")
+    return present.astype(str)
+
+
+def _copied_identifiers(data: Dataset, synthetic: pd.DataFrame) -> list[str]:
+    return [
+        f"WARNING: {count:,} synthetic rows carry a real {name!r} of the train rows."
+        for name, count in copied_identifiers(data, synthetic).items()
+        if count
+    ]
+
+
+def _noted_groups(rows: pd.DataFrame, group: Column | None) -> pd.DataFrame:
+    """Privacy rows say that they counted rows where several rows may be about one person."""
+    if group is None or not len(rows):
+        return rows
+    is_privacy = rows["metric"].map(lambda name: METRICS[name].family == "privacy")
+    told = is_privacy & rows["value"].notna()
+    sentence = f"rows were counted, not values of {group.name!r}"
+    notes = rows["note"].where(
+        ~told, rows["note"].map(lambda n: "; ".join(filter(None, [n, sentence])))
+    )
+    return rows.assign(note=notes)
 
 
 def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.DataFrame:

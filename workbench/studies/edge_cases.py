@@ -163,6 +163,7 @@ def run(
     boosting of 100 rounds. Raises InputError for a scenario that the table cannot have, and for a
     generator or a model that cannot take the table.
     """
+    data = data.modelled  # an edge case is about values, and identifiers have none to learn
     wanted = read(wanted, data) if isinstance(wanted, (str, Path)) else tuple(wanted)
     for index, scenario in enumerate(wanted):
         if reason := _unusable(scenario, data, [other.name for other in wanted[:index]]):

@@ -78,6 +78,7 @@ def score_tables(data: Dataset, tables: Iterable[pd.DataFrame], seed: int = 0) -
 
     Raises InputError where the table has no target, or test holds one value of it.
     """
+    data = data.modelled
     trial = Trial(data.train, data.test, data.train, data.schema, seed)
     if reason := unscorable(trial):
         raise InputError(f"no score to buy: {reason}")

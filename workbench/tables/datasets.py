@@ -22,6 +22,8 @@ import pandas as pd
 from workbench.errors import InputError, nearest
 from workbench.tables.catalog import DATASETS, Entry
 from workbench.tables.constraints import check as check_constraints
+from workbench.tables.declared import Declared, apply_formats, apply_missing
+from workbench.tables.declared import read as read_declared
 from workbench.tables.files import SUFFIXES, read_file
 from workbench.tables.packaged import check_pin, local_file, read_openml, true_network
 from workbench.tables.schema import Schema
@@ -47,6 +49,15 @@ class Dataset:
     schema: Schema
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def modelled(self) -> Dataset:
+        """The same rows without identifiers and the group: what generators learn and metrics score."""
+        schema = self.schema.modelled
+        if schema is self.schema:
+            return self
+        names = schema.names
+        return replace(self, train=self.train[names], test=self.test[names], schema=schema)
+
     def _facts(self) -> dict[str, str]:
         facts = {
             "rows": f"{len(self.train):,} train + {len(self.test):,} test",
@@ -56,6 +67,11 @@ class Dataset:
             else "none",
             "sensitive": ", ".join(column.name for column in self.schema.sensitive) or "none",
         }
+        identifiers = [c.name for c in self.schema.columns if c.role == "identifier"]
+        if identifiers:
+            facts["identifiers"] = f"{', '.join(identifiers)} (never learnt, scored or copied)"
+        if self.schema.group:
+            facts["group"] = f"{self.schema.group.name} (its rows stay on one side of the split)"
         if self.provenance:
             hashes = (
                 str(self.provenance.get(f"{part}_sha256", "?"))[:12] for part in ("train", "test")
@@ -80,7 +96,10 @@ class Dataset:
             "role": [column.role for column in self.schema.columns],
             "missing": [f"{share:.1%}" if share else "" for share in self.train.isna().mean()],
         }
-        first = self.train.head(3).astype(object).T.rename(columns=lambda row: f"row {row}")
+        first = self.train.head(3).astype(object)
+        for column in self.schema.identifying:
+            first[column.name] = "(not shown)"  # pages travel; whom a row is about stays here
+        first = first.T.rename(columns=lambda row: f"row {row}")
         return pd.DataFrame(facts, index=self.schema.names).join(first)
 
     def _repr_html_(self) -> str:
@@ -111,6 +130,11 @@ def load(
     seed: int = 0,
     constraints: Iterable[str | Iterable[str]] | None = None,
     metadata: Mapping | str | Path | None = None,
+    schema: Schema | str | Path | None = None,
+    identifiers: Iterable[str] | str | None = None,
+    group: str | None = None,
+    missing: Iterable[str] | str = (),
+    formats: Mapping[str, str] | None = None,
 ) -> Dataset:
     """A named dataset, or the table at the path of a CSV, CSV.gz or Parquet file.
 
@@ -120,16 +144,34 @@ def load(
     JSON file or a dictionary: they give kinds and the formats of dates; keys, identifiers and
     personal data are left out unless `kinds` names them. The split is stratified by the target's
     labels (by its quintiles for a number) and seeded, with floor(test_size * rows) rows in test; at
-    seed 0 adult keeps the split it was published with, whatever test_size is. Raises InputError for
-    an unknown name, a file or column that cannot be read, and a target that cannot be learnt.
+    seed 0 adult keeps the split it was published with, whatever test_size is.
+
+    `identifiers` are never learnt, scored or copied: the columns with a value of its own in nearly
+    every row unless given; `identifiers=()` names none. `group` names the column whose equal values
+    mark rows of one person or household: they stay on one side of the split, and its values are
+    made afresh too. `missing` are marks of missing values such as "?", `formats` the forms of dates
+    by column, such as {"born": "%d/%m/%Y"}. `schema` is the file that `inspect` writes, and says
+    all of this at once; what is given beside it wins. Raises InputError for an unknown name, a file
+    or column that cannot be read, and a target that cannot be learnt.
     """
     if not 0 < test_size < 1:
         raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")
-    kinds = dict(kinds or {})
+    declared = read_declared(schema)
+    kinds = declared.kinds | dict(kinds or {})
+    formats = {**declared.formats, **(formats or {})}
+    kinds |= dict.fromkeys(formats, "datetime")
+    constraints = declared.constraints if constraints is None else constraints
+    group = declared.group if group is None else group
+    identifiers = _identifiers(declared, identifiers, group)
+    marks = [*declared.missing, *([missing] if isinstance(missing, str) else missing)]
+    target = declared.target if target is None else target
+    sensitive = declared.sensitive if sensitive is None else sensitive
     sdv = read_metadata(metadata) if metadata is not None else None
     if sdv:
         kinds = {name: kind for name, kind in sdv.kinds.items() if kind != "number"} | kinds
-    name, entry, raw, read_from = _read(name_or_path, kinds, as_text=sdv.formats if sdv else ())
+    name, entry, raw, read_from = _read(
+        name_or_path, kinds, as_text={*(sdv.formats if sdv else ()), *formats}
+    )
     target = entry.target if target is None else target
     if sensitive is None:
         sensitive = [column for column in entry.sensitive if column != target]
@@ -139,6 +181,7 @@ def load(
     if sdv:
         table, private = sdv.apply(table, kept=kinds)
         left_out |= private
+    table = apply_formats(apply_missing(table, marks), formats)
     if read_from.startswith("OpenML"):
         check_pin(name, table, entry)
     every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
@@ -148,7 +191,9 @@ def load(
         | kinds
     )
     table, dropped_rows = _drop_rows_without_target(table, target)
-    schema = Schema.infer(table, target, sensitive, kinds, constraints or ())
+    schema = Schema.infer(
+        table, target, sensitive, kinds, constraints or (), identifiers=identifiers, group=group
+    )
     schema = replace(
         schema,
         columns=tuple(
@@ -166,7 +211,7 @@ def load(
     else:
         in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
         split = {
-            "kind": "stratified by target" if schema.target else "random",
+            "kind": _split_kind(schema),
             "test_size": test_size,
             "seed": seed,
         }
@@ -187,6 +232,20 @@ def load(
         "notes": _notes(table, schema, dropped_rows),
     }
     return Dataset(name, train, test, schema, provenance)
+
+
+def _identifiers(
+    declared: Declared, identifiers: Iterable[str] | str | None, group: str | None
+) -> list[str] | None:
+    """The identifiers that were named, by the call or by the schema file; None to look for them."""
+    found = declared.identifiers if identifiers is None else identifiers
+    found = [found] if isinstance(found, str) else found
+    return None if found is None else [name for name in found if name != group]
+
+
+def _split_kind(schema: Schema) -> str:
+    kind = "stratified by target" if schema.target else "random"
+    return f"{kind}, rows of one {schema.group.name!r} together" if schema.group else kind
 
 
 def table_hash(table: pd.DataFrame) -> str:
@@ -318,12 +377,41 @@ def _stratified(
     stays in train.
     """
     strata = _strata(table, schema)
+    if schema.group:
+        return _by_group(table[schema.group.name], strata, test_size, rng)
     order = rng.permutation(len(table))
     order = order[np.argsort(strata[order], kind="stable")]
     taken = np.diff(np.floor(np.arange(len(table) + 1) * test_size + 1e-9)) > 0
     in_test = np.zeros(len(table), dtype=bool)
     in_test[order[taken]] = True
     return in_test & (np.bincount(strata)[strata] > 1) if len(table) else in_test
+
+
+def _by_group(
+    values: pd.Series, strata: np.ndarray, test_size: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Which rows are in test where rows of one group stay together; a row without a group is one of its own.
+
+    Groups are taken in random order within the stratum of their first row, each by test where test is behind its
+    share of the rows so far.
+    """
+    codes = pd.factorize(values)[0]
+    alone = codes < 0
+    codes[alone] = codes.max() + 1 + np.arange(alone.sum())
+    _, first, group_of, sizes = np.unique(
+        codes, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = rng.permutation(len(sizes))
+    order = order[np.argsort(strata[first[order]], kind="stable")]
+    taken = np.zeros(len(sizes), dtype=bool)
+    seen = in_test = 0
+    for index in order:
+        size = sizes[index]
+        seen += size
+        if in_test + size / 2 <= seen * test_size:
+            taken[index] = True
+            in_test += size
+    return taken[group_of.ravel()]
 
 
 def _strata(table: pd.DataFrame, schema: Schema) -> np.ndarray:
@@ -350,8 +438,12 @@ def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
             notes.append(f"column {column.name!r} is empty.")
         elif distinct == 1:
             notes.append(f"column {column.name!r} is constant.")
-        elif distinct == len(table) and column.kind in ("integer", "categorical"):
+        elif (
+            distinct == len(table)
+            and column.kind in ("integer", "categorical")
+            and column not in schema.identifying
+        ):
             notes.append(
-                f"column {column.name!r} has a value of its own in every row: an identifier should be left out."
+                f"column {column.name!r} has a value of its own in every row; if it names persons, declare it an identifier."
             )
-    return notes
+    return [*notes, *schema.role_notes]

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError, nearest
+from workbench.tables import identifiers as identity
 from workbench.tables import sdv
 
 KINDS = {
@@ -32,7 +33,7 @@ KINDS = {
     "boolean": "boolean",
     "datetime": "datetime64[ns]",
 }
-ROLES = ("feature", "target", "sensitive")
+ROLES = ("feature", "target", "sensitive", "identifier", "group")
 
 _BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 _MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
@@ -76,6 +77,9 @@ class Column:
 @dataclass(frozen=True)
 class Schema:
     """The columns of a table, in order. At most one is the target; any number are sensitive.
+
+    An identifier names one row (a customer number, an e-mail address), a group the rows that belong together (the
+    patient of several visits). Neither is modelled or scored; synthetic rows get fresh values of the same pattern.
 
     `positive` is the target's label that counts as the event in a binary or one-against-rest score
     (as text); for a boolean target it is "True", otherwise the rarest label of the table the schema
@@ -127,6 +131,41 @@ class Schema:
         return tuple(column for column in self.columns if column.role == "sensitive")
 
     @property
+    def identifying(self) -> tuple[Column, ...]:
+        """The columns that say who a row is: identifiers, and the group."""
+        return tuple(column for column in self.columns if column.role in ("identifier", "group"))
+
+    @property
+    def group(self) -> Column | None:
+        """The column whose equal values mark rows that belong together."""
+        return next((column for column in self.columns if column.role == "group"), None)
+
+    @property
+    def modelled(self) -> Schema:
+        """The schema of the columns that generators learn and metrics score: all but identifiers and the group."""
+        if not self.identifying:
+            return self
+        kept = tuple(column for column in self.columns if column not in self.identifying)
+        return replace(self, columns=kept)
+
+    @property
+    def role_notes(self) -> list[str]:
+        """A sentence on the identifiers and one on the group, where there are any."""
+        notes = []
+        names = [repr(column.name) for column in self.columns if column.role == "identifier"]
+        if names:
+            notes.append(
+                f"Identifiers are neither learnt nor scored, and synthetic rows get fresh ones of the same pattern: "
+                f"{', '.join(names)}."
+            )
+        if self.group:
+            notes.append(
+                f"Rows of one {self.group.name!r} stay on one side of the split, and synthetic rows get fresh values of it; "
+                f"privacy readings count rows, not those whom {self.group.name!r} names."
+            )
+        return notes
+
+    @property
     def task(self) -> str | None:
         """What a learner does with the target: "classification", "regression", or None without a
         target.
@@ -162,9 +201,12 @@ class Schema:
         sensitive: Iterable[str] = (),
         kinds: Mapping[str, str] | None = None,
         constraints: Iterable[str | Iterable[str]] = (),
+        identifiers: Iterable[str] | None = None,
+        group: str | None = None,
     ) -> Schema:
         """Read a schema off a raw table; `kinds` overrides what is inferred, `constraints` are
-        taken as declared.
+        taken as declared. Columns with a value of their own in nearly every row are identifiers,
+        unless `identifiers` names them (none where it is empty).
 
         Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other
         text is categorical, and so are text columns of digits with a leading zero (codes). A target
@@ -175,31 +217,25 @@ class Schema:
         _check_names(table)
         names = list(table.columns)
         kinds, sensitive = dict(kinds or {}), list(sensitive)
-        for role, asked in (
-            ("target", [target] if target is not None else []),
-            ("sensitive", sensitive),
-            ("kinds", kinds),
-        ):
-            for name in asked:
-                if name not in names:
-                    raise InputError(
-                        f"{role} column {name!r} is not in the table; {nearest(str(name), names)}"
-                    )
-        if target in sensitive:
-            raise InputError(
-                f"column {target!r} cannot be both the target and sensitive; name it once."
-            )
+        roles = _declared_roles(names, target, sensitive, identifiers, group)
+        _check_known("kinds", kinds, names)
 
         columns = []
         for name in names:
-            role = "target" if name == target else "sensitive" if name in sensitive else "feature"
-            kind = kinds.get(name) or _infer_kind(table[name])
+            role = roles.get(name, "feature")
+            kind = kinds.get(name) or _inferred_kind(table[name], role)
             if name not in kinds and kind in ("numeric", "integer"):
                 distinct = table[name].nunique()
                 if (role == "target" and distinct <= 2) or (
                     role == "sensitive" and kind == "integer" and distinct <= 10
                 ):
                     kind = "categorical"
+            if (
+                identifiers is None
+                and role == "feature"
+                and identity.is_identifier(table[name], kind)
+            ):
+                role = "identifier"
             columns.append(Column(name, kind, role))
         return cls(tuple(columns), constraints=_listed_constraints(constraints)).with_positive(
             table
@@ -219,13 +255,13 @@ class Schema:
         return replace(self, positive=rarest)
 
     def with_roles(self, target: str | None = None, sensitive: Iterable[str] = ()) -> Schema:
-        """The same columns with other roles (and no `positive` yet)."""
+        """The same columns with other roles (and no `positive` yet); identifiers and the group stay."""
         sensitive = list(sensitive)
         for name in [*([target] if target is not None else []), *sensitive]:
             self[name]
-        role = dict.fromkeys(sensitive, "sensitive") | (
-            {target: "target"} if target is not None else {}
-        )
+        role = {column.name: column.role for column in self.identifying}
+        role |= dict.fromkeys(sensitive, "sensitive")
+        role |= {target: "target"} if target is not None else {}
         columns = tuple(
             replace(column, role=role.get(column.name, "feature")) for column in self.columns
         )
@@ -328,6 +364,51 @@ class Schema:
         )
 
 
+def _check_known(role: str, given: Iterable[str], names: list[str]) -> None:
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"{role} column {name!r} is not in the table; {nearest(str(name), names)}"
+            )
+
+
+def _declared_roles(
+    names: list[str],
+    target: str | None,
+    sensitive: list[str],
+    identifiers: Iterable[str] | None,
+    group: str | None,
+) -> dict[str, str]:
+    """The role of each column that was given one. Raises InputError for unknown columns and for two roles of one."""
+    given = {
+        "target": [] if target is None else [target],
+        "sensitive": sensitive,
+        "identifier": list(identifiers or ()),
+        "group": [] if group is None else [group],
+    }
+    roles: dict[str, str] = {}
+    for role, columns in given.items():
+        _check_known(role, columns, names)
+        for name in columns:
+            if roles.get(name, role) != role:
+                raise InputError(
+                    f"column {name!r} cannot be both the {roles[name]} and {role}; name it once."
+                )
+            roles[name] = role
+    return roles
+
+
+def _inferred_kind(values: pd.Series, role: str) -> str:
+    """The kind of a column nobody declared one for; what names rows is a whole number or a label."""
+    if role not in ("identifier", "group"):
+        return _infer_kind(values)
+    try:
+        kind = _infer_kind(values)
+    except InputError:
+        return "categorical"
+    return kind if kind == "integer" else "categorical"
+
+
 def _listed_constraints(constraints) -> tuple[str | tuple[str, ...], ...]:
     constraints = [constraints] if isinstance(constraints, str) else list(constraints)
     for item in constraints:
@@ -427,6 +508,14 @@ def _check_constraints(schema: Schema) -> None:
     """Raises InputError where a constraint names no column or the wrong kind, and where
     inequalities run in a circle.
     """
+    named = {name for names in schema.combinations for name in names}
+    named |= {name for low, high, _ in schema.inequalities for name in (low, high)}
+    for column in schema.identifying:
+        if column.name in named:
+            raise InputError(
+                f"a constraint names column {column.name!r}, whose values are made afresh (its role is {column.role}); "
+                "drop the constraint, or give the column another role."
+            )
     lower: dict[str, set[str]] = {}
     for low, high, strict in schema.inequalities:
         text, kinds = (
