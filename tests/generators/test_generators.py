@@ -332,7 +332,8 @@ def test_conditions(name):
 
 @every_generator
 def test_impossible_conditions(name):
-    with pytest.raises(InputError, match=r"acceptance 0\b"):
+    # A private generator does not say which labels train holds, and one that invents rows may draw others.
+    with pytest.raises(InputError, match=r"acceptance 0\b|no train row has 'west'"):
         trained(name).sample(5, rng(2), where={"region": "west"})
     with pytest.raises(InputError, match="did you mean region"):
         trained(name).sample(5, rng(2), where={"regoin": "south"})

@@ -58,7 +58,7 @@ def evaluate(
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
     identity_notes = [*data.schema.role_notes, *_copied_identifiers(data, synthetic)]
-    group = data.schema.group
+    group_column = data.schema.group
     # Identifiers are no features: whether a synthetic table has them, and which, moves no score.
     synthetic = without_identifiers(synthetic, data.schema)
     data = data.modelled
@@ -75,7 +75,7 @@ def evaluate(
             group = {name: metric for name, metric in chosen.items() if metric.function == function}
             frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
-    rows = _noted_groups(rows, group)
+    rows = _noted_groups(rows, group_column)
     notes = [*notes, *identity_notes]
     return Card(
         in_order(rows, chosen), data.name, len(data.train), len(data.test), len(table), notes

@@ -122,7 +122,7 @@ class Dataset:
 
 
 def load(
-    name_or_path: str | Path,
+    name_or_path: str | Path | pd.DataFrame,
     target: str | None = None,
     sensitive: Iterable[str] | str | None = None,
     kinds: Mapping[str, str] | None = None,
@@ -136,7 +136,7 @@ def load(
     missing: Iterable[str] | str = (),
     formats: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """A named dataset, or the table at the path of a CSV, CSV.gz or Parquet file.
+    """A named dataset, the table at the path of a CSV, CSV.gz or Parquet file, or a DataFrame.
 
     target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none.
     `constraints` are those of Schema, "low <= high" or ["city", "country"]: every row must meet
@@ -263,9 +263,16 @@ def table_hash(table: pd.DataFrame) -> str:
 
 
 def _read(
-    name_or_path: str | Path, kinds: Mapping[str, str], as_text: Iterable[str] = ()
+    name_or_path: str | Path | pd.DataFrame,
+    kinds: Mapping[str, str],
+    as_text: Iterable[str] = (),
 ) -> tuple[str, Entry, pd.DataFrame, str]:
     """The dataset's name, its entry, its raw table, and in words where that was read."""
+    if isinstance(name_or_path, pd.DataFrame):
+        if not len(name_or_path):
+            raise InputError("the table has no rows; it needs rows to learn from.")
+        entry = Entry("table", "a DataFrame", "folder", 0, 0)
+        return "table", entry, name_or_path.reset_index(drop=True), "a DataFrame"
     name = str(name_or_path)
     is_name = (
         not isinstance(name_or_path, Path)
