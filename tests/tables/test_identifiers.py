@@ -130,9 +130,7 @@ def test_the_last_word_of_a_name_counts():
     assert not any(map(named_like_one, ("account_balance", "width", "valid", "paid")))
 
 
-@pytest.mark.parametrize(
-    "generator", ["independent", "cart", "copy", "gaussian-copula", "smote"]
-)
+@pytest.mark.parametrize("generator", ["independent", "cart", "copy", "gaussian-copula", "smote"])
 def test_no_generator_copies_an_identifier(generator):
     data = wb.load(people(), target="y", group="patient_nbr")
     assert [column.name for column in data.schema.identifying] == ["name", "mail", "patient_nbr"]
