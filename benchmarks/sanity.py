@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from workbench.metrics import METRICS, Row, Trial
+from workbench.metrics import METRICS, NOT_APPLICABLE, Row, Trial
 from workbench.metrics.models import one_thread
 from workbench.report.headlines import badness
 from workbench.tables.schema import Column, Schema
@@ -187,11 +187,15 @@ def headline_values(trial: Trial, metrics: Iterable[str]) -> dict[str, float]:
         warnings.simplefilter("ignore")
         for function in functions:
             names = [name for name in metrics if METRICS[name].function == function]
-            rows = list(METRICS[names[0]].load()(trial))
-            aside = [row.metric for row in rows if row.note.startswith("not applicable")]
+            measure = METRICS[names[0]].load()
+            aside = [name for name in names if METRICS[name].lacks(trial.schema)]
+            rows = []
+            if len(aside) < len(names):
+                rows += [row for row in measure(trial) if row.metric not in aside]
+                aside += [row.metric for row in rows if row.state == NOT_APPLICABLE]
             if aside:
                 rows = [row for row in rows if row.metric not in aside]
-                rows += [row for row in METRICS[names[0]].load()(other) if row.metric in aside]
+                rows += [row for row in measure(other) if row.metric in aside]
             values |= {
                 name: _headline([row for row in rows if row.metric == name], name) for name in names
             }

@@ -50,9 +50,9 @@ with record.phase("fit"):
 with record.phase("sample"), record.facts(model):
     synthetic = model.sample(rows or len(learnt), np.random.default_rng([seed, 1, draw]))
 with record.phase("evaluate"):
-    row = {"metric": "mean", "column": "", "group": "", "value": float(synthetic.iloc[:, 0].mean()), "note": ""}
+    row = {"metric": "mean", "column": "", "group": "", "value": float(synthetic.iloc[:, 0].mean()), "state": "ok", "note": ""}
     table = pd.DataFrame([row | dict.fromkeys(("low", "high", "floor", "ceiling"), np.nan)])
-    table = table[["metric", "column", "group", "value", "low", "high", "floor", "ceiling", "note"]]
+    table = table[["metric", "column", "group", "value", "low", "high", "floor", "ceiling", "state", "note"]]
 with record.phase("save"):
     record.save(rows=table, synthetic=synthetic)
 """

@@ -9,6 +9,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import workbench as wb
@@ -79,6 +80,23 @@ def test_python_on_a_page_is_python_and_its_links_lead_somewhere(page):
         assert (page.parent / target).exists() or target.startswith(("methods/", "gallery/")), (
             target
         )
+
+
+def test_the_metric_of_the_page_runs_and_its_rows_hold_numbers_where_numbers_belong():
+    text = (DOCS / "your-metric.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(code, names)
+    data = wb.load("loans")
+    trial = wb.Trial(data.train, data.test, data.train.head(300), data.schema)
+    rows = list(names["mean_shift"](trial))
+    assert rows and {row.metric for row in rows} == {"mean_shift"}
+    assert {row.column for row in rows} <= set(data.schema.names) and "" not in {
+        row.column for row in rows
+    }
+    assert all(np.isfinite(row.value) and np.isnan(row.low) for row in rows)
+    with pytest.raises(TypeError):
+        wb.Row("mean_shift", 0.1, 0.0, 0.2, "a column in a number's place")
 
 
 def test_the_figure_is_drawn_by_the_readmes_first_lines():

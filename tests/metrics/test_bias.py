@@ -11,8 +11,10 @@ from scipy.stats.contingency import association
 from statsmodels.stats.contingency_tables import Table2x2
 
 from workbench.metrics import METRICS, Trial, bias, fairness
+from workbench.metrics.evaluate import evaluate
 from workbench.metrics.groups import Resamples
 from workbench.metrics.models import predictions
+from workbench.tables.datasets import Dataset
 from workbench.tables.schema import Column, Schema
 
 FUNCTIONS = [
@@ -285,10 +287,7 @@ def test_numbers_are_cut_at_train_quantiles():
     assert rows["bias_amp", "", ""].value == pytest.approx(
         np.mean(np.array([-1, -1, 1, 1]) * by_hand), abs=0.003
     )
-    silent = next(fairness.equalized_odds_shift(trial(train, train, schema=schema)))
-    assert silent.note == "not applicable: not defined for a regression target" and np.isnan(
-        silent.value
-    )
+    assert METRICS["equalized_odds_shift"].lacks(schema) == "the target holds numbers"
 
 
 def test_missing_values_are_a_group_of_their_own():
@@ -417,10 +416,9 @@ def test_representation_needs_no_target():
         ].value
         == 0
     )
-    for function in FUNCTIONS:
-        if function is not bias.representation:
-            notes = {row.note for row in function(trial(train, train, schema=schema))}
-            assert notes == {"not applicable: no target column declared"}
+    for name, metric in METRICS.items():
+        if metric.family == "bias" and name != "representation":
+            assert metric.lacks(schema) == "no target column declared", name
 
 
 def test_cramers_v_is_scipys_with_bergsmas_correction():
@@ -569,8 +567,7 @@ def test_the_group_that_loses_its_signal_is_the_worst(lending):
     )
     assert rows["worst_group", "group", "group=a"].value < rows["worst_group", "", ""].value - 0.1
     numbers = lending.schema.with_roles(target="income", sensitive=["group"])
-    silent = next(fairness.worst_group(Trial(lending.train, lending.test, noise, numbers)))
-    assert silent.note == "not applicable: not defined for a regression target"
+    assert METRICS["worst_group"].lacks(numbers) == "the target holds numbers"
 
 
 DEGENERATE = {
@@ -639,10 +636,10 @@ def test_every_metric_is_registered_and_says_why_it_is_silent():
     schema = SCHEMA.with_roles(target="y").with_positive(from_counts([[5, 5]]))
     table = from_counts([[40, 40], [40, 40]])
     names = [name for name, metric in METRICS.items() if metric.family == "bias"]
-    rows = [row for function in FUNCTIONS for row in function(trial(table, table, schema=schema))]
-    assert [row.metric for row in rows] == sorted(names, key=[row.metric for row in rows].index)
-    assert {row.note for row in rows} == {"not applicable: no sensitive column declared"}
-    assert np.isnan([row.value for row in rows]).all()
+    rows = evaluate(Dataset("none", table, table, schema), table, metrics=names).rows
+    assert list(rows["metric"]) == names and rows["value"].isna().all()
+    assert set(rows["state"]) == {"not-applicable"}
+    assert set(rows["note"]) == {"not applicable: no sensitive column declared"}
     for name in names:
         assert METRICS[name].load() in FUNCTIONS
 

@@ -52,7 +52,9 @@ def card(data, synthetic):
 def test_every_metric_has_rows_and_none_is_an_error(card):
     assert set(card.rows["metric"]) == set(METRICS)
     assert {name: str(dtype) for name, dtype in card.rows.dtypes.items()} == ROW_COLUMNS
-    assert not [note for note in card.rows["note"] if "error:" in note or "no reading" in note]
+    assert not (card.rows["state"] == "error").any()
+    lost = card.rows[card.rows["value"].isna() & (card.rows["state"] == "ok")]
+    assert set(lost["metric"]) <= {"epsilon"}, "a missing value says by its state why"
     assert not card.rows.duplicated(["metric", "column", "group"]).any()
     assert card.rows.loc[card.rows["value"].isna(), "note"].ne("").all()
 
@@ -187,7 +189,7 @@ def test_a_claimed_budget_stands_beside_the_bound_and_a_refuted_one_fails_sharin
 
 def test_a_claim_that_no_attack_refutes_meets_its_gate_and_without_one_there_is_no_gate():
     gate = USES["share"][1][-1]
-    reading = pd.Series({"mean": 2.0, "low": 1.0, "high": 3.0, "note": ""})
+    reading = pd.Series({"mean": 2.0, "low": 1.0, "high": 3.0, "state": "ok", "note": ""})
     assert gate.against(None) is None and gate.against({"mean": np.nan}) is None
     for claimed, state in ((2.5, "meets"), (2.0, "meets"), (1.5, "fails")):
         assert gate.against({"mean": claimed}).read(reading)[0] == state
@@ -211,9 +213,8 @@ def test_an_error_becomes_a_row(data, synthetic, monkeypatch):
     monkeypatch.setitem(METRICS, "broken", Metric("math:sqrt", "fidelity", "up", "Broken"))
     card = evaluate(data, synthetic, metrics=["broken", "marginals"])
     row = card.rows.iloc[0]
-    assert np.isnan(row["value"]) and row["note"].startswith(
-        "error: TypeError: must be real number"
-    )
+    assert np.isnan(row["value"]) and row["state"] == "error"
+    assert row["note"].startswith("error: TypeError: must be real number")
     assert card.rows["metric"].nunique() == 2
     assert "error: TypeError" in repr(card)
 
@@ -224,7 +225,7 @@ def test_no_distance_between_floor_and_ceiling_is_told(data, synthetic):
         wb.Dataset("noise", noise, data.test, data.schema), synthetic, metrics=["tstr_auc"]
     )
     head = card.headlines.iloc[0]
-    assert head["note"].startswith("not informative") and np.isnan(head["score"])
+    assert head["state"] == "not-informative" and np.isnan(head["score"])
 
 
 def test_a_floor_that_reads_better_than_real_rows_is_told():

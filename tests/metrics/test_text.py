@@ -70,7 +70,7 @@ def test_tables_without_texts_say_so(name):
     data = wb.load(name)
     rows = wb.evaluate(data, data.train, metrics=NAMES).rows
     assert list(rows["metric"]) == NAMES and rows["value"].isna().all()
-    assert (rows["note"] == "not applicable: no column of free text.").all()
+    assert (rows["state"] == "not-applicable").all()
 
 
 def test_distinct_by_hand():
@@ -154,11 +154,7 @@ def test_degenerate_texts_give_readings():
         and np.isnan(signs["distinct_1"].value)
     )
     numbers = replace(SCHEMA, columns=(SCHEMA["text"], Column("x", "numeric", "target")))
-    tables = [table.assign(x=np.arange(290.0))[["text", "x"]] for table in (FRESH, TRAIN, TEST)]
-    assert (
-        readings(*tables, numbers)["text_tstr_auc"].note
-        == "not applicable: the target holds numbers."
-    )
+    assert METRICS["text_tstr_auc"].lacks(numbers) == "the target holds numbers"
 
 
 def test_two_columns_of_text_have_a_row_each_and_a_mean():

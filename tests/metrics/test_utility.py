@@ -17,7 +17,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from workbench.metrics import Trial
+from workbench.metrics import METRICS, Trial
+from workbench.metrics.evaluate import evaluate
 from workbench.metrics.intervals import auc, bootstrap, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import MAX_CLASSES, OTHER, labels, predictions
 from workbench.metrics.utility import (
@@ -28,6 +29,7 @@ from workbench.metrics.utility import (
     calibration_error,
     utility,
 )
+from workbench.tables.datasets import Dataset
 from workbench.tables.schema import Schema
 
 
@@ -198,7 +200,7 @@ def test_regression_scores_are_scikit_learns():
         )
     assert found["tstr_r2", ""].value < 0.1
     assert readings(trial(number))["tstr_r2", ""].value > 0.8
-    assert all(found[name, ""].note.startswith("not applicable") for name in LABEL_METRICS)
+    assert all(METRICS[name].lacks(of.schema) for name in LABEL_METRICS)
 
 
 def test_ridge_predictions_are_scikit_learns():
@@ -235,9 +237,10 @@ def test_three_labels_are_scored_one_against_the_rest():
 def test_without_a_target_every_reading_says_so():
     schema = Schema.infer(number(10, 0))
     table = schema.cast(number(10, 0))
-    rows = list(utility(Trial(table, table, table, schema)))
-    assert {row.metric for row in rows} == {*LABEL_METRICS, *NUMBER_METRICS, "utility_ratio"}
-    assert all(np.isnan(row.value) and "no target" in row.note for row in rows)
+    names = [*LABEL_METRICS, *NUMBER_METRICS, "utility_ratio"]
+    rows = evaluate(Dataset("none", table, table, schema), table, metrics=names).rows
+    assert list(rows["metric"]) == names and set(rows["state"]) == {"not-applicable"}
+    assert rows["value"].isna().all() and rows["note"].str.contains("no target").all()
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def batch(values, splits=(0,), sizes=(700, 300), failed=(), params="{}"):
                         "high": np.nan,
                         "floor": 0.1,
                         "ceiling": 1.0,
+                        "state": "ok",
                         "note": "",
                     }
                 )

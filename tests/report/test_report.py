@@ -48,24 +48,39 @@ def cell_rows(generator, seed, sensitive=True, regression=False, column="income"
     add("marginals", rng.uniform(0.7, 0.9))
     add("worst_column", rng.uniform(0.4, 0.6), column=str(rng.choice([column, "age"])))
     add("utility_ratio", 0.97 if generator == "cart" else 0.3 + 0.01 * rng.normal())
-    rows.append(Row("pair_trends", 0.5, note="not informative: floor and ceiling are 0.01 apart"))
+    rows.append(
+        Row(
+            "pair_trends",
+            0.5,
+            state="not-informative",
+            note="not informative: floor and ceiling are 0.01 apart",
+        )
+    )
     inapplicable = "tstr_auc" if regression else "tstr_r2"
     rows.append(
         Row(
             inapplicable,
             np.nan,
+            state="not-applicable",
             note=f"not applicable: the target holds {'numbers' if regression else 'labels'}.",
         )
     )
     for metric in ("bias_amp", "equalized_odds_shift", "representation"):
         if not sensitive:
-            rows.append(Row(metric, np.nan, note="not applicable: no sensitive column declared"))
+            rows.append(
+                Row(
+                    metric,
+                    np.nan,
+                    state="not-applicable",
+                    note="not applicable: no sensitive column declared",
+                )
+            )
             continue
         add(metric, 0.03, half=0.01)
         add(metric, 0.03 + 0.001 * rng.normal(), half=0.01, column="race")
         for group in ("race=black", "race=white"):
             add(metric, 0.04 * rng.normal(), column="race", group=group)
-    rows.append(Row("c2st", np.nan, note="insufficient: 12 rows, 30 needed"))
+    rows.append(Row("c2st", np.nan, state="insufficient", note="insufficient: 12 rows, 30 needed"))
     add("excess_copies", 1.0 if generator == "copy" else 0.0, half=0.001)
     add("dcr_share", 1.0 if generator == "copy" else 0.5)
     table = to_table(rows)
@@ -633,10 +648,12 @@ def test_splits_are_the_units_and_draws_are_averaged_within_a_seed():
 
 def test_missing_values_and_notes():
     rows = one_metric([0.5, np.nan, 0.7], 0.0)
-    row = aggregate(rows.assign(note=["", "error: boom", ""])).iloc[0]
-    assert row["mean"] == pytest.approx(0.6) and row["seeds"] == 2 and row["note"] == ""
-    row = aggregate(rows.assign(value=np.nan, note=["error: boom", "error: boom", ""])).iloc[0]
-    assert np.isnan(row["mean"]) and row["note"] == "error: boom"
+    row = aggregate(rows.assign(note=["", "error: boom", ""], state=["ok", "error", "ok"])).iloc[0]
+    assert row["mean"] == pytest.approx(0.6) and row["seeds"] == 2
+    assert row["note"] == "" and row["state"] == "ok"
+    failed = rows.assign(note=["error: boom", "error: boom", ""], state=["error", "error", "ok"])
+    row = aggregate(failed.assign(value=np.nan)).iloc[0]
+    assert np.isnan(row["mean"]) and row["note"] == "error: boom" and row["state"] == "error"
 
 
 def test_headline_prefers_the_whole_table_then_the_worst():

@@ -198,13 +198,21 @@ def report(datasets: int = 12, splits: int = 3, failed: tuple = ()) -> pd.DataFr
                                 "metric": "",
                                 "value": np.nan,
                                 "floor": np.nan,
+                                "state": "error",
                                 "note": "out of memory",
                             }
                         )
                         continue
                     auc = level + gain + rng.normal(0, 0.01)
                     rows.append(
-                        about | {"metric": "tstr_auc", "value": auc, "floor": 0.5, "note": ""}
+                        about
+                        | {
+                            "metric": "tstr_auc",
+                            "value": auc,
+                            "floor": 0.5,
+                            "state": "ok",
+                            "note": "",
+                        }
                     )
                     rows.append(
                         about
@@ -213,11 +221,19 @@ def report(datasets: int = 12, splits: int = 3, failed: tuple = ()) -> pd.DataFr
                             "value": 0.0,
                             "floor": 0.0,
                             "group": "logistic",
+                            "state": "ok",
                             "note": "",
                         }
                     )
                     rows.append(
-                        about | {"metric": "c2st", "value": 1.3 - auc, "floor": 1.0, "note": ""}
+                        about
+                        | {
+                            "metric": "c2st",
+                            "value": 1.3 - auc,
+                            "floor": 1.0,
+                            "state": "ok",
+                            "note": "",
+                        }
                     )
                     rows.append(
                         about
@@ -225,6 +241,7 @@ def report(datasets: int = 12, splits: int = 3, failed: tuple = ()) -> pd.DataFr
                             "metric": "tstr_r2",
                             "value": np.nan,
                             "floor": np.nan,
+                            "state": "not-applicable",
                             "note": "not applicable: labels",
                         }
                     )
@@ -256,6 +273,7 @@ def test_readings_on_both_sides_of_zero_cancel():
         "column": "",
         "group": "",
         "floor": -0.3,
+        "state": "ok",
         "note": "",
     }
     values = {("noisy", 0): 0.2, ("noisy", 1): -0.1, ("low", 0): -0.1, ("low", 1): -0.2}

@@ -54,12 +54,23 @@ def test_readings_without_a_number_say_why():
                 "attack_risk",
                 np.nan,
                 group="linkability",
+                state="not-informative",
                 note="not informative: 0.1 of 9 attacks succeed",
             ),
             Row(
-                "membership_auc", 0.6, 0.5, 0.7, note="not informative: floor and ceiling are close"
+                "membership_auc",
+                0.6,
+                0.5,
+                0.7,
+                state="not-informative",
+                note="not informative: floor and ceiling are close",
             ),
-            Row("membership_tpr", np.nan, note="insufficient: 3 members; 30 needed"),
+            Row(
+                "membership_tpr",
+                np.nan,
+                state="insufficient",
+                note="insufficient: 3 members; 30 needed",
+            ),
         ]
     ).assign(label="g")
     other = to_table([Row("epsilon", 1.0)]).assign(label="h")

@@ -40,6 +40,7 @@ from workbench.batch.keys import digest
 from workbench.batch.spec import FINAL, STATUSES, Outcome
 from workbench.errors import InputError
 from workbench.files import Damaged, open_own, read_own, read_own_json, write_json
+from workbench.metrics import ERROR
 from workbench.metrics.rows import ROW_COLUMNS
 from workbench.tables.files import parquet_table
 
@@ -622,6 +623,7 @@ def _reason_row(reason: str) -> pa.Table:
     row: dict[str, object] = {}
     for name, kind in ROW_COLUMNS.items():
         row[name] = np.nan if kind == "float64" else ""
+    row["state"] = ERROR
     row["note"] = reason
     kinds = {"object": pa.string(), "float64": pa.float64()}
     schema = pa.schema([(name, kinds[kind]) for name, kind in ROW_COLUMNS.items()])

@@ -47,7 +47,7 @@ from workbench.tables.catalog import DATASETS
 MOST_CELLS = 200_000  # of one grid
 NOTEBOOK = keys.NOTEBOOKS / "cell.ipynb"
 FORMAT = (
-    1  # of a key's document; raised when what a cell does changes in a way its sources do not show
+    2  # of a key's document; raised when what a cell does changes in a way its sources do not show
 )
 
 TOP = {

@@ -8,7 +8,7 @@ reference tables that become ceiling and floor.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib import import_module
 
 import numpy as np
@@ -67,21 +67,57 @@ class Trial:
         return np.random.default_rng([self.seed, *purpose.encode()])
 
 
+# What a row's number is: a reading; not defined for this table; a reading that says nothing; too few
+# rows to measure it; a metric that broke. Code reads these words, never the words of a note.
+OK = "ok"
+NOT_APPLICABLE = "not-applicable"
+NOT_INFORMATIVE = "not-informative"
+INSUFFICIENT = "insufficient"
+ERROR = "error"
+STATES = (OK, NOT_APPLICABLE, NOT_INFORMATIVE, INSUFFICIENT, ERROR)
+
+
 @dataclass(frozen=True)
 class Row:
     """One measured number, with its 95% interval where it has one.
 
-    column and group name what the number is about ("" for the whole table); note says in words why
-    a value is missing.
+    Parameters
+    ----------
+    metric : its registered name
+    value, low, high : the reading and the ends of its 95% interval; NaN where there is none
+    column, group : what the number is about, "" for the whole table
+    state : one of STATES, which code reads
+    note : words for people, such as why a value is missing
+
+    Raises
+    ------
+    InputError
+        For another state, and for a value or an end that is no number.
+
+    Examples
+    --------
+    >>> Row("marginals", 0.93, 0.91, 0.95, column="age").state
+    'ok'
     """
 
     metric: str
     value: float
     low: float = np.nan
     high: float = np.nan
+    # By keyword only: a name that slips into `low` would be kept as a number's end.
+    _: KW_ONLY
     column: str = ""
     group: str = ""
+    state: str = OK
     note: str = ""
+
+    def __post_init__(self):
+        if self.state not in STATES:
+            raise InputError(f"unknown state {self.state!r}; {nearest(self.state, STATES)}")
+        for name in ("value", "low", "high"):
+            number = getattr(self, name)
+            if isinstance(number, str) or not np.isscalar(number):
+                raise InputError(f"a Row's {name} is a number, not {number!r}.")
 
 
 @dataclass(frozen=True)
@@ -101,10 +137,34 @@ class Metric:
     title: str
     reads: str = "test"  # test, train, or "train and test"
     floor: str = "permuted"  # permuted, uniform or copy
+    needs: tuple[str, ...] = ()  # of NEEDS: without them the metric is not run
+    difference: bool = False  # held against 0, so it speaks for itself whatever its references read
 
     def load(self) -> Callable[[Trial], Iterator[Row]]:
         module, name = self.function.split(":")
         return getattr(import_module(module), name)
+
+    @property
+    def speaks_for_itself(self) -> bool:
+        """Whether a reading is held against 0, so that no place between two references counts."""
+        return self.difference or self.direction == "zero"
+
+    def lacks(self, schema: Schema) -> str:
+        """What this metric needs and the schema has not, in words; "" where it can be measured."""
+        for need in self.needs:
+            has, words = NEEDS[need]
+            if not has(schema):
+                return words
+        return ""
+
+
+# What a metric may need of a schema, and the words for a schema without it.
+NEEDS: dict[str, tuple[Callable[[Schema], bool], str]] = {
+    "sensitive": (lambda schema: bool(schema.sensitive), "no sensitive column declared"),
+    "target": (lambda schema: schema.target is not None, "no target column declared"),
+    "labels": (lambda schema: schema.task == "classification", "the target holds numbers"),
+    "numbers": (lambda schema: schema.task == "regression", "the target holds labels"),
+}
 
 
 METRICS: dict[str, Metric] = {
@@ -132,22 +192,61 @@ METRICS: dict[str, Metric] = {
     "trend_error": Metric(
         "workbench.metrics.published:published_errors", "fidelity", "down", "Trend error %", "train"
     ),
-    "tstr_auc": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR ROC AUC"),
+    "tstr_auc": Metric(
+        "workbench.metrics.utility:utility",
+        "utility",
+        "up",
+        "TSTR ROC AUC",
+        needs=("target", "labels"),
+    ),
     "average_precision": Metric(
-        "workbench.metrics.utility:utility", "utility", "up", "TSTR average precision"
+        "workbench.metrics.utility:utility",
+        "utility",
+        "up",
+        "TSTR average precision",
+        needs=("target", "labels"),
     ),
-    "brier": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR Brier score"),
-    "log_loss": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR log-loss"),
+    "brier": Metric(
+        "workbench.metrics.utility:utility",
+        "utility",
+        "down",
+        "TSTR Brier score",
+        needs=("target", "labels"),
+    ),
+    "log_loss": Metric(
+        "workbench.metrics.utility:utility",
+        "utility",
+        "down",
+        "TSTR log-loss",
+        needs=("target", "labels"),
+    ),
     "calibration_error": Metric(
-        "workbench.metrics.utility:utility", "utility", "down", "TSTR calibration error", floor=""
+        "workbench.metrics.utility:utility",
+        "utility",
+        "down",
+        "TSTR calibration error",
+        floor="",
+        needs=("target", "labels"),
     ),
-    "tstr_r2": Metric("workbench.metrics.utility:utility", "utility", "up", "TSTR R2"),
-    "tstr_rmse": Metric("workbench.metrics.utility:utility", "utility", "down", "TSTR RMSE"),
+    "tstr_r2": Metric(
+        "workbench.metrics.utility:utility", "utility", "up", "TSTR R2", needs=("target", "numbers")
+    ),
+    "tstr_rmse": Metric(
+        "workbench.metrics.utility:utility",
+        "utility",
+        "down",
+        "TSTR RMSE",
+        needs=("target", "numbers"),
+    ),
     "utility_ratio": Metric(
-        "workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)"
+        "workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)", needs=("target",)
     ),
     "kendall_tau": Metric(
-        "workbench.metrics.utility:model_ranking", "utility", "up", "Ranking of models: Kendall tau"
+        "workbench.metrics.utility:model_ranking",
+        "utility",
+        "up",
+        "Ranking of models: Kendall tau",
+        needs=("target",),
     ),
     "augmentation_gain": Metric(
         "workbench.metrics.scarcity:augmentation_gain",
@@ -155,6 +254,8 @@ METRICS: dict[str, Metric] = {
         "up",
         "Augmentation gain",
         "train and test",
+        needs=("target",),
+        difference=True,
     ),
     "rare_class_gain": Metric(
         "workbench.metrics.scarcity:rare_class_gain",
@@ -162,6 +263,8 @@ METRICS: dict[str, Metric] = {
         "up",
         "Rare-class gain, AP",
         "train and test",
+        needs=("target", "labels"),
+        difference=True,
     ),
     "edge_coverage": Metric(
         "workbench.metrics.scarcity:edge_coverage",
@@ -202,10 +305,19 @@ METRICS: dict[str, Metric] = {
         floor="uniform",
     ),
     "text_tstr_auc": Metric(
-        "workbench.metrics.text:text_utility", "utility", "up", "TSTR ROC AUC, texts alone"
+        "workbench.metrics.text:text_utility",
+        "utility",
+        "up",
+        "TSTR ROC AUC, texts alone",
+        needs=("target", "labels"),
     ),
     "bias_amp": Metric(
-        "workbench.metrics.bias:bias_amp", "bias", "zero", "Bias amplification", reads="train"
+        "workbench.metrics.bias:bias_amp",
+        "bias",
+        "zero",
+        "Bias amplification",
+        reads="train",
+        needs=("sensitive", "target"),
     ),
     "bias_amp_reverse": Metric(
         "workbench.metrics.bias:bias_amp",
@@ -213,6 +325,7 @@ METRICS: dict[str, Metric] = {
         "zero",
         "Bias amplification, target to group",
         reads="train",
+        needs=("sensitive", "target"),
     ),
     "bias_amp_multi": Metric(
         "workbench.metrics.bias:bias_amp_multi",
@@ -220,6 +333,7 @@ METRICS: dict[str, Metric] = {
         "down",
         "Label shares moved, groups and pairs",
         reads="train",
+        needs=("sensitive", "target"),
     ),
     "bias_amp_zhao": Metric(
         "workbench.metrics.bias:bias_amp_zhao",
@@ -227,9 +341,14 @@ METRICS: dict[str, Metric] = {
         "zero",
         "Bias amplification, Zhao 2017",
         reads="train",
+        needs=("sensitive", "target"),
     ),
     "model_bias_amp": Metric(
-        "workbench.metrics.fairness:model_bias_amp", "bias", "zero", "Bias amplification of a model"
+        "workbench.metrics.fairness:model_bias_amp",
+        "bias",
+        "zero",
+        "Bias amplification of a model",
+        needs=("sensitive", "target"),
     ),
     "representation": Metric(
         "workbench.metrics.bias:representation",
@@ -238,6 +357,7 @@ METRICS: dict[str, Metric] = {
         "Representation, log-odds",
         "train",
         "uniform",
+        needs=("sensitive",),
     ),
     "cramers_v_shift": Metric(
         "workbench.metrics.bias:cramers_v_shift",
@@ -245,21 +365,29 @@ METRICS: dict[str, Metric] = {
         "zero",
         "Change in Cramer's V",
         reads="train",
+        needs=("sensitive", "target"),
     ),
     "demographic_parity_shift": Metric(
         "workbench.metrics.fairness:demographic_parity_shift",
         "bias",
         "zero",
         "Change in demographic parity",
+        needs=("sensitive", "target", "labels"),
     ),
     "equalized_odds_shift": Metric(
         "workbench.metrics.fairness:equalized_odds_shift",
         "bias",
         "zero",
         "Change in equalized odds",
+        needs=("sensitive", "target", "labels"),
     ),
     "worst_group": Metric(
-        "workbench.metrics.fairness:worst_group", "bias", "down", "Worst group, AUC lost"
+        "workbench.metrics.fairness:worst_group",
+        "bias",
+        "down",
+        "Worst group, AUC lost",
+        needs=("sensitive", "target", "labels"),
+        difference=True,
     ),
     "excess_copies": Metric(
         "workbench.metrics.privacy:excess_copies",

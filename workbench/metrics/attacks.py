@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, norm
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, NOT_INFORMATIVE, Row, Trial
 from workbench.metrics.intervals import Z
 from workbench.metrics.privacy import MAX_CELLS, in_own_order
 from workbench.tables.encode import to_float
@@ -62,7 +62,10 @@ def attack_risk(trial: Trial) -> Iterator[Row]:
     """
     if not all(map(len, (trial.train, trial.test, trial.synthetic))):
         yield Row(
-            "attack_risk", np.nan, note="train, test and synthetic need at least one row each"
+            "attack_risk",
+            np.nan,
+            state=INSUFFICIENT,
+            note="train, test and synthetic need at least one row each",
         )
         return
     tables = _coded(trial)
@@ -79,7 +82,10 @@ def attack_risk(trial: Trial) -> Iterator[Row]:
         )
     else:
         yield Row(
-            "attack_risk", np.nan, note="not informative: no attack does better than a naive one"
+            "attack_risk",
+            np.nan,
+            state=NOT_INFORMATIVE,
+            note="not informative: no attack does better than a naive one",
         )
     for attack in attacks:
         yield _row(attack, *risk(attack))
@@ -146,10 +152,15 @@ def _rate(k: float, n: float) -> tuple[float, float]:
 def _row(attack: Attack, value: float, half: float) -> Row:
     if attack.problem:
         return Row(
-            "attack_risk", np.nan, column=attack.column, group=attack.name, note=attack.problem
+            "attack_risk",
+            np.nan,
+            column=attack.column,
+            group=attack.name,
+            state=NOT_INFORMATIVE,
+            note=attack.problem,
         )
     ends = np.clip([value, value - half, value + half], 0, 1).tolist()
-    return Row("attack_risk", *ends, attack.column, attack.name, attack.shares)
+    return Row("attack_risk", *ends, column=attack.column, group=attack.name, note=attack.shares)
 
 
 # Singling out

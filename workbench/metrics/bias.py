@@ -13,12 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import norm
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, Row, Trial
 from workbench.metrics.groups import (
     MIN_ROWS,
     Groups,
     Resamples,
-    lacks,
     levels_note,
     reading,
     shares,
@@ -44,10 +43,6 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
     ceiling); the unweighted mean gives a small group the weight of a large one.
     """
     metrics = ("bias_amp", "bias_amp_reverse")
-    problem = lacks(trial.schema, target=True)
-    if problem:
-        yield from (Row(metric, np.nan, note=problem) for metric in metrics)
-        return
     groups, train, synthetic = _resampled(trial, "bias_amp")
     for metric in metrics:
         readings = []
@@ -102,12 +97,14 @@ def amplified(
     )
     enough = (n_before >= MIN_ROWS) & (n_after >= MIN_ROWS)
     if np.count_nonzero(n_before) < 2 or seen.sum() < 2:
-        return None, [Row(metric, np.nan, column=column, note=ONE_LEVEL)]
+        return None, [Row(metric, np.nan, column=column, state=INSUFFICIENT, note=ONE_LEVEL)]
     rows = []
     for a in np.flatnonzero(n_before):
         if not enough[a]:
             note = f"insufficient: {min(n_before[a], n_after[a]):.0f} rows, {MIN_ROWS} needed"
-            rows.append(Row(metric, np.nan, column=column, group=names[0][a], note=note))
+            rows.append(
+                Row(metric, np.nan, column=column, group=names[0][a], state=INSUFFICIENT, note=note)
+            )
             continue
         rows.append(reading(metric, terms[:, a, seen].mean(axis=1), column, names[0][a]))
         for t in np.flatnonzero(seen):
@@ -117,7 +114,7 @@ def amplified(
             )
     if not enough.any():
         note = f"insufficient: no group has {MIN_ROWS} rows in both tables"
-        return None, [Row(metric, np.nan, column=column, note=note), *rows]
+        return None, [Row(metric, np.nan, column=column, state=INSUFFICIENT, note=note), *rows]
     mean = terms[:, enough][:, :, seen].mean(axis=(1, 2))
     small = int((n_before > 0).sum() - enough.sum())
     return mean, [
@@ -131,7 +128,7 @@ def with_mean(metric, readings, singles: int) -> Iterator[Row]:
     read; then all rows.
     """
     if all(rows[0].note == ONE_LEVEL for _, rows in readings[:singles]):
-        yield Row(metric, np.nan, note=ONE_LEVEL)
+        yield Row(metric, np.nan, state=INSUFFICIENT, note=ONE_LEVEL)
         return
     means = [mean for mean, _ in readings[:singles] if mean is not None]
     without = [rows[0].column for mean, rows in readings[:singles] if mean is None]
@@ -140,7 +137,12 @@ def with_mean(metric, readings, singles: int) -> Iterator[Row]:
             metric, np.mean(means, axis=0), note=f"without {listed(without)}" if without else ""
         )
     else:
-        yield Row(metric, np.nan, note=f"insufficient: no group has {MIN_ROWS} rows in both tables")
+        yield Row(
+            metric,
+            np.nan,
+            state=INSUFFICIENT,
+            note=f"insufficient: no group has {MIN_ROWS} rows in both tables",
+        )
     for _, rows in readings:
         yield from rows
 
@@ -158,9 +160,6 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
     it; gains and losses cancel. bias_amp has none.
     """
     metric = "bias_amp_zhao"
-    if problem := lacks(trial.schema, target=True):
-        yield Row(metric, np.nan, note=problem)
-        return
     groups, train, synthetic = _resampled(trial, metric)
     readings = []
     for view in groups.views(pairs=False):
@@ -171,7 +170,9 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
         seen = before[0].any(axis=0)
         enough = np.minimum(before[0].sum(axis=0), after[0].sum(axis=0)) >= MIN_ROWS
         if np.count_nonzero(before[0].any(axis=1)) < 2 or seen.sum() < 2:
-            readings.append((None, [Row(metric, np.nan, column=column, note=ONE_LEVEL)]))
+            readings.append(
+                (None, [Row(metric, np.nan, column=column, state=INSUFFICIENT, note=ONE_LEVEL)])
+            )
         elif not enough.any():
             readings.append(
                 (
@@ -181,6 +182,7 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
                             metric,
                             np.nan,
                             column=column,
+                            state=INSUFFICIENT,
                             note=f"insufficient: no label has {MIN_ROWS} rows",
                         )
                     ],
@@ -220,9 +222,6 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
     ceiling.
     """
     metric = "bias_amp_multi"
-    if problem := lacks(trial.schema, target=True):
-        yield Row(metric, np.nan, note=problem)
-        return
     groups, train, synthetic = _resampled(trial, metric)
     deltas, rows, small = [], [], 0
     for view in groups.views():
@@ -232,12 +231,16 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
         sizes, seen = np.minimum(before[0].sum(axis=1), after[0].sum(axis=1)), before[0].any(axis=0)
         known, enough = before[0].any(axis=1), sizes >= MIN_ROWS
         if known.sum() < 2 or seen.sum() < 2:
-            rows.append(Row(metric, np.nan, column=groups.title(view), note=ONE_LEVEL))
+            rows.append(
+                Row(metric, np.nan, column=groups.title(view), state=INSUFFICIENT, note=ONE_LEVEL)
+            )
             continue
         small += int((known & ~enough).sum())
         if not enough.any():
             note = f"insufficient: no group has {MIN_ROWS} rows in both tables"
-            rows.append(Row(metric, np.nan, column=groups.title(view), note=note))
+            rows.append(
+                Row(metric, np.nan, column=groups.title(view), state=INSUFFICIENT, note=note)
+            )
             continue
         # A group that a resample has lost altogether has not moved.
         delta = np.nan_to_num(
@@ -247,7 +250,7 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
         rows.append(reading(metric, np.abs(deltas[-1]).mean(axis=1), groups.title(view)))
     if not deltas:
         reasons = [row.note for row in rows if row.note != ONE_LEVEL]
-        yield Row(metric, np.nan, note=reasons[0] if reasons else ONE_LEVEL)
+        yield Row(metric, np.nan, state=INSUFFICIENT, note=reasons[0] if reasons else ONE_LEVEL)
         return
     delta = np.hstack(deltas)
     note = f"{delta.shape[1]} sets" + (f", without {small} small ones" if small else "")
@@ -267,9 +270,6 @@ def representation(trial: Trial) -> Iterator[Row]:
     failure: the largest of many readings is above 0 by chance alone; read it beside the ceiling.
     """
     metric = "representation"
-    if problem := lacks(trial.schema):
-        yield Row(metric, np.nan, note=problem)
-        return
     groups = Groups.of(trial)
     train, synthetic = (Resamples(groups.encode(table)) for table in (trial.train, trial.synthetic))
     found, rows, vanished = [], [], []
@@ -279,7 +279,9 @@ def representation(trial: Trial) -> Iterator[Row]:
         )
         shift, error = log_odds_shift(n_train, n_synthetic)
         if np.count_nonzero(n_train) < 2:
-            rows.append(Row(metric, np.nan, column=groups.title(view), note=ONE_LEVEL))
+            rows.append(
+                Row(metric, np.nan, column=groups.title(view), state=INSUFFICIENT, note=ONE_LEVEL)
+            )
             continue
         for g in np.flatnonzero(n_train):
             name = groups.names(view)[g]
@@ -295,7 +297,14 @@ def representation(trial: Trial) -> Iterator[Row]:
             if n_train[g] >= MIN_ROWS:
                 found.append((shift[g], error[g], name))
             rows.append(
-                Row(metric, shift[g], *_wald(shift[g], error[g]), groups.title(view), name, note)
+                Row(
+                    metric,
+                    shift[g],
+                    *_wald(shift[g], error[g]),
+                    column=groups.title(view),
+                    group=name,
+                    note=note,
+                )
             )
     gone = f"vanished: {listed(vanished)}" if vanished else ""
     if found:
@@ -305,7 +314,7 @@ def representation(trial: Trial) -> Iterator[Row]:
     else:
         single = all(row.note == ONE_LEVEL for row in rows)
         reason = ONE_LEVEL if single else f"insufficient: no group has {MIN_ROWS} train rows"
-        yield Row(metric, np.nan, note="; ".join(filter(None, [reason, gone])))
+        yield Row(metric, np.nan, state=INSUFFICIENT, note="; ".join(filter(None, [reason, gone])))
     yield from rows
 
 
@@ -334,9 +343,6 @@ def cramers_v_shift(trial: Trial) -> Iterator[Row]:
     reads 0 (bias_amp sees it).
     """
     metric = "cramers_v_shift"
-    if problem := lacks(trial.schema, target=True):
-        yield Row(metric, np.nan, note=problem)
-        return
     groups, train, synthetic = _resampled(trial, metric)
     rows = []
     for view in groups.views(pairs=False):
@@ -345,7 +351,7 @@ def cramers_v_shift(trial: Trial) -> Iterator[Row]:
             [r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)],
         )
         if min(np.count_nonzero(counts[0][0].sum(axis=axis)) for axis in (0, 1)) < 2:
-            rows.append(Row(metric, np.nan, column=title, note=ONE_LEVEL))
+            rows.append(Row(metric, np.nan, column=title, state=INSUFFICIENT, note=ONE_LEVEL))
             continue
         before, after = map(cramers_v, counts)
         note = levels_note(("train", "synthetic"), (before[0], after[0]))

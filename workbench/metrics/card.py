@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import FAMILIES, METRICS
+from workbench.metrics import FAMILIES, METRICS, NOT_APPLICABLE, OK
 from workbench.words import number
 
 MAX_DETAILS = (
@@ -47,7 +47,7 @@ STYLE = """
 class Card:
     """The measured rows of one synthetic table.
 
-    rows       one measured number a row, with ROW_COLUMNS: value, 95% interval, floor, ceiling, note
+    rows       one measured number a row, with ROW_COLUMNS: value, 95% interval, floor, ceiling, state, note
     score      (value - floor) / (ceiling - floor) for each row: 1 is a fresh real sample, 0 the floor; not clipped
     headlines  the rows that speak for the whole table, one a metric where there is one
     """
@@ -61,11 +61,14 @@ class Card:
 
     @property
     def score(self) -> pd.Series:
-        """Missing where floor and ceiling are equal, or lie within resampling noise of each other."""
+        """Missing where floor and ceiling are equal or within noise of each other, and for readings
+        held against 0: a larger one would score above a fresh sample.
+        """
         span = self.rows["ceiling"] - self.rows["floor"]
-        informative = (span != 0) & ~self.rows["note"].str.startswith(
-            ("not informative", "no score")
+        against_zero = self.rows["metric"].map(
+            lambda name: name in METRICS and METRICS[name].speaks_for_itself
         )
+        informative = (span != 0) & (self.rows["state"] == OK) & ~against_zero.astype(bool)
         return ((self.rows["value"] - self.rows["floor"]) / span.where(informative)).rename("score")
 
     @property
@@ -120,14 +123,14 @@ class Card:
         return f"{self.dataset}: {counts}" if self.dataset else counts
 
     def _families(self, heads: pd.DataFrame):
-        shown = heads[~heads["note"].str.startswith("not applicable")]
+        shown = heads[heads["state"] != NOT_APPLICABLE]
         families = shown["metric"].map(lambda name: METRICS[name].family)
         return [
             (family, shown[families == family]) for family in FAMILIES if (families == family).any()
         ]
 
     def _not_applicable(self, heads: pd.DataFrame) -> str:
-        return ", ".join(heads.loc[heads["note"].str.startswith("not applicable"), "metric"])
+        return ", ".join(heads.loc[heads["state"] == NOT_APPLICABLE, "metric"])
 
 
 def _table(rows: pd.DataFrame, caption: str) -> str:

@@ -24,7 +24,20 @@ import pandas as pd
 
 from workbench.errors import InputError, nearest
 from workbench.files import write_text
-from workbench.metrics import METRICS, Guarantee, Metric, Row, Trial, get, in_order
+from workbench.metrics import (
+    ERROR,
+    INSUFFICIENT,
+    METRICS,
+    NOT_APPLICABLE,
+    NOT_INFORMATIVE,
+    OK,
+    Guarantee,
+    Metric,
+    Row,
+    Trial,
+    get,
+    in_order,
+)
 from workbench.metrics.card import Card
 from workbench.metrics.models import one_thread
 from workbench.metrics.rows import to_table
@@ -134,42 +147,43 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
     """The rows of metrics that share one function, run on the synthetic table and on each reference
     they name.
     """
-    references: dict[tuple, list[dict]] = {}
+    references: dict[tuple[str, int], list[dict]] = {}
 
     def reference(kind: str, draws: int) -> list[dict]:
         if (kind, draws) not in references:
-            references[kind, draws] = [
-                _by_subject(_reference_rows(group, trial, kind, draw, common))
-                for draw in range(draws)
-            ]
+            tables = range(draws)
+            found = [_reference_rows(group, trial, kind, draw, common) for draw in tables]
+            references[kind, draws] = [_by_subject(rows) for rows in found]
         return references[kind, draws]
 
     rows, floors, ceilings = [], [], []
     for row in _run(group, trial):
-        metric, sides = group[row.metric], [[], []]
-        if not row.note.startswith("not applicable"):
+        metric = group[row.metric]
+        floor, ceiling = [], []
+        if row.state != NOT_APPLICABLE:
             draws = FLOOR_DRAWS.get(metric.function, 1)
-            both = (
-                reference(metric.floor, draws) if metric.floor else [],
-                reference(CEILING[metric.reads], 1),
-            )
-            sides = [
-                [found for index in indexes if (found := _answering(row, index))]
-                for indexes in both
-            ]
-            reason = _not_informative(sides[0], sides[1], metric.direction)
-            if reason and metric.direction == "zero":
-                # Such a reading is held against 0 and speaks for itself; only its place between
-                # floor and ceiling is noise.
-                reason = reason.replace("not informative", "no score", 1)
-            if reason and np.isfinite(row.value) and not row.note.startswith("not informative"):
-                row = replace(row, note="; ".join(filter(None, [reason, row.note])))
+            if metric.floor:
+                floor = _answers(row, reference(metric.floor, draws))
+            ceiling = _answers(row, reference(CEILING[metric.reads], 1))
+            row = _judged(row, metric, floor, ceiling)
         rows.append(row)
-        floors.append(_mean(sides[0]))
-        ceilings.append(_mean(sides[1]))
+        floors.append(_mean(floor))
+        ceilings.append(_mean(ceiling))
     return to_table(rows).assign(
         floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float)
     )
+
+
+def _judged(row: Row, metric: Metric, floor: list[Row], ceiling: list[Row]) -> Row:
+    """The row, not informative where its references are too close to tell floor from ceiling."""
+    # A difference from 0 means something by itself; only its place between floor and ceiling
+    # would be noise, and such a metric has no score.
+    if row.state != OK or not np.isfinite(row.value) or metric.speaks_for_itself:
+        return row
+    reason = _not_informative(floor, ceiling, metric.direction)
+    if not reason:
+        return row
+    return replace(row, state=NOT_INFORMATIVE, note="; ".join(filter(None, [reason, row.note])))
 
 
 def _common(trial: Trial) -> str:
@@ -206,7 +220,7 @@ def _reference_rows(
     real = replace(trial, guarantee=None)
     rows = _run(group, _fresh(real) if kind == "fresh" else _in_place(kind, real, draw))
     # An error may be this process's own, such as too little memory.
-    if path and not any(row.note.startswith("error") for row in rows):
+    if path and not any(row.state == ERROR for row in rows):
         write_text(path, json.dumps([asdict(row) for row in rows]))
     return rows
 
@@ -220,8 +234,14 @@ def _by_subject(rows: list[Row]) -> dict[tuple, Row]:
     return alone | {(row.metric, row.column, row.group): row for row in rows}
 
 
-def _answering(row: Row, index: dict[tuple, Row]) -> Row | None:
-    return index.get((row.metric, row.column, row.group)) or index.get((row.metric,))
+def _answers(row: Row, indexes: list[dict[tuple, Row]]) -> list[Row]:
+    """What each reference table reads where `row` reads the synthetic one."""
+    found = []
+    for index in indexes:
+        same = index.get((row.metric, row.column, row.group)) or index.get((row.metric,))
+        if same is not None:
+            found.append(same)
+    return found
 
 
 def _mean(rows: list[Row]) -> float:
@@ -258,23 +278,32 @@ def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> st
 
 def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
     """The rows of the group's metrics; an error becomes a row for each of them, so that nothing
-    vanishes.
+    vanishes, and so does what the schema lacks.
     """
     if not len(trial.synthetic):
-        return [Row(name, np.nan, note="the synthetic table has no rows.") for name in group]
-    function = next(iter(group.values())).load()
+        note = "the synthetic table has no rows."
+        return [Row(name, np.nan, state=INSUFFICIENT, note=note) for name in group]
+    aside, possible = [], []
+    for name, metric in group.items():
+        lacking = metric.lacks(trial.schema)
+        if lacking:
+            note = f"not applicable: {lacking}"
+            aside.append(Row(name, np.nan, state=NOT_APPLICABLE, note=note))
+        else:
+            possible.append(name)
+    if not possible:
+        return aside
+    function = group[possible[0]].load()
     try:
-        rows = [row for row in function(trial) if row.metric in group]
+        rows = [row for row in function(trial) if row.metric in possible]
     except Exception as error:
-        told = str(error).strip().splitlines()
-        return [
-            Row(name, np.nan, note=f"error: {type(error).__name__}: {told[-1] if told else ''}")
-            for name in group
-        ]
+        lines = str(error).strip().splitlines() or [""]
+        note = f"error: {type(error).__name__}: {lines[-1]}"
+        return aside + [Row(name, np.nan, state=ERROR, note=note) for name in possible]
     seen = {row.metric for row in rows}
-    return rows + [
-        Row(name, np.nan, note="the metric gave no reading.") for name in group if name not in seen
-    ]
+    note = "the metric gave no reading."
+    silent = [Row(name, np.nan, state=ERROR, note=note) for name in possible if name not in seen]
+    return rows + silent + aside
 
 
 def _in_place(kind: str, trial: Trial, draw: int) -> Trial:

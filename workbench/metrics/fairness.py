@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, Row, Trial
 from workbench.metrics.bias import ONE_LEVEL, amplification, amplified, association_signs, with_mean
 from workbench.metrics.groups import (
     MIN_ROWS,
     Groups,
     Resamples,
-    lacks,
     levels_note,
     reading,
     shares,
@@ -45,7 +44,7 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
     """
     metric = "model_bias_amp"
     if problem := _problem(trial):
-        yield Row(metric, np.nan, note=problem)
+        yield Row(metric, np.nan, state=INSUFFICIENT, note=problem)
         return
     groups = Groups.of(trial)
     known = trial.test[trial.schema.target.name].notna().to_numpy()
@@ -112,10 +111,8 @@ def equalized_odds_shift(trial: Trial) -> Iterator[Row]:
 
 def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row]:
     problem = _problem(trial)
-    if not problem and trial.schema.task == "regression":
-        problem = "not applicable: not defined for a regression target"
     if problem:
-        yield Row(metric, np.nan, note=problem)
+        yield Row(metric, np.nan, state=INSUFFICIENT, note=problem)
         return
     from fairlearn import metrics as fairlearn
 
@@ -161,7 +158,11 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
         for g in np.flatnonzero(counts[0][0].sum(axis=(-2, -1))):
             if not enough[g]:
                 note = f"insufficient: fewer than {needed}"
-                details.append(Row(metric, np.nan, column=column, group=names[g], note=note))
+                details.append(
+                    Row(
+                        metric, np.nan, column=column, group=names[g], state=INSUFFICIENT, note=note
+                    )
+                )
                 continue
             for r, rate in enumerate(rates):
                 note = levels_note(ARMS, (before[0, g, r], after[0, g, r]))
@@ -176,7 +177,7 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
                 )
         if enough.sum() < 2:
             note = f"insufficient: fewer than two groups with {needed}"
-            totals.append(Row(metric, np.nan, column=column, note=note))
+            totals.append(Row(metric, np.nan, column=column, state=INSUFFICIENT, note=note))
             continue
         group = test.cells[:, j]
         keep = enough[group]
@@ -203,10 +204,8 @@ def worst_group(trial: Trial) -> Iterator[Row]:
     low.
     """
     metric, problem = "worst_group", _problem(trial)
-    if not problem and trial.schema.task == "regression":
-        problem = "not applicable: not defined for a regression target"
     if problem:
-        yield Row(metric, np.nan, note=problem)
+        yield Row(metric, np.nan, state=INSUFFICIENT, note=problem)
         return
     groups, positive = Groups.of(trial), trial.schema.positive
     known = trial.test[trial.schema.target.name].notna().to_numpy()
@@ -223,18 +222,28 @@ def worst_group(trial: Trial) -> Iterator[Row]:
         column, sizes = groups.title(view), [groups.sizes[j] for j in view]
         cell = np.ravel_multi_index(codes[:, view].T, sizes)
         if len(np.unique(cell)) < 2:
-            rows.append(Row(metric, np.nan, column=column, note=ONE_LEVEL))
+            rows.append(Row(metric, np.nan, column=column, state=INSUFFICIENT, note=ONE_LEVEL))
             continue
         for g in np.unique(cell):
             inside, name = cell == g, groups.names(view)[g]
             if min(truth[inside].sum(), (~truth[inside]).sum()) < MIN_ROWS or len(scores) < 2:
                 note = f"insufficient: fewer than {MIN_ROWS} positives and {MIN_ROWS} negatives"
-                rows.append(Row(metric, np.nan, column=column, group=name, note=note))
+                rows.append(
+                    Row(metric, np.nan, column=column, group=name, state=INSUFFICIENT, note=note)
+                )
                 continue
             (real, pull), (made, push) = (auc(truth[inside], score[inside]) for score in scores)
             low, high = from_influence(real - made, pull - push)
             rows.append(
-                Row(metric, real - made, low, high, column, name, levels_note(ARMS, (real, made)))
+                Row(
+                    metric,
+                    real - made,
+                    low,
+                    high,
+                    column=column,
+                    group=name,
+                    note=levels_note(ARMS, (real, made)),
+                )
             )
             found.append(rows[-1])
     if found:
@@ -245,17 +254,18 @@ def worst_group(trial: Trial) -> Iterator[Row]:
     else:
         single = all(row.note == ONE_LEVEL for row in rows)
         yield Row(
-            metric, np.nan, note=ONE_LEVEL if single else "insufficient: no group is large enough"
+            metric,
+            np.nan,
+            state=INSUFFICIENT,
+            note=ONE_LEVEL if single else "insufficient: no group is large enough",
         )
     yield from rows
 
 
 def _problem(trial: Trial) -> str:
     """Why there is nothing to measure, or ""."""
-    missing = trial.schema.target is not None and trial.test[trial.schema.target.name].isna().all()
-    return lacks(trial.schema, target=True) or (
-        "insufficient: no test row has a target" if missing else ""
-    )
+    missing = trial.test[trial.schema.target.name].isna().all()
+    return "insufficient: no test row has a target" if missing else ""
 
 
 def predicted_labels(trial: Trial, table: pd.DataFrame) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, NOT_APPLICABLE, NOT_INFORMATIVE, Row, Trial
 from workbench.metrics.intervals import auc, from_influence, wilson
 from workbench.metrics.models import ROUNDING, fit, kth_distance, matrices
 from workbench.metrics.privacy import in_own_order
@@ -109,7 +109,12 @@ def pair_trends(trial: Trial) -> Iterator[Row]:
     p = len(schema.columns)
     pairs = p * (p - 1) // 2
     if not pairs:
-        yield Row("pair_trends", np.nan, note="the table has one column, so no pairs.")
+        yield Row(
+            "pair_trends",
+            np.nan,
+            state=NOT_APPLICABLE,
+            note="the table has one column, so no pairs.",
+        )
         return
     numeric = [column for column in schema.columns if not column.is_discrete]
     distance, move_synthetic, move_real = _rank_distances(trial.synthetic, trial.test, numeric)
@@ -202,7 +207,10 @@ def c2st(trial: Trial) -> Iterator[Row]:
     n = min(len(trial.synthetic), len(trial.test), bound)
     if n < 2 * FOLDS:
         yield Row(
-            "c2st", np.nan, note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}."
+            "c2st",
+            np.nan,
+            state=INSUFFICIENT,
+            note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}.",
         )
         return
     sides = [
@@ -307,6 +315,7 @@ def coverage(trial: Trial) -> Iterator[Row]:
         yield Row(
             "coverage",
             np.nan,
+            state=NOT_INFORMATIVE,
             note=f"not informative: {m} test or synthetic rows, more than {K} are needed.",
         )
         return

@@ -115,13 +115,6 @@ class Resamples:
         return (add @ self.counts.T).T.reshape(len(self.counts), -1, shape[-1])
 
 
-def lacks(schema: Schema, target: bool = False) -> str:
-    """Why a metric has nothing to measure, or ""."""
-    if not schema.sensitive:
-        return "not applicable: no sensitive column declared"
-    return "not applicable: no target column declared" if target and schema.target is None else ""
-
-
 def shares(counts: np.ndarray) -> np.ndarray:
     """Counts as shares of their sum along the last axis; NaN where it is 0."""
     with np.errstate(invalid="ignore"):
@@ -134,7 +127,7 @@ def reading(
     """A row from a statistic as observed (first) and in each bootstrap sample."""
     value = float(draws[0])
     low, high = value + np.quantile(draws[1:], LEVELS) - draws[1:].mean()
-    return Row(metric, value, float(low), float(high), column, group, note)
+    return Row(metric, value, float(low), float(high), column=column, group=group, note=note)
 
 
 def worst_column(metric: str, rows: list[Row]) -> Row:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, Row, Trial
 from workbench.metrics.intervals import auc, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import matrices
 from workbench.tables.encode import Features
@@ -109,7 +109,12 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
     drawn = rng.permutation(len(real))[: max(MAX_CELLS // max(width, 1), 1)]
     real, in_train = real.iloc[drawn].reset_index(drop=True), drawn < len(trial.train)
     if not len(synthetic) or in_train.all() or not in_train.any():
-        yield Row("dcr_share", np.nan, note="train, test and synthetic need at least one row each")
+        yield Row(
+            "dcr_share",
+            np.nan,
+            state=INSUFFICIENT,
+            note="train, test and synthetic need at least one row each",
+        )
         return
     row = row_numbers(real)
     first = np.unique(row, return_index=True)[1]
@@ -167,7 +172,7 @@ def membership(trial: Trial) -> Iterator[Row]:
     if n < MIN_MEMBERS or not len(synthetic):
         note = f"insufficient: {n} members and as many non-members, {MIN_MEMBERS} and a synthetic table needed"
         yield from (
-            Row(metric, np.nan, note=note)
+            Row(metric, np.nan, state=INSUFFICIENT, note=note)
             for metric in ("membership_auc", "membership_tpr", "empirical_epsilon")
         )
         return
@@ -191,7 +196,7 @@ def membership(trial: Trial) -> Iterator[Row]:
     if min(len(found), len(missed)) < MIN_MEMBERS:
         note = f"insufficient: {note}, {MIN_MEMBERS} needed of each"
         yield from (
-            Row(metric, np.nan, group="outliers", note=note)
+            Row(metric, np.nan, group="outliers", state=INSUFFICIENT, note=note)
             for metric in ("membership_auc", "membership_tpr")
         )
     else:

@@ -18,7 +18,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import NOT_APPLICABLE, Row, Trial
 from workbench.metrics.fidelity import column_distance
 from workbench.tables.encode import to_float
 
@@ -61,7 +61,9 @@ def published_errors(trial: Trial) -> Iterator[Row]:
 
 def _percent(metric: str, distances: list[float]) -> Row:
     if not np.isfinite(distances).any():
-        return Row(metric, np.nan, note="no column or pair that it is defined for.")
+        return Row(
+            metric, np.nan, state=NOT_APPLICABLE, note="no column or pair that it is defined for."
+        )
     return Row(metric, 100 * float(np.nanmean(distances)))
 
 

@@ -22,6 +22,7 @@ ROW_COLUMNS = {
     "high": "float64",
     "floor": "float64",
     "ceiling": "float64",
+    "state": "object",
     "note": "object",
 }
 

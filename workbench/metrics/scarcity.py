@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, NOT_APPLICABLE, NOT_INFORMATIVE, OK, Row, Trial
 from workbench.metrics.fidelity import MAX_NEIGHBOUR_ROWS, K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
 from workbench.metrics.models import (
@@ -57,7 +57,7 @@ def augmentation_gain(trial: Trial) -> Iterator[Row]:
     and one learner with defaults stands for all.
     """
     if reason := unscorable(trial):
-        yield Row("augmentation_gain", np.nan, note=reason)
+        yield Row("augmentation_gain", np.nan, state=INSUFFICIENT, note=reason)
         return
     real, synthetic = (
         in_own_order(t, trial.rng("augmentation")).head(AUGMENT_ROWS)
@@ -93,9 +93,9 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
     the test rows that judge it, which costs the gain a little; published evidence says to expect
     none (Elor and Averbuch-Elor 2022).
     """
-    rare, reason = _rare_label(trial)
+    rare, state, reason = _rare_label(trial)
     if reason:
-        yield Row("rare_class_gain", np.nan, note=reason)
+        yield Row("rare_class_gain", np.nan, state=state, note=reason)
         return
     target = trial.schema.target.name
     inputs = [column for column in trial.schema.columns if column.name != target]
@@ -207,35 +207,29 @@ def _tuned(learn: Callable, x: np.ndarray, y: np.ndarray, seed: int) -> float:
     return float(cuts[_balanced(y, answer > cuts[:, None], np.ones(len(y))).argmax()])
 
 
-def _rare_label(trial: Trial) -> tuple[str | None, str]:
-    """The rarer of two labels in train, or why there is none to score."""
+def _rare_label(trial: Trial) -> tuple[str, str, str]:
+    """The rarer of two labels in train; or the state of a row without it, and why there is none."""
     if reason := unscorable(trial):
-        return None, reason
-    if trial.schema.task != "classification":
-        return None, "not applicable: the target holds numbers."
+        return "", INSUFFICIENT, reason
     if len(trial.schema.columns) == 1:
-        return None, "not applicable: there is no column to learn the target from."
+        reason = "not applicable: there is no column to learn the target from."
+        return "", NOT_APPLICABLE, reason
     counts = pd.Series(labels(trial.train[trial.schema.target.name])).value_counts()
     if len(counts) != 2:
-        return (
-            None,
-            f"not applicable: the target has {len(counts)} labels in train, two are needed.",
-        )
+        reason = f"not applicable: the target has {len(counts)} labels in train, two are needed."
+        return "", NOT_APPLICABLE, reason
     rare, share = counts.index[1], counts.iloc[1] / counts.sum()
     if share >= MAX_SHARE:
-        return (
-            None,
-            f"not applicable: the rarer label holds {share:.0%} of train, below {MAX_SHARE:.0%} is rare.",
-        )
+        words = f"the rarer label holds {share:.0%} of train, below {MAX_SHARE:.0%} is rare."
+        return "", NOT_APPLICABLE, f"not applicable: {words}"
     held = min(
         counts.iloc[1] * min(1, RARE_ROWS / counts.sum()),
         (labels(trial.test[trial.schema.target.name]) == rare).sum(),
     )
-    return (
-        (rare, "")
-        if held >= MIN_RARE
-        else (None, f"insufficient: {held:.0f} rows of the rarer label, {MIN_RARE} needed.")
-    )
+    if held < MIN_RARE:
+        reason = f"insufficient: {held:.0f} rows of the rarer label, {MIN_RARE} needed."
+        return "", INSUFFICIENT, reason
+    return rare, OK, ""
 
 
 def _filler(x: np.ndarray, categorical: list[bool]) -> Callable[[np.ndarray], np.ndarray]:
@@ -288,6 +282,7 @@ def edge_coverage(trial: Trial) -> Iterator[Row]:
         yield Row(
             "edge_coverage",
             np.nan,
+            state=NOT_INFORMATIVE,
             note=f"not informative: {m} train or synthetic rows, more than {K} are needed.",
         )
         return
@@ -337,6 +332,7 @@ def _rare_cells(trial: Trial) -> Row:
             "edge_coverage",
             np.nan,
             group="rare cells",
+            state=INSUFFICIENT,
             note=f"insufficient: {n} such rows, {MIN_RARE} needed",
         )
     return Row(
@@ -372,6 +368,7 @@ def tail_mass(trial: Trial) -> Iterator[Row]:
         yield Row(
             "tail_mass",
             np.nan,
+            state=NOT_APPLICABLE,
             note="not applicable: no column of numbers or dates has values in its tails.",
         )
         return
@@ -385,4 +382,4 @@ def _tail_row(synthetic: np.ndarray, test: np.ndarray, column: str = "") -> Row:
     value = float(np.log(sides[0][1] / sides[1][1]))
     interval = from_influence(value, *(side / mean for side, mean in sides))
     note = f"{synthetic.sum():,.0f} values in {len(synthetic):,} synthetic, {test.sum():,.0f} in {len(test):,} test rows"
-    return Row("tail_mass", value, *interval, column, note=note)
+    return Row("tail_mass", value, *interval, column=column, note=note)

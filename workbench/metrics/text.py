@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, NOT_APPLICABLE, OK, Row, Trial
 from workbench.metrics.intervals import from_influence, wilson
 from workbench.metrics.models import labels, one_thread
 from workbench.metrics.utility import score, unscorable
@@ -201,18 +202,21 @@ def _each(
                     metric,
                     np.nan,
                     column=name,
+                    state=INSUFFICIENT,
                     note=f"{len(present)} synthetic texts, two are needed.",
                 )
             )
         else:
             rows.append(Row(metric, *read([words(text) for text in present], name), column=name))
     if len(rows) == 1:
-        yield Row(metric, rows[0].value, rows[0].low, rows[0].high, note=rows[0].note)
+        yield replace(rows[0], column="")
     elif rows:
-        yield Row(metric, float(np.mean([row.value for row in rows])))
+        mean = float(np.mean([row.value for row in rows]))
+        state = OK if np.isfinite(mean) else INSUFFICIENT
+        yield Row(metric, mean, state=state)
         yield from rows
     else:
-        yield Row(metric, np.nan, note=NONE)
+        yield Row(metric, np.nan, state=NOT_APPLICABLE, note=NONE)
 
 
 def text_utility(trial: Trial) -> Iterator[Row]:
@@ -225,11 +229,11 @@ def text_utility(trial: Trial) -> Iterator[Row]:
     score like real ones.
     """
     names = text_columns(trial.train, trial.schema)
-    reason = unscorable(trial) if names else NONE
-    if not reason and trial.schema.task != "classification":
-        reason = "not applicable: the target holds numbers."
-    if reason:
-        yield Row("text_tstr_auc", np.nan, note=reason)
+    if not names:
+        yield Row("text_tstr_auc", np.nan, state=NOT_APPLICABLE, note=NONE)
+        return
+    if reason := unscorable(trial):
+        yield Row("text_tstr_auc", np.nan, state=INSUFFICIENT, note=reason)
         return
     value, influence = score(trial, _learnt(trial, names))
     yield Row("text_tstr_auc", value, *from_influence(value, influence, lowest=0, highest=1))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, NOT_INFORMATIVE, OK, Row, Trial
 from workbench.metrics.intervals import LEVELS, Z, auc, bootstrap, from_influence
 from workbench.metrics.models import LEARNERS, OTHER, PANEL, labels, panel_predictions, predictions
 from workbench.metrics.privacy import in_own_order
@@ -43,24 +43,19 @@ def utility(trial: Trial) -> Iterator[Row]:
     question; a table can be useful for it and wrong everywhere else.
     """
     task, reason = trial.schema.task, unscorable(trial)
-    other = NUMBER_METRICS if task == "classification" else LABEL_METRICS
     if reason:
         yield from (
-            Row(name, np.nan, note=reason)
+            Row(name, np.nan, state=INSUFFICIENT, note=reason)
             for name in (*LABEL_METRICS, *NUMBER_METRICS, "utility_ratio")
         )
         return
     yield from _score_labels(trial) if task == "classification" else _score_numbers(trial)
-    held = "labels" if task == "classification" else "numbers"
-    yield from (
-        Row(name, np.nan, note=f"not applicable: the target holds {held}.") for name in other
-    )
 
 
 def unscorable(trial: Trial) -> str:
     """Why no learner can be scored on test, or an empty text."""
     if trial.schema.target is None:
-        return "not applicable: the table has no target column."
+        return "the table has no target column."
     present = trial.test[trial.schema.target.name].dropna()
     if present.nunique() < 2:
         return f"target {trial.schema.target.name!r} has {present.nunique()} distinct values in test, two are needed."
@@ -273,7 +268,7 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
     this is not.
     """
     if reason := unscorable(trial):
-        yield Row("kendall_tau", np.nan, note=reason)
+        yield Row("kendall_tau", np.nan, state=INSUFFICIENT, note=reason)
         return
     m = min(RANKING_ROWS, len(trial.train) // 2)
     real, synthetic, test = (
@@ -295,7 +290,9 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
     apart = np.abs(values[0, first] - values[0, second]) > Z * gap.std(axis=0) / np.sqrt(len(gap))
     note = f"{apart.sum()} of {len(first)} pairs of configurations differ after training on {m:,} real rows"
     if apart.sum() < MIN_PAIRS:
-        yield Row("kendall_tau", np.nan, note=f"not informative: only {note}.")
+        yield Row(
+            "kendall_tau", np.nan, state=NOT_INFORMATIVE, note=f"not informative: only {note}."
+        )
         return
     first, second = first[apart], second[apart]
 
@@ -345,17 +342,19 @@ def _ratio(
     """U with its interval over test rows, both arms on the same rows (delta method)."""
     gain = trtr[0] - chance
     low, _ = from_influence(*trtr)
-    note = (
-        ""
-        if low > chance
-        else f"not informative: learners trained on real rows are at chance ({score} {trtr[0]:.3f})."
-    )
+    state, note = OK, ""
+    if low <= chance:
+        state = NOT_INFORMATIVE
+        note = (
+            f"not informative: learners trained on real rows are at chance ({score} {trtr[0]:.3f})."
+        )
     if gain <= 0:
-        return Row("utility_ratio", np.nan, note=note)
+        return Row("utility_ratio", np.nan, state=state, note=note)
     value = (tstr[0] - chance) / gain
     return Row(
         "utility_ratio",
         value,
         *from_influence(value, (tstr[1] - value * trtr[1]) / gain),
+        state=state,
         note=note,
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench.batch.folder import Folder
+from workbench.metrics import NOT_APPLICABLE
 from workbench.report.headlines import aggregate, headlines, ordered
 from workbench.report.html import (
     DATASETS,
@@ -93,8 +94,7 @@ class Batch:
             )
             rows, heads = tables
             idle = (
-                heads["note"]
-                .str.startswith("not applicable")
+                (heads["state"] == NOT_APPLICABLE)
                 .groupby(heads["metric"])
                 .transform("all")
                 .astype(bool)

@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench.generators import GENERATORS
-from workbench.metrics import METRICS, titled
+from workbench.metrics import ERROR, METRICS, titled
 from workbench.report import significance
 from workbench.report.batch import Batch, Part
 from workbench.report.headlines import FACTORS, is_control, ordered
@@ -372,10 +372,16 @@ def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.D
     """
     failed = batch.cells[~batch.cells["status"].isin(["ok", "pending"])]
     failed = failed.assign(
-        metric="", column="", group="", value=np.nan, floor=np.nan, note=failed["reason"]
+        metric="",
+        column="",
+        group="",
+        value=np.nan,
+        floor=np.nan,
+        state=ERROR,
+        note=failed["reason"],
     )
     keep = ["dataset", "label", *(name for name in FACTORS if name in batch.rows)]
-    keep += ["metric", "column", "group", "value", "floor", "note"]
+    keep += ["metric", "column", "group", "value", "floor", "state", "note"]
     rows = pd.concat([batch.rows[keep], failed[keep]], ignore_index=True)
     return rows[rows["label"].isin(labels) & ((rows["dataset"] == dataset) | (dataset is None))]
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.generators import GENERATORS
-from workbench.metrics import METRICS, UNKNOWN, in_order
+from workbench.metrics import METRICS, OK, UNKNOWN, in_order
 
 FACTORS = (
     "split",
@@ -31,7 +31,7 @@ def aggregate(
     rows: pd.DataFrame, by: Iterable[str] = ("dataset", "label", "metric", "column", "group")
 ) -> pd.DataFrame:
     """One row for each combination of `by`: mean, low, high (the interval above), floor, ceiling,
-    seeds, note.
+    seeds, state, note.
 
     Missing values are left out of the mean; `seeds` counts the units in it. With one unit the
     interval is the cell's own. `note` is one that most rows carry a like of (the most frequent), ""
@@ -75,7 +75,21 @@ def aggregate(
         (frame["note"].fillna("") != "").groupby([frame[b] for b in by], sort=False).mean() <= 0.5,
         "note",
     ] = ""
+    out["state"] = _commonest_state(frame, by).reindex(out.index)
     return out.drop(columns=["s2", "w"]).reset_index()
+
+
+def _commonest_state(frame: pd.DataFrame, by: list[str]) -> pd.Series:
+    """For each combination of `by`: OK where half of the rows or more are, else the commonest other
+    state.
+    """
+    keys = [frame[name] for name in by]
+    is_ok = frame["state"] == OK
+    mostly_ok = is_ok.groupby(keys, sort=False, dropna=False).mean() >= 0.5
+    counts = frame[~is_ok].groupby([*by, "state"], sort=True, observed=True, dropna=False).size()
+    ranked = counts.sort_values(kind="stable").reset_index("state")["state"]
+    others = ranked[~ranked.index.duplicated(keep="last")]
+    return others.reindex(mostly_ok.index).where(~mostly_ok, OK).fillna(OK)
 
 
 def half_width(w, s2, k):
@@ -139,6 +153,7 @@ def headlines(rows: pd.DataFrame) -> pd.DataFrame:
         "floor",
         "ceiling",
         "note",
+        "state",
     ]
     out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=empty)
     return in_order(out)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from workbench.metrics import METRICS, UNKNOWN, titled
+from workbench.metrics import METRICS, OK, UNKNOWN, titled
 from workbench.report.headlines import is_control
 from workbench.words import number
 
@@ -49,8 +49,10 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
         )
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
             out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
-    if missing or unreadable(note):
-        word, mark = unreadable(note) or "no value", ""
+    if missing or row["state"] != OK:
+        # A missing value that is nevertheless a reading, such as no formal guarantee, says so itself.
+        word = row["state"].replace("-", " ") if row["state"] != OK else note or "no value"
+        mark = ""
         if note and note != word:
             # Seeds and generators word the same reason with other numbers: one note a metric and
             # kind of reason is enough.
@@ -65,15 +67,6 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
             mark = f" ({place})"
         out += Markup('<small class="none">{}{}</small>').format(word, mark)
     return out
-
-
-def unreadable(note: str) -> str:
-    """The words of a note which say that a number, if any, must not be read; otherwise ""."""
-    found = re.match(
-        r"(?:[^:;]{1,80}: )?(not informative|uninformative|insufficient|not applicable|no formal guarantee|error)\b",
-        note,
-    )
-    return found[1] if found else ""
 
 
 def footnotes(notes: list[str]) -> Markup:

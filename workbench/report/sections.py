@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench.errors import InputError
-from workbench.metrics import FAMILIES, METRICS, UNKNOWN, titled
+from workbench.metrics import FAMILIES, METRICS, OK, UNKNOWN, titled
 from workbench.report import uses
 from workbench.report.batch import Batch, Part
 from workbench.report.headlines import FACTORS, aggregate, badness, is_control, ordered
@@ -32,7 +32,6 @@ from workbench.report.html import (
     named,
     scored,
     sign,
-    unreadable,
 )
 from workbench.report.uses import USES
 from workbench.words import digits, interval, joined, number, plural, shortened
@@ -295,7 +294,7 @@ def score_table(batch: Batch) -> Piece:
 
 def _across(batch: Batch) -> Markup:
     """Mean over datasets of (score - floor) / (ceiling - floor), where that is informative."""
-    heads = batch.heads[~batch.heads["note"].map(unreadable).astype(bool)]
+    heads = batch.heads[(batch.heads["state"] == OK) & batch.heads["mean"].notna()]
     gap = (heads["ceiling"] - heads["floor"]).where(lambda g: g.abs() > 1e-9)
     mean = (
         heads.assign(score=(heads["mean"] - heads["floor"]) / gap)
@@ -568,11 +567,7 @@ def leaders(heads: pd.DataFrame, metric: str) -> set[str]:
     """Labels of the best generator, and of those whose number prints alike; controls do not
     compete.
     """
-    own = heads[
-        ~heads["label"].map(is_control)
-        & heads["mean"].notna()
-        & ~heads["note"].map(unreadable).astype(bool)
-    ]
+    own = heads[~heads["label"].map(is_control) & heads["mean"].notna() & (heads["state"] == OK)]
     if len(own) < 2:
         return set()
     best = own.loc[badness(own["mean"], METRICS.get(metric, UNKNOWN).direction).idxmin(), "mean"]

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import METRICS
+from workbench.metrics import METRICS, NOT_APPLICABLE
 from workbench.report.headlines import FACTORS, badness, is_control
 
 ROPE = 0.01  # differences below it count as none
@@ -86,7 +86,7 @@ def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
     parts = []
     every = rows[cell].drop_duplicates()
     for metric, part in rows[rows["metric"].isin(METRICS)].groupby("metric", sort=False):
-        if part["note"].fillna("").str.startswith("not applicable").all():
+        if (part["state"] == NOT_APPLICABLE).all():
             continue
         rank = (part["column"] != "").astype(int) + 2 * (part["group"] != "").astype(int)
         part = part[rank == rank.groupby(part["dataset"]).transform("min")]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from workbench.metrics import NOT_APPLICABLE, NOT_INFORMATIVE
 from workbench.words import interval
 
 
@@ -52,7 +53,7 @@ class Gate:
             "at most": (high <= limit, low > limit),
             "within": (-limit <= low and high <= limit, low > limit or high < -limit),
         }[self.test]
-        if row["note"].startswith("not informative"):
+        if row["state"] == NOT_INFORMATIVE:
             return "undecided", f"{self.title}: {row['note']}"
         told = f"{self.title} {interval(row)}, asked: {self.test} {'±' if self.test == 'within' else ''}{limit:g}"
         return ("meets" if inside else "fails" if outside else "undecided"), told
@@ -106,9 +107,7 @@ def verdicts(heads: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
             own = [gate.against(known.get((dataset, label, gate.claim))) for gate in gates]
             rows = [(gate, known.get((dataset, label, gate.metric))) for gate in own if gate]
             apply = [
-                (gate, row)
-                for gate, row in rows
-                if row is None or not row["note"].startswith("not applicable")
+                (gate, row) for gate, row in rows if row is None or row["state"] != NOT_APPLICABLE
             ]
             read = [(gate.title, *gate.read(row)) for gate, row in apply or rows]
             state = next(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import METRICS
+from workbench.metrics import METRICS, NOT_INFORMATIVE
 from workbench.words import interval
 
 
@@ -131,7 +131,7 @@ def evidence(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reading(row: dict) -> str:
-    if row["note"].startswith("not informative"):
+    if row["state"] == NOT_INFORMATIVE:
         return "uninformative"
     return (
         interval(row | {"mean": row["value"]})

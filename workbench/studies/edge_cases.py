@@ -30,7 +30,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.files import check_toml, read_toml, write_text
 from workbench.generators import fitted, views
-from workbench.metrics import Row, Trial
+from workbench.metrics import INSUFFICIENT, Row, Trial
 from workbench.metrics.fidelity import K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
 from workbench.metrics.models import OTHER, ROUNDING, kth_distance, labels, predictions
@@ -190,7 +190,12 @@ def run(
         else:
             short = f"insufficient: {held.sum()} real test rows of the scenario, {LEAST} needed"
             rows.append(
-                Row("coverage", np.nan, note="no synthetic row was made" if enough else short)
+                Row(
+                    "coverage",
+                    np.nan,
+                    state=INSUFFICIENT,
+                    note="no synthetic row was made" if enough else short,
+                )
             )
         rows += stress(scenario, [side[held & enough] for side in real], each, real[0][~held])
         records += [{"scenario": scenario.name} | asdict(row) for row in rows]
@@ -216,7 +221,10 @@ def coverage(data: Dataset, scenario: Scenario, table: pd.DataFrame, seed: int =
     train, test = (t[matches(t, data.schema, scenario.where)] for t in (data.train, data.test))
     if len(train) < 2 * (K + 1):
         note = f"insufficient: {len(train)} real train rows of the scenario, {2 * (K + 1)} needed"
-        return [Row("coverage", np.nan, note=note), Row("coverage ceiling", np.nan, note=note)]
+        return [
+            Row(name, np.nan, state=INSUFFICIENT, note=note)
+            for name in ("coverage", "coverage ceiling")
+        ]
     points = standardised(Trial(data.train, data.test, table, data.schema), [train, test, table])
     rng, hits = np.random.default_rng([seed, 2]), []
     half = len(points[0]) // 2
@@ -358,7 +366,7 @@ def _predicted(model, data: Dataset, asked: pd.DataFrame) -> pd.DataFrame:
 def _mean(name: str, values: np.ndarray) -> Row:
     values = values[~np.isnan(values)]
     if not len(values):
-        return Row(name, np.nan, note="0 rows")
+        return Row(name, np.nan, state=INSUFFICIENT, note="0 rows")
     mean, shares = float(values.mean()), np.isin(values, (0, 1)).all()
     interval = wilson(int(values.sum()), len(values)) if shares else _spread(mean, values)
     return Row(name, mean, *interval, note=f"{len(values):,} rows")
@@ -497,7 +505,7 @@ def augment(
     asked = Scenario("rare", {data.schema.target.name: counts.index[-1]}, rows)
     tables, notes = generate(data, [asked], generator, seed, **params)
     if len(tables["rare"]) == 0:
-        return [Row("rare_class_gain", np.nan, note=notes["rare"])]
+        return [Row("rare_class_gain", np.nan, state=INSUFFICIENT, note=notes["rare"])]
     return list(
         rare_class_gain(Trial(scored.train, scored.test, tables["rare"], data.schema, seed))
     )
