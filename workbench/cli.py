@@ -100,6 +100,7 @@ def _run(options) -> int:
     from workbench.batch import runner
     from workbench.report.publish import report
 
+    _check_trust(options.report, options.trust)
     choices = {"workers": options.workers, "scheduler": options.scheduler}
     summary = runner.run(
         options.report, retry_failed=options.retry_failed, wait=options.wait, **choices
@@ -107,6 +108,17 @@ def _run(options) -> int:
     page = report(options.report)
     print(f"{summary}\n{page}")
     return 0
+
+
+def _check_trust(folder: str, trust: bool) -> None:
+    """Before a grid's plug-ins run or files outside its folder are read, somebody agrees to it."""
+    from workbench.batch import grid
+    from workbench.batch.trust import check
+
+    def question(sentence: str) -> bool:
+        return input(f"{sentence}\nDo you trust whoever wrote it? [y/N] ").lower() in ("y", "yes")
+
+    check(grid.read(folder), trust, question if sys.stdin.isatty() else None)
 
 
 def _report(options) -> None:
@@ -164,6 +176,7 @@ def _verify(options) -> int:
     from workbench.batch.verify import verify
     from workbench.files import plain
 
+    _check_trust(options.report, options.trust)
     table = verify(
         options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler
     )
@@ -191,6 +204,7 @@ def _faults_of_page(folder: str) -> list[str]:
 
 def _compare(options) -> int:
     from workbench.batch import grid
+    from workbench.batch.trust import remember
     from workbench.tables import datasets
 
     sensitive = _names(options.sensitive)
@@ -212,9 +226,11 @@ def _compare(options) -> int:
         seeds=options.seeds,
     )
     _write_grid(folder, text)
+    remember(grid.read(folder))  # the user named the table a moment ago
     return _run(
         argparse.Namespace(
             report=folder,
+            trust=False,
             retry_failed=False,
             wait=False,
             workers=options.workers,
@@ -224,6 +240,8 @@ def _compare(options) -> int:
 
 
 def _write_grid(folder: Path, text: str) -> None:
+    from workbench.files import write_text
+
     path = folder / "grid.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -231,7 +249,7 @@ def _write_grid(folder: Path, text: str) -> None:
             raise InputError(
                 f"{path} exists and asks for something else; name another --out folder, or delete that file."
             )
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise InputError(
             f"--out {folder} cannot be written ({error.strerror}); name another folder."
@@ -262,9 +280,7 @@ def _generate(options) -> None:
         bar.set_description_str("write")
         bar.update()
         try:
-            synthetic.to_csv(out, index=False) if out.suffix == ".csv" else synthetic.to_parquet(
-                out, index=False
-            )
+            _write_table(synthetic, out)
         except OSError as error:
             raise InputError(
                 f"--out {out} cannot be written ({error.strerror}); name another file."
@@ -273,6 +289,15 @@ def _generate(options) -> None:
     print(
         f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}"
     )
+
+
+def _write_table(table, out: Path) -> None:
+    """The whole file or none, never through a link."""
+    from workbench.files import write_bytes
+
+    is_text = out.suffix == ".csv"
+    content = table.to_csv(index=False).encode() if is_text else table.to_parquet(index=False)
+    write_bytes(out, content)
 
 
 def _scenarios(options) -> None:
@@ -386,6 +411,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", choices=["generators", "datasets", "metrics"])
     sub.add_argument("--json", action="store_true", help="as JSON")
 
+    def trust(sub: argparse.ArgumentParser) -> None:
+        summary = "agree to the plug-ins and to the files outside the folder that its grid names"
+        sub.add_argument("--trust", action="store_true", help=summary)
+
     sub = command("run", _run, "Run a report's unfinished cells, then write its page.")
     sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
     sub.add_argument(
@@ -394,6 +423,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--wait", action="store_true", help="wait for another run of this folder to end"
     )
+    trust(sub)
     workers(sub)
 
     sub = command(
@@ -429,6 +459,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("report", metavar="reports/NAME")
     sub.add_argument("--cells", type=_count, metavar="K", help="how many of them (default: all)")
+    trust(sub)
     workers(sub)
 
     sub = command("compare", _compare, "Make a grid and a report from one table.")

@@ -302,7 +302,11 @@ def as_csv(table: pd.DataFrame, formula_safe: bool = False) -> str:
 
     if formula_safe:
         table = table.apply(
-            lambda values: values.map(quoted) if values.dtype == object else values
+            lambda values: (
+                values.astype(object).map(quoted)
+                if str(values.dtype) in ("object", "category", "string", "str")
+                else values
+            )
         ).rename(columns=quoted)
     return table.to_csv(index=False, lineterminator="\r\n")
 

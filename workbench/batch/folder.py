@@ -192,7 +192,7 @@ class Folder:
 
     def grid_changed(self) -> bool:
         """Whether grid.toml is another than the one that plan.json was written from."""
-        planned = self.plan.get("grid")
+        planned = self.read_plan().get("grid")
         if not planned:  # a plan of an older version
             return False
         try:
