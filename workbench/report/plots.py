@@ -63,6 +63,7 @@ COLORS = [
     _PALETTE[place] for place in (0, 3, 2, 1, 4, 5, 9, 6)
 ]  # without its grey (controls) and its pale yellow
 MARKERS = "osD^vPX<>ph"
+LETTER = 0.075  # inches that a letter of a label takes at most, at size 9 in sans-serif
 CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
 
 
@@ -125,7 +126,8 @@ def strips(
         )
     names = ordered({*rows["label"], *(absent or {})})
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(len(metrics), columns, 0.21 * len(names) + 0.75)
+        figure, axes = _panels(len(metrics), columns, 0.21 * len(names) + 0.75, layout="none")
+        _fix_margins(figure, axes, names, titles=len(metrics) > 1)
         for ax, metric in zip(axes, metrics, strict=False):
             head = heads[heads["metric"] == metric].groupby("label", sort=False).first()
             _lines(ax, head, _seed_values(rows, metric, head), names, absent or {})
@@ -481,14 +483,38 @@ def correlation_difference(
     return figure
 
 
-def _panels(count: int, columns: int, height: float) -> tuple[Figure, list]:
+def _panels(
+    count: int, columns: int, height: float, layout: str = "constrained"
+) -> tuple[Figure, list]:
     columns = min(columns, count)
     lines = -(-count // columns)
-    figure = Figure(figsize=(3.5 * columns, height * lines))
+    figure = Figure(figsize=(3.5 * columns, height * lines), layout=layout)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for ax in axes[count:]:
         ax.remove()
     return figure, axes[:count]
+
+
+def _fix_margins(figure: Figure, axes: list, names: list[str], titles: bool) -> None:
+    """Room for the labels at the left, the numbers at the right, floor and ceiling above each panel.
+
+    A layout engine would measure every text of every panel, which costs more than all the drawing.
+    """
+    width, height = figure.get_size_inches()
+    longest = max(len(shortened(name, 26)) for name in names)
+    left, right = 0.12 + LETTER * longest, 0.45
+    above, below = (0.42 if titles else 0.2), 0.28
+    grid = axes[0].get_subplotspec().get_gridspec()
+    panel_width = width / grid.ncols - left - right
+    panel_height = height / grid.nrows - above - below
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - right / width,
+        top=1 - above / height,
+        bottom=below / height,
+        wspace=(left + right) / panel_width,
+        hspace=(above + below) / panel_height,
+    )
 
 
 def _lines(
