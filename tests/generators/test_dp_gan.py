@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from workbench.errors import InputError
 from workbench.generators.neural.gan import Perceptron
-from workbench.generators.private.accounting import Domain, Ledger, OverBudget, least_noise
+from workbench.generators.private.accounting import Ledger, OverBudget, least_noise
+from workbench.generators.private.domain import Domain
 from workbench.generators.private.dp_gan import DPGAN, clipped_sums
 from workbench.tables.schema import Schema
 
@@ -128,7 +129,8 @@ def test_spent_is_what_was_asked_and_never_more_than_epsilon():
     assert count == 12 and event.sampling_probability == pytest.approx(20 / 200)
     assert 0.98 * 2 < generator.epsilon_spent <= 2 and generator.delta_spent == 1e-5
     assert (
-        "not covered" not in generator.guarantee and "rows counts as public" in generator.guarantee
+        "not covered" not in generator.guarantee
+        and "number of rows count as public" in generator.guarantee
     )
 
 

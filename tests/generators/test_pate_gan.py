@@ -376,7 +376,7 @@ def audit_votes(kind: type, epsilon: float, runs: int = 20_000) -> float:
     teacher's.
     """
     generator = kind(epsilon=epsilon, teachers=100, rounds=10, queries=10)
-    _, noise = generator._query()
+    _, noise = generator._query(epsilon)
     shares = []
     for votes in (51, 50):
         labels = generator._label(np.full(runs * 100, votes), noise, seeded(votes))

@@ -326,19 +326,17 @@ def test_constraints_of_a_grid_and_of_the_command_line(tmp_path):
         grid.plan(grid.read(tmp_path))
 
 
-def test_a_private_generator_says_what_its_guarantee_leaves_out():
+def test_a_private_generator_refuses_constraints():
     declared = Schema(SCHEMA.columns, SCHEMA.positive, ["low <= high"])
     free = replace(declared, constraints=())
-    made = {
-        schema: make("privbayes", TINY["privbayes"]).fit(TABLE, schema, np.random.default_rng(1))
-        for schema in (declared, free)
-    }
-    assert (
-        "its constraints" in made[declared].guarantee
-        and "its constraints" not in made[free].guarantee
-    )
-    bounded = make("privbayes", {"bounds": {"high": (0, 20)}})
-    assert (
-        "bounds describes column 'high'" in bounded.supports(declared)
-        and bounded.supports(free) is None
-    )
+    private = make("privbayes", TINY["privbayes"])
+    assert "would be read off the rows" in private.supports(declared)
+    assert private.supports(free) is None
+
+
+def test_a_setting_that_describes_a_rewritten_column_is_refused():
+    declared = Schema(SCHEMA.columns, SCHEMA.positive, ["low <= high"])
+    assert make("cart").supports(declared) is None
+    described = make("cart")
+    described.bounds = {"high": (0, 20)}
+    assert "bounds describes column 'high'" in described.supports(declared)

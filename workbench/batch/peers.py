@@ -37,7 +37,7 @@ reason = model.supports(schema)
 """
 FIT = """
 model = model.fit(schema.cast(pd.read_parquet(folder / "train.parquet")), schema, np.random.default_rng({seed}))
-names = ("epsilon_spent", "delta_spent", "guarantee")
+names = ("epsilon_spent", "delta_spent", "guarantee", "facts")
 claims = {{name: getattr(model, name) for name in names if hasattr(model, name)}}
 (folder / "claims.json").write_text(json.dumps(claims, default=float))
 """

@@ -5,6 +5,9 @@ identical          the same synthetic table and the same rows, on disk as record
 within tolerance   another fingerprint (versions, threads, vector instructions, sources), and every number within the
                    spread that other seeds of the same generator show
 different          anything else, with the first number, version, source or file that differs
+not reproducible by design
+                   the noise of a private generator came from the operating system, and nobody can repeat it: the inputs and
+                   the budget are the same, and the same rows were measured
 not verified       the re-run was cut off by a limit or from outside: it says nothing about the cell
 
 The plan is held against the grid, and each finished cell against the plan.
@@ -154,10 +157,32 @@ def _compare(
     # The recorded hashes are those of the files on disk: Folder has compared them.
     if old["hashes"] == new["hashes"]:
         return "identical", ""
+    if _has_fresh_noise(old) and _has_fresh_noise(new):
+        return _compare_private(home.place(key), again.place(cell.key), old, new)
     number, ratio = _first_difference(home.place(key), again.place(cell.key), spread, old["cell"])
     if change and ratio <= SPREADS:
         return "within tolerance", f"{change}; {number}"
     return "different", "; ".join(filter(None, [change, number]))
+
+
+def _has_fresh_noise(manifest: dict) -> bool:
+    """Whether the cell's generator drew noise of the operating system's entropy."""
+    return (manifest.get("facts") or {}).get("noise") == "operating system"
+
+
+def _compare_private(old: Path, new: Path, before: dict, after: dict) -> tuple[str, str]:
+    """What can be compared where the noise cannot be repeated: inputs, claims, and which rows there
+    are.
+    """
+    change = _first_change(before, after)
+    for name in ("domain", "epsilon", "delta"):
+        was, now = before["facts"].get(name), after["facts"].get(name)
+        if was != now:
+            return "different", f"{name}: {was} then, {now} now"
+    subjects = [read_rows(path / "rows.parquet")[SUBJECT] for path in (old, new)]
+    if not subjects[0].equals(subjects[1]):
+        return "different", "; ".join(filter(None, [change, "other rows were measured"]))
+    return "not reproducible by design", change
 
 
 def _first_change(old: dict, new: dict) -> str:

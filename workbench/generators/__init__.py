@@ -10,7 +10,8 @@ A private one sets epsilon_spent, delta_spent and guarantee, one sentence of wha
 it is fitted.
 
 The same two random generators give the same table, byte for byte, on the same machine and library
-versions.
+versions. A private one's noise is its own, of the operating system's entropy, so that no two fits
+are alike; its field noise_seed repeats it for tests, and then it guarantees nothing.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from workbench.errors import InputError
 from workbench.tables.conditions import TooFew, sample_matching
 from workbench.tables.constraints import Rewriting
 from workbench.tables.schema import Schema
@@ -23,6 +24,12 @@ from workbench.tables.structure import Skips
 
 if TYPE_CHECKING:
     from workbench.generators import Generator
+
+# Rewriting reads each row's distance from its floor, and the combinations that occur.
+PRIVATE = (
+    "what constraints need (bounds, distances, combinations) would be read off the rows and "
+    "published at no cost to its privacy budget; leave the constraints out."
+)
 
 
 def keep_constraints(generator: Generator) -> Generator:
@@ -51,6 +58,8 @@ class _Constrained:
         own = type(self._generator).supports
         if not schema.constraints:
             return own(self._generator, schema)
+        if _is_private(self._generator):
+            return PRIVATE
         rewriting = Rewriting(schema)
         for setting, value in vars(self._generator).items():
             for name in rewriting.changed.intersection(value) if isinstance(value, Mapping) else ():
@@ -58,6 +67,8 @@ class _Constrained:
         return own(self._generator, rewriting.schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:
+        if schema.constraints and _is_private(self._generator):
+            raise InputError(PRIVATE)
         self._original = schema
         self._rewriting = Rewriting(schema) if schema.constraints else None
         if self._rewriting:
@@ -68,9 +79,12 @@ class _Constrained:
         if not _is_private(self._generator) and getattr(self._generator, "keeps_skips", True):
             skips = Skips(table, schema)
             self._skips = skips if skips.rules else None
+        # A plug-in may promise something without a budget of its own.
         if self._rewriting and hasattr(fitted, "guarantee"):
-            fitted.guarantee += "; what its constraints need (bounds, distances, combinations) was read off the train table "
-            fitted.guarantee += "and is not covered"
+            fitted.guarantee += (
+                "; what its constraints need (bounds, distances, combinations) was read off the "
+                "train table and is not covered"
+            )
         return fitted
 
     def sample(

@@ -1,23 +1,27 @@
-"""What private generators share: a budget that every look at the rows is charged to, and the domain
-that encoders may know.
+"""What private generators share: a budget that every look at the rows is charged to, noise that
+nobody can repeat, and a sentence that says what is promised.
 
 Dwork and Roth 2014; amounts are composed by privacy loss distributions (Koskela et al. 2020) in the
-dp_accounting package, from the queries alone and never from their answers: a bound that depends on
-the data would itself leak (Papernot et al. 2018).
+dp_accounting package, equal or unequal Gaussian queries in closed form (Balle and Wang 2018), from
+the queries alone and never from their answers: a bound that depends on the data would itself leak
+(Papernot et al. 2018).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from workbench.errors import InputError, nearest
-from workbench.tables.encode import Marginal, from_float, to_float
-from workbench.tables.schema import Column, Schema
+from workbench.errors import InputError
+from workbench.generators.private.domain import Domain
+from workbench.generators.private.noise import Noise
+from workbench.tables.public import public_domain
+from workbench.tables.schema import Schema
 
 
 class OverBudget(RuntimeError):
@@ -28,11 +32,9 @@ def check_budget(method: str, epsilon: float, delta: float) -> None:
     """Raises InputError unless epsilon is a finite number above 0 and delta lies between 0 and 1."""
     for name, value, most in (("epsilon", epsilon, math.inf), ("delta", delta, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < most:
-            wanted = (
-                "finite number above 0"
-                if name == "epsilon"
-                else "number between 0 and 1, below 1 / rows"
-            )
+            wanted = "number between 0 and 1, below 1 / rows"
+            if name == "epsilon":
+                wanted = "finite number above 0"
             raise InputError(f"{method}: {name} is {value!r}; give a {wanted}.")
 
 
@@ -47,15 +49,21 @@ class Ledger:
 
     def cost(self, query=None, count: int = 0) -> float:
         """The epsilon at this delta of all that was asked, and of `count` times `query` besides."""
+        from dp_accounting import GaussianDpEvent
         from dp_accounting.pld import PLDAccountant
 
-        asked = dict(self.queries)
+        every = dict(self.queries)
         if count:
-            asked[query] = asked.get(query, 0) + count
+            every[query] = every.get(query, 0) + count
+        if not every:
+            return 0.0
+        if all(isinstance(event, GaussianDpEvent) for event in every):
+            precision = sum(times / event.noise_multiplier**2 for event, times in every.items())
+            return _gaussian_epsilon(precision**-0.5, self.delta)
         accountant = PLDAccountant()
-        for event, times in asked.items():
+        for event, times in every.items():
             accountant.compose(event, times)
-        return float(accountant.get_epsilon(self.delta)) if asked else 0.0
+        return float(accountant.get_epsilon(self.delta))
 
     def affords(self, query, count: int) -> bool:
         return self.cost(query, count) <= self.epsilon
@@ -66,9 +74,19 @@ class Ledger:
         """
         if not self.affords(query, count):
             raise OverBudget(
-                f"{count} more of {query} would cost more than epsilon {self.epsilon:g} at delta {self.delta:g}."
+                f"{count} more of {query} would cost more than epsilon {self.epsilon:g} "
+                f"at delta {self.delta:g}."
             )
         self.queries[query] = self.queries.get(query, 0) + count
+
+
+@cache
+def _gaussian_epsilon(noise: float, delta: float) -> float:
+    """The epsilon of one Gaussian query: many of them are one of less noise."""
+    import dp_accounting
+
+    # A little more than its root finder says, which may end on either side.
+    return float(dp_accounting.get_epsilon_gaussian(noise, delta)) * (1 + 1e-9)
 
 
 def least_noise(
@@ -79,9 +97,7 @@ def least_noise(
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant
 
-    if isinstance(
-        event(1.0), dp_accounting.GaussianDpEvent
-    ):  # in closed form (Balle and Wang 2018)
+    if isinstance(event(1.0), dp_accounting.GaussianDpEvent):
         return dp_accounting.get_sigma_gaussian(epsilon, delta) * count**0.5 * (1 + 1e-4)
 
     def composed(noise: float):
@@ -100,9 +116,37 @@ def least_noise(
     )
 
 
+@cache
+def spent(rho: float, delta: float) -> float:
+    """The least epsilon that rho-concentrated privacy gives at this delta (Canonne et al. 2020, by
+    dp_accounting).
+    """
+    from dp_accounting.rdp import compute_epsilon
+
+    orders = np.concatenate([1 + np.logspace(-3, 0, 200), np.logspace(np.log10(2.01), 5, 2000)])
+    return float(compute_epsilon(orders, orders * rho, delta)[0])
+
+
+@cache
+def concentrated(epsilon: float, delta: float) -> float:
+    """The most rho whose epsilon at this delta is no more than epsilon."""
+    low, high = 0.0, epsilon + 1.0
+    while spent(high, delta) < epsilon:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if spent(middle, delta) <= epsilon else (low, middle)
+    return low
+
+
 @dataclass
 class Private:
-    """The hyper-parameters by which a private generator is told of the domain."""
+    """The hyper-parameters by which a private generator is given the domain and its noise.
+
+    Schemas with constraints are refused (see workbench.generators.constrained): rewriting a table
+    by them looks at its rows. A subclass's fit ends with `_promise`, which sets epsilon_spent, delta_spent, guarantee and
+    facts.
+    """
 
     bounds: Mapping[str, Sequence] = field(default_factory=dict)
     """(low, high) or (low, high, grid step) of columns of numbers and dates, known without the
@@ -114,113 +158,91 @@ class Private:
     """The columns that may miss values; None reads that off the rows, like all that is not
     declared: see `guarantee`.
     """
+    domain: str = ""
+    """"public" takes bounds, levels and missing columns from the codebook of the named dataset that
+    has these columns, before what is declared here; see workbench.tables.public.
+    """
+    noise_seed: int | None = None
+    """Repeats the noise of a fit, for tests and teaching. Whoever knows the seed can take the noise
+    away again, so such a fit guarantees nothing and says so. None: noise of the operating system.
+    """
+
+    def supports(self, schema: Schema) -> str | None:
+        if self.domain not in ("", "public"):
+            return f'domain is {self.domain!r}; give "public", or declare bounds and levels.'
+        if self.domain and public_domain(schema) is None:
+            return "no named dataset with a published domain has these columns; declare them."
+        return None
 
     def _domain(self, table: pd.DataFrame, schema: Schema) -> Domain:
-        return Domain(table, schema, self.bounds, self.levels, self.missing)
+        """Raises InputError where the domain is to be a published one, and there is none."""
+        if reason := self.supports(schema):
+            raise InputError(f"{type(self).__name__}: {reason}")
+        known = {"bounds": {}, "levels": {}, "missing": None}
+        if self.domain:
+            known = public_domain(schema)
+        missing = known["missing"] if self.missing is None else self.missing
+        bounds = {**known["bounds"], **self.bounds}
+        levels = {**known["levels"], **self.levels}
+        return Domain(table, schema, bounds, levels, missing)
 
+    def _noise(self) -> Noise:
+        return Noise(self.noise_seed)
 
-class Domain:
-    """What is known of a table without its rows: bounds and grids of numbers, levels of labels,
-    where values may be missing.
-
-    bounds: (low, high) or (low, high, grid step) by column; levels: labels by column; missing:
-    columns that may miss values. What is not declared is read off the train table, and no budget
-    pays for that: `caveat` says for which columns. `table` is a made table that shows the domain
-    and nothing else: an encoder fitted on it cannot learn more.
-    """
-
-    def __init__(
-        self,
-        train: pd.DataFrame,
-        schema: Schema,
-        bounds: Mapping,
-        levels: Mapping,
-        missing: Sequence[str] | None,
-    ):
-        for name in [*bounds, *levels, *(missing or ())]:
-            if name not in schema.names:
-                raise InputError(
-                    f"declared domain: no column {name!r}; {nearest(str(name), schema.names)}"
-                )
-            if name in (bounds if schema[name].is_discrete else levels):
-                right = "levels" if schema[name].is_discrete else "bounds"
-                raise InputError(
-                    f"declared domain: column {name!r} is {schema[name].kind}; give its {right}."
-                )
-        known, read = {}, []
-        for column in schema.columns:
-            name, only = column.name, Schema((replace(column, role="feature"),))
-            declared = (levels if column.is_discrete else bounds).get(name)
-            if declared is None or missing is None:
-                read.append(name)
-            values = train[name].dropna() if declared is None else _cast(declared, only, column)
-            if column.is_discrete:
-                values = pd.Series(sorted(values.unique()), dtype=values.dtype)
-            else:
-                step = (
-                    Marginal.fit(to_float(values)).step
-                    if declared is None
-                    else _declared_step(declared, column)
-                )
-                values = from_float(_witnesses(to_float(values), step), column)
-            gaps = train[name].isna().any() if missing is None else name in missing
-            known[name] = (
-                values.reindex(range(len(values) + 1)) if gaps or not len(values) else values
+    def _promise(self, epsilon: float, delta: float, claim: str, domain: Domain) -> None:
+        """Set what was spent and what it guarantees; nothing, where the noise can be repeated."""
+        self.epsilon_spent, self.delta_spent = epsilon, delta
+        self.guarantee = (
+            f"{claim}; the schema and the number of rows count as public, and every further fit on "
+            f"these rows adds its own epsilon{domain.caveat}"
+        )
+        source = "operating system"
+        if self.noise_seed is not None:
+            self.epsilon_spent, self.delta_spent = math.inf, 1.0
+            self.guarantee = (
+                f"no guarantee: the seed is known ({self.noise_seed}), and the noise with it; "
+                f"without it, {self.guarantee}"
             )
-        rows = np.arange(max(map(len, known.values())))
-        self._known = known
-        self.table = pd.DataFrame(
-            {name: values.take(rows % len(values)).to_numpy() for name, values in known.items()}
-        )
-        self.table = schema.cast(self.table)
-        named = ", ".join(read[:5]) + (f" and {len(read) - 5} more" if len(read) > 5 else "")
-        self.caveat = (
-            f"; the domain of {named} was read off the train table and is not covered"
-            if read
-            else ""
-        )
-
-    def restrict(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table with labels outside the domain made missing, and what must not be missing the
-        first label; row by row.
-        """
-        restricted = {}
-        for name, values in table.items():
-            known = self._known[name]
-            if known.dtype == object or known.dtype == "boolean":
-                values = values.where(values.isin(known.dropna()))
-                values = values if known.isna().any() else values.fillna(known.iloc[0])
-            restricted[name] = values
-        return pd.DataFrame(restricted)
+            source = f"seed {self.noise_seed}"
+        self.facts = {
+            "noise": source,
+            "domain": domain.source,
+            "epsilon": epsilon,
+            "delta": delta,
+            "guarantee": self.guarantee,
+        }
 
 
-def _cast(declared: Sequence, only: Schema, column: Column) -> pd.Series:
-    """Declared levels, or both declared bounds, in the column's dtype."""
-    values = list(declared) if column.is_discrete else list(declared)[:2]
-    values = only.cast(pd.DataFrame({column.name: values}))[column.name].dropna()
-    ordered = column.is_discrete or (
-        len(declared) in (2, 3) and len(values) == 2 and values.iloc[0] <= values.iloc[1]
-    )
-    if not len(values) or not ordered:
-        wanted = (
-            "at least one level"
-            if column.is_discrete
-            else "(low, high) or (low, high, step) with low <= high"
-        )
-        raise InputError(f"declared domain of column {column.name!r}: {declared!r}; give {wanted}.")
-    return values
-
-
-def _declared_step(declared: Sequence, column: Column) -> float | None:
-    return declared[2] if len(declared) == 3 else 1.0 if column.kind == "integer" else None
-
-
-def _witnesses(values: np.ndarray, step: float | None) -> np.ndarray:
-    """The least and greatest value, and one between them from which an encoder reads the grid, if
-    there is one.
+def choose_levels(
+    domain: Domain, table: pd.DataFrame, most: Mapping[str, int], epsilon: float, noise: Noise
+) -> int:
+    """Choose by noisy counts which labels are told apart, in the columns that have more than `most`
+    levels: the number of these columns, whose counts cost `epsilon` in all for the exchange of a row.
     """
-    if not len(values):
-        return values
-    low, high = values.min(), values.max()
-    between = low + (high / np.pi - low / np.pi) if step is None else low + step
-    return np.array([low, high, min(round(between, 9) if step else between, high)])
+    many = [name for name, limit in most.items() if len(domain.known[name].values) > limit]
+    for name in many:
+        levels = pd.Index(domain.known[name].values.astype(object), dtype=object)
+        place = levels.get_indexer(table[name].astype(object))
+        counts = np.bincount(place[place >= 0], minlength=len(levels))
+        # The exchange of a row moves two counts by one, in each of these columns.
+        noisy = counts + noise.discrete_laplace(2 * len(many) / epsilon, counts.shape)
+        domain.prefer(name, np.argsort(-noisy, kind="stable")[: most[name] - 1])
+    return len(many)
+
+
+def choose_common_levels(
+    domain: Domain, table: pd.DataFrame, most: int, ledger: Ledger, noise: Noise
+) -> float:
+    """`choose_levels` for a tenth of the ledger's epsilon, charged to it; the epsilon that is left.
+
+    Pure privacy of the counts adds to whatever the rest costs at the ledger's delta.
+    """
+    from dp_accounting import LaplaceDpEvent
+
+    labels = [column.name for column in domain.schema.columns if column.is_discrete]
+    share = ledger.epsilon / 10
+    columns = choose_levels(domain, table, dict.fromkeys(labels, most), share, noise)
+    if not columns:
+        return ledger.epsilon
+    ledger.charge(LaplaceDpEvent(columns / share), columns)
+    return ledger.epsilon - share

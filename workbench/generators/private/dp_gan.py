@@ -26,9 +26,16 @@ from torch.nn import functional as F
 
 from workbench.generators import check_least
 from workbench.generators.neural.gan import Bounded, Maker, Perceptron, Rows
-from workbench.generators.neural.layers import Adam, normal
+from workbench.generators.neural.layers import Adam
 from workbench.generators.neural.modes import TableModes
-from workbench.generators.private.accounting import Ledger, Private, check_budget, least_noise
+from workbench.generators.private.accounting import (
+    Ledger,
+    Private,
+    check_budget,
+    choose_common_levels,
+    least_noise,
+)
+from workbench.generators.private.noise import Noise
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
@@ -43,8 +50,8 @@ class DPGAN(Private):
     """
 
     epsilon: float = 1.0
-    """Privacy budget, for one row added or taken away; what was spent is in `epsilon_spent` after
-    the fit.
+    """Privacy budget, for one row blanked out (see `guarantee`); what was spent is in
+    `epsilon_spent` after the fit.
     """
     delta: float = 1e-5
     """The chance with which the guarantee may fail; well below 1 / rows."""
@@ -71,7 +78,9 @@ class DPGAN(Private):
     tau: float = 0.5
     """Temperature of the Gumbel softmax."""
     max_levels: int = 100
-    """Levels of a label that are told apart; the others share one, and are drawn from it alike."""
+    """Levels of a label that are told apart, the most frequent by noisy counts that cost a tenth of
+    epsilon where there are more; the others share one, and are drawn from it alike.
+    """
 
     def __post_init__(self):
         check_budget("dp-gan", self.epsilon, self.delta)
@@ -82,49 +91,30 @@ class DPGAN(Private):
         )
         check_least(self, clip=1e-9, learning_rate=1e-9, tau=1e-3)
 
-    def supports(self, schema: Schema) -> str | None:
-        return None
-
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> DPGAN:
-        """Raises Diverged where a loss is no longer finite."""
-        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-
-        domain = self._domain(table, schema)
+        """Raises InputError where `supports` says why not, Diverged where a loss is not finite."""
+        domain, noise = self._domain(table, schema), self._noise()
+        table = domain.restrict(table)
+        self.ledger = Ledger(self.epsilon, self.delta)
+        left = choose_common_levels(domain, table, self.max_levels, self.ledger, noise)
         encoding = TableModes(domain.table, schema, 1, 0.0, self.max_levels, number=Bounded)
-        rows = Rows(encoding, domain.restrict(table), rng)
+        rows = Rows(encoding, table, rng)
         self._maker = Maker(encoding, self.noise, self.width, self.tau, rng)
         self._maker.start_from(domain.table, rng)
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
-        maker_adam, critic_adam = (
-            Adam(self._maker.parameters, self.learning_rate),
-            Adam(critic.parameters, self.learning_rate),
-        )
+        maker_adam = Adam(self._maker.parameters, self.learning_rate)
+        critic_adam = Adam(critic.parameters, self.learning_rate)
 
         chance = min(1.0, self.batch_size / len(table))
-
-        def step(multiplier: float):
-            event = GaussianDpEvent(multiplier)
-            return event if chance == 1 else PoissonSampledDpEvent(chance, event)
-
         self.noise_multiplier = least_noise(
-            self.epsilon, self.delta, step, self.epochs * self.steps
+            left, self.delta, lambda noise: _step(noise, chance), self.epochs * self.steps
         )
-        self.ledger = Ledger(self.epsilon, self.delta)
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
-            self.ledger.charge(step(self.noise_multiplier), self.steps)
+            self.ledger.charge(_step(self.noise_multiplier, chance), self.steps)
             losses = torch.zeros(())
             for _ in range(self.steps):
-                # As many as a coin for each row would give, and then which: the same as Poisson
-                # sampling.
-                drawn = rng.choice(
-                    len(table), rng.binomial(len(table), chance), replace=False, shuffle=False
-                )
-                sums = clipped_sums(critic, rows.take(drawn), self.clip)
-                spread = self.clip * self.noise_multiplier
-                real = [
-                    (total + spread * normal(rng, *total.shape)) / self.batch_size for total in sums
-                ]
+                real = self._real_gradients(critic, rows, len(table), chance, noise)
                 fake = self._maker(self.batch_size, rng)
                 critic_loss = F.softplus(critic(fake.detach())).mean()
                 gradients = torch.autograd.grad(critic_loss, critic.parameters)
@@ -137,18 +127,41 @@ class DPGAN(Private):
                 "dp-gan",
                 f"the learning rate {self.learning_rate:g} is too large for this table",
             )
-        self.epsilon_spent, self.delta_spent = self.ledger.cost(), self.delta
-        self.guarantee = (
-            f"({self.epsilon_spent:.4g}, {self.delta:g})-differential privacy for one row added or taken away, by "
-            f"{sum(self.ledger.queries.values())} steps of noise multiplier {self.noise_multiplier:.3g}; the number of rows "
-            f"counts as public{domain.caveat}"
+        steps = self.trained.done * self.steps
+        epsilon = self.ledger.cost()
+        twice = (1 + np.exp(min(epsilon, 700.0))) * self.delta
+        claim = (
+            f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one "
+            f"that is never drawn, ({2 * epsilon:.4g}, {min(twice, 1):.2g}) for the exchange of one "
+            f"row for another, by {steps} steps of noise multiplier {self.noise_multiplier:.3g} in "
+            "floating point, whose last bits are not protected"
         )
+        self._promise(epsilon, self.delta, claim, domain)
         return self
+
+    def _real_gradients(
+        self, critic: Perceptron, rows: Rows, count: int, chance: float, noise: Noise
+    ) -> list[torch.Tensor]:
+        """The clipped and noisy gradients of the rows that this step happens to draw."""
+        drawn = noise.subset(count, chance)
+        gradients = []
+        for total in clipped_sums(critic, rows.take(drawn), self.clip):
+            added = noise.normal(self.clip * self.noise_multiplier, tuple(total.shape))
+            gradients.append((total + torch.from_numpy(added).float()) / self.batch_size)
+        return gradients
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
         return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
+
+
+def _step(noise_multiplier: float, chance: float):
+    """The event that one step is to the accountant."""
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+
+    event = GaussianDpEvent(noise_multiplier)
+    return event if chance == 1 else PoissonSampledDpEvent(chance, event)
 
 
 def clipped_sums(critic: Perceptron, real: torch.Tensor, clip: float) -> list[torch.Tensor]:

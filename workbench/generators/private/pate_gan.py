@@ -32,12 +32,14 @@ from workbench.generators.neural.gan import Bounded, Maker, Perceptron, Rows
 from workbench.generators.neural.layers import Adam
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.private.accounting import (
-    Domain,
     Ledger,
     Private,
     check_budget,
+    choose_common_levels,
     least_noise,
 )
+from workbench.generators.private.domain import Domain
+from workbench.generators.private.noise import Noise
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
@@ -54,8 +56,8 @@ class PateGAN(Private):
     """
 
     epsilon: float = 1.0
-    """Privacy budget, for one row added, taken away or exchanged; what was spent is in
-    `epsilon_spent` after the fit.
+    """Privacy budget, for the exchange of one row; what was spent is in `epsilon_spent` after the
+    fit.
     """
     delta: float = 1e-5
     """The chance with which the guarantee may fail; well below 1 / rows."""
@@ -97,7 +99,9 @@ class PateGAN(Private):
     tau: float = 0.5
     """Temperature of the Gumbel softmax."""
     max_levels: int = 100
-    """Levels of a label that are told apart; the others share one, and are drawn from it alike."""
+    """Levels of a label that are told apart, the most frequent by noisy counts that cost a tenth of
+    epsilon where there are more; the others share one, and are drawn from it alike.
+    """
 
     def __post_init__(self):
         check_budget("pate-gan", self.epsilon, self.delta)
@@ -127,15 +131,15 @@ class PateGAN(Private):
                 f"pate-gan: mechanism is {self.mechanism!r}; give gaussian or laplace."
             )
 
-    def supports(self, schema: Schema) -> str | None:
-        return None
-
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PateGAN:
         """Raises InputError where the first round would cost more than epsilon, Diverged where a
         loss is not finite.
         """
-        domain = self._domain(table, schema)
-        rows = Rows(self._encoding(domain, table, schema), domain.restrict(table), rng)
+        domain, chance = self._domain(table, schema), self._noise()
+        table = domain.restrict(table)
+        self.ledger = Ledger(self.epsilon, self.delta)
+        left = choose_common_levels(domain, table, self.max_levels, self.ledger, chance)
+        rows = Rows(self._encoding(domain, table, schema), table, rng)
         self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
         self._maker.start_from(domain.table, rng)
         self.teacher_of = self._partition(len(table), rng)
@@ -144,8 +148,7 @@ class PateGAN(Private):
         )
         student = Student(rows.size, self.width, self.learning_rate, rng)
         maker_adam = Adam(self._maker.parameters, self.learning_rate)
-        query, noise = self._query()
-        self.ledger = Ledger(self.epsilon, self.delta)
+        query, noise = self._query(left)
 
         self.trained = Epochs(self.rounds, self.seconds, self.progress)
         for turn in self.trained:
@@ -160,7 +163,7 @@ class PateGAN(Private):
                 teachers.learn(self._maker(self.batch_size, rng).detach(), self.batch_size, rng)
             asked = self._maker(self.queries, rng).detach()
             self.ledger.charge(query, self.queries)
-            student.remember(asked, self._label(teachers.votes(asked), noise, rng), self.memory)
+            student.remember(asked, self._label(teachers.votes(asked), noise, chance), self.memory)
             loss = sum(student.learn(self.queries, rng) for _ in range(self.student_steps))
             for _ in range(self.generator_steps):
                 maker_loss = F.softplus(-student.network(self._maker(self.queries, rng))).mean()
@@ -171,11 +174,13 @@ class PateGAN(Private):
                 "pate-gan",
                 f"the learning rate {self.learning_rate:g} is too large for this table",
             )
-        self.epsilon_spent, self.delta_spent = self.ledger.cost(), self.delta
-        self.guarantee = (
-            f"({self.epsilon_spent:.4g}, {self.delta:g})-differential privacy for one row added, taken away or exchanged, by "
-            f"{sum(self.ledger.queries.values())} noisy votes of {self.teachers} teachers{domain.caveat}"
+        epsilon = self.ledger.cost()
+        claim = (
+            f"({epsilon:.4g}, {self.delta:g})-differential privacy for the exchange of one row, by "
+            f"{self.ledger.queries.get(query, 0)} noisy votes of {self.teachers} teachers, of each of "
+            "which one bit is seen; the noise is in floating point"
         )
+        self._promise(epsilon, self.delta, claim, domain)
         return self
 
     def sample(
@@ -193,17 +198,19 @@ class PateGAN(Private):
         """
         return rng.integers(self.teachers, size=rows)
 
-    def _query(self) -> tuple[object, float]:
-        """The event that one noisy vote is to the accountant, and its noise."""
+    def _query(self, epsilon: float) -> tuple[object, float]:
+        """The event that one noisy vote is to the accountant, and its noise, where so much epsilon
+        is left for all votes.
+        """
         from dp_accounting import GaussianDpEvent, LaplaceDpEvent
 
         event = {"gaussian": GaussianDpEvent, "laplace": LaplaceDpEvent}[self.mechanism]
         noise = self.vote_noise or least_noise(
-            self.epsilon, self.delta, event, self.rounds * self.queries
+            epsilon, self.delta, event, self.rounds * self.queries
         )
         return event(noise), noise
 
-    def _label(self, votes: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    def _label(self, votes: np.ndarray, noise: float, rng: Noise) -> np.ndarray:
         """Whether the noisy number of votes for real is more than half of the teachers; bool, shape
         (n,).
         """

@@ -1,0 +1,112 @@
+"""What is published of named datasets apart from their rows: bounds, levels and gaps by codebook.
+
+A private generator that reads a range or a label off the rows reveals it. These are from the
+documents named beside each dataset, rounded outwards where a document gives no bound: never from
+the rows. A row outside is moved inside.
+"""
+
+from __future__ import annotations
+
+from workbench.tables.schema import Schema
+
+_YES_NO: list[bool] = [False, True]
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+# UCI Machine Learning Repository, adult.names; ages, hours and capital gains as the Census Bureau
+# codes them in the Current Population Survey of March 1994 (topcodes 90, 99 and 99,999). Weights
+# and losses have no documented bound: 2,000,000 people and 10,000 dollars.
+_ADULT = {
+    "bounds": {
+        "age": (17, 90),
+        "fnlwgt": (0, 2_000_000),
+        "education-num": (1, 16),
+        "capital-gain": (0, 99_999),
+        "capital-loss": (0, 10_000),
+        "hours-per-week": (1, 99),
+    },
+    "levels": {
+        "workclass": _words(
+            "Private Self-emp-not-inc Self-emp-inc Federal-gov Local-gov State-gov Without-pay "
+            "Never-worked"
+        ),
+        "education": _words(
+            "Bachelors Some-college 11th HS-grad Prof-school Assoc-acdm Assoc-voc 9th 7th-8th 12th "
+            "Masters 1st-4th 10th Doctorate 5th-6th Preschool"
+        ),
+        "marital-status": _words(
+            "Married-civ-spouse Divorced Never-married Separated Widowed Married-spouse-absent "
+            "Married-AF-spouse"
+        ),
+        "occupation": _words(
+            "Tech-support Craft-repair Other-service Sales Exec-managerial Prof-specialty "
+            "Handlers-cleaners Machine-op-inspct Adm-clerical Farming-fishing Transport-moving "
+            "Priv-house-serv Protective-serv Armed-Forces"
+        ),
+        "relationship": _words("Wife Own-child Husband Not-in-family Other-relative Unmarried"),
+        "race": _words("White Asian-Pac-Islander Amer-Indian-Eskimo Other Black"),
+        "sex": ["Female", "Male"],
+        "native-country": _words(
+            "United-States Cambodia England Puerto-Rico Canada Germany Outlying-US(Guam-USVI-etc) "
+            "India Japan Greece South China Cuba Iran Honduras Philippines Italy Poland Jamaica "
+            "Vietnam Mexico Portugal Ireland France Dominican-Republic Laos Ecuador Taiwan Haiti "
+            "Columbia Hungary Guatemala Nicaragua Scotland Thailand Yugoslavia El-Salvador "
+            "Trinadad&Tobago Peru Hong Holand-Netherlands"
+        ),
+        "income": ["<=50K", ">50K"],
+    },
+    "missing": ["workclass", "occupation", "native-country"],
+}
+
+# Hunter and Walker 1996 and Wooldridge's loanapp.des: amounts in thousands of dollars, ratios in
+# percent, terms in months. Amounts have no documented bound; round numbers beyond any application
+# for a mortgage in Boston in 1990.
+_LOANS = {
+    "bounds": {
+        "loanamt": (0, 1000),
+        "appinc": (0, 1000),
+        "unit": (1, 4),
+        "dep": (0, 10),
+        "price": (0, 1500, 0.001),
+        "liq": (0, 1_000_000, 0.001),
+        "hrat": (0, 100, 0.01),
+        "obrat": (0, 100, 0.01),
+        "term": (0, 480),
+        "netw": (-10_000, 30_000, 0.001),
+        "unem": (0, 15, 0.1),
+    },
+    "levels": {
+        **dict.fromkeys(
+            ("married", "self", "gdlin", "pubrec", "unver", "min30", "sch", "male", "approve"),
+            _YES_NO,
+        ),
+        "mortg": ["1", "2", "3", "4"],
+        "cons": ["1", "2", "3", "4", "5", "6"],
+        "race": ["white", "black", "hispanic"],
+    },
+    # No document says which columns have gaps: all may, but for the answer to the application.
+    "missing": _words(
+        "loanamt appinc unit married dep self price liq gdlin mortg cons pubrec hrat obrat term "
+        "unver netw unem min30 sch male race"
+    ),
+}
+
+PUBLIC = {"adult": _ADULT, "loans": _LOANS}
+"""By dataset, what Private's fields bounds, levels and missing take."""
+
+
+def public_domain(schema: Schema) -> dict | None:
+    """The published domain of the dataset that has exactly these columns; None where none has.
+
+    >>> from workbench.tables.schema import Column, Schema
+    >>> public_domain(Schema((Column("x", "numeric"),))) is None
+    True
+    """
+    names = set(schema.names)
+    for known in PUBLIC.values():
+        if names == {*known["bounds"], *known["levels"]}:
+            return known
+    return None
