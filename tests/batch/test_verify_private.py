@@ -5,7 +5,8 @@ different for that; a known seed can.
 import pytest
 from batch_helpers import report, stub_notebook
 
-from workbench.batch import grid, results
+from workbench.batch import grid
+from workbench.batch.folder import Folder
 from workbench.batch.runner import run
 from workbench.batch.verify import _compare_private, verify
 
@@ -22,8 +23,8 @@ def finished(tmp_path_factory):
 
 
 def manifests(folder) -> dict:
-    keys = [path.name for path in folder.glob("runs/*")]
-    found = [results.manifest(folder, key) for key in keys]
+    home = Folder(folder)
+    found = [home.manifest(key) for key in home.finished()]
     return {record["facts"]["noise"]: record for record in found}
 
 
