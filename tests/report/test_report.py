@@ -80,6 +80,7 @@ def cell_rows(generator, seed, sensitive=True, regression=False, column="income"
         add(metric, 0.03 + 0.001 * rng.normal(), half=0.01, column="race")
         for group in ("race=black", "race=white"):
             add(metric, 0.04 * rng.normal(), column="race", group=group)
+    rows.append(Row("vanished_groups", 0.0))
     rows.append(Row("c2st", np.nan, state="insufficient", note="insufficient: 12 rows, 30 needed"))
     add("excess_copies", 1.0 if generator == "copy" else 0.0, half=0.001)
     add("dcr_share", 1.0 if generator == "copy" else 0.5)
@@ -686,7 +687,7 @@ def test_headline_prefers_the_whole_table_then_the_worst():
 def test_gate_reads_the_whole_interval(value, half, state):
     heads = headlines(one_metric([value], half, "utility_ratio"))
     gate = USES["train"][1][0]
-    assert gate.read(heads.iloc[0])[0] == state
+    assert gate.read(heads.to_dict("records"))[0] == state
 
 
 def test_a_use_with_an_unmeasured_gate_is_never_cleared():
@@ -694,7 +695,7 @@ def test_a_use_with_an_unmeasured_gate_is_never_cleared():
     table = verdicts(heads, heads[["dataset", "label"]]).set_index("use")
     assert (
         table.loc["share", "state"] == "not measured"
-        and "membership inference" in table.loc["share", "reason"]
+        and "membership found" in table.loc["share", "reason"]
     )
     heads = headlines(one_metric([0.4], 0.001, "excess_copies"))
     table = verdicts(heads, heads[["dataset", "label"]]).set_index("use")
@@ -705,7 +706,7 @@ def test_a_use_with_an_unmeasured_gate_is_never_cleared():
 
 def test_gates_name_metrics_that_exist_or_are_announced():
     known = {gate.metric for _, gates in USES.values() for gate in gates}
-    assert known - set(METRICS) <= {"membership_auc", "augmentation_gain"}
+    assert known - set(METRICS) <= {"near_copies", "vanished_groups"}
 
 
 def test_every_metric_explains_itself_on_the_page():

@@ -8,8 +8,8 @@ import pytest
 
 from workbench.report.plots import critical_difference
 from workbench.report.significance import (
-    AT_FLOOR,
     COMPLETE,
+    FAILED_LAST,
     across,
     bayesian_signed_rank,
     compare,
@@ -17,6 +17,7 @@ from workbench.report.significance import (
     holm,
     per_cell,
     power,
+    signs,
     variance_components,
 )
 
@@ -286,16 +287,47 @@ def test_readings_on_both_sides_of_zero_cancel():
     assert per_cell(pd.DataFrame(rows))["floor"].tolist() == [-0.3] * 4
 
 
-def test_failures_count_at_the_floor_and_are_left_out():
+def test_failures_rank_last_and_are_left_out():
     tables = across(report(failed=((0, "good"), (1, "good"))))
     friedman = tables["friedman"].query("metric == 'tstr_auc'").set_index("handling")
-    assert friedman["datasets"].to_dict() == {AT_FLOOR: 12, COMPLETE: 10}
+    assert friedman["datasets"].to_dict() == {FAILED_LAST: 12, COMPLETE: 10}
     scores = tables["scores"].query("metric == 'tstr_auc' and dataset == 'd0' and label == 'good'")
-    assert scores[["handling", "mean", "failed"]].to_numpy().tolist() == [[AT_FLOOR, 0.5, 6]]
+    assert scores[["handling", "mean", "failed"]].to_numpy().tolist() == [[FAILED_LAST, 0.49, 6]]
     difference = tables["pairs"].query("metric == 'tstr_auc'").set_index("handling")["difference"]
-    assert difference[AT_FLOOR] < 0.07 < difference[COMPLETE]
+    assert difference[FAILED_LAST] < 0.07 < difference[COMPLETE]
     c2st = tables["scores"].query("metric == 'c2st' and dataset == 'd0' and label == 'good'")
-    assert c2st["mean"].tolist() == [-1.0]
+    assert c2st["mean"].tolist() == [-1.01]
+
+
+def test_a_generator_that_never_runs_is_last_even_where_the_floor_reads_best():
+    """Permuting removes bias: at the floor, a failed cell would beat every generator that ran."""
+    about = {"metric": "bias_amp", "column": "", "group": "", "note": ""}
+    rows = []
+    for d in range(12):
+        for label, value in (("runs", 0.05), ("worse", 0.1), ("never", np.nan)):
+            cell = {"dataset": f"d{d}", "label": label, "seed": 0, "value": value, "floor": 0.0}
+            rows.append(about | cell | ({"metric": ""} if np.isnan(value) else {}))
+    tables = across(pd.DataFrame(rows))
+    ranks = tables["ranks"].query("handling == @FAILED_LAST").set_index("label")["rank"]
+    assert ranks.to_dict() == {"runs": 1, "worse": 2, "never": 3}
+
+
+def test_holm_over_groups_keeps_fresh_samples_quiet():
+    """Twenty groups without any change: a sign is named for at most 5% of samples, and one true
+    change of 5 standard errors for nearly all.
+    """
+    rng = np.random.default_rng(0)
+    parts = []
+    for sample in range(400):
+        mean = rng.normal(size=20) + 5 * (np.arange(20) == 0) * (sample >= 200)
+        part = {"dataset": "d", "label": str(sample), "mean": mean}
+        parts.append(pd.DataFrame(part | {"low": mean - 1.96, "high": mean + 1.96}))
+    clear = signs(pd.concat(parts, ignore_index=True)).assign(
+        clear=lambda table: table["sign"] != "no clear change"
+    )
+    by_sample = clear.groupby("label", sort=False)["clear"]
+    assert by_sample.any().head(200).mean() <= 0.08
+    assert by_sample.first().tail(200).mean() > 0.95
 
 
 def test_few_datasets_and_one_split_say_so():

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from workbench.batch.folder import Folder
 from workbench.metrics import NOT_APPLICABLE
-from workbench.report.headlines import aggregate, headlines, ordered
+from workbench.report.headlines import aggregate, headlines
 from workbench.report.html import (
     DATASETS,
     LABELS,
@@ -21,16 +21,18 @@ from workbench.report.html import (
     html_table,
     named,
     scored,
-    sign,
     unfinished,
 )
+from workbench.report.identity import identities, is_control, ordered
+from workbench.report.significance import signs
 from workbench.words import shortened
 
 
 @dataclass
 class Batch:
     """What a page is made of: the rows and cells of a report folder, and the headlines that follow
-    from them.
+    from them; `readings` has every column and group of every metric over the seeds, aggregated
+    once.
 
     `cells` has the columns of `Folder.cells`, and `home` where it comes from a folder: a cell's
     own place in it, "" for none.
@@ -39,8 +41,10 @@ class Batch:
     title: str
     rows: pd.DataFrame
     cells: pd.DataFrame
+    readings: pd.DataFrame
     heads: pd.DataFrame
     versions: Mapping[str, str]
+    generators: Mapping[str, str]  # label -> generator: who is a control, and in what order
 
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
@@ -66,8 +70,20 @@ class Batch:
         title: str,
         versions: Mapping[str, str] | None = None,
     ) -> Batch:
-        rows = rows[rows["metric"] != ""]
-        return cls(title, rows, cells, headlines(rows), versions or {})
+        rows = with_sizes(rows[rows["metric"] != ""], cells)
+        generators = identities(cells)
+        readings = aggregate(rows.fillna({"column": "", "group": ""}))
+        return cls(title, rows, cells, readings, headlines(rows), versions or {}, generators)
+
+    def control(self, label: str) -> bool:
+        return is_control(self.generators[label])
+
+    def ordered(self, labels) -> list[str]:
+        """These labels in page order, controls last."""
+        return ordered({label: self.generators[label] for label in labels})
+
+    def named(self, label: str, status: str = "", dataset: str | None = None) -> Markup:
+        return named(label, status, dataset, self.control(label))
 
     @property
     def datasets(self) -> list[str]:
@@ -83,16 +99,16 @@ class Batch:
         """The datasets that are shown one by one."""
         for name in self.datasets[: self.shown]:
             cells = self.cells[self.cells["dataset"] == name]
-            labels = ordered(cells["label"])[:LABELS]
-            tables = (
-                t[(t["dataset"] == name) & t["label"].isin(labels)] for t in (self.rows, self.heads)
+            labels = self.ordered(cells["label"])[:LABELS]
+            rows, readings, heads = (
+                t[(t["dataset"] == name) & t["label"].isin(labels)]
+                for t in (self.rows, self.readings, self.heads)
             )
             title = (
                 Markup('<h3 data-d="{0}">{0}</h3>').format(name)
                 if len(self.datasets) > 1
                 else Markup("")
             )
-            rows, heads = tables
             idle = (
                 (heads["state"] == NOT_APPLICABLE)
                 .groupby(heads["metric"])
@@ -106,8 +122,10 @@ class Batch:
                 status,
                 cells,
                 rows,
+                readings,
                 heads[~idle],
                 heads[idle].drop_duplicates("metric"),
+                self.generators,
             )
 
 
@@ -124,29 +142,52 @@ class Part:
     labels: dict[str, str]
     cells: pd.DataFrame
     rows: pd.DataFrame
+    readings: pd.DataFrame
     heads: pd.DataFrame
     idle: pd.DataFrame
+    generators: Mapping[str, str]
+
+    def control(self, label: str) -> bool:
+        return is_control(self.generators[label])
+
+    def named(self, label: str) -> Markup:
+        """A generator's name with what its cells lack, a link to their list."""
+        return named(label, self.labels.get(label, ""), self.name, self.control(label))
 
     def table(
-        self, rows: pd.DataFrame, keys: list[tuple[str, str]], caption: Markup, signed: bool = False
+        self,
+        readings: pd.DataFrame,
+        keys: list[tuple[str, str]],
+        caption: Markup,
+        signed: bool = False,
     ) -> Markup:
-        """Generators by (column, group) of one metric's rows; with `signed`, each interval around
-        zero also in words.
+        """Generators by (column, group) of one metric's readings; with `signed`, each also in words,
+        held against chance over all columns and groups (see `significance.signs`).
         """
-        keyed = {
-            (r["label"], r["column"], r["group"]): r for r in aggregate(rows).to_dict("records")
-        }
+        records = signs(readings).to_dict("records") if signed else readings.to_dict("records")
+        keyed = {(r["label"], r["column"], r["group"]): r for r in records}
         lines, notes = [], []
         for label, status in self.labels.items():
             found = [keyed.get((label, *key)) for key in keys]
             words = [
-                f"<small>{sign(r)}</small>" if signed and r and np.isfinite(r["mean"]) else ""
+                f"<small>{r['sign']}</small>" if signed and r and np.isfinite(r["mean"]) else ""
                 for r in found
             ]
             cells = [
                 scored(r, False, status, notes) + Markup(word)
                 for r, word in zip(found, words, strict=True)
             ]
-            lines.append((named(label, dataset=self.name), *cells))
+            lines.append((named(label, "", self.name, self.control(label)), *cells))
         header = ["Generator", *(shortened(group or column, 60) for column, group in keys)]
         return html_table(header, lines, caption, "scores") + footnotes(notes)
+
+
+def with_sizes(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Rows with test_per_train, test rows for each train row of their dataset, where cells say so."""
+    if not {"train_rows", "test_rows"} <= set(cells):
+        return rows
+    sizes = cells.groupby("dataset")[["train_rows", "test_rows"]].mean().astype(float)
+    known = (sizes["test_rows"] / sizes["train_rows"]).dropna()
+    if not len(known):
+        return rows
+    return rows.assign(test_per_train=rows["dataset"].map(known).astype(float))

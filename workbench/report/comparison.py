@@ -20,7 +20,7 @@ from workbench.generators import GENERATORS
 from workbench.metrics import ERROR, METRICS, titled
 from workbench.report import significance
 from workbench.report.batch import Batch, Part
-from workbench.report.headlines import FACTORS, is_control, ordered
+from workbench.report.headlines import FACTORS
 from workbench.report.html import (
     LABELS,
     Piece,
@@ -29,7 +29,6 @@ from workbench.report.html import (
     html_table,
     image,
     marked,
-    named,
     scored,
 )
 from workbench.words import joined, number, plural
@@ -81,10 +80,12 @@ def mitigation(batch: Batch) -> Piece:
                     cells = (
                         scored(keyed.get((one, m)), False, part.labels[one], notes) for m in metrics
                     )
-                    lines.append((named(one, part.labels[one], part.name), *cells))
+                    lines.append((part.named(one), *cells))
                     shown.add(one)
             cells = (_told(gain, _signed(metric)) for metric, gain in gains.items())
-            pair = Markup("change<small>{} against {}</small>").format(named(label), named(inner))
+            pair = Markup("change<small>{} against {}</small>").format(
+                batch.named(label), batch.named(inner)
+            )
             lines.append((pair, *cells))
             said += Markup("<li><strong>{}</strong> against {}: {}.</li>").format(
                 label, inner, _sentence(gains)
@@ -190,7 +191,7 @@ def comparison(batch: Batch) -> Piece:
 
 def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
     """How far each generator lies behind the best one, by metric."""
-    columns, caveats, names = {}, set(), [label for label in part.labels if not is_control(label)]
+    columns, caveats, names = {}, set(), [label for label in part.labels if not part.control(label)]
     for metric, of in rows.groupby("metric", sort=False):
         mean = of.groupby("label", sort=False)["score"].mean().dropna()
         if len(mean) < 2:
@@ -206,10 +207,7 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
         columns[metric] = {best: star} | {k: _told(gain) for k, gain in gains.items()}
     if not columns:
         return Markup("")
-    lines = [
-        (named(k, part.labels[k], part.name), *(columns[m].get(k, _told(None)) for m in columns))
-        for k in names
-    ]
+    lines = [(part.named(k), *(columns[m].get(k, _told(None)) for m in columns)) for k in names]
     caption = f"How far each generator lies behind the best one on {part.name}: paired difference, 95% interval"
     table = html_table(["Generator", *map(marked, columns)], lines, caption, "scores")
     caveats |= {
@@ -232,25 +230,26 @@ def _components(part: Part, rows: pd.DataFrame) -> Markup:
     }
     metrics = list(dict.fromkeys(metric for metric, _ in found))
     lines = []
-    for label in [label for label in part.labels if not is_control(label)]:
+    for label in [label for label in part.labels if not part.control(label)]:
         told = [
             [f"{name} {number(np.sqrt(row[name]))}" for name in varying]
             if (row := found.get((m, label)))
             else ["–"]
             for m in metrics
         ]
-        lines.append((named(label, dataset=part.name), *map(", ".join, told)))
+        lines.append((part.named(label), *map(", ".join, told)))
     caption = f"Standard deviation of the scores on {part.name} that is due to each of: {', '.join(varying)}"
     return html_table(["Generator", *map(marked, metrics)], lines, caption, "text")
 
 
 def _across(batch: Batch) -> Markup:
-    """Friedman's test, mean ranks and pairs over all datasets, failed cells at the floor and
-    complete case.
+    """Friedman's test, mean ranks and pairs over all datasets, failed cells last and complete
+    case.
     """
     from workbench.report.plots import critical_difference
 
-    labels = [label for label in ordered(batch.cells["label"]) if not is_control(label)][:LABELS]
+    labels = batch.ordered(batch.cells["label"])
+    labels = [label for label in labels if not batch.control(label)][:LABELS]
     tables = significance.across(_with_failures(batch, None, labels), COMPARED, _sizes(batch))
     if not len(tables["pairs"]):
         return Markup("")
@@ -292,7 +291,7 @@ def _across(batch: Batch) -> Markup:
         caption = Markup("<strong>{}</strong> <span>{}</span>").format(
             marked(metric), row["caveat"] or handling
         )
-        if handling == significance.AT_FLOOR:
+        if handling == significance.FAILED_LAST:
             cards.append(
                 image(
                     critical_difference(ranks, row["critical_difference"]),
@@ -304,7 +303,7 @@ def _across(batch: Batch) -> Markup:
         pairs = own["pairs"].sort_values("holm_p", kind="stable").head(PAIRS).to_dict("records")
         lines = [
             (
-                Markup("{} − {}").format(named(r["first"]), named(r["second"])),
+                Markup("{} − {}").format(batch.named(r["first"]), batch.named(r["second"])),
                 number(r["difference"]),
                 _p(r["holm_p"]),
                 _p(r["nemenyi_p"]),
@@ -329,41 +328,29 @@ def _across(batch: Batch) -> Markup:
 
 
 def success(batch: Batch) -> Piece:
-    """How often each generator gave a score, and its means with failures at the floor and over
-    finished cells alone.
-    """
+    """How often each generator gave a score, and its means over finished cells alone."""
     cells = batch.cells[batch.cells["status"] != "pending"]
     if not (cells["status"] != "ok").any():
         return Piece(Markup("<p>Success rate: 100% of {}.</p>").format(plural(len(cells), "cell")))
-    labels = ordered(cells["label"])[:LABELS]
+    labels = batch.ordered(cells["label"])[:LABELS]
     rows = significance.per_cell(_with_failures(batch, None, labels))
     rows = rows[rows["metric"].isin(COMPARED)]
-    floor = rows.groupby(["dataset", "metric"])["floor"].transform("mean")
-    rows = rows.assign(at_floor=rows["score"].fillna(floor))
+    # Each dataset counts once, however many of its cells finished.
     means = (
-        rows.groupby(["label", "metric", "dataset"])[["at_floor", "score"]]
-        .mean()
-        .groupby(level=[0, 1])
-        .mean()
+        rows.groupby(["label", "metric", "dataset"])["score"].mean().groupby(level=[0, 1]).mean()
     )
     metrics = [m for m in COMPARED if m in set(rows["metric"])]
     lines = []
     for label in labels:
         ok = cells.loc[cells["label"] == label, "status"] == "ok"
-        told = []
+        shown = []
         for metric in metrics:
             sign = 1 if METRICS[metric].direction == "up" else -1
-            pair = means.loc[(label, metric)] * sign if (label, metric) in means.index else None
-            told.append(
-                "–"
-                if pair is None
-                else f"{number(pair['at_floor'])}, finished {number(pair['score'])}"
-            )
-        lines.append((named(label), f"{ok.mean():.0%}, {ok.sum()} of {len(ok)}", *told))
-    caption = "Success rate; then means with failed cells at the floor of their dataset, and over finished cells alone"
-    return Piece(
-        html_table(["Generator", "Success rate", *map(marked, metrics)], lines, caption, "text")
-    )
+            shown.append(number(sign * means.get((label, metric), np.nan)))
+        lines.append((batch.named(label), f"{ok.mean():.0%}, {ok.sum()} of {len(ok)}", *shown))
+    caption = "Success rate; then means over finished cells alone. Tests across datasets rank failures last"
+    header = ["Generator", "Success rate", *map(marked, metrics)]
+    return Piece(html_table(header, lines, caption, "text"))
 
 
 def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.DataFrame:
@@ -376,12 +363,14 @@ def _with_failures(batch: Batch, dataset: str | None, labels: list[str]) -> pd.D
         column="",
         group="",
         value=np.nan,
+        low=np.nan,
+        high=np.nan,
         floor=np.nan,
         state=ERROR,
         note=failed["reason"],
     )
-    keep = ["dataset", "label", *(name for name in FACTORS if name in batch.rows)]
-    keep += ["metric", "column", "group", "value", "floor", "state", "note"]
+    keep = ["dataset", "generator", "label", *(name for name in FACTORS if name in batch.rows)]
+    keep += ["metric", "column", "group", "value", "low", "high", "floor", "state", "note"]
     rows = pd.concat([batch.rows[keep], failed[keep]], ignore_index=True)
     return rows[rows["label"].isin(labels) & ((rows["dataset"] == dataset) | (dataset is None))]
 

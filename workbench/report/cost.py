@@ -18,7 +18,7 @@ from markupsafe import Markup
 from workbench.errors import InputError
 from workbench.metrics import titled
 from workbench.report.batch import Batch, Part
-from workbench.report.html import Piece, html_table, image, marked, named
+from workbench.report.html import Piece, html_table, image, marked
 from workbench.studies.learning_curve import QUALITIES
 from workbench.words import digits, number
 
@@ -100,9 +100,7 @@ def _table(part: Part) -> Markup:
         means = [digits(cells[name].astype(float).mean(), places) for name, _, places in columns]
         joules = cells["joules"].mean()
         energy = digits(joules, 0) if np.isfinite(joules) else "not readable"
-        lines.append(
-            (named(label, dataset=part.name), *means, digits(cells["peak_mb"].max(), 0), energy)
-        )
+        lines.append((part.named(label), *means, digits(cells["peak_mb"].max(), 0), energy))
     header = ["Generator", *(words for _, words, _ in columns), "Peak memory, MB", "Joules, shared"]
     return html_table(
         header,

@@ -6,18 +6,18 @@ A 95% interval over k seeds joins two sources of doubt. Each cell's own interval
 scored on the same real test rows. The seeds differ among each other with variance s^2. So: mean +-
 t sqrt(w + s^2 / k), where t has the Welch-Satterthwaite degrees of freedom (k - 1) (1 + w k /
 s^2)^2: 1.96 where w rules, Student's t of k - 1 degrees where the seeds do. Where there are several
-splits, these are the k units, each the mean over its seeds; draws are averaged within a seed.
+splits, these are the k units, each the mean over its seeds, and Nadeau and Bengio's variance s^2
+(1/k + test rows / train rows) takes the place of both where the sizes are known; draws are averaged
+within a seed.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from workbench.generators import GENERATORS
 from workbench.metrics import METRICS, OK, UNKNOWN, in_order
 
 FACTORS = (
@@ -38,6 +38,10 @@ def aggregate(
     where half of them carry none.
     """
     by = list(by)
+    if "dataset" in by and rows["dataset"].nunique() > 1:
+        # What varies is asked of each dataset: one may have several splits, another a fixed one.
+        parts = [aggregate(part, by) for _, part in rows.groupby("dataset", sort=False)]
+        return pd.concat(parts, ignore_index=True)
     frame = rows.assign(w=((rows["high"] - rows["low"]) / 3.92) ** 2)
     varying = [name for name in FACTORS if name in frame and frame[name].nunique() > 1]
     units = frame
@@ -57,6 +61,8 @@ def aggregate(
     )
     several = out["seeds"] > 1
     half = half_width(out["w"].fillna(0.0), out["s2"].fillna(0.0), out["seeds"])
+    if varying[:1] == ["split"] and "test_per_train" in frame:
+        half = over_splits(out["s2"].fillna(0.0), out["seeds"], frame["test_per_train"].mean())
     out["low"] = np.where(several, out["mean"] - half, out["low"])
     out["high"] = np.where(several, out["mean"] + half, out["high"])
     noted = frame[frame["note"].fillna("") != ""]
@@ -108,76 +114,141 @@ def half_width(w, s2, k):
     return t.ppf(0.975, freedom) * np.sqrt(w + between)
 
 
-def headlines(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each dataset, label and metric, as `aggregate` gives them; `column` names what
-    the number is about.
+def over_splits(s2, splits, test_per_train: float):
+    """Half of the 95% interval of a mean over random splits of one table: their test rows overlap,
+    so the variance between them does not shrink to 0 (Nadeau and Bengio 2003).
+    """
+    from scipy.stats import t
 
-    It is the row about the whole table where a metric has one. A metric that names another column
-    each time (the worst one) is averaged over seeds as it is. A metric with a row for each column
-    is represented by the worst of them.
+    splits = np.maximum(np.asarray(splits, float), 1)
+    freedom = np.maximum(splits - 1, 1)
+    return t.ppf(0.975, freedom) * np.sqrt(np.asarray(s2, float) * (1 / splits + test_per_train))
+
+
+# A metric with a reading for each column or group, whose headline is one of these: the largest, or
+# the one that is furthest from zero for its noise. Signs differ among columns, groups and seeds, so
+# each is averaged over the seeds before one is picked: picked first, signs would cancel.
+WORST = {
+    "bias_amp": ("columns", "largest"),
+    "bias_amp_reverse": ("columns", "largest"),
+    "model_bias_amp": ("columns", "largest"),
+    "cramers_v_shift": ("columns", "largest"),
+    "demographic_parity_shift": ("columns", "largest"),
+    "equalized_odds_shift": ("columns", "largest"),
+    "representation": ("groups", "surest"),
+}
+EMPTY = (
+    *("dataset", "label", "metric", "column", "group", "mean", "seeds"),
+    *("low", "high", "floor", "ceiling", "state", "note"),
+)
+
+
+def headlines(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each dataset, label and metric, as `aggregate` gives them; `column` and `group`
+    name what the number is about.
+
+    A metric in WORST is represented by the worst of its columns or groups, each averaged over the
+    seeds, with an interval widened for their number (Bonferroni). Every other one is represented by
+    the row about the whole table where it has one. A metric that names another column each time
+    (the worst one) is averaged over seeds as it is; one with a row for each column alone is
+    represented by the worst of them.
     """
     rows = rows.assign(column=rows["column"].fillna(""), group=rows["group"].fillna(""))
-    rank = (rows["column"] != "").astype(int) + 2 * (rows["group"] != "").astype(int)
-    parts = []
-    for metric, part in rows.assign(rank=rank).groupby("metric", sort=False):
-        part = part[part["rank"] == part.groupby("dataset")["rank"].transform("min")]
-        once = not part.duplicated(
-            ["dataset", "label", *(name for name in FACTORS if name in part)]
-        ).any()
-        if once:
-            names = part.groupby(["dataset", "label"], sort=False)["column"].agg(
-                lambda n: ", ".join(sorted(set(n) - {""}))
-            )
-            summary = aggregate(part, ["dataset", "label", "metric"])
-            summary["column"] = names.reindex(
-                pd.MultiIndex.from_frame(summary[["dataset", "label"]])
-            ).to_numpy()
-            summary["group"] = ""
-        else:
-            summary = aggregate(part)
-            bad = badness(summary["mean"], METRICS.get(metric, UNKNOWN).direction).fillna(-np.inf)
-            summary = summary.loc[
-                bad.groupby([summary["dataset"], summary["label"]], sort=False).idxmax()
-            ]
-        parts.append(summary)
-    empty = [
-        "dataset",
-        "label",
-        "metric",
-        "column",
-        "group",
-        "mean",
-        "seeds",
-        "low",
-        "high",
-        "floor",
-        "ceiling",
-        "note",
-        "state",
-    ]
-    out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=empty)
+    parts = [_headline(metric, part, rows) for metric, part in rows.groupby("metric", sort=False)]
+    out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(EMPTY))
     return in_order(out)
+
+
+def _headline(metric: str, part: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each dataset and label of one metric."""
+    if metric not in WORST:
+        return _whole_table(metric, part)
+    about, how = WORST[metric]
+    detail = aggregate(part[part_about(part, about)])
+    detail = detail[np.isfinite(detail["mean"])]
+    if how == "surest":
+        vanished = rows[(rows["metric"] == "vanished_groups") & (rows["group"] != "")]
+        picked = surest(detail, vanished)
+    else:
+        picked = detail.loc[_first(detail["mean"].abs(), detail)]
+    # Labels without any such reading keep what the metric says of the whole table: why it has none.
+    rest = _whole_table(metric, part)
+    found = set(zip(picked["dataset"], picked["label"], strict=True))
+    pairs = zip(rest["dataset"], rest["label"], strict=True)
+    without = np.array([pair not in found for pair in pairs], dtype=bool)
+    return pd.concat([widened(picked, detail), rest[without]], ignore_index=True)
+
+
+def part_about(rows: pd.DataFrame, about: str) -> pd.Series:
+    """Which rows are about the whole table, about columns, about groups; "any": every one."""
+    column, group = rows["column"] != "", rows["group"] != ""
+    kinds = {"table": ~column & ~group, "columns": column & ~group, "groups": group}
+    return kinds.get(about, column | ~column)
+
+
+def surest(detail: pd.DataFrame, vanished: pd.DataFrame) -> pd.DataFrame:
+    """The reading of each dataset and label that is surest to differ from zero: a group that
+    vanished, otherwise the one with the largest ratio of mean to interval.
+    """
+    half = (detail["high"] - detail["low"]) / 2
+    with np.errstate(divide="ignore"):
+        size = detail["mean"].abs() / half.where(half > 0)
+    # The interval of a group without any synthetic row rests on half a row that was added to it,
+    # and says nothing of how sure its loss is.
+    keys = ["dataset", "label", "column", "group"]
+    lost = set(map(tuple, vanished[keys].drop_duplicates().to_numpy()))
+    gone = np.array([tuple(key) in lost for key in detail[keys].to_numpy()], dtype=bool)
+    size = size.fillna(0.0).where(~gone, np.inf)
+    # Among several that vanished, the commonest in train has the largest reading.
+    order = pd.DataFrame({"size": size, "mean": detail["mean"].abs()})
+    order = order.sort_values(["size", "mean"], ascending=False, kind="stable")
+    first = detail.loc[order.index].drop_duplicates(["dataset", "label"])
+    return first.sort_index()
+
+
+def widened(picked: pd.DataFrame, among: pd.DataFrame) -> pd.DataFrame:
+    """The picked readings with intervals that hold for all readings of their dataset and label at
+    once (Bonferroni).
+    """
+    counts = among.groupby(["dataset", "label"], sort=False).size()
+    pairs = zip(picked["dataset"], picked["label"], strict=True)
+    factor = np.array([simultaneous(counts[pair]) for pair in pairs], dtype=float)
+    low = picked["mean"] - factor * (picked["mean"] - picked["low"])
+    high = picked["mean"] + factor * (picked["high"] - picked["mean"])
+    return picked.assign(low=low, high=high)
+
+
+def simultaneous(count: int) -> float:
+    """How much wider 95% intervals must be for `count` of them to hold at once."""
+    from scipy.stats import norm
+
+    return float(norm.ppf(1 - 0.025 / max(count, 1)) / norm.ppf(0.975))
+
+
+def _first(size: pd.Series, table: pd.DataFrame) -> pd.Index:
+    """Where each dataset's and label's largest size is."""
+    groups = [table["dataset"], table["label"]]
+    return pd.Index(size.fillna(-np.inf).groupby(groups, sort=False).idxmax())
+
+
+def _whole_table(metric: str, part: pd.DataFrame) -> pd.DataFrame:
+    rank = (part["column"] != "").astype(int) + 2 * (part["group"] != "").astype(int)
+    part = part[rank == rank.groupby(part["dataset"]).transform("min")]
+    cell = ["dataset", "label", *(name for name in FACTORS if name in part)]
+    if part.duplicated(cell).any():
+        summary = aggregate(part)
+        bad = badness(summary["mean"], METRICS.get(metric, UNKNOWN).direction)
+        return summary.loc[_first(bad, summary)]
+    summary = aggregate(part, ["dataset", "label", "metric"])
+    names = part.groupby(["dataset", "label"], sort=False)["column"].agg(_names)
+    about = pd.MultiIndex.from_frame(summary[["dataset", "label"]])
+    return summary.assign(column=names.reindex(about).to_numpy(), group="")
+
+
+def _names(columns: pd.Series) -> str:
+    return ", ".join(sorted(set(columns) - {""}))
 
 
 def badness(values: pd.Series, direction: str) -> pd.Series:
     """Values turned so that more is worse; direction as in METRICS."""
     return {"up": -values, "down": values, "zero": values.abs()}[direction]
-
-
-def ordered(labels: Iterable[str]) -> list[str]:
-    """Labels in the order of GENERATORS, unknown ones after them, controls last."""
-    place = {name: count for count, name in enumerate(GENERATORS)}
-    return sorted(
-        set(labels),
-        key=lambda text: (is_control(text), place.get(_generator(text), len(place)), text),
-    )
-
-
-def is_control(label: str) -> bool:
-    entry = GENERATORS.get(_generator(label))
-    return entry is not None and entry.family == "control"
-
-
-def _generator(label: str) -> str:
-    """A label is a registered name, followed by parameters where it ran with several."""
-    return re.split(r"[ (,]", label, maxsplit=1)[0]

@@ -14,7 +14,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench.metrics import METRICS, OK, UNKNOWN, titled
-from workbench.report.headlines import is_control
 from workbench.words import number
 
 # What one page holds at most, so that 10,000 cells still make a page that opens.
@@ -72,12 +71,6 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
 def footnotes(notes: list[str]) -> Markup:
     items = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
     return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
-
-
-def sign(row) -> str:
-    """What an interval around zero says, in words."""
-    low, high = (row[end] if np.isfinite(row[end]) else row["mean"] for end in ("low", "high"))
-    return "amplified" if low > 0 else "dampened" if high < 0 else "no clear change"
 
 
 def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
@@ -141,12 +134,14 @@ def html_table(
     )
 
 
-def named(label: str, status: str = "", dataset: str | None = None) -> Markup:
+def named(
+    label: str, status: str = "", dataset: str | None = None, control: bool = False
+) -> Markup:
     """A generator as the page's script knows it; with its dataset, a link to the list of its cells."""
     out = Markup('<span data-g="{}">{}</span>').format(handle(label), label)
     if dataset is not None:
         out = Markup('<a href="#{}">{}</a>').format(handle(dataset, label), out)
-    out += Markup("<small>control</small>") if is_control(label) else ""
+    out += Markup("<small>control</small>") if control else ""
     return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
 
 

@@ -112,7 +112,7 @@ def _best(batch: Batch, metric: str) -> Markup:
     out = []
     for dataset in batch.datasets[:SHOWN]:
         heads = batch.heads[(batch.heads["dataset"] == dataset) & (batch.heads["metric"] == metric)]
-        best = leaders(heads, metric)
+        best = leaders(heads, metric, batch.control)
         if best:
             value = number(heads.set_index("label").loc[min(best), "mean"])
             about = f"{value}{f', {dataset}' if len(batch.datasets) > 1 else ''}"

@@ -20,6 +20,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import matplotlib as mpl
 import numpy as np
@@ -30,8 +31,9 @@ from matplotlib.figure import Figure
 from workbench.errors import InputError
 from workbench.generators import GENERATORS
 from workbench.metrics import METRICS, UNKNOWN, titled
-from workbench.report.headlines import FACTORS, aggregate, headlines, is_control, ordered
+from workbench.report.headlines import FACTORS, WORST, aggregate, headlines
 from workbench.report.html import handle
+from workbench.report.identity import identities, is_control, ordered
 from workbench.tables.schema import Schema
 from workbench.words import number, shortened
 
@@ -67,21 +69,20 @@ LETTER = 0.075  # inches that a letter of a label takes at most, at size 9 in sa
 CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
 
 
-def looks(labels: Sequence[str]) -> dict[str, dict]:
-    """Colour and marker for each label, in the order of `summary.ordered`: no two generators share
+def looks(labels: Sequence[str] | Mapping[str, str]) -> dict[str, dict]:
+    """Colour and marker for each label, in the order of `identity.ordered`: no two generators share
     the pair.
 
-    A registered generator looks the same in every figure, whoever else is in it; other labels take
-    what is left.
+    labels: label -> generator, or labels alone, which then stand for their generators. A registered
+    name looks the same in every figure, whoever else is in it; other labels take what is left.
     """
     out, used = {}, {True: 0, False: 0}
-    slots = {
-        name: [n for n in GENERATORS if is_control(n) == is_control(name)].index(name)
-        for name in GENERATORS
-    }
-    for name in ordered(labels):
-        control = is_control(name)
-        place = slots.get(name)
+    generators = labels if isinstance(labels, Mapping) else {label: label for label in labels}
+    slots = _slots()
+    for name in ordered(generators):
+        control = is_control(generators[name])
+        # Two labels of one generator must differ: the slot belongs to the one that bears its name.
+        place = slots.get(name) if generators[name] == name else None
         if place is None:
             place = sum(is_control(known) == control for known in GENERATORS) + used[control]
             used[control] += 1
@@ -89,6 +90,13 @@ def looks(labels: Sequence[str]) -> dict[str, dict]:
         marker = MARKERS[(place if control else place + place // len(COLORS)) % len(MARKERS)]
         out[name] = {"color": color, "marker": marker, "face": "white" if control else color}
     return out
+
+
+@cache
+def _slots() -> dict[str, int]:
+    """The place of each registered generator among the controls, or among the others."""
+    names = {control: [n for n in GENERATORS if is_control(n) == control] for control in (0, 1)}
+    return {name: place for one in names.values() for place, name in enumerate(one)}
 
 
 def prepared(rows: pd.DataFrame) -> pd.DataFrame:
@@ -109,28 +117,32 @@ def strips(
     metrics: Sequence[str] | None = None,
     columns: int = 3,
     absent: Mapping[str, str] | None = None,
+    generators: Mapping[str, str] | None = None,
+    heads: pd.DataFrame | None = None,
 ) -> Figure:
     """One panel a metric, one line a generator: seeds as small dots, their mean as the marker, its
     95% interval as a bar.
 
     The shaded band runs from the floor (what the metric measures is destroyed) to the ceiling (a
     fresh real sample). `absent` names generators that keep a line though they have no reading, and
-    says why.
+    says why. `generators` maps labels to their generators where rows do not say; `heads` are the headlines
+    of these rows where they are known already.
     """
     rows = prepared(rows)
-    heads = headlines(rows)
+    heads = headlines(rows) if heads is None else heads
     metrics = [m for m in (metrics or heads["metric"].unique()) if m in set(heads["metric"])]
     if not metrics:
         raise InputError(
             "these rows hold none of the metrics asked for; leave `metrics` out to draw all of them."
         )
-    names = ordered({*rows["label"], *(absent or {})})
+    known = {name: name for name in absent or {}} | (generators or {}) | identities(rows)
+    known = {name: known[name] for name in {*rows["label"], *(absent or {})}}
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(len(metrics), columns, 0.21 * len(names) + 0.75, layout="none")
-        _fix_margins(figure, axes, names, titles=len(metrics) > 1)
+        figure, axes = _panels(len(metrics), columns, 0.21 * len(known) + 0.75, layout="none")
+        _fix_margins(figure, axes, list(known), titles=len(metrics) > 1)
         for ax, metric in zip(axes, metrics, strict=False):
             head = heads[heads["metric"] == metric].groupby("label", sort=False).first()
-            _lines(ax, head, _seed_values(rows, metric, head), names, absent or {})
+            _lines(ax, head, _seed_values(rows, metric, head), known, absent or {})
             _reference(ax, head, METRICS.get(metric, UNKNOWN).direction)
             if len(metrics) > 1:
                 ax.set_title(titled(metric), pad=14)
@@ -171,13 +183,13 @@ def bias_by_group(
         raise InputError(
             f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column."
         )
-    names, limit = ordered(rows["label"]), limit or reach(rows, keys)
+    known, limit = identities(rows), limit or reach(rows, keys)
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(len(keys), columns, 0.21 * len(names) + 0.75)
+        figure, axes = _panels(len(keys), columns, 0.21 * len(known) + 0.75)
         for ax, (column, group) in zip(axes, keys, strict=False):
             head, part = (t[(t["column"] == column) & (t["group"] == group)] for t in (table, rows))
             head = head.groupby("label", sort=False).first()
-            _lines(ax, head, part, names, {})
+            _lines(ax, head, part, known, {})
             _reference(ax, head, "zero", limit)
             if len(keys) > 1:
                 ax.set_title(shortened(group or column, 30), pad=14)
@@ -224,7 +236,7 @@ def tradeoff(
         found = tradeoff_axes(rows)
         utility, closeness = utility or found[0], closeness or found[1]
     heads = headlines(rows[rows["metric"].isin([utility, *closeness])])
-    style, keys = looks(rows["label"]), ["dataset", "label"]
+    style, keys = looks(identities(rows)), ["dataset", "label"]
     up = heads[heads["metric"] == utility].set_index(keys)
     with mpl.rc_context(STYLE):
         figure = Figure(
@@ -261,7 +273,8 @@ def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio")
         raise InputError(
             f"no cell has both {metric!r} and CPU seconds; cells of older versions have none: run them again."
         )
-    style = looks(both.get_level_values("label"))
+    known = identities(cells)
+    style = looks({label: known[label] for label in both.get_level_values("label")})
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
         ax = figure.subplots()
@@ -518,10 +531,14 @@ def _fix_margins(figure: Figure, axes: list, names: list[str], titles: bool) -> 
 
 
 def _lines(
-    ax, head: pd.DataFrame, seeds: pd.DataFrame, names: list[str], absent: Mapping[str, str]
+    ax,
+    head: pd.DataFrame,
+    seeds: pd.DataFrame,
+    generators: Mapping[str, str],
+    absent: Mapping[str, str],
 ) -> None:
     """One line a generator on `ax`; where it has no number, the reason instead."""
-    style = looks(names)
+    style, names = looks(generators), ordered(generators)
     ax.hlines(
         range(len(names)), 0, 1, transform=ax.get_yaxis_transform(), color=BAND, lw=1, zorder=0
     )
@@ -629,7 +646,7 @@ def _seed_values(rows: pd.DataFrame, metric: str, head: pd.DataFrame) -> pd.Data
     """
     part = rows[rows["metric"] == metric]
     whole = part[(part["column"] == "") & (part["group"] == "")]
-    if len(whole):
+    if len(whole) and metric not in WORST:
         return whole
     if not part.duplicated(["dataset", "label", *(name for name in FACTORS if name in part)]).any():
         return part

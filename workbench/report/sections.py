@@ -8,6 +8,7 @@ Every value is escaped; no piece reads anything but the batch's rows and cells.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from workbench.errors import InputError
 from workbench.metrics import FAMILIES, METRICS, OK, UNKNOWN, titled
 from workbench.report import uses
 from workbench.report.batch import Batch, Part
-from workbench.report.headlines import FACTORS, aggregate, badness, is_control, ordered
+from workbench.report.headlines import FACTORS, badness
 from workbench.report.html import (
     LABELS,
     Piece,
@@ -29,10 +30,10 @@ from workbench.report.html import (
     html_table,
     image,
     marked,
-    named,
     scored,
-    sign,
 )
+from workbench.report.identity import controls
+from workbench.report.significance import signs
 from workbench.report.uses import USES
 from workbench.words import digits, interval, joined, number, plural, shortened
 
@@ -51,11 +52,11 @@ def facts_line(batch: Batch) -> Piece:
         for name, n in counts_each.items()
         if name == "seed" or n.max() > 1
     ]
-    controls = sum(map(is_control, labels))
+    control = sum(batch.control(label) for label in labels)
     told = [
         plural(len(batch.datasets), "dataset"),
-        plural(len(labels) - controls, "generator")
-        + (f" and {plural(controls, 'control')}" if controls else ""),
+        plural(len(labels) - control, "generator")
+        + (f" and {plural(control, 'control')}" if control else ""),
         f"{' × '.join(each)} each",
         ", ".join(
             [f"{counts.get('ok', 0):,} of {plural(len(batch.cells), 'cell')} finished"]
@@ -79,12 +80,12 @@ def facts_line(batch: Batch) -> Piece:
 
 def verdicts(batch: Batch) -> Piece:
     """One sentence a use, then a table of generators and uses that names the deciding gate."""
-    table = uses.verdicts(batch.heads, batch.cells[["dataset", "label"]].drop_duplicates())
+    table = uses.verdicts(batch.readings, batch.cells[["dataset", "label"]].drop_duplicates())
     header, out = ["Generator", *(title for title, _ in USES.values())], Markup("")
     if len(batch.datasets) > 1:
         count = table.groupby(["label", "use", "state"]).size()
         lines = []
-        for label in ordered(table["label"])[:LABELS]:
+        for label in batch.ordered(table["label"])[:LABELS]:
             told = [
                 [
                     f"{STATES[s]} {s} on {count[label, use, s]}"
@@ -93,7 +94,7 @@ def verdicts(batch: Batch) -> Piece:
                 ]
                 for use in USES
             ]
-            lines.append((named(label), *map(", ".join, told)))
+            lines.append((batch.named(label), *map(", ".join, told)))
         out += html_table(
             header,
             lines,
@@ -103,12 +104,12 @@ def verdicts(batch: Batch) -> Piece:
     for part in batch.each():
         own = table[(table["dataset"] == part.name) & table["label"].isin(list(part.labels))]
         lines = []
-        for label, status in part.labels.items():
+        for label in part.labels:
             states = own[own["label"] == label].to_dict("records")
             state = Markup('<span class="state {}">{} {}</span><small>{}</small>').format
             lines.append(
                 (
-                    named(label, status, part.name),
+                    part.named(label),
                     *(
                         state(
                             s["state"].replace(" ", "-"),
@@ -120,7 +121,7 @@ def verdicts(batch: Batch) -> Piece:
                     ),
                 )
             )
-        out += part.title + _sentences(own[~own["label"].map(is_control)])
+        out += part.title + _sentences(batch, own[~own["label"].map(batch.control).astype(bool)])
         out += html_table(
             header,
             lines,
@@ -130,12 +131,12 @@ def verdicts(batch: Batch) -> Piece:
     return Piece(out)
 
 
-def _sentences(own: pd.DataFrame) -> Markup:
+def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
     """One sentence a use, over all generators that are no controls; the failing gates are named."""
     said = {}
     for use, (title, gates) in USES.items():
         part = own[own["use"] == use]
-        who = {state: ordered(part.loc[part["state"] == state, "label"]) for state in STATES}
+        who = {state: batch.ordered(part.loc[part["state"] == state, "label"]) for state in STATES}
         deciding = {
             state: set(part.loc[part["state"] == state, "gates"].explode()) for state in STATES
         }
@@ -161,7 +162,7 @@ def _sentences(own: pd.DataFrame) -> Markup:
     fails = own.groupby("label")["state"].agg(
         lambda states: "fails" in set(states) and "meets" not in set(states)
     )
-    none = ordered(fails.index[fails])
+    none = batch.ordered(fails.index[fails.astype(bool)])
     said["None of these"] = (
         f"{joined(none)}: a gate fails and no use is supported"
         if none
@@ -198,7 +199,11 @@ def score_strips(batch: Batch) -> Piece:
                     )
                     continue
                 figure = plots.strips(
-                    part.rows[part.rows["metric"] == metric], [metric], absent=part.labels
+                    part.rows[part.rows["metric"] == metric],
+                    [metric],
+                    absent=part.labels,
+                    generators=part.generators,
+                    heads=readings,
                 )
                 caption = Markup("<strong>{}</strong> <span>{}</span>").format(
                     marked(metric), direction(metric)
@@ -252,12 +257,12 @@ def score_table(batch: Batch) -> Piece:
         metrics, notes = list(part.heads["metric"].unique()), []
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
         best = {
-            metric: leaders(part.heads[part.heads["metric"] == metric], metric)
+            metric: leaders(part.heads[part.heads["metric"] == metric], metric, part.control)
             for metric in metrics
         }
         lines = [
             (
-                named(label, state, part.name),
+                part.named(label),
                 *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics),
             )
             for label, state in part.labels.items()
@@ -305,7 +310,7 @@ def _across(batch: Batch) -> Markup:
     ran = batch.cells.groupby("label")["dataset"].nunique()
     done = batch.cells[batch.cells["status"] == "ok"].groupby("label")["dataset"].nunique()
     lines = []
-    for label in ordered(batch.cells["label"])[:LABELS]:
+    for label in batch.ordered(batch.cells["label"])[:LABELS]:
         found = [mean.loc[(label, m)] if (label, m) in mean.index else None for m in metrics]
         told = [
             Markup('<a href="#{}" tabindex="-1">{}</a><small>{:.0f} datasets</small>').format(
@@ -315,7 +320,7 @@ def _across(batch: Batch) -> Markup:
             else "–"
             for f in found
         ]
-        lines.append((named(label), f"{done.get(label, 0)} of {ran[label]}", *told))
+        lines.append((batch.named(label), f"{done.get(label, 0)} of {ran[label]}", *told))
     told = (
         '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling − floor): 1 is a fresh real '
         "sample, 0 is the floor. Datasets without a reading are left out of a mean; the counts say how many are in it.</p>"
@@ -365,15 +370,14 @@ def bias(batch: Batch) -> Piece:
             keys = sorted(size.dropna().index, key=lambda key: (key[1] != "", -size[key], key))
             if metric == "bias_amp" and keys:
                 out += _amplifiers(part.heads)
+                told = signs(part.readings[part.readings["metric"] == metric])
                 limit, cards = plots.reach(one, keys[:PANELS]), []
                 for key in keys[:PANELS]:
                     figure = plots.bias_by_group(one, metric, keys=[key], limit=limit)
-                    told = aggregate(
-                        one[(one["column"] == key[0]) & (one["group"] == key[1])]
-                    ).to_dict("records")
+                    about = (told["column"] == key[0]) & (told["group"] == key[1])
                     alt = ", ".join(
-                        f"{r['label']} {number(r['mean'])} ({sign(r)})"
-                        for r in told
+                        f"{r['label']} {number(r['mean'])} ({r['sign']})"
+                        for r in told[about].to_dict("records")
                         if np.isfinite(r["mean"])
                     )
                     about = key[1] or key[0]
@@ -388,7 +392,12 @@ def bias(batch: Batch) -> Piece:
                 caption = Markup("{} on {} by sensitive column and group, largest first{}").format(
                     marked(metric), part.name, more
                 )
-                out += part.table(one, keys[:COLUMNS], caption, signed=metric.endswith("bias_amp"))
+                out += part.table(
+                    part.readings[part.readings["metric"] == metric],
+                    keys[:COLUMNS],
+                    caption,
+                    signed=metric.endswith("bias_amp"),
+                )
     return Piece(out)
 
 
@@ -399,7 +408,8 @@ def worst_columns(batch: Batch) -> Piece:
     out = Markup("")
     for part in batch.each():
         rows = part.rows[(part.rows["metric"] == "marginals") & (part.rows["column"] != "")]
-        own = rows[~rows["label"].map(is_control)]
+        of_metric = part.readings[part.readings["metric"] == "marginals"]
+        own = rows[~controls(rows)]
         order = (
             (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
         )
@@ -407,7 +417,7 @@ def worst_columns(batch: Batch) -> Piece:
             "<span data-m>Marginals</span> of {} by column, the worst {} of {} first (1: identical)"
         ).format(part.name, min(COLUMNS, len(order)), len(order))
         table = (
-            part.table(rows, [(column, "") for column in order.index[:COLUMNS]], caption)
+            part.table(of_metric, [(column, "") for column in order.index[:COLUMNS]], caption)
             if len(order)
             else Markup('<p class="note">No finished cell has readings by column.</p>')
         )
@@ -431,7 +441,7 @@ def run_facts(batch: Batch) -> Piece:
             ok = f"{(cells['status'] == 'ok').sum()} of {len(cells)}"
             lines.append(
                 (
-                    named(label, dataset=part.name),
+                    part.named(label),
                     part.name,
                     ok,
                     *size,
@@ -472,7 +482,7 @@ def _cells(batch: Batch) -> Markup:
         Markup(""),
         ["Dataset", "Cell", "Status", "Executed notebook", "Manifest", "Synthetic table", "Rows"],
     )
-    for label in ordered(groups):
+    for label in batch.ordered(groups):
         lines = []
         for dataset, cells in groups[label].groupby("dataset", sort=False):
             first = Markup('<span id="{}">{}</span>').format(handle(dataset, label), dataset)
@@ -485,7 +495,7 @@ def _cells(batch: Batch) -> Markup:
                 first = dataset
         caption = f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal bytes"
         summed = Markup('<summary id="{}">{}: {} of {}</summary>').format(
-            handle(label), named(label), len(lines), plural(len(groups[label]), "cell")
+            handle(label), batch.named(label), len(lines), plural(len(groups[label]), "cell")
         )
         out += Markup("<details>{}{}</details>").format(
             summed, html_table(header, lines, caption, "text")
@@ -512,7 +522,7 @@ def failures(batch: Batch) -> Piece:
         )
     lines = [
         (
-            named(r["label"], dataset=r["dataset"]),
+            batch.named(r["label"], dataset=r["dataset"]),
             r["dataset"],
             where(r),
             r["status"],
@@ -563,11 +573,15 @@ def _docstring(where: str) -> str:
     )
 
 
-def leaders(heads: pd.DataFrame, metric: str) -> set[str]:
+def leaders(heads: pd.DataFrame, metric: str, control: Callable[[str], bool]) -> set[str]:
     """Labels of the best generator, and of those whose number prints alike; controls do not
     compete.
     """
-    own = heads[~heads["label"].map(is_control) & heads["mean"].notna() & (heads["state"] == OK)]
+    own = heads[
+        ~heads["label"].map(control).astype(bool)
+        & heads["mean"].notna()
+        & (heads["state"] == OK)
+    ]
     if len(own) < 2:
         return set()
     best = own.loc[badness(own["mean"], METRICS.get(metric, UNKNOWN).direction).idxmin(), "mean"]
@@ -597,21 +611,22 @@ def _spoken(part: Part, metric: str) -> str:
 
 
 def _amplifiers(heads: pd.DataFrame) -> Markup:
-    """Who amplifies and who dampens over all sensitive columns, one sentence each."""
-    told = {}
+    """Who amplifies and who dampens in the column that moved most, one sentence each; the interval
+    already allows for the number of columns.
+    """
+    told: dict[str, list[str]] = {}
     for row in heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()].to_dict("records"):
-        told.setdefault(sign(row), []).append(f"{row['label']} ({interval(row)})")
-    words = {
-        "amplified": "Amplified by",
-        "dampened": "Dampened by",
-        "no clear change": "No clear change by",
-    }
-    items = [
-        Markup("<li><strong>{}</strong> {}.</li>").format(start, joined(told[s]))
-        for s, start in words.items()
-        if s in told
-    ]
-    return Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
+        about = f"{row['column']}: " if row["column"] else ""
+        word = "No clear change by"
+        if row["low"] > 0:
+            word = "Amplified by"
+        if row["high"] < 0:
+            word = "Dampened by"
+        told.setdefault(word, []).append(f"{row['label']} ({about}{interval(row)})")
+    words = [word for word in ("Amplified by", "Dampened by", "No clear change by") if word in told]
+    item = Markup("<li><strong>{}</strong> {}.</li>").format
+    items = Markup("").join(item(word, joined(told[word])) for word in words)
+    return Markup("<ul>{}</ul>").format(items) if items else Markup("")
 
 
 def where(cell: dict) -> str:

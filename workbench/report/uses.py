@@ -1,88 +1,204 @@
 """What a generator may be used for: tolerances fixed beforehand, and the verdict that follows from
 them.
+
+A gate reads one metric: of the whole table, or of each column or group, each averaged over the
+seeds. Intervals are widened for the number of readings (Bonferroni), so that a table does not fail
+because one of twenty groups strayed by chance. Two kinds of gates:
+
+    a merit must be shown     "at least", "at most": the whole interval lies on the right side
+    a harm must be shown      "within", "not above": fresh real rows read 0, and how wide their interval is
+                              depends on the table; so a reading passes unless it is clearly beyond the limit, or
+                              clearly different from 0 and not clearly inside the limit; an interval so
+                              wide that harm of the size `blind` could hide in it decides nothing
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from workbench.metrics import NOT_APPLICABLE, NOT_INFORMATIVE
+from workbench.report.headlines import part_about, simultaneous
 from workbench.words import interval
+
+# A gate and a use are as bad as the worst of what they are made of.
+ORDER = ("fails", "undecided", "not measured", "meets")
+NAMED = 3  # readings that a reason lists
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A tolerance on one metric's headline: "at least", "at most" or "within" (plus or minus)
-    `limit`.
+    """A tolerance on one metric.
 
-    With `claim`, the limit is the value of that metric, and there is no gate where it has none. The
-    reading is then a lower bound that already holds with 95% confidence: it decides by itself.
+    Parameters
+    ----------
+    metric : name in METRICS.
+    test : "at least", "at most", "within" (plus or minus the limit), "not above", or "none" (any
+        reading above 0 fails).
+    limit : in the metric's unit.
+    title : the metric's name in a sentence.
+    about : which rows are read: "table", "columns", "groups", or "any".
+    blind : for gates of harm, the half width from which on an interval decides nothing.
+    claim : a metric whose value is the limit; there is no gate where it has none. The reading is
+        then a lower bound that already holds with 95% confidence: it decides by itself.
+    without : a metric of what the reading leaves out; where it is above 0, nothing is met.
+    relative : whether the reading is a share of the way from floor to ceiling, and so means
+        nothing where these are within noise of each other.
     """
 
     metric: str
     test: str
     limit: float
     title: str
+    about: str = "table"
+    blind: float = np.inf
     claim: str = ""
+    without: str = ""
+    relative: bool = False
 
-    def against(self, claimed: dict | None) -> Gate | None:
+    def against(self, claimed: list[dict]) -> Gate | None:
         """This gate with its limit; None where it takes a claim and there is none."""
         if not self.claim:
             return self
-        known = claimed is not None and np.isfinite(claimed["mean"])
-        return replace(self, limit=round(float(claimed["mean"]), 6)) if known else None
+        known = [row["mean"] for row in claimed if np.isfinite(row["mean"])]
+        return replace(self, limit=round(float(known[0]), 6)) if known else None
 
-    def read(self, row: pd.Series | None) -> tuple[str, str]:
-        """A state (meets, fails, undecided, not measured) and the words for it; the interval
-        decides where there is one.
+    def read(self, rows: list[dict]) -> tuple[str, str]:
+        """A state (meets, fails, undecided, not measured) and the words for it, from the readings
+        of one dataset and label.
         """
-        if row is None:
+        if not rows:
             return "not measured", f"{self.title} is not measured"
-        if not np.isfinite(row["mean"]):
-            return "not measured", f"{self.title}: {row['note'] or 'no value'}"
-        low, high = (
-            row["mean"] if self.claim or not np.isfinite(row[end]) else row[end]
-            for end in ("low", "high")
-        )
-        limit = self.limit
-        inside, outside = {
-            "at least": (low >= limit, high < limit),
-            "at most": (high <= limit, low > limit),
-            "within": (-limit <= low and high <= limit, low > limit or high < -limit),
-        }[self.test]
-        if row["state"] == NOT_INFORMATIVE:
-            return "undecided", f"{self.title}: {row['note']}"
-        told = f"{self.title} {interval(row)}, asked: {self.test} {'±' if self.test == 'within' else ''}{limit:g}"
-        return ("meets" if inside else "fails" if outside else "undecided"), told
+        finite = [row for row in rows if np.isfinite(row["mean"])]
+        if not finite:
+            return "not measured", f"{self.title}: {rows[0]['note'] or 'no value'}"
+        factor = simultaneous(len(finite))
+        judged = [(self._state(row, factor), row) for row in finite]
+        state = next(state for state in ORDER if any(state == found for found, _ in judged))
+        deciding = [row for found, row in judged if found == state]
+        deciding.sort(key=lambda row: -abs(row["mean"]))
+        if state == "undecided" and self._unreadable(deciding[0]):
+            return state, f"{self.title}: {deciding[0]['note']}"
+        words = [f"{_about(row)}{interval(_wider(row, factor))}" for row in deciding[:NAMED]]
+        more = f" and {len(deciding) - NAMED} more" if len(deciding) > NAMED else ""
+        return state, f"{self.title} {', '.join(words)}{more}, {self._limit()}"
+
+    def _limit(self) -> str:
+        if self.test == "none":
+            return "limit: none"
+        sign = "±" if self.test == "within" else ""
+        return f"limit: {self.test} {sign}{self.limit:g}"
+
+    def _unreadable(self, row: dict) -> bool:
+        """Whether the metric says that its place between floor and ceiling means nothing."""
+        return self.relative and row["state"] == NOT_INFORMATIVE
+
+    def _state(self, row: dict, factor: float) -> str:
+        wide = _wider(row, factor)
+        point = bool(self.claim)
+        low = row["mean"] if point or not np.isfinite(wide["low"]) else wide["low"]
+        high = row["mean"] if point or not np.isfinite(wide["high"]) else wide["high"]
+        state = _TESTS[self.test](self, low, high)
+        # Plain harm stays harm, whatever floor and ceiling are.
+        if state == "meets" and self._unreadable(row):
+            return "undecided"
+        return state
 
 
-# Fixed beforehand. DCR share is no gate: tables that pass distance checks have been shown to leak
-# their members.
+def _at_least(gate: Gate, low: float, high: float) -> str:
+    if low >= gate.limit:
+        return "meets"
+    return "fails" if high < gate.limit else "undecided"
+
+
+def _at_most(gate: Gate, low: float, high: float) -> str:
+    if high <= gate.limit:
+        return "meets"
+    return "fails" if low > gate.limit else "undecided"
+
+
+def _within(gate: Gate, low: float, high: float) -> str:
+    if low > gate.limit or high < -gate.limit:
+        return "fails"
+    if -gate.limit <= low and high <= gate.limit:
+        return "meets"
+    none_shown = low <= 0 <= high
+    return "meets" if none_shown and (high - low) / 2 <= gate.blind else "undecided"
+
+
+def _not_above(gate: Gate, low: float, high: float) -> str:
+    if low > gate.limit:
+        return "fails"
+    if high <= gate.limit:
+        return "meets"
+    return "meets" if (high - low) / 2 <= gate.blind else "undecided"
+
+
+def _none(gate: Gate, low: float, high: float) -> str:
+    return "fails" if low > 0 or high > 0 else "meets"
+
+
+_TESTS = {
+    "at least": _at_least,
+    "at most": _at_most,
+    "within": _within,
+    "not above": _not_above,
+    "none": _none,
+}
+
+
+# Fixed beforehand; docs/trust.md holds how often fresh real rows pass each, and how often a planted
+# fault fails it. Privacy is read off the tail: a mean hides the few rows that leak. DCR share is no
+# gate: tables that pass distance checks have been shown to leak their members.
 USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
     "share": (
         "Share the table with others",
         (
-            Gate("excess_copies", "at most", 0.005, "excess copies"),
-            Gate("membership_auc", "at most", 0.55, "membership inference"),
-            Gate("attack_risk", "at most", 0.3, "the worst attack's risk"),
+            # Fresh rows show no excess at all, so that any that is clear is a leak.
+            Gate("excess_copies", "not above", 0.0, "excess copies", blind=0.05),
+            Gate("near_copies", "not above", 0.0, "near copies", blind=0.05),
+            # Lower ends of fresh rows lie at .003 to .006, of 3% leaked rows at .027 and more.
+            Gate("membership_tpr", "not above", 0.02, "membership found", "any", blind=0.1),
+            Gate("membership_auc", "not above", 0.55, "membership inference", "any", blind=0.1),
+            # What an attack gains over the same attack on people outside train; one secret in
+            # twenty.
+            Gate("attack_risk", "not above", 0.05, "an attack's risk", "groups", blind=0.3),
             Gate(
                 "empirical_epsilon",
                 "at most",
                 np.nan,
                 "epsilon shown by an attack against the claimed one",
-                "epsilon",
+                claim="epsilon",
             ),
         ),
     ),
     "train": (
         "Train a model in place of the real rows",
         (
-            Gate("utility_ratio", "at least", 0.9, "utility ratio"),
-            Gate("bias_amp", "within", 0.05, "bias amplification"),
-            Gate("equalized_odds_shift", "at most", 0.05, "equalized odds shift"),
+            Gate("utility_ratio", "at least", 0.9, "utility ratio", relative=True),
+            Gate("vanished_groups", "none", 0.0, "vanished groups"),
+            # log(1.25): a group's odds fall to four fifths, the rule of thumb of US employment law.
+            Gate("representation", "within", 0.223, "representation", "groups", blind=1.2),
+            Gate(
+                "bias_amp",
+                "within",
+                0.05,
+                "bias amplification",
+                "columns",
+                blind=0.2,
+                without="vanished_groups",
+            ),
+            Gate(
+                "equalized_odds_shift",
+                "not above",
+                0.05,
+                "equalized odds shift",
+                "columns",
+                blind=0.2,
+            ),
         ),
     ),
     "augment": (
@@ -92,36 +208,90 @@ USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
 }
 
 
-def verdicts(heads: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
-    """One row for each row of `labels` (dataset, label) and use: its state, the gates that decide
-    it, the reason in words.
+def verdicts(readings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """What each generator may be used for.
 
-    A use fails with its first failing gate, is undecided where an interval straddles a limit, and
-    counts as not measured while any of its gates is. Gates that do not apply (no sensitive column,
-    a regression target) are left out.
+    Parameters
+    ----------
+    readings : what `headlines.aggregate` gives of a report's rows: one row for each dataset,
+        label, metric, column and group.
+    labels : columns dataset and label, one row for each verdict.
+
+    Returns
+    -------
+    DataFrame
+        One row for each row of `labels` and use: its state, the gates that decide it, the reason
+        in words. A use fails with its first failing gate, is undecided where an interval straddles
+        a limit, and counts as not measured while any of its gates is. Gates that do not apply (no
+        sensitive column, a regression target) are left out.
     """
-    known = {(row["dataset"], row["label"], row["metric"]): row for row in heads.to_dict("records")}
+    known = _by_metric(readings)
     records = []
     for dataset, label in labels[["dataset", "label"]].itertuples(index=False):
         for use, (_, gates) in USES.items():
-            own = [gate.against(known.get((dataset, label, gate.claim))) for gate in gates]
-            rows = [(gate, known.get((dataset, label, gate.metric))) for gate in own if gate]
-            apply = [
-                (gate, row) for gate, row in rows if row is None or row["state"] != NOT_APPLICABLE
-            ]
-            read = [(gate.title, *gate.read(row)) for gate, row in apply or rows]
-            state = next(
-                s
-                for s in ("fails", "undecided", "not measured", "meets")
-                if any(s == got for _, got, _ in read)
-            )
-            # Where a gate is missing, the others are told too: a use that is not measured may still
-            # be half cleared.
-            told = [
-                words
-                for _, got, words in read
-                if got == state or (state == "not measured" and got == "meets")
-            ]
-            gates_named = [title for title, got, _ in read if got == state]
-            records.append((dataset, label, use, state, gates_named, "; ".join(told)))
+            read = _gates(known, dataset, label, gates)
+            records.append((dataset, label, use, *_decided(read)))
     return pd.DataFrame(records, columns=["dataset", "label", "use", "state", "gates", "reason"])
+
+
+def _by_metric(readings: pd.DataFrame) -> dict[tuple, list[dict]]:
+    known: dict[tuple, list[dict]] = {}
+    needed = {gate.metric for _, gates in USES.values() for gate in gates}
+    needed |= {gate.claim for _, gates in USES.values() for gate in gates}
+    for row in readings[readings["metric"].isin(needed)].to_dict("records"):
+        known.setdefault((row["dataset"], row["label"], row["metric"]), []).append(row)
+    return known
+
+
+def _gates(known: dict, dataset: str, label: str, gates: Iterable[Gate]) -> list[tuple]:
+    """(title, state, words) of each gate that applies, or of all where none does."""
+    read, idle = [], []
+    for named in gates:
+        gate = named.against(known.get((dataset, label, named.claim), []))
+        if gate is None:
+            continue
+        rows = _rows(known.get((dataset, label, gate.metric), []), gate.about)
+        state, words = gate.read(rows)
+        left_out = known.get((dataset, label, gate.without), [])
+        if state == "meets" and any(row["mean"] > 0 for row in left_out):
+            state, words = "not measured", f"{gate.title} leaves out the groups that vanished"
+        applies = not rows or not all(_not_applicable(row) for row in rows)
+        (read if applies else idle).append((gate.title, state, words))
+    return read or idle
+
+
+def _not_applicable(row: dict) -> bool:
+    return row["state"] == NOT_APPLICABLE
+
+
+def _rows(rows: list[dict], about: str) -> list[dict]:
+    """The rows that a gate reads; those about the whole table where there are no others."""
+    if not rows:
+        return []
+    table = pd.DataFrame(rows)
+    chosen = table[part_about(table, about)]
+    if not np.isfinite(chosen["mean"]).any():
+        chosen = table[part_about(table, "table")]
+    return chosen.to_dict("records")
+
+
+def _decided(read: list[tuple]) -> tuple[str, list[str], str]:
+    """State, deciding gates and reason of a use."""
+    state = next(state for state in ORDER if any(state == found for _, found, _ in read))
+    # Where a gate is missing, the others are named too: a use that is not measured may still be
+    # half cleared.
+    shown = {state, "meets"} if state == "not measured" else {state}
+    words = [sentence for _, found, sentence in read if found in shown]
+    titles = [title for title, found, _ in read if found == state]
+    return state, titles, "; ".join(words)
+
+
+def _wider(row: dict, factor: float) -> dict:
+    low = row["mean"] - factor * (row["mean"] - row["low"])
+    high = row["mean"] + factor * (row["high"] - row["mean"])
+    return row | {"low": low, "high": high}
+
+
+def _about(row: dict) -> str:
+    about = row["group"] or row["column"]
+    return f"of {about} " if about else ""
