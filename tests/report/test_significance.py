@@ -301,7 +301,7 @@ def test_failures_rank_last_and_are_left_out():
 
 def test_a_generator_that_never_runs_is_last_even_where_the_floor_reads_best():
     """Permuting removes bias: at the floor, a failed cell would beat every generator that ran."""
-    about = {"metric": "bias_amp", "column": "", "group": "", "note": ""}
+    about = {"metric": "bias_amp", "column": "", "group": "", "state": "ok", "note": ""}
     rows = []
     for d in range(12):
         for label, value in (("runs", 0.05), ("worse", 0.1), ("never", np.nan)):

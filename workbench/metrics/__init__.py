@@ -359,6 +359,15 @@ METRICS: dict[str, Metric] = {
         "uniform",
         needs=("sensitive",),
     ),
+    "vanished_groups": Metric(
+        "workbench.metrics.bias:representation",
+        "bias",
+        "down",
+        "Groups that vanished",
+        "train",
+        "",
+        needs=("sensitive",),
+    ),
     "cramers_v_shift": Metric(
         "workbench.metrics.bias:cramers_v_shift",
         "bias",

@@ -25,6 +25,7 @@ from workbench.metrics.groups import (
 )
 from workbench.words import listed
 
+EXPECTED = 10  # synthetic rows, from which on none at all is no chance (e^-10)
 ONE_LEVEL = "insufficient: train has only one group or one target label"
 
 
@@ -266,24 +267,30 @@ def representation(trial: Trial) -> Iterator[Row]:
     added to each of the four counts (Haldane 1956), so a vanished group has a finite reading: the
     worst its train count can give. Woolf intervals. The headline is the largest reading by absolute
     value, its sign kept, over all groups and pairs of columns with MIN_ROWS rows in train, with a
-    Bonferroni interval, since it was picked out of many. Its note lists every vanished group. Known
-    failure: the largest of many readings is above 0 by chance alone; read it beside the ceiling.
+    Bonferroni interval, since it was picked out of many. Its note lists every vanished group. A group
+    that train never had (such as missing values) has a row too. Known failure: the largest of many
+    readings is above 0 by chance alone; read it beside the ceiling.
+
+    vanished_groups: how many groups have no synthetic row at all, though EXPECTED rows or more were
+    expected from their share of train; a row follows for each. 0 is what fresh real rows read: chance
+    loses such a group less than once in 20,000 times.
     """
     metric = "representation"
     groups = Groups.of(trial)
     train, synthetic = (Resamples(groups.encode(table)) for table in (trial.train, trial.synthetic))
-    found, rows, vanished = [], [], []
+    found, rows, vanished, lost = [], [], [], []
     for view in groups.views():
         n_train, n_synthetic = (
             r.table(*view, sizes=groups.sizes).ravel() for r in (train, synthetic)
         )
+        expected = n_train / n_train.sum() * n_synthetic.sum()
         shift, error = log_odds_shift(n_train, n_synthetic)
         if np.count_nonzero(n_train) < 2:
             rows.append(
                 Row(metric, np.nan, column=groups.title(view), state=INSUFFICIENT, note=ONE_LEVEL)
             )
             continue
-        for g in np.flatnonzero(n_train):
+        for g in np.flatnonzero(n_train + n_synthetic):
             name = groups.names(view)[g]
             note = levels_note(
                 ("train", "synthetic"),
@@ -292,6 +299,11 @@ def representation(trial: Trial) -> Iterator[Row]:
             if not n_synthetic[g]:
                 vanished.append(name)
                 note = f"vanished: {n_train[g]:.0f} train rows, none synthetic"
+                if expected[g] >= EXPECTED:
+                    where = {"column": groups.title(view), "group": name}
+                    lost.append(Row("vanished_groups", 1.0, **where, note=note))
+            elif not n_train[g]:
+                note = f"invented: no train row, {n_synthetic[g]:.0f} synthetic"
             elif n_train[g] < MIN_ROWS:
                 note += f"; {n_train[g]:.0f} train rows, not in the headline"
             if n_train[g] >= MIN_ROWS:
@@ -306,6 +318,8 @@ def representation(trial: Trial) -> Iterator[Row]:
                     note=note,
                 )
             )
+    yield Row("vanished_groups", float(len(lost)), note=listed([row.group for row in lost]))
+    yield from lost
     gone = f"vanished: {listed(vanished)}" if vanished else ""
     if found:
         value, error, name = max(found, key=lambda reading: abs(reading[0]))

@@ -155,16 +155,17 @@ def bias_by_group(
     columns: int = 3,
     keys: Sequence[tuple[str, str]] | None = None,
     limit: float | None = None,
+    table: pd.DataFrame | None = None,
 ) -> Figure:
     """Readings around zero, a panel for each (column, group) of `metric`, on one scale; right of
     zero is amplified.
 
     `keys` picks panels; by default the twelve with the largest reading in either direction. `limit`
-    is the scale's end.
+    is the scale's end, `table` what `aggregate` gives of these rows where that is known already.
     """
     rows = prepared(rows)
     rows = rows[(rows["metric"] == metric) & (rows["column"] != "")]
-    table = aggregate(rows)
+    table = aggregate(rows) if table is None else table
     if keys is None:
         # One name for each column of a view is a whole group; a name more is one of its target
         # labels, which repeats it.
@@ -183,7 +184,7 @@ def bias_by_group(
         raise InputError(
             f"these rows hold no {metric!r}; bias is read where a dataset has a sensitive column."
         )
-    known, limit = identities(rows), limit or reach(rows, keys)
+    known, limit = identities(rows), limit or reach(table, keys)
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(keys), columns, 0.21 * len(known) + 0.75)
         for ax, (column, group) in zip(axes, keys, strict=False):
@@ -196,11 +197,10 @@ def bias_by_group(
     return figure
 
 
-def reach(rows: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> float:
+def reach(table: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> float:
     """The end of one scale around zero that holds every mean of `keys`, and all but the widest
-    intervals.
+    intervals; table: aggregated readings.
     """
-    table = aggregate(rows)
     table = table[[key in set(keys) for key in zip(table["column"], table["group"], strict=True)]]
     means, ends = table["mean"].abs().max(), table[["low", "high"]].abs().max(axis=1).quantile(0.9)
     return 1.08 * float(np.nanmax([means, ends, 0.01]))

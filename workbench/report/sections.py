@@ -335,70 +335,77 @@ def bias(batch: Batch) -> Piece:
     """Amplification by sensitive column, intersection and group; then every other bias metric by
     column and group.
     """
-    from workbench.report import plots
-
     out = Markup("")
     for part in batch.each():
-        out += part.title
-        rows = part.rows[
-            part.rows["metric"].isin(
-                [name for name, metric in METRICS.items() if metric.family == "bias"]
-            )
-        ]
-        if not rows["value"].notna().any():
-            why = sorted(set(rows["note"]) - {""}) or ["no finished cell has a sensitive column"]
-            out += Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip("."))
-            continue
-        groups = set(
-            map(tuple, rows.loc[rows["metric"] == "representation", ["column", "group"]].to_numpy())
-        )
-        for metric in [m for m in METRICS if m in set(rows["metric"]) and m != "bias_amp_reverse"]:
-            one = rows[(rows["metric"] == metric) & (rows["column"] != "")]
-            # Cells of a group and an outcome stay in the rows: only what `representation` lists is
-            # a group.
-            one = one[
-                [
-                    not group or not groups or (column, group) in groups
-                    for column, group in one[["column", "group"]].itertuples(index=False)
-                ]
-            ]
-            size = (
-                one.assign(size=one["value"].abs())
-                .groupby(["column", "group"], sort=False)["size"]
-                .max()
-            )
-            keys = sorted(size.dropna().index, key=lambda key: (key[1] != "", -size[key], key))
-            if metric == "bias_amp" and keys:
-                out += _amplifiers(part.heads)
-                told = signs(part.readings[part.readings["metric"] == metric])
-                limit, cards = plots.reach(one, keys[:PANELS]), []
-                for key in keys[:PANELS]:
-                    figure = plots.bias_by_group(one, metric, keys=[key], limit=limit)
-                    about = (told["column"] == key[0]) & (told["group"] == key[1])
-                    alt = ", ".join(
-                        f"{r['label']} {number(r['mean'])} ({r['sign']})"
-                        for r in told[about].to_dict("records")
-                        if np.isfinite(r["mean"])
-                    )
-                    about = key[1] or key[0]
-                    caption = Markup("<strong>{}</strong> <span>{}</span>").format(
-                        about, marked(metric)
-                    )
-                    name = f"{part.name} {titled(metric)} {about}"
-                    cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption, name))
-                out += Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
-            if keys:
-                more = f", {COLUMNS} of {len(keys)}" if len(keys) > COLUMNS else ""
-                caption = Markup("{} on {} by sensitive column and group, largest first{}").format(
-                    marked(metric), part.name, more
-                )
-                out += part.table(
-                    part.readings[part.readings["metric"] == metric],
-                    keys[:COLUMNS],
-                    caption,
-                    signed=metric.endswith("bias_amp"),
-                )
+        out += part.title + _bias_of(part)
     return Piece(out)
+
+
+def _bias_of(part: Part) -> Markup:
+    known = [name for name, metric in METRICS.items() if metric.family == "bias"]
+    readings = part.readings[part.readings["metric"].isin(known)]
+    about_columns = readings[readings["column"] != ""]
+    if not about_columns["mean"].notna().any():
+        why = sorted(set(readings["note"]) - {""}) or ["no finished cell has a sensitive column"]
+        return Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip("."))
+    out = Markup("")
+    for metric in [name for name in known if name in set(about_columns["metric"])]:
+        if metric == "bias_amp_reverse":
+            continue
+        one = _whole_groups(about_columns, metric)
+        keys = _largest_first(one)
+        if not keys:
+            continue
+        if metric == "bias_amp":
+            out += _amplifiers(part.heads) + _bias_figures(part, one, keys[:PANELS])
+        more = f", {COLUMNS} of {len(keys)}" if len(keys) > COLUMNS else ""
+        caption = Markup("{} on {} by sensitive column and group, largest first{}").format(
+            marked(metric), part.name, more
+        )
+        out += part.table(one, keys[:COLUMNS], caption, signed=metric.endswith("bias_amp"))
+    return out
+
+
+def _whole_groups(readings: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric's readings of columns and of groups. Cells of a group and an outcome stay out: only
+    what `representation` lists is a group.
+    """
+    one = readings[readings["metric"] == metric]
+    listed = readings[readings["metric"] == "representation"]
+    groups = pd.MultiIndex.from_frame(listed[["column", "group"]])
+    if not len(groups):
+        return one
+    known = pd.MultiIndex.from_frame(one[["column", "group"]]).isin(groups)
+    return one[(one["group"] == "") | known]
+
+
+def _largest_first(readings: pd.DataFrame) -> list[tuple[str, str]]:
+    """(column, group) of readings, columns before groups, the largest mean of any generator first."""
+    size = readings.assign(size=readings["mean"].abs())
+    size = size.groupby(["column", "group"], sort=False)["size"].max().dropna()
+    return sorted(size.index, key=lambda key: (key[1] != "", -size[key], key))
+
+
+def _bias_figures(part: Part, one: pd.DataFrame, keys: list[tuple[str, str]]) -> Markup:
+    """A panel for each column or group, all on one scale, with the readings in words."""
+    from workbench.report import plots
+
+    metric = "bias_amp"
+    rows = part.rows[(part.rows["metric"] == metric) & (part.rows["column"] != "")]
+    limit, known, cards = plots.reach(one, keys), signs(one), []
+    for key in keys:
+        figure = plots.bias_by_group(rows, metric, keys=[key], limit=limit, table=one)
+        here = known[(known["column"] == key[0]) & (known["group"] == key[1])]
+        alt = ", ".join(
+            f"{r['label']} {number(r['mean'])} ({r['sign']})"
+            for r in here.to_dict("records")
+            if np.isfinite(r["mean"])
+        )
+        about = key[1] or key[0]
+        caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, marked(metric))
+        name = f"{part.name} {titled(metric)} {about}"
+        cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption, name))
+    return Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
 
 
 def worst_columns(batch: Batch) -> Piece:
@@ -578,9 +585,7 @@ def leaders(heads: pd.DataFrame, metric: str, control: Callable[[str], bool]) ->
     compete.
     """
     own = heads[
-        ~heads["label"].map(control).astype(bool)
-        & heads["mean"].notna()
-        & (heads["state"] == OK)
+        ~heads["label"].map(control).astype(bool) & heads["mean"].notna() & (heads["state"] == OK)
     ]
     if len(own) < 2:
         return set()
