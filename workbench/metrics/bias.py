@@ -318,8 +318,6 @@ def representation(trial: Trial) -> Iterator[Row]:
                     note=note,
                 )
             )
-    yield Row("vanished_groups", float(len(lost)), note=listed([row.group for row in lost]))
-    yield from lost
     gone = f"vanished: {listed(vanished)}" if vanished else ""
     if found:
         value, error, name = max(found, key=lambda reading: abs(reading[0]))
@@ -330,6 +328,11 @@ def representation(trial: Trial) -> Iterator[Row]:
         reason = ONE_LEVEL if single else f"insufficient: no group has {MIN_ROWS} train rows"
         yield Row(metric, np.nan, state=INSUFFICIENT, note="; ".join(filter(None, [reason, gone])))
     yield from rows
+    if all(row.state == INSUFFICIENT for row in rows):
+        yield Row("vanished_groups", np.nan, state=INSUFFICIENT, note=ONE_LEVEL)
+        return
+    yield Row("vanished_groups", float(len(lost)), note=listed([row.group for row in lost]))
+    yield from lost
 
 
 def log_odds_shift(real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
