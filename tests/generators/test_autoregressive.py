@@ -179,7 +179,7 @@ def test_the_budget_in_seconds_holds():
     generator = make("autoregressive", {"epochs": 10_000, "patience": 10_000, "seconds": 1.5}).fit(
         table, schema, rng(0)
     )
-    assert time.perf_counter() - start < 5 and 1 <= generator.trained.done < 200
+    assert time.perf_counter() - start < 5 and 0 < generator.trained.done < 200
 
 
 def test_divergence_is_an_error_that_names_the_epoch():

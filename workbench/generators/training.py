@@ -33,42 +33,66 @@ class Epochs:
     """The numbers of the epochs, at most `most`, and no more than fit into `seconds` (None: no
     limit).
 
-    The first epoch is timed and lowers `total` to what fits, so that a schedule knows its end from
-    the second epoch on; training also ends where the seconds run out before that. Seconds make a
-    result depend on the machine's speed: `total` and `done` say what was trained, and `most=total`
-    trains the same again where the time did not run out.
+    A training that goes through `steps` ends within an epoch where the seconds run out; one that
+    does not ends with the last epoch that fits. Seconds make a result depend on the machine's
+    speed: `done` says how many epochs were trained, a part of one included, but no number of epochs
+    trains the same again, since a schedule follows the time. Give epochs where that matters.
     """
 
     most: int
     seconds: float | None = None
     progress: object = bar
-    total: int = field(init=False)
-    done: int = field(init=False, default=0)
+    done: float = field(init=False, default=0)
+    _in_steps: bool = field(init=False, default=False, repr=False)
+    _epoch: int = field(init=False, default=0, repr=False)
 
     def __post_init__(self):
-        self.total = self.most
         if self.seconds is not None and not self.seconds > 0:
             raise InputError(
                 f"seconds is {self.seconds}; give a number above 0, or none for no limit."
             )
 
     def __iter__(self) -> Iterator[int]:
-        start = time.perf_counter()
+        self._start, self._is_over = time.perf_counter(), False
         for epoch in self.progress(range(self.most)):
-            if epoch >= self.total:
-                return
+            self._epoch = epoch
             yield epoch
-            self.done, spent = epoch + 1, time.perf_counter() - start
+            if self._is_over:
+                return
+            self.done = epoch + 1
+            # Of a training in whole epochs the next must fit; in steps it may end half-way
             if self.seconds is None:
                 continue
-            if epoch == 0:
-                self.total = max(1, min(self.most, int(self.seconds / spent)))
-            elif spent + spent / self.done > self.seconds:
+            next_end = self._spent * (1 + 1 / self.done)
+            if next_end > self.seconds and not self._in_steps:
                 return
+
+    def steps(self, count: int) -> Iterator[int]:
+        """The numbers of the steps of the epoch under way; fewer where the seconds run out."""
+        self._in_steps = True
+        for step in range(count):
+            yield step
+            self.done = self._epoch + (step + 1) / count
+            if self.seconds is not None and self._spent >= self.seconds:
+                self._is_over = True
+                return
+
+    def share(self, epoch: int, step: int, steps: int) -> float:
+        """How much of the training is done before a step, from 0 to 1: of the epochs, or of the
+        seconds where these run out sooner. For schedules.
+        """
+        by_epochs = (epoch + step / steps) / self.most
+        if self.seconds is None:
+            return by_epochs
+        return min(1.0, max(by_epochs, self._spent / self.seconds))
+
+    @property
+    def _spent(self) -> float:
+        return time.perf_counter() - self._start
 
     def check(self, loss: float, method: str, cause: str) -> None:
         """Raises Diverged, with the epoch and the likely cause, where the loss is not finite."""
         if not math.isfinite(loss):
             raise Diverged(
-                f"{method}: the loss is {loss} in epoch {self.done + 1} of {self.total}; most likely {cause}."
+                f"{method}: the loss is {loss} in epoch {self._epoch + 1} of {self.most}; most likely {cause}."
             )

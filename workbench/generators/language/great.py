@@ -59,7 +59,7 @@ class GReaT:
     epochs: int = 50
     """Most passes over the table; the learning rate falls to zero over them."""
     seconds: float | None = None
-    """Train no longer than this; the first epoch's time sets how many fit."""
+    """Train no longer than this; every step is timed, so training may end within an epoch."""
     batch_size: int = 32
     """Rows a step."""
     learning_rate: float | None = None
@@ -130,15 +130,17 @@ class GReaT:
         rate = self.learning_rate or (1e-2 if self.checkpoint == RANDOM else 1e-4)
         for epoch in self.trained:
             total = 0.0
-            for step, batch in enumerate(np.array_split(rng.permutation(len(table)), steps)):
+            batches = np.array_split(rng.permutation(len(table)), steps)
+            for step in self.trained.steps(steps):
+                batch = batches[step]
                 tokens, wanted = self._shuffled([rows[i] for i in batch], rng)
                 loss = self._model(input_ids=tokens, labels=wanted, use_cache=False).loss
                 gradient = torch.autograd.grad(loss, list(self._model.parameters()))
-                done = (epoch + step / steps) / self.trained.total
+                done = self.trained.share(epoch, step, steps)
                 adam.step(torch.cat([part.flatten() for part in gradient]), rate * schedule(done))
                 total += float(loss.detach())
             self.trained.check(total, "GReaT", f"the learning rate {rate:g} is too large")
-            self.losses.append(total / steps)
+            self.losses.append(total / (step + 1))
         weights.copy_(adam.average)
         return self
 

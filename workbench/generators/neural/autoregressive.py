@@ -48,7 +48,7 @@ class AutoregressiveTransformer:
     epochs: int = 10
     """Most passes over the table; the learning rate falls to zero over them."""
     seconds: float | None = None
-    """Train no longer than this; the first epoch's time sets how many fit."""
+    """Train no longer than this; every step is timed, so training may end within an epoch."""
     patience: int = 5
     """Stop after so many epochs without a lower loss on the rows held out of training."""
     validation: float = 0.1
@@ -137,9 +137,10 @@ class AutoregressiveTransformer:
             batches = torch.from_numpy(rng.permutation(len(train))[: size * steps]).view(
                 steps, size
             )
-            for step, rows in enumerate(batches):
+            for step in self.trained.steps(steps):
+                rows = batches[step]
                 loss = network.losses(weights, train[rows], rng).mean()
-                done = (epoch + step / steps) / self.trained.total
+                done = self.trained.share(epoch, step, steps)
                 adam.step(*torch.autograd.grad(loss, weights), rate * schedule(done))
                 total += loss.detach()
             self.trained.check(
@@ -152,7 +153,6 @@ class AutoregressiveTransformer:
                 if self.losses[-1] <= min(self.losses):
                     self._weights = adam.average.clone()
                 elif len(self.losses) - np.argmin(self.losses) > self.patience:
-                    self.trained.done = epoch + 1
                     break
         return self
 

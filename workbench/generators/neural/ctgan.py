@@ -51,7 +51,7 @@ class CTGAN:
     epochs: int = 300
     """Passes over the table."""
     seconds: float | None = None
-    """Train no longer than this; the first epoch's time sets how many fit."""
+    """Train no longer than this; every step is timed, so training may end within an epoch."""
     batch_size: int = 500
     """Most rows a step, drawn with replacement, a multiple of pac; fewer where an epoch would have
     less than 10 steps.
@@ -127,7 +127,7 @@ class CTGAN:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             losses = torch.zeros(())
-            for _ in range(max(len(table) // size, 1)):
+            for _ in self.trained.steps(max(len(table) // size, 1)):
                 for _ in range(self.critic_steps):
                     level = rows.levels(rows.by_log_frequency, size, rng)
                     logits = generator(normal(rng, size, self.noise), level)

@@ -44,7 +44,7 @@ class GAN:
     epochs: int = 100
     """Passes over the table; each is max(rows // batch_size, 1) steps of both networks."""
     seconds: float | None = None
-    """Train no longer than this; the first epoch's time sets how many fit."""
+    """Train no longer than this; every step is timed, so training may end within an epoch."""
     batch_size: int = 500
     """Real rows, and made rows, of a step; drawn with replacement."""
     noise: int = 64
@@ -86,7 +86,7 @@ class GAN:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             losses = torch.zeros(())
-            for _ in range(max(len(table) // self.batch_size, 1)):
+            for _ in self.trained.steps(max(len(table) // self.batch_size, 1)):
                 real = rows.take(rng.integers(len(table), size=self.batch_size))
                 fake = self._maker(self.batch_size, rng)
                 critic_loss = (

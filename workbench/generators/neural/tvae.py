@@ -45,7 +45,7 @@ class TVAE:
     epochs: int = 300
     """Passes over the table."""
     seconds: float | None = None
-    """Train no longer than this; the first epoch's time sets how many fit."""
+    """Train no longer than this; every step is timed, so training may end within an epoch."""
     batch_size: int = 500
     """Most rows a step; fewer where an epoch would have less than 10 steps."""
     embedding: int = 128
@@ -103,7 +103,9 @@ class TVAE:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         size = min(self.batch_size, max(len(table) // 10, 1))
         for _ in self.trained:
-            for rows in torch.from_numpy(rng.permutation(len(table))).to(DEVICE).split(size):
+            batches = torch.from_numpy(rng.permutation(len(table))).to(DEVICE).split(size)
+            for step in self.trained.steps(len(batches)):
+                rows = batches[step]
                 x, ones = offsets[rows].T, hot[rows]
                 mean, log_variance = encoder(x, ones).chunk(2)
                 deviation, noise = (
