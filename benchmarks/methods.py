@@ -26,6 +26,7 @@ REAL = "real rows"  # the ceiling: errors of test against train, and a model fit
 MEASURES = {
     "shape": "shape error %",
     "trend": "trend error %",
+    "real_trend": "trend on real edges %",
     "auc": "TSTR AUC",
     "rmse": "TSTR RMSE",
     "closer": "closer to train",
@@ -137,7 +138,7 @@ def measure(dataset: str, generator: str, params: dict, seed: int, threads: int)
     from workbench.generators import make, views
     from workbench.metrics import Trial
     from workbench.metrics.privacy import dcr_share, excess_copies, membership
-    from workbench.metrics.published import published_errors
+    from workbench.metrics.published import published_errors, trend_on_real_edges
 
     threadpool_limits(threads)
     data = workbench.load(dataset)
@@ -166,13 +167,17 @@ def measure(dataset: str, generator: str, params: dict, seed: int, threads: int)
     result = {
         "shape": rows["shape_error"],
         "trend": rows["trend_error"],
+        "real_trend": trend_on_real_edges(trial).value,
         "closer": rows["dcr_share"],
     }
     result |= {"membership": rows["membership_auc"], "copies": copies} | utility(
         scored.test, synthetic, data.schema, seed
     )
     result |= {"fit": fitted - start, "sample": sampled - fitted, "wall": wall, "mb": memory}
-    return _rounded(result)
+    facts = getattr(model, "facts", None) or {}
+    # The budget of a private row: epsilon at another delta, or of a domain read off train, is another.
+    budget = {name: facts[name] for name in ("epsilon", "delta", "domain") if name in facts}
+    return _rounded(result) | ({"budget": budget} if budget else {})
 
 
 def _rounded(result: dict) -> dict:
@@ -207,6 +212,26 @@ def utility(test, synthetic, schema, seed: int) -> dict:
     }
 
 
+# Of rows that were recorded before a row held its budget; their domains were read off train.
+DELTAS = {"privbayes": 0.0, "mst": 1e-9, "pate-gan": 1e-5, "dp-gan": 1e-5}
+
+
+def described(row: dict) -> list[str]:
+    """A row's parameters, and for a private one its epsilon, delta and where its domain is from."""
+    params, name = dict(row["params"]), row["generator"]
+    budget = row.get("budget")
+    if budget is None and name in DELTAS:
+        params = {"epsilon": 1.0, "delta": DELTAS[name]} | params
+        params["domain"] = "read off train"
+    elif budget is not None:
+        params |= {"epsilon": f"{budget['epsilon']:.4g}", "delta": budget["delta"]}
+        params["domain"] = params.get("domain") or budget["domain"]
+    return [
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    ]
+
+
 def tables(rows: list[dict]) -> str:
     """A Markdown table for each dataset, the smallest trend error first, and what papers print
     below it.
@@ -224,7 +249,7 @@ def tables(rows: list[dict]) -> str:
         )
         parts.append("|---" * (len(names) + 3) + "|")
         for row in here:
-            params = ", ".join(f"{key}={value}" for key, value in row["params"].items())
+            params = ", ".join(described(row))
             cells = (
                 [row["error"]]
                 if "error" in row

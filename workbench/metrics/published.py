@@ -36,18 +36,33 @@ def published_errors(trial: Trial) -> Iterator[Row]:
     equal. TabSyn (Zhang et al. 2024) and TabDiff (Shi et al. 2025) print these two.
     """
     columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
-    numbers = [column.name for column in columns if not column.is_discrete]
     shapes = []
     for column in columns:
         sides = [table[column.name].dropna() for table in (synthetic, real)]
         shapes.append(column_distance(*sides, column)[0] if all(map(len, sides)) else np.nan)
     yield _percent("shape_error", shapes)
 
+    yield _percent("trend_error", _trends(trial, own_range=True))
+
+
+def trend_on_real_edges(trial: Trial) -> Row:
+    """`trend_error` with both tables' numbers cut at the real table's bins: one extreme synthetic
+    value moves nothing else, and a shifted column is seen.
+    """
+    return _percent("trend_on_real_edges", _trends(trial, own_range=False))
+
+
+def _trends(trial: Trial, own_range: bool) -> list[float]:
+    """The distance of every pair of columns; numbers beside labels in bins of each table's own
+    range, or of the real one's.
+    """
+    columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
+    numbers = [column.name for column in columns if not column.is_discrete]
     r_synthetic, r_real = (_pearson(table, numbers) for table in (synthetic, real))
     codes = {
         c.name: _labels(c.name, real, synthetic)
         if c.is_discrete
-        else _bins(c.name, real, synthetic)
+        else _bins(c.name, real, synthetic, own_range=own_range)
         for c in columns
     }
     trends = []
@@ -56,7 +71,7 @@ def published_errors(trial: Trial) -> Iterator[Row]:
             trends.append(abs(r_synthetic.at[a, b] - r_real.at[a, b]) / 2)
         else:
             trends.append(_variation(codes[a], codes[b], len(real)))
-    yield _percent("trend_error", trends)
+    return trends
 
 
 def _percent(metric: str, distances: list[float]) -> Row:
@@ -82,9 +97,13 @@ def _labels(name: str, *tables: pd.DataFrame) -> np.ndarray:
     )[0]
 
 
-def _bins(name: str, *tables: pd.DataFrame) -> np.ndarray:
-    sides = [to_float(table[name]) for table in tables]
-    return np.concatenate([np.digitize(side, _edges(side[~np.isnan(side)])) for side in sides])
+def _bins(
+    name: str, real: pd.DataFrame, synthetic: pd.DataFrame, own_range: bool = True
+) -> np.ndarray:
+    first, second = to_float(real[name]), to_float(synthetic[name])
+    edges = _edges(first[~np.isnan(first)])
+    others = _edges(second[~np.isnan(second)]) if own_range else edges
+    return np.concatenate([np.digitize(first, edges), np.digitize(second, others)])
 
 
 def _edges(present: np.ndarray) -> np.ndarray:
