@@ -11,6 +11,7 @@ import pytest
 
 from workbench.errors import InputError
 from workbench.generators import generate, make
+from workbench.generators.bayes.networks import _tree
 from workbench.generators.private.noise import Noise
 from workbench.tables.datasets import Dataset
 from workbench.tables.schema import Column, Schema
@@ -138,7 +139,51 @@ def test_scores_agree_with_pgmpy(score):
     ours, data = generator._score(states), pd.DataFrame(states)
     theirs = BIC(data) if score == "bic" else BDeu(data, equivalent_sample_size=7)
     for node, parents in [(0, ()), (1, (0,)), (1, (0, 3)), (2, (0, 1, 3))]:
-        assert ours.local_score(node, parents) == pytest.approx(theirs.local_score(node, parents))
+        assert ours(node, tuple(sorted(parents))) == pytest.approx(
+            theirs.local_score(node, parents)
+        )
+
+
+@pytest.mark.parametrize("score", ["bic", "bdeu"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_search_ends_where_that_of_pgmpy_ends(score, seed):
+    from pgmpy.causal_discovery import HillClimbSearch
+    from pgmpy.structure_score import BIC, BDeu
+
+    random = rng(seed)
+    causes = random.normal(size=(250, 3))
+    values = causes[:, random.integers(0, 3, 9)] + 0.7 * random.normal(size=(250, 9))
+    table = pd.DataFrame(values.round(1), columns=[f"c{j}" for j in range(9)])
+    schema = Schema.infer(table)
+    generator = make("bayes-hillclimb", {"bins": 3, "score": score}).fit(table, schema, rng(0))
+    states = generator._codes.encode(table)
+    data = pd.DataFrame(states)
+    search = HillClimbSearch(
+        scoring_method=BIC(data) if score == "bic" else BDeu(data, equivalent_sample_size=10),
+        start_dag=_tree(states, generator._codes.sizes, range(9), (), 100_000),
+        max_indegree=3,
+        return_type="dag",
+        show_progress=False,
+    )
+    expected = search.fit(data).causal_graph_
+    # Turned edges may score the same to the last bit or not, by either sum: pairs are compared.
+    found = {frozenset(edge) for edge in edges(generator, schema)}
+    names = schema.names
+    assert found == {frozenset((names[one], names[other])) for one, other in expected.edges}
+
+
+def test_few_candidates_bound_the_search():
+    random = rng(0)
+    cause = random.normal(size=(300, 1))
+    table = pd.DataFrame(cause + random.normal(size=(300, 8)), columns=[f"c{j}" for j in range(8)])
+    table["c1"] = table["c0"] + 0.01 * random.normal(size=300)
+    schema = Schema.infer(table)
+    few = make("bayes-hillclimb", {"bins": 3, "max_candidates": 1}).fit(table, schema, rng(0))
+    candidates = few._candidates(few._codes.encode(table))
+    assert candidates[0] == {1} and candidates[1] == {0}
+    assert all(len(columns) == 1 for columns in candidates)
+    all_of_them = make("bayes-hillclimb", {"bins": 3}).fit(table, schema, rng(0))
+    assert all_of_them._candidates(all_of_them._codes.encode(table))[0] == set(range(1, 8))
 
 
 def test_both_scores_find_the_structure():

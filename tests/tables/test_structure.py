@@ -81,7 +81,7 @@ def test_what_is_drawn_column_by_column_breaks_them():
     assert broken_share(made.sample(1000, np.random.default_rng(2))) > 0.5
 
 
-@pytest.mark.parametrize("name", ["cart", "reweighed", "per-group", "gaussian-copula"])
+@pytest.mark.parametrize("name", ["cart", "reweighed", "per-group", "arf", "gaussian-copula"])
 def test_a_single_pattern_is_kept_and_the_values_behind_it_stay(name):
     rng = np.random.default_rng(3)
     status = rng.choice(["single", "married"], 800)

@@ -25,6 +25,7 @@ CHANCE = 1e-6  # of a pattern anywhere in a table whose columns have nothing to 
 LEAST_SHARE = 0.005  # of rows in which a column is absent, or present: rarer, it is no pattern
 SAMPLED_ROWS = 20_000  # looked at first
 MOST_RUNS = 4  # stretches of a number in which a column is present or absent throughout
+DONORS = 10  # train rows of which the one most alike lends a value that must not be missing
 MOST_RULES = 3  # gates of a column that no single gate decides
 LEAST_VALUES = 5  # distinct totals, and rows on which a sum must tell something
 MOST_NUMBERS = 60  # columns of which every pair is tried as a sum; a cube of them is compared
@@ -95,7 +96,8 @@ class Skips:
     def __init__(self, table: pd.DataFrame, schema: Schema):
         self.rules = find_skips(table, schema)
         self.changed = {rule.column for rule in self.rules}
-        self._train = table[sorted({name for r in self.rules for name in (r.column, r.gate)})]
+        self._train = table
+        self._ranks = _ranks(table, table, self.changed)
 
     def repair(self, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """The table with every pattern kept: what must be absent is removed, and what must be
@@ -103,6 +105,7 @@ class Skips:
         """
         columns = dict(table.items())
         shares: dict[str, np.ndarray] = {}
+        ranks = None
         # Gates come before the columns that they open, so that nested patterns are kept as well.
         for name in dict.fromkeys(rule.column for rule in self.rules):
             rules = [rule for rule in self.rules if rule.column == name]
@@ -117,8 +120,10 @@ class Skips:
                     continue
                 # Columns behind one gate are filled from one train row, so that they fit together.
                 if rule.gate not in shares:
-                    shares[rule.gate] = rng.random(len(table))
-                donors = self._donors(rule, cells[lost], shares[rule.gate][lost])
+                    shares[rule.gate] = rng.random((len(table), DONORS))
+                if ranks is None:
+                    ranks = _ranks(table, self._train, self.changed)
+                donors = self._donors(rule, cells[lost], shares[rule.gate][lost], ranks[lost])
                 filled = columns[name].copy()
                 filled[lost] = self._train[name].iloc[donors].array
                 columns[name] = filled
@@ -126,15 +131,33 @@ class Skips:
                 columns[name] = columns[name].mask(absent)
         return pd.DataFrame(columns, columns=table.columns)
 
-    def _donors(self, rule: Skip, cells: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        """A train row of each of the cells, as far along its rows as the share says."""
+    def _donors(
+        self, rule: Skip, cells: np.ndarray, shares: np.ndarray, ranks: np.ndarray
+    ) -> np.ndarray:
+        """A train row for each of the cells: of DONORS rows drawn from it, the one most alike."""
         train = rule.cells(self._train[rule.gate])
         donors = np.zeros(len(cells), dtype=int)
         for cell in np.unique(cells):
             rows = np.flatnonzero(train == cell)
             inside = cells == cell
-            donors[inside] = rows[(shares[inside] * len(rows)).astype(int)]
+            drawn = rows[(shares[inside] * len(rows)).astype(int)]
+            apart = np.zeros(drawn.shape)
+            for column in range(ranks.shape[1]):
+                apart += np.abs(self._ranks[drawn, column] - ranks[inside, column][:, None])
+            donors[inside] = drawn[np.arange(len(drawn)), apart.argmin(axis=1)]
         return donors
+
+
+def _ranks(table: pd.DataFrame, train: pd.DataFrame, leave_out: set[str]) -> np.ndarray:
+    """Each number as its share of smaller train values, 0.5 where missing, shape (rows, numbers)."""
+    ranks = []
+    for name in train.columns:
+        if name in leave_out or pd.api.types.is_object_dtype(train[name].dtype):
+            continue
+        known = np.sort(to_float(train[name].dropna()))
+        place = np.searchsorted(known, to_float(table[name])) / max(len(known), 1)
+        ranks.append(np.where(table[name].isna(), 0.5, place))
+    return np.column_stack(ranks) if ranks else np.zeros((len(table), 0))
 
 
 def _lookup(flags: tuple[bool, ...], cells: np.ndarray) -> np.ndarray:

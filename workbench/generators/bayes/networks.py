@@ -4,19 +4,22 @@ before children.
 The graph is the best tree (Chow and Liu 1968, "Approximating discrete probability distributions
 with dependence trees"), the best tree beside a target that is everybody's parent (Friedman, Geiger
 and Goldszmidt 1997, "Bayesian network classifiers"), a greedy search for the best score (Heckerman,
-Geiger and Chickering 1995, "Learning Bayesian networks"), all by pgmpy; or it is given. Numbers are
-drawn within their bin, so dependence finer than a bin is lost, as is the label of a level pooled as
-rare. Missing is a state like any other.
+Geiger and Chickering 1995, "Learning Bayesian networks"); or it is given. Trees are pgmpy's; the
+search makes the steps of pgmpy's, but bounds the pairs that it tries where columns are many.
+Numbers are drawn within their bin, so dependence finer than a bin is lost, as is the label of a
+level pooled as rare. Missing is a state like any other.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from graphlib import CycleError, TopologicalSorter
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -27,6 +30,9 @@ from workbench.generators import check_least
 from workbench.tables.conditions import sample_matching
 from workbench.tables.encode import Codes
 from workbench.tables.schema import Schema
+
+TABU = 100  # changes of hill climbing that are not taken back
+LEAST_GAIN = 1e-4  # of the score, for another change
 
 
 class Network:
@@ -226,6 +232,10 @@ class HillClimb(_Counted):
 
     max_parents: int = 3
     """Most parents of a column."""
+    max_candidates: int = 30
+    """Columns tried as a new parent of a column, those of largest mutual information with it, to
+    bound the time where there are more.
+    """
     score: str = "bic"
     """What is to grow: "bic" (Schwarz 1978) or "bdeu" (Buntine 1991)."""
     equivalent_rows: float = 10.0
@@ -233,7 +243,7 @@ class HillClimb(_Counted):
 
     def __post_init__(self):
         super().__post_init__()
-        check_least(self, max_parents=1, equivalent_rows=1e-9)
+        check_least(self, max_parents=1, max_candidates=1, equivalent_rows=1e-9)
         if self.score not in ("bic", "bdeu"):
             raise InputError(f"bayes-hillclimb: score is {self.score!r}; give bic or bdeu.")
 
@@ -243,48 +253,121 @@ class HillClimb(_Counted):
         return None
 
     def _structure(self, states: np.ndarray):
-        from pgmpy.causal_discovery import HillClimbSearch
+        tree = _tree(states, self._codes.sizes, range(states.shape[1]), (), self.max_cells)
+        candidates = self._candidates(states)
+        return _climb(tree, self._score(states), candidates, self.max_parents)
 
-        search = HillClimbSearch(
-            scoring_method=self._score(states),
-            start_dag=_tree(states, self._codes.sizes, range(states.shape[1]), (), self.max_cells),
-            max_indegree=self.max_parents,
-            return_type="dag",
-            show_progress=False,
-        )
-        # Nodes are numbers: pgmpy walks through sets of nodes, and the order of text in a set
-        # differs from run to run.
-        return search.fit(pd.DataFrame(states)).causal_graph_
+    def _candidates(self, states: np.ndarray) -> list[set[int]]:
+        """The columns that may become a parent of each column."""
+        sizes, nodes = self._codes.sizes, range(states.shape[1])
+        if len(nodes) - 1 <= self.max_candidates:
+            return [set(nodes) - {node} for node in nodes]
+        information = np.zeros((len(nodes), len(nodes)))
+        for one, other in combinations(nodes, 2):
+            if sizes[one] * sizes[other] <= self.max_cells:
+                shared = mutual_information(states, sizes, one, other)
+                information[one, other] = information[other, one] = shared
+        np.fill_diagonal(information, -1.0)
+        best = np.argsort(-information, axis=1, kind="stable")[:, : self.max_candidates]
+        return [set(row) for row in best.tolist()]
 
-    def _score(self, states: np.ndarray):
-        """pgmpy's score, counted by numpy and kept for every family; minus infinity where the table
-        is too large.
+    def _score(self, states: np.ndarray) -> Callable[[int, tuple[int, ...]], float]:
+        """The score of a column with these parents, sorted, counted once and kept; minus infinity
+        where the table is too large.
         """
-        from pgmpy.structure_score import BaseStructureScore
-
-        sizes, seen, max_cells = (
-            self._codes.sizes,
-            [len(np.unique(column)) for column in states.T],
-            self.max_cells,
-        )
+        sizes = self._codes.sizes
+        seen = [len(np.unique(column)) for column in states.T]
         family_score = _bic if self.score == "bic" else partial(_bdeu, weight=self.equivalent_rows)
 
-        class BoundedScore(BaseStructureScore):
-            def __init__(self):
-                self._kept = cache(self._family)
+        @cache
+        def local_score(node: int, parents: tuple[int, ...]) -> float:
+            cells = np.prod([sizes[member] for member in (node, *parents)], dtype=float)
+            if cells > self.max_cells:
+                return -np.inf
+            counts = family_counts(states, sizes, node, parents)
+            configurations = math.prod(seen[parent] for parent in parents)
+            return family_score(counts, seen[node], configurations)
 
-            def local_score(self, variable, parents):
-                return self._kept(variable, tuple(sorted(parents)))
+        return local_score
 
-            def _family(self, variable, parents):
-                if np.prod([sizes[node] for node in (variable, *parents)], dtype=float) > max_cells:
-                    return -np.inf
-                counts = family_counts(states, sizes, variable, parents)
-                return family_score(
-                    counts, seen[variable], math.prod(seen[parent] for parent in parents)
-                )
 
-        return BoundedScore()
+def _climb(
+    graph,
+    local_score: Callable[[int, tuple[int, ...]], float],
+    candidates: list[set[int]],
+    max_parents: int,
+):
+    """The graph after the best of all single changes, again and again, until none is worth it.
+
+    What was undone in the last TABU changes is not done again (tabu search).
+    """
+    tabu: deque[tuple[str, tuple[int, int]]] = deque(maxlen=TABU)
+    while True:
+        changes = _changes(graph, local_score, candidates, max_parents, set(tabu))
+        change, gain = max(changes, key=lambda one: one[1], default=(None, -np.inf))
+        if gain < LEAST_GAIN:
+            return graph
+        kind, (parent, child) = change
+        if kind == "add":
+            graph.add_edge(parent, child)
+            tabu.append(("drop", (parent, child)))
+            continue
+        graph.remove_edge(parent, child)
+        if kind == "drop":
+            tabu.append(("add", (parent, child)))
+        else:
+            graph.add_edge(child, parent)
+            tabu.append(("turn", (parent, child)))
+
+
+def _changes(
+    graph,
+    local_score: Callable[[int, tuple[int, ...]], float],
+    candidates: list[set[int]],
+    max_parents: int,
+    tabu: set[tuple[str, tuple[int, int]]],
+) -> Iterator[tuple[tuple[str, tuple[int, int]], float]]:
+    """Every allowed change of one edge that closes no circle, and what it adds to the score."""
+    parents = {node: tuple(sorted(graph.predecessors(node))) for node in graph}
+    now = {node: local_score(node, parents[node]) for node in graph}
+    below = _descendants(graph)
+
+    def gain(node: int, wanted: tuple[int, ...]) -> float:
+        return local_score(node, tuple(sorted(wanted))) - now[node]
+
+    edges = list(graph.edges)
+    turned = {(child, parent) for parent, child in edges}
+    for parent, child in set(permutations(range(len(parents)), 2)) - set(edges) - turned:
+        if parent not in candidates[child] or len(parents[child]) >= max_parents:
+            continue
+        if parent not in below[child] and ("add", (parent, child)) not in tabu:
+            yield ("add", (parent, child)), gain(child, (*parents[child], parent))
+    for parent, child in edges:
+        fewer = tuple(node for node in parents[child] if node != parent)
+        if ("drop", (parent, child)) not in tabu:
+            yield ("drop", (parent, child)), gain(child, fewer)
+    for parent, child in edges:
+        if len(parents[parent]) >= max_parents:
+            continue
+        # Turned, the edge would close a circle with any other way from the parent to the child.
+        if any(child in below[other] for other in graph.successors(parent)):
+            continue
+        if ("turn", (parent, child)) in tabu or ("turn", (child, parent)) in tabu:
+            continue
+        fewer = tuple(node for node in parents[child] if node != parent)
+        both = gain(parent, (*parents[parent], child)) + gain(child, fewer)
+        yield ("turn", (parent, child)), both
+
+
+def _descendants(graph) -> dict[int, set[int]]:
+    """All nodes that each node leads to."""
+    below: dict[int, set[int]] = {}
+    children_first = TopologicalSorter({node: list(graph.successors(node)) for node in graph})
+    for node in children_first.static_order():
+        below[node] = set(graph.successors(node))
+        for child in graph.successors(node):
+            below[node] |= below[child]
+    return below
 
 
 def _bic(counts: np.ndarray, states: int, configurations: int) -> float:
