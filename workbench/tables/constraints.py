@@ -5,9 +5,9 @@ what is rewritten.
                             where low has gaps, a second column, "high alone", says what high is in
                             rows without low
     ("city", "country")     one label for each combination of the train rows, a missing value being a label
-    total = a + b           total is left out and computed again (a product likewise), to the digits that it has in train;
-                            it stays as it is where it is the target or sensitive, and where train
-                            misses it in other rows than its parts, and is then overwritten
+    total = a + b           total is left out and computed again (a product likewise), to the digits that it has
+                            in train; where it is the target or sensitive, or train misses it in other
+                            rows than its parts, it is drawn along and then overwritten
 
 A generator learns and draws the rewritten table; `restore` leads back, on the grid and within the
 bounds of every column. Where a low side lies beyond all values of its high side, which train has

@@ -342,21 +342,26 @@ def _changes(
             continue
         if parent not in below[child] and ("add", (parent, child)) not in tabu:
             yield ("add", (parent, child)), gain(child, (*parents[child], parent))
+    fewer = {}
     for parent, child in edges:
-        fewer = tuple(node for node in parents[child] if node != parent)
+        fewer[parent, child] = tuple(node for node in parents[child] if node != parent)
         if ("drop", (parent, child)) not in tabu:
-            yield ("drop", (parent, child)), gain(child, fewer)
-    for parent, child in edges:
+            yield ("drop", (parent, child)), gain(child, fewer[parent, child])
+    for parent, child in _turnable(graph, edges, below):
         if len(parents[parent]) >= max_parents:
             continue
-        # Turned, the edge would close a circle with any other way from the parent to the child.
-        if any(child in below[other] for other in graph.successors(parent)):
-            continue
-        if ("turn", (parent, child)) in tabu or ("turn", (child, parent)) in tabu:
-            continue
-        fewer = tuple(node for node in parents[child] if node != parent)
-        both = gain(parent, (*parents[parent], child)) + gain(child, fewer)
-        yield ("turn", (parent, child)), both
+        if not tabu & {("turn", (parent, child)), ("turn", (child, parent))}:
+            both = gain(parent, (*parents[parent], child)) + gain(child, fewer[parent, child])
+            yield ("turn", (parent, child)), both
+
+
+def _turnable(
+    graph, edges: list[tuple[int, int]], below: Mapping[int, set[int]]
+) -> Iterator[tuple[int, int]]:
+    """The edges that may be turned: no other way leads from the parent to the child."""
+    for parent, child in edges:
+        if not any(child in below[other] for other in graph.successors(parent)):
+            yield parent, child
 
 
 def _descendants(graph) -> dict[int, set[int]]:
