@@ -173,24 +173,36 @@ def _log(options) -> None:
 
 
 def _verify(options) -> int:
-    from workbench.batch.verify import verify
-    from workbench.files import plain
+    from workbench.batch.verify import faults, verify
 
-    _check_trust(options.report, options.trust)
+    try:
+        _check_trust(options.report, options.trust)
+    except InputError:
+        # What the files alone show is said all the same.
+        _print_verdicts(options.report, faults(options.report))
+        raise
     table = verify(
         options.report, cells=options.cells, workers=options.workers, scheduler=options.scheduler
     )
+    verdicts = _print_verdicts(options.report, table)
+    print(", ".join(f"{count} {verdict}" for verdict, count in Counter(verdicts).most_common()))
+    return int(any(verdict in ("different", "not verified") for verdict in verdicts))
+
+
+def _print_verdicts(folder: str, table) -> list[str]:
+    """A line for each cell and each fault of the folder and its page; returns the verdicts."""
+    from workbench.files import plain
+
     verdicts = list(table["verdict"])
     for row in table.itertuples():
         about = f"{row.dataset} {row.label} seed {row.seed} ({row.key[:12]})"
         if not row.dataset:  # a file, or a cell that cannot be read
             about = row.key[:12] or row.label
         print(plain(f"{row.verdict:<16} {about} {row.detail}".rstrip()))
-    for fault in _faults_of_page(options.report):
+    for fault in _faults_of_page(folder):
         verdicts.append("different")
         print(f"{'different':<16} {fault}")
-    print(", ".join(f"{count} {verdict}" for verdict, count in Counter(verdicts).most_common()))
-    return int(any(verdict in ("different", "not verified") for verdict in verdicts))
+    return verdicts
 
 
 def _faults_of_page(folder: str) -> list[str]:

@@ -125,7 +125,9 @@ FAILURES = {  # how the stub fails: status, phase, reason
 
 def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
     rows = [*(stub(how=how) for how in FAILURES), "'copy'"]
-    folder = report(tmp_path / "failing", rows, limits="seconds = 12\nmemory_mb = 400")
+    folder = report(
+        tmp_path / "failing", rows, limits="seconds = 40\nwall_seconds = 12\nmemory_mb = 400"
+    )
     summary = run(folder, workers=2, progress=False)
     assert summary.counts == {"ok": 1, "skipped": 1, "error": 5, "timeout": 1, "out-of-memory": 3}
     cells = Folder(folder).cells().set_index("label")

@@ -45,6 +45,8 @@ PARAMETERS = (
     "snapshot",
     "out",
 )
+# Families whose fits take minutes rather than seconds.
+SLOW = ("adversarial", "autoencoder", "diffusion", "autoregressive", "language model", "simulation")
 MAX_LOST = 3  # times that a cell is run again after something outside it killed its processes
 
 
@@ -89,6 +91,7 @@ def run(
             if problem := home.state(cell.key).problem:
                 print(f"workbench: {problem}", file=sys.stderr)
         before = len(plan.cells) - len(pending)
+        pending.sort(key=lambda cell: _turn(plan, cell))
         run_cells(plan, home, pending, workers, progress, scheduler, before, backend)
         counts = Counter(home.statuses(cell.key for cell in plan.cells).values())
     return Summary(
@@ -256,6 +259,24 @@ def pending_cells(plan: grids.Plan, home: Folder, retry_failed: bool = False) ->
         return state.status == "pending" or retry_failed or state.limits != limits
 
     return [cell for cell in plan.cells if again(home.state(cell.key))]
+
+
+def _turn(plan: grids.Plan, cell: grids.Cell) -> tuple[int, ...]:
+    """A cell's place in the queue: one seed of everything first, methods that train for long last.
+
+    A batch that is stopped early has then something to show of every method. Cells of one table
+    stay together within a seed, because one table at a time is kept as bytes.
+    """
+    tables = [row["name"] for row in plan.grid.datasets]
+    entry = grids.GENERATORS.get(cell.generator)
+    is_slow = entry is None or entry.family in SLOW
+    return (
+        plan.grid.draws.index(cell.draw),
+        plan.grid.seeds.index(cell.seed),
+        plan.grid.splits.index(cell.split),
+        tables.index(cell.dataset),
+        int(is_slow),
+    )
 
 
 def _backend(workers: int | None, scheduler: str | None, threads: int):

@@ -55,13 +55,10 @@ def verify(
     home = Folder(folder)
     plan = grids.plan(grids.read(home.path))
     planned = {_identity(vars(cell)): cell for cell in plan.cells}
-    lines = list(_plan_faults(home, planned))
-    altered = home.altered()
+    lines = [*_disk_faults(home), *_grid_faults(home, planned)]
     sound = _finished(home, plan)
     chosen = sound[:cells]
     wanted = {key: planned.get(_identity(home.manifest(key)["cell"])) for key in chosen}
-    for key, problem in altered.items():
-        lines.append(_line({"key": key, "label": "?"}, "different", problem))
     if not chosen and not lines:
         raise InputError(f"{home.path} has no finished cells; run it: workbench run {home.path}")
     with tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
@@ -74,6 +71,11 @@ def verify(
             verdict, detail = _compare(home, key, again, cell, spread)
             lines.append(_line(home.manifest(key)["cell"] | {"key": key}, verdict, detail))
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def faults(folder: Path | str) -> pd.DataFrame:
+    """The faults that `verify` finds without running or loading anything: columns COLUMNS."""
+    return pd.DataFrame(list(_disk_faults(Folder(folder))), columns=COLUMNS)
 
 
 def _line(cell: Mapping, verdict: str, detail: str) -> dict:
@@ -89,13 +91,15 @@ def _finished(home: Folder, plan: grids.Plan) -> list[str]:
     another key there, and is found by the plan.
     """
     keys = {cell.key for cell in plan.cells}
-    with suppress(InputError):  # `_plan_faults` says what is wrong with it
+    with suppress(InputError):  # `_disk_faults` says what is wrong with it
         keys |= {cell["key"] for cell in home.read_plan()["cells"]}
     return [key for key in home.finished() if key in keys and home.state(key).status == "ok"]
 
 
-def _plan_faults(home: Folder, planned: Mapping[str, grids.Cell]) -> Iterator[dict]:
-    """Where plan.json is not what a run wrote, or not what the grid asks for."""
+def _disk_faults(home: Folder) -> Iterator[dict]:
+    """Where a finished cell or plan.json is not what a run wrote, as their digests say."""
+    for key, problem in home.altered().items():
+        yield _line({"key": key}, "different", problem)
     try:
         found = home.read_plan()
         text = read_own(home.path / "plan.json", int(MOST_PLAN)).decode("utf-8")
@@ -109,14 +113,20 @@ def _plan_faults(home: Folder, planned: Mapping[str, grids.Cell]) -> Iterator[di
             yield _line({"label": "plan.json"}, "different", "it was changed after it was written")
         if home.grid_changed():
             yield _line({"label": "grid.toml"}, "different", "it is not the one that was run")
-    on_disk = {}
     for cell in found["cells"]:
-        on_disk[_identity(cell)] = cell
         if home.state(cell["key"]).status in ("ok", "skipped"):
             stored = home.manifest(cell["key"])["cell"]
             if _identity(stored) != _identity(cell):
                 detail = "plan.json gives this name to another cell's numbers"
                 yield _line(cell, "different", detail)
+
+
+def _grid_faults(home: Folder, planned: Mapping[str, grids.Cell]) -> Iterator[dict]:
+    """Where plan.json is not what the grid asks for."""
+    try:
+        on_disk = {_identity(cell): cell for cell in home.read_plan()["cells"]}
+    except Damaged:
+        return  # `_disk_faults` says so
     for identity, cell in planned.items():
         if identity not in on_disk:
             yield _line(

@@ -26,8 +26,8 @@ import psutil
 from workbench.batch import keys
 from workbench.batch.worker import processes
 
-# Seconds of wall clock that a cell gets for each CPU second of its limit: a busy machine is no fault of
-# the cell, and one that waits for ever ends all the same.
+# Seconds of wall clock that a cell gets for each CPU second of its limit: a busy machine is no fault
+# of the cell, and one that waits for ever ends all the same.
 BACKSTOP = 10
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
 POWERCAP = Path(
@@ -111,11 +111,8 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
                 "status": "out-of-memory",
                 "reason": f"more than {limits['memory_mb']:g} MB of memory",
             }
-        if seconds > limits["seconds"]:
-            return about | {
-                "status": "timeout",
-                "reason": f"longer than {limits['seconds']:g} seconds",
-            }
+        if overrun := meter.overrun(limits, seconds):
+            return about | {"status": "timeout", "reason": overrun}
         if kernel in ended:
             kernel_gone = kernel_gone or seconds
             if seconds - kernel_gone > 3:  # papermill had its time to write down what it has
@@ -198,7 +195,7 @@ def _phases() -> tuple[dict[str, float], dict[str, float], str]:
 
 def wall_limit(limits: Mapping) -> float:
     """Seconds of wall clock after which a cell is ended whatever it computed."""
-    return BACKSTOP * limits["seconds"]
+    return limits.get("wall_seconds") or BACKSTOP * limits["seconds"]
 
 
 class Energy:
@@ -243,6 +240,7 @@ class _Meter:
 
     def __init__(self):
         self._exact = self._cheap = self._next_exact = self._next_list = 0.0
+        self._next_cpu = 0.0
         self._processes: list[psutil.Process] = []
 
     def read(self, limit: float) -> float:
@@ -261,6 +259,19 @@ class _Meter:
         self._exact, self._cheap = self._sum(lambda process: process.memory_full_info().pss), cheap
         self._next_exact = now + 1
         return self._exact
+
+    def overrun(self, limits: Mapping, seconds: float) -> str:
+        """Which limit of time the cell broke after so many seconds of wall clock, or ""."""
+        if seconds > wall_limit(limits):
+            return f"longer than {wall_limit(limits):g} seconds"
+        if seconds < self._next_cpu:
+            return ""
+        self._next_cpu = seconds + 0.5
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = ended.ru_utime + ended.ru_stime + self._sum(lambda one: sum(one.cpu_times()[:4]))
+        if used > limits["seconds"]:
+            return f"more than {limits['seconds']:g} CPU seconds"
+        return ""
 
     def _sum(self, measure: Callable[[psutil.Process], float]) -> float:
         total = 0.0
