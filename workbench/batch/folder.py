@@ -4,8 +4,10 @@ A report folder that `workbench.batch.runner.run` wrote holds
 
     grid.toml                      what was wanted
     plan.json                      the cells, in order, each with its key, and a digest of them
-    runs/KEY/                      a finished cell: cell.ipynb, rows.parquet, synthetic.parquet, manifest.json, log.txt, DONE
-    failed/KEY-ATTEMPT/            an attempt that did not finish: manifest.json, log.txt and what else it left
+    runs/KEY/                      a finished cell: cell.ipynb, rows.parquet, synthetic.parquet,
+                                   manifest.json, log.txt, DONE
+    failed/KEY-ATTEMPT/            an attempt that did not finish: manifest.json, log.txt and
+                                   what else it left
 
 DONE is written last and holds the sha256 of every other file of its cell. A report folder may come
 from somebody else: nothing in it is followed through a link, read without a limit, or trusted to
@@ -556,16 +558,23 @@ def _state(record: Mapping, home: Path, problem: str) -> State:
     for phase, seconds in record.get("phases_cpu", {}).items():
         if f"{phase}_cpu" in FACT_COLUMNS:
             facts[f"{phase}_cpu"] = _valid(seconds, "float64", phase)
-    for name in TOKENS:
-        value = record.get("facts", {}).get(name)  # anybody's code wrote it
-        is_count = type(value) in (int, float) and 0 <= value < 2**53
-        if is_count and (name == "cost" or value == int(value)):
-            facts[name] = value
+    facts |= _tokens(record.get("facts", {}))
     for name, value in record.get("hashes", {}).items():
         if f"{name}_hash" in FACT_COLUMNS:
             facts[f"{name}_hash"] = _valid(value, "object", name)
     facts["attempts"] = len(record["attempts"])
     return State(record["status"], home, facts, record.get("limits", {}), problem)
+
+
+def _tokens(reported: Mapping) -> dict[str, object]:
+    """Tokens and their cost, as far as they are numbers: anybody's code wrote them."""
+    found: dict[str, object] = {}
+    for name in TOKENS:
+        value = reported.get(name)
+        is_count = type(value) in (int, float) and 0 <= value < 2**53
+        if is_count and (name == "cost" or value == int(value)):
+            found[name] = value
+    return found
 
 
 def _valid(value: object, kind: str, name: str) -> object:

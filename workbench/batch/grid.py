@@ -222,25 +222,7 @@ def read(folder: Path | str) -> Grid:
     for key in ("rows", "threads"):
         if source.get(key, 1) < 1:
             raise where.error("", 0, key, f"{key} is {source[key]}; give at least 1.")
-    draws = source.get("draws", 1)
-    if type(draws) is int:
-        if not 1 <= draws <= MOST_CELLS:
-            raise where.error(
-                "", 0, "draws", f"draws is {draws}; give at least 1 and at most {MOST_CELLS:,}."
-            )
-        draws = list(range(draws))
-    source["draws"] = draws
-    for key in ("seeds", "splits", "draws"):
-        given = source.setdefault(key, [0])
-        if (
-            not isinstance(given, list)
-            or not given
-            or not all(type(seed) is int and 0 <= seed < 2**63 for seed in given)
-            or len(set(given)) < len(given)
-        ):
-            raise where.error(
-                "", 0, key, f"{key} is {given}; give different whole numbers from 0 on."
-            )
+    _check_repetitions(source, where)
     _check_size(source, where)
     datasets = [_dataset(row, where, i) for i, row in enumerate(source["datasets"])]
     names = [row["name"] for row in datasets]
@@ -262,6 +244,29 @@ def read(folder: Path | str) -> Grid:
         Limits(**limits),
         keys.digest(where.text),
     )
+
+
+def _check_repetitions(source: dict, where: Lines) -> None:
+    """Seeds, splits and draws as lists of different whole numbers; a number of draws is short for one."""
+    draws = source.get("draws", 1)
+    if type(draws) is int:
+        if not 1 <= draws <= MOST_CELLS:
+            raise where.error(
+                "", 0, "draws", f"draws is {draws}; give at least 1 and at most {MOST_CELLS:,}."
+            )
+        draws = list(range(draws))
+    source["draws"] = draws
+    for key in ("seeds", "splits", "draws"):
+        given = source.setdefault(key, [0])
+        if (
+            not isinstance(given, list)
+            or not given
+            or not all(type(seed) is int and 0 <= seed < 2**63 for seed in given)
+            or len(set(given)) < len(given)
+        ):
+            raise where.error(
+                "", 0, key, f"{key} is {given}; give different whole numbers from 0 on."
+            )
 
 
 def _check_size(source: dict, where: Lines) -> None:
