@@ -186,6 +186,17 @@ def test_tiny_tables_are_audited(people, rows):
     assert wb.audit(data, fresh.iloc[:rows].reset_index(drop=True)).decision in EXIT_CODES
 
 
+def test_ten_broken_rows_are_no_pass(people):
+    """Ten rows moved by half a standard deviation: too few to fail them, and too few to pass them."""
+    data, fresh = people
+    few = fresh.iloc[:10].reset_index(drop=True)
+    audit = wb.audit(data, few.assign(x=few["x"] + 0.5 * fresh["x"].std()))
+    assert audit.decision == "NOT MEASURED" and audit.exit_code == 3
+    assert "smaller shifts were not seen" in repr(audit)
+    enough = wb.audit(data, fresh)
+    assert enough.decision == "PASS" and "smaller shifts were not seen" in repr(enough)
+
+
 def test_a_wide_table_and_many_levels_stay_quick():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(size=(3000, 60)), columns=[f"x{j}" for j in range(60)])

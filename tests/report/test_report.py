@@ -711,3 +711,30 @@ def test_gates_name_metrics_that_exist_or_are_announced():
 
 def test_every_metric_explains_itself_on_the_page():
     assert all(len(sections._docstring(metric.function)) > 80 for metric in METRICS.values())
+
+
+def test_a_section_that_fails_says_so_and_the_others_stand(tmp_path, monkeypatch):
+    batch = sections.Batch.read(write_report(tmp_path, seeds=1))
+
+    def broken(*_, **__):
+        raise KeyError("value")
+
+    monkeypatch.setattr(sections.uses, "verdicts", broken)
+    assert "This section could not be made (KeyError: &#39;value&#39;)" in sections.verdicts(batch)
+    assert "3 of 3 cells finished" in sections.facts_line(batch)
+
+
+@pytest.mark.parametrize("shape", ["empty", "single", "missing"])
+def test_every_section_stands_on_few_readings(tmp_path, shape):
+    folder = write_report(tmp_path, seeds=1, generators=("cart",))
+    batch = sections.Batch.read(folder)
+    rows = batch.rows
+    if shape == "empty":
+        rows = rows.iloc[:0]
+    if shape == "single":
+        rows = rows[rows["metric"] == "utility_ratio"].head(1)
+    if shape == "missing":
+        rows = rows.assign(value=np.nan, low=np.nan, high=np.nan)
+    few = sections.Batch.of(rows, batch.cells, "few")
+    for name, text in pieces(few).items():
+        assert "could not be made" not in text, name

@@ -7,6 +7,7 @@ in a file.
 
     PASS    inside the band, or outside by no more than chance explains
     ALERT   outside the band by more than chance, within the tolerance
+    NOT MEASURED    too few rows: a check that finds nothing in fewer than FEW synthetic rows has not looked
     FAIL    beyond the tolerance, or at a hard gate: schema, copies, a vanished group; or ALERT in two of three audits in a row
 
 Chance: Benjamini-Hochberg over the checks of a gate at level alpha / gates, so at most a share
@@ -44,8 +45,14 @@ from workbench.words import listed, number
 
 NOTEBOOK = keys.NOTEBOOKS / "audit.ipynb"
 FORMAT = "workbench audit 1"
-EXIT_CODES = {"PASS": 0, "ALERT": 1, "FAIL": 2}
-STATUSES = [*EXIT_CODES, "NOT MEASURED"]
+UNMEASURED = "NOT MEASURED"
+EXIT_CODES = {"PASS": 0, "ALERT": 1, "FAIL": 2, UNMEASURED: 3}
+STATUSES = list(EXIT_CODES)
+SEVERITY = {
+    "FAIL": 2,
+    "ALERT": 1,
+}  # what decides; the others decide only where nothing else is left
+FEW = 30  # synthetic rows below which a check that finds nothing says nothing
 
 TOLERANCES = {
     "alpha": 0.05,  # share of fresh real samples that may raise an alarm
@@ -78,7 +85,9 @@ class Audit:
 
     @property
     def decision(self) -> str:
-        """PASS, ALERT or FAIL: the worst status of any check."""
+        """PASS, ALERT or FAIL, the worst status of any check; NOT MEASURED where no check failed in
+        fewer than FEW synthetic rows.
+        """
         return self.record["decision"]
 
     @property
@@ -264,7 +273,7 @@ def audit(
         "against": previous
         and {name: previous.record[name] for name in ("made", "window", "decision")},
         "notes": role_notes,
-        "checks": _judge(checks, limits, previous),
+        "checks": _judge(checks, limits, previous, len(synthetic)),
     }
     record["hashes"]["tolerances"] = keys.digest(json.dumps(limits, sort_keys=True))
     if previous:
@@ -277,8 +286,11 @@ def audit(
             record["notes"] = [*role_notes, f"Since the previous audit {listed(changed)} changed."]
     record["decision"] = max(
         (check["status"] for check in record["checks"]),
-        key=lambda status: EXIT_CODES.get(status, 0),
+        key=lambda status: SEVERITY.get(status, 0),
     )
+    if record["decision"] not in SEVERITY:
+        record["decision"] = UNMEASURED if len(synthetic) < FEW else "PASS"
+        record["notes"].append(_visible(record["checks"]))
     return Audit(_finite(record))
 
 
@@ -379,8 +391,26 @@ def _read(synthetic: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame | None,
     return (table, problems) if len(table) else (None, ["the synthetic table has no rows."])
 
 
-def _judge(checks: list[Check], limits: dict, previous: Audit | None) -> list[dict]:
-    """The checks as the record holds them, each with its status."""
+def _visible(checks: list[dict]) -> str:
+    """What the audit could have seen, for the gate of distributions: the largest band of its
+    columns.
+    """
+    bands = {
+        check["about"]: check["high"] + check["tolerance"]
+        for check in checks
+        if check["gate"] == "distribution" and np.isfinite(check["high"])
+    }
+    if not bands:
+        return "No column could be compared."
+    name = max(bands, key=lambda about: bands[about])
+    return (
+        f"With so many rows, a distribution fails from a distance of {number(min(bands.values()))} "
+        f"on, and that of {name} from {number(bands[name])} on; smaller shifts were not seen."
+    )
+
+
+def _judge(checks: list[Check], limits: dict, previous: Audit | None, rows: int) -> list[dict]:
+    """The checks as the record holds them, each with its status; rows: how many synthetic ones."""
     from scipy.stats import false_discovery_control
 
     gates = {check.gate for check in checks if np.isfinite(check.p)}
@@ -412,7 +442,9 @@ def _judge(checks: list[Check], limits: dict, previous: Audit | None) -> list[di
             if outside
             else "PASS"
         )
-        found = found if np.isfinite(check.value) else "NOT MEASURED"
+        # Few rows can show that something is wrong, not that nothing is.
+        unseen = found == "PASS" and rows < FEW and check.gate != "schema"
+        found = UNMEASURED if unseen or not np.isfinite(check.value) else found
         history = [*old["history"][-2:], found]  # what was found, before escalation
         escalated = found == "ALERT" and history.count("ALERT") >= 2
         note = (

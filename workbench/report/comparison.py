@@ -30,6 +30,7 @@ from workbench.report.html import (
     image,
     marked,
     scored,
+    section,
 )
 from workbench.words import joined, number, plural
 
@@ -52,6 +53,7 @@ BOUGHT = (
 PAIRS = 60  # listed for one metric, the smallest p first
 
 
+@section
 def mitigation(batch: Batch) -> Piece:
     """Each generator that mitigates bias beside the one it is built on: bias, utility and fidelity,
     and what has changed.
@@ -169,6 +171,7 @@ def _sentence(gains: dict[str, dict | None]) -> str:
     return "; ".join(told) or "nothing measured on both"
 
 
+@section
 def comparison(batch: Batch) -> Piece:
     """Differences to the best generator of each dataset; with several datasets the tests across
     them.
@@ -327,6 +330,7 @@ def _across(batch: Batch) -> Markup:
     return out + details + Markup('<p class="note">{}</p>').format(rope)
 
 
+@section
 def success(batch: Batch) -> Piece:
     """How often each generator gave a score, and its means over finished cells alone."""
     cells = batch.cells[batch.cells["status"] != "pending"]

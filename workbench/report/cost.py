@@ -19,6 +19,7 @@ from workbench.errors import InputError
 from workbench.metrics import titled
 from workbench.report.batch import Batch, Part
 from workbench.report.html import Piece, html_table, image, marked
+from workbench.report.html import section as standing
 from workbench.studies.learning_curve import QUALITIES
 from workbench.words import digits, number
 
@@ -34,6 +35,7 @@ COLUMNS = (  # of the report's table: fact, words, decimals
 TOLD = ("input_tokens", "output_tokens", "cost")  # shown only where a generator told them
 
 
+@standing
 def section(batch: Batch) -> Piece:
     """Quality against the CPU seconds of the fit, and what each generator's cells cost."""
     from workbench.report import plots

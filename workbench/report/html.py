@@ -7,14 +7,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from workbench.metrics import METRICS, OK, UNKNOWN, titled
-from workbench.words import number
+from workbench.words import number, shortened
 
 # What one page holds at most, so that 10,000 cells still make a page that opens.
 DATASETS, LABELS, LINES = 4, 24, 48
@@ -28,6 +29,23 @@ class Piece(Markup):
 
     def __repr__(self) -> str:
         return f"<{len(self)} characters of HTML>"
+
+
+def section(make: Callable) -> Callable:
+    """A section of the page that stands on anything: one that cannot be made says so in its place,
+    and the rest of the page is written.
+    """
+
+    @wraps(make)
+    def standing(batch) -> Piece:
+        try:
+            return make(batch)
+        except Exception as error:  # whatever the readings are, the others are still worth a page
+            words = shortened(f"{type(error).__name__}: {error}", 300)
+            note = '<p class="note bad">This section could not be made ({}). The others stand.</p>'
+            return Piece(Markup(note).format(words))
+
+    return standing
 
 
 def scored(row, best: bool, status: str, notes: list[str]) -> Markup:

@@ -31,6 +31,7 @@ from workbench.report.html import (
     image,
     marked,
     scored,
+    section,
 )
 from workbench.report.identity import controls
 from workbench.report.significance import signs
@@ -42,6 +43,7 @@ PANELS, COLUMNS, FAILURES, CELLS = 8, 12, 50, 2000
 STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
 
 
+@section
 def facts_line(batch: Batch) -> Piece:
     """What ran and how much of it finished, and what the page leaves out."""
     counts, labels = batch.cells["status"].value_counts(), batch.cells["label"].unique()
@@ -78,6 +80,7 @@ def facts_line(batch: Batch) -> Piece:
     return Piece(out)
 
 
+@section
 def verdicts(batch: Batch) -> Piece:
     """One sentence a use, then a table of generators and uses that names the deciding gate."""
     table = uses.verdicts(batch.readings, batch.cells[["dataset", "label"]].drop_duplicates())
@@ -175,6 +178,7 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
     return Markup('<ul class="verdicts">{}</ul>').format(Markup("").join(items))
 
 
+@section
 def score_strips(batch: Batch) -> Piece:
     """Every headline metric as a small figure, by family."""
     from workbench.report import plots
@@ -220,6 +224,7 @@ def score_strips(batch: Batch) -> Piece:
     return Piece(out)
 
 
+@section
 def tradeoff(batch: Batch) -> Piece:
     """Utility against each reading of closeness to the training rows."""
     from workbench.report import plots
@@ -248,6 +253,7 @@ def tradeoff(batch: Batch) -> Piece:
     return Piece(out)
 
 
+@section
 def score_table(batch: Batch) -> Piece:
     """Generators by metrics: mean over seeds, interval, ceiling and floor; the best of each column
     is starred.
@@ -331,6 +337,7 @@ def _across(batch: Batch) -> Markup:
     )
 
 
+@section
 def bias(batch: Batch) -> Piece:
     """Amplification by sensitive column, intersection and group; then every other bias metric by
     column and group.
@@ -408,6 +415,7 @@ def _bias_figures(part: Part, one: pd.DataFrame, keys: list[tuple[str, str]]) ->
     return Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
 
 
+@section
 def worst_columns(batch: Batch) -> Piece:
     """The columns whose marginals are kept worst, on average over all generators that are no
     controls.
@@ -432,6 +440,7 @@ def worst_columns(batch: Batch) -> Piece:
     return Piece(out)
 
 
+@section
 def run_facts(batch: Batch) -> Piece:
     """What ran, how long it took and how much memory it needed; versions, machine and the list of
     cells.
@@ -520,6 +529,7 @@ def _links(cell: dict) -> tuple[Markup | str, Markup | str]:
     return notebook, link(home, "manifest.json", f"{name} manifest") if home else "–"
 
 
+@section
 def failures(batch: Batch) -> Piece:
     """Every cell that is not ok: status, phase and last line."""
     bad = batch.cells[batch.cells["status"] != "ok"]
@@ -548,6 +558,7 @@ def failures(batch: Batch) -> Piece:
     )
 
 
+@section
 def readings(batch: Batch) -> Piece:
     """How to read each metric on this page: from its registration and its function's docstring."""
     floors = {
