@@ -529,7 +529,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         "audit",
         _audit,
-        "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL.",
+        "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL, 3 NOT MEASURED.",
     )
     roles(sub)
     sub.add_argument("synthetic", metavar="SYNTHETIC", help="a CSV or Parquet file")
