@@ -252,51 +252,70 @@ def calibrate(
 
 
 def _regress(
-    y: np.ndarray, made: np.ndarray, real: np.ndarray, keep: float
+    levels: np.ndarray, simulated: np.ndarray, real: np.ndarray, keep: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The kept parameters y (levels in their priors), moved to where the real statistics are, and
-    their weights.
+    """The kept parameters (levels in their priors, shape (tables, parameters)), moved to where the
+    real statistics are, and their weights.
     """
-    from sklearn.linear_model import LinearRegression, orthogonal_mp
+    center, scale = simulated.mean(axis=0), simulated.std(axis=0)
+    simulated = (simulated - center) / scale
+    real = (real - center) / scale
+    centered = levels - levels.mean(axis=0)
+    predicted = np.zeros(levels.shape)
+    at_real = np.zeros(levels.shape[1])
+    for j, target in enumerate(centered.T):
+        picked = _informative(simulated, target)
+        if len(picked):
+            predicted[:, j], at_real[j] = _predict(simulated[:, picked], target, real[picked])
+    # No further than any simulated table.
+    nearest_real = np.clip(at_real, predicted.min(axis=0), predicted.max(axis=0))
+    offset = predicted - nearest_real
+    residual = (centered - predicted).std(axis=0)
+    distance = np.linalg.norm(offset / np.maximum(residual, 1e-12), axis=1)
+    # At least LEAST: fewer draws have no 2.5 percent quantile to speak of.
+    count = max(int(keep * len(levels)), min(LEAST, len(levels)))
+    kept = np.argsort(distance, kind="stable")[:count]
+    # Epanechnikov's kernel: the farthest kept table has almost no weight.
+    relative = distance[kept] / max(distance[kept].max(), 1e-300)
+    weights = 1 - relative**2 * (1 - 1e-9)
+    # Each parameter along its own prediction only: what another one is misread by must not move it.
+    offset, levels = offset[kept], levels[kept]
+    shares = weights[:, None] / weights.sum()
+    x = offset - (shares * offset).sum(axis=0)
+    slope = (shares * x * levels).sum(axis=0) / np.maximum((shares * x**2).sum(axis=0), 1e-12)
+    return np.clip(levels - offset * slope, 0, 1), weights / weights.sum()
+
+
+def _informative(simulated: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The few statistics (columns of `simulated`, standardised) that a parameter is read off."""
+    from sklearn.linear_model import orthogonal_mp
+
+    tables, statistics = simulated.shape
+    most = min(READ, max(tables // TABLES, 1), statistics)
+    with warnings.catch_warnings():
+        # Statistics that repeat another end the pursuit early, as they should.
+        warnings.simplefilter("ignore")
+        path = orthogonal_mp(simulated, target, n_nonzero_coefs=most, return_path=True)
+    # To pick none is a choice as well: then nothing tells the parameter.
+    path = np.column_stack([np.zeros(statistics), path.reshape(statistics, -1)])
+    left = ((target[:, None] - simulated @ path) ** 2).sum(axis=0)
+    # One more is picked only if noise would hardly help as much (the extended criterion of Chen
+    # and Chen 2008).
+    cost = np.arange(len(left)) * (np.log(tables) + 2 * np.log(statistics))
+    best = np.argmin(tables * np.log(left + 1e-12) + cost)
+    return np.flatnonzero(path[:, best])
+
+
+def _predict(picked: np.ndarray, target: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, float]:
+    """What a regression on the picked statistics predicts of a parameter: for each simulated table
+    by one that has not seen it, as none has seen the real one, and for the real one.
+    """
+    from sklearn.linear_model import LinearRegression
     from sklearn.model_selection import cross_val_predict
 
-    center, scale = made.mean(axis=0), made.std(axis=0)
-    made, real, centered = (made - center) / scale, (real - center) / scale, y - y.mean(axis=0)
-    told, meant, line = np.zeros(y.shape), np.zeros(y.shape[1]), LinearRegression()
-    most = min(READ, max(len(y) // TABLES, 1), made.shape[1])
-    for j, target in enumerate(centered.T):
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # statistics that repeat another end the pursuit early, as they should
-            path = orthogonal_mp(made, target, n_nonzero_coefs=most, return_path=True).reshape(
-                made.shape[1], -1
-            )
-        path = np.column_stack(
-            [np.zeros(made.shape[1]), path]
-        )  # to pick none: then nothing tells the parameter
-        left = ((target[:, None] - made @ path) ** 2).sum(axis=0)
-        # One more is picked only if noise would hardly help as much (the extended criterion of Chen
-        # and Chen 2008).
-        cost = np.arange(len(left)) * (np.log(len(y)) + 2 * np.log(made.shape[1]))
-        picked = np.flatnonzero(path[:, np.argmin(len(y) * np.log(left + 1e-12) + cost)])
-        if not len(picked):
-            continue
-        # Predictions for tables that the regression has not seen, as it has not seen the real one.
-        told[:, j] = cross_val_predict(line, made[:, picked], target, cv=min(5, len(y)))
-        meant[j] = line.fit(made[:, picked], target).predict(real[None, picked])[0]
-    offset = told - np.clip(
-        meant, told.min(axis=0), told.max(axis=0)
-    )  # no further than any simulated table
-    distance = np.linalg.norm(offset / np.maximum((centered - told).std(axis=0), 1e-12), axis=1)
-    # At least LEAST: fewer draws have no 2.5 percent quantile to speak of.
-    kept = np.argsort(distance, kind="stable")[: max(int(keep * len(y)), min(LEAST, len(y)))]
-    weights = 1 - (distance[kept] / max(distance[kept].max(), 1e-300)) ** 2 * (1 - 1e-9)
-    # Each parameter along its own prediction only: what another one is misread by must not move it.
-    offset, y, w = offset[kept], y[kept], weights[:, None] / weights.sum()
-    x = offset - (w * offset).sum(axis=0)
-    slope = (w * x * y).sum(axis=0) / np.maximum((w * x**2).sum(axis=0), 1e-12)
-    return np.clip(y - offset * slope, 0, 1), weights / weights.sum()
+    line = LinearRegression()
+    unseen = cross_val_predict(line, picked, target, cv=min(5, len(target)))
+    return unseen, line.fit(picked, target).predict(real[None])[0]
 
 
 def _unreached(
