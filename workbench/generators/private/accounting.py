@@ -144,8 +144,8 @@ class Private:
     """The hyper-parameters by which a private generator is given the domain and its noise.
 
     Schemas with constraints are refused (see workbench.generators.constrained): rewriting a table
-    by them looks at its rows. A subclass's fit ends with `_promise`, which sets epsilon_spent, delta_spent, guarantee and
-    facts.
+    by them looks at its rows. A subclass's fit ends with `_promise`, which sets epsilon_spent,
+    delta_spent, guarantee and facts.
     """
 
     bounds: Mapping[str, Sequence] = field(default_factory=dict)

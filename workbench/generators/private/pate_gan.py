@@ -156,7 +156,8 @@ class PateGAN(Private):
                 if turn == 0:
                     least = self.ledger.cost(query, self.queries)
                     raise InputError(
-                        f"pate-gan: a round costs epsilon {least:.3g}, more than {self.epsilon:g}; raise vote_noise."
+                        f"pate-gan: a round costs epsilon {least:.3g}, more than {self.epsilon:g}; "
+                        "raise vote_noise."
                     )
                 break
             for _ in range(self.teacher_steps):
