@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -180,65 +180,51 @@ class GReaT:
         self, starts: Mapping, first: list[str], size: int, rng: np.random.Generator
     ) -> list[dict]:
         """Rows as mappings of column to value, a token of each at a time."""
-        import llguidance.numpy as guidance
-
         first = [name for name in first if name in starts]
         rest = [name for name in starts if name not in first]
-        rows = [
-            self._row([*first, *(rest[i] for i in rng.permutation(len(rest)))], starts)
-            for _ in range(size)
-        ]
-        asks, numbers, done, cache = [next(row) for row in rows], list(range(size)), {}, None
+        rows = []
+        for _ in range(size):
+            order = first + [rest[i] for i in rng.permutation(len(rest))]
+            rows.append(RowWriter(order, starts, self._names, self._tokens))
+        unfinished, cache = rows, None
         tokens = torch.full((size, 1), self._begin)
-        while rows:
-            made = self._model(input_ids=tokens.to(DEVICE), cache=cache, use_cache=True)
-            cache, chosen = (
-                made.cache,
-                np.array([ask if isinstance(ask, int) else -1 for ask in asks]),
-            )
-            if len(open_ := np.flatnonzero(chosen < 0)):
-                logits = (
-                    made.logits[torch.from_numpy(open_), -1].double().cpu().numpy()
-                    / self.temperature
-                )
-                mask = guidance.allocate_token_bitmask(len(open_), self._tokens.vocab_size)
-                for line, i in enumerate(open_):
-                    guidance.fill_next_token_bitmask(asks[i], mask, line)
-                allowed = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")[
-                    :, : logits.shape[1]
-                ]
-                if not allowed.any(axis=1).all():
-                    raise InputError(
-                        f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of bytes."
-                    )
-                chosen[open_] = _draw(np.where(allowed, logits, -np.inf), rng)
-            kept = []
-            for i, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-                try:
-                    asks[i] = row.send(token)
-                    kept.append(i)
-                except StopIteration as end:
-                    done[numbers[i]] = end.value
-            if len(kept) < len(rows):
-                rows, asks, numbers = ([of[i] for i in kept] for of in (rows, asks, numbers))
+        while True:
+            output = self._model(input_ids=tokens.to(DEVICE), cache=cache, use_cache=True)
+            cache = output.cache
+            chosen = self._choose(unfinished, output.logits[:, -1], rng)
+            for row, token in zip(unfinished, chosen.tolist(), strict=True):
+                row.take(token)
+            kept = [i for i, row in enumerate(unfinished) if not row.is_done]
+            if not kept:
+                return [row.values for row in rows]
+            if len(kept) < len(unfinished):
+                # The model goes on with the rows that are not at their end
+                unfinished = [unfinished[i] for i in kept]
                 cache.batch_select_indices(torch.tensor(kept, dtype=torch.int64, device=DEVICE))
             tokens = torch.from_numpy(chosen[kept])[:, None]
-        return [done[number] for number in range(size)]  # and not the short ones first
 
-    def _row(self, order: list[str], starts: Mapping) -> Iterator:
-        """Asks for a row's tokens one by one, each either given or by what allows it, and returns
-        the row's values.
-        """
-        values = {}
-        for name in order:
-            for token in self._names[name]:  # noqa: UP028 (a list takes nothing that is sent)
-                yield token
-            matcher, made = starts[name].deep_copy(), []
-            while not matcher.is_stopped():
-                made.append((yield matcher))
-                matcher.consume_token(made[-1])
-            values[name] = json.loads(self._tokens.decode_bytes(made).decode()[:-1])
-        return values
+    def _choose(
+        self, rows: list[RowWriter], logits: torch.Tensor, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The next token of each row, given by a column's name or drawn among those allowed."""
+        import llguidance.numpy as guidance
+
+        chosen = np.array([-1 if row.given is None else row.given for row in rows])
+        free = np.flatnonzero(chosen < 0)
+        if not len(free):
+            return chosen
+        scores = logits[torch.from_numpy(free)].double().cpu().numpy() / self.temperature
+        mask = guidance.allocate_token_bitmask(len(free), self._tokens.vocab_size)
+        for line, i in enumerate(free):
+            guidance.fill_next_token_bitmask(rows[i].matcher, mask, line)
+        bits = np.unpackbits(mask.view(np.uint8), axis=1, bitorder="little")
+        allowed = bits[:, : scores.shape[1]]
+        if not allowed.any(axis=1).all():
+            raise InputError(
+                f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of bytes."
+            )
+        chosen[free] = _draw(np.where(allowed, scores, -np.inf), rng)
+        return chosen
 
     def _read(self, texts: Mapping[str, list[str]]) -> list[list[tuple[list[int], list[int]]]]:
         """Each row's columns as pairs of tokens, of the name and of the value."""
@@ -325,6 +311,48 @@ class GReaT:
             "start_sha256": self._start,
         }
         return told | {"epochs": self.trained.done, "loss": self.losses[-1]}
+
+
+class RowWriter:
+    """A row on its way: the names of its columns are given, their values are drawn token by token
+    as the columns' grammars allow.
+    """
+
+    def __init__(self, order: list[str], starts: Mapping, names: Mapping, tokens):
+        """starts: an unused matcher of each column; names: the tokens of each column's name."""
+        self.values: dict = {}
+        self.matcher = None
+        self._starts, self._names, self._tokens = starts, names, tokens
+        self._to_come = list(order)
+        self._begin_column()
+
+    @property
+    def is_done(self) -> bool:
+        return not self._to_come
+
+    @property
+    def given(self) -> int | None:
+        """The next token where a name is being written; None where a value is."""
+        return self._name_tokens[0] if self._name_tokens else None
+
+    def take(self, token: int) -> None:
+        """Goes on by a token."""
+        if self._name_tokens:
+            self._name_tokens.pop(0)
+            if not self._name_tokens:
+                self.matcher = self._starts[self._to_come[0]].deep_copy()
+            return
+        self._value_tokens.append(token)
+        self.matcher.consume_token(token)
+        if self.matcher.is_stopped():
+            # A comma ends each value, so that 1 is not taken for the beginning of 10
+            text = self._tokens.decode_bytes(self._value_tokens).decode()[:-1]
+            self.values[self._to_come.pop(0)] = json.loads(text)
+            self._begin_column()
+
+    def _begin_column(self) -> None:
+        self._value_tokens: list[int] = []
+        self._name_tokens = list(self._names[self._to_come[0]]) if self._to_come else []
 
 
 def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
