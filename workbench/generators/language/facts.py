@@ -57,17 +57,17 @@ class Fact:
             return replace(fact, length=length if len(present) else 0)
         if column.is_discrete:
             counts = present.value_counts().sort_index()
-            told = counts[counts >= least]
-            if told.empty:
+            common = counts[counts >= least]
+            if common.empty:
                 raise InputError(
                     f"column {column.name!r} has no level in {least} rows; "
                     "name it in texts, drop it, or lower least_rows."
                 )
-            commonest = told.sort_values(ascending=False, kind="stable").head(20)
+            commonest = common.sort_values(ascending=False, kind="stable").head(20)
             words = ", ".join(
                 f"{level} {count / len(present):.0%}" for level, count in commonest.items()
             )
-            return replace(fact, levels=tuple(told.index.tolist()), words=f"shares: {words}")
+            return replace(fact, levels=tuple(common.index.tolist()), words=f"shares: {words}")
         cut = int(trim * (len(present) - 1))
         ends = present.sort_values().iloc[[cut, -1 - cut]]
         low, high = map(int, ends) if column.kind == "integer" else to_float(ends).tolist()
@@ -91,6 +91,17 @@ class Fact:
     def is_fixed(self) -> bool:
         one = len(self.levels) == 1 or (self.low is not None and self.low == self.high)
         return self.is_empty or (one and not self.missing)
+
+    @property
+    def fixed_value(self):
+        """What a row holds that leaves the column out: its first level or its low end, as written."""
+        if self.is_empty:
+            return None
+        if self.levels:
+            return self.levels[0]
+        if self.column.kind == "datetime" and self.low is not None:
+            return self.dates()[0].isoformat()
+        return self.low
 
     def narrowed(self, wanted) -> Fact:
         """Only what meets a condition; empty and without missing values where nothing does."""

@@ -113,7 +113,7 @@ class GReaT:
         self._form = Form.of(
             table, schema, dict.fromkeys(self.texts, self.text_length), trim=0.0, least=1
         )
-        self._cells = {fact.column.name: Cell.of(fact, self.digits) for fact in self._form.asked}
+        self._cells = {fact.column.name: Cell.of(fact, self.digits) for fact in self._form.written}
         self.losses: list[float] = []
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         if not self._cells:
@@ -305,12 +305,12 @@ class GReaT:
         if not self._cells:
             return {}
         count = sum(parameter.numel() for parameter in self._model.parameters())
-        told = {
+        facts = {
             "checkpoint": Path(self.checkpoint).name,
             "weights": count,
             "start_sha256": self._start,
         }
-        return told | {"epochs": self.trained.done, "loss": self.losses[-1]}
+        return facts | {"epochs": self.trained.done, "loss": self.losses[-1]}
 
 
 class RowWriter:

@@ -184,7 +184,7 @@ class LLM:
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
         form = self._form.narrowed(where)
-        if not form.asked:
+        if not form.written:
             return form.table([{}] * n)
         tables, found, why = [form.table([])], 0, ""
         for attempt in range(2 + self.retries):
@@ -270,9 +270,9 @@ class LLM:
         schema = form.json_schema(rows)
         parts = [form.prompt(self.description, self.shares)]
         if self._examples:
-            asked = {fact.column.name for fact in form.asked}
+            names = {fact.column.name for fact in form.written}
             named = [dict(zip(form.schema.names, row, strict=True)) for row in self._examples]
-            shown = [{name: value for name, value in row.items() if name in asked} for row in named]
+            shown = [{name: value for name, value in row.items() if name in names} for row in named]
             parts += [f"Examples of rows: {json.dumps(shown, ensure_ascii=False)}"]
         if self.response_format != "json_schema":
             parts += [f"The JSON schema of the answer: {json.dumps(schema, ensure_ascii=False)}"]
@@ -342,7 +342,7 @@ class LLM:
             name: sha256(json.dumps([answer[name] for answer in self.answers]))
             for name in ("request", "answer")
         }
-        told = {
+        facts = {
             "model": self._model,
             "server": sorted({answer["server"] or "" for answer in self.answers})[:3],
         }
@@ -351,7 +351,7 @@ class LLM:
             name: value for name, value in self.usage.items() if name != "sent"
         }  # the same for a run from the cache
         return (
-            told
+            facts
             | {"prompt_sha256": prompt}
             | {f"{name}s_sha256": value for name, value in hashes.items()}
             | usage

@@ -115,10 +115,10 @@ class Checkpoint:
 
     def read(self, tokens: list[int], state=None) -> tuple[np.ndarray, object]:
         with self.torch.inference_mode():
-            made = self.model(
+            output = self.model(
                 self.torch.tensor([tokens], device=self.device), cache=state, use_cache=True
             )
-        return made.logits[0, -1].double().cpu().numpy(), made.cache
+        return output.logits[0, -1].double().cpu().numpy(), output.cache
 
 
 def as_text(messages: list[dict]) -> str:
@@ -147,9 +147,9 @@ def complete(
         matcher = llguidance.LLMatcher(engine.tokens, grammar)
         if matcher.is_error():
             raise ValueError(matcher.get_error())
-    made: list[int] = []
+    output: list[int] = []
     logits, state = engine.read(prompt)
-    while len(made) < limit:
+    while len(output) < limit:
         chosen = (
             matcher.compute_ff_tokens() if matcher else []
         )  # what the schema leaves no choice about
@@ -166,12 +166,12 @@ def complete(
                 int(allowed[np.searchsorted(weight, draw.random() * weight[-1], side="right")])
             ]
         if chosen[0] == engine.tokens.eos_token:
-            return made, "stop"
-        made += chosen
+            return output, "stop"
+        output += chosen
         if matcher and (not matcher.consume_tokens(chosen) or matcher.is_stopped()):
-            return made, "stop"
+            return output, "stop"
         logits, state = engine.read(chosen, state)
-    return made[:limit], "length"
+    return output[:limit], "length"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -246,19 +246,19 @@ class Handler(BaseHTTPRequestHandler):
             schema, limit = None, min(limit, 300)
         try:
             seed, temperature = body.get("seed") or 0, body.get("temperature", 1.0)
-            made, end = complete(engine, prompt, schema, seed, temperature, limit)
+            output, end = complete(engine, prompt, schema, seed, temperature, limit)
         except ValueError as error:
             return self.refuse(
                 400, f"Invalid schema for response_format: {error}", "invalid_json_schema"
             )
-        text = engine.tokens.decode_bytes(made).decode(errors="replace")
+        text = engine.tokens.decode_bytes(output).decode(errors="replace")
         message = {"role": "assistant", "content": text, "refusal": None}
         if fault == "refuse":
             message |= {"content": None, "refusal": "I cannot help with that."}
         usage = {
             "prompt_tokens": len(prompt),
-            "completion_tokens": len(made),
-            "total_tokens": len(prompt) + len(made),
+            "completion_tokens": len(output),
+            "total_tokens": len(prompt) + len(output),
         }
         choice = {"index": 0, "message": message, "finish_reason": end}
         reply = {

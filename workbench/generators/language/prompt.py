@@ -50,7 +50,7 @@ class Form:
         return cls(schema, facts, tuple(combinations))
 
     @property
-    def asked(self) -> list[Fact]:
+    def written(self) -> list[Fact]:
         """The columns that a model writes: all but those that train shows one value of."""
         return [
             fact
@@ -76,20 +76,20 @@ class Form:
         """
         facts, combinations = dict(self.facts), []
         for seen in self.combinations:
-            allowed = [
-                ~seen[n].isna() & seen[n].isin(facts[n].levels)
-                | seen[n].isna() & (facts[n].missing > 0)
-                for n in seen
-            ]
-            seen = seen[np.logical_and.reduce(allowed)]
+            # Combinations of levels that a condition excludes are not named
+            is_allowed = np.ones(len(seen), dtype=bool)
+            for name in seen:
+                fact, missing = facts[name], seen[name].isna().to_numpy()
+                known = seen[name].isin(fact.levels).to_numpy() & ~missing
+                is_allowed &= known | (missing & (fact.missing > 0))
+            seen = seen[is_allowed]
             if len(seen) > most:
                 seen = seen.iloc[np.sort(rng.choice(len(seen), most, replace=False))]
             combinations.append(seen)
-            for n in seen:
-                levels = set(seen[n].dropna())
-                facts[n] = replace(
-                    facts[n], levels=tuple(level for level in facts[n].levels if level in levels)
-                )
+            for name in seen:
+                fact, named = facts[name], set(seen[name].dropna())
+                levels = tuple(level for level in fact.levels if level in named)
+                facts[name] = replace(fact, levels=levels)
         for name, fact in facts.items():
             if len(fact.levels) > most:
                 kept = np.sort(rng.choice(len(fact.levels), most, replace=False))
@@ -98,7 +98,7 @@ class Form:
 
     def prompt(self, description: str, shares: bool) -> str:
         lines = [f"The table: {description}", ""] if description else []
-        lines += ["Its columns:", *(fact.sentence(shares) for fact in self.asked)]
+        lines += ["Its columns:", *(fact.sentence(shares) for fact in self.written)]
         rules = [text for text in self.schema.constraints if isinstance(text, str)]
         lines += ["", "In every row: " + "; ".join(rules) + "."] if rules else []
         for seen in self.combinations:
@@ -117,7 +117,7 @@ class Form:
 
     @cached_property
     def row_schema(self) -> dict:
-        properties = {fact.column.name: fact.json_schema() for fact in self.asked}
+        properties = {fact.column.name: fact.json_schema() for fact in self.written}
         return {
             "type": "object",
             "properties": properties,
@@ -175,9 +175,7 @@ class Form:
         """Answered rows with the columns that are not asked for, cast to the schema."""
         columns = {}
         for name, fact in self.facts.items():
-            fixed = None if fact.is_empty else fact.levels[0] if fact.levels else fact.low
-            if fact.column.kind == "datetime" and fixed is not None:
-                fixed = fact.dates()[0].isoformat()
+            fixed = fact.fixed_value
             columns[name] = fact.cast([row.get(name, fixed) for row in rows])
         return self.schema.cast(pd.DataFrame(columns))
 
@@ -185,7 +183,7 @@ class Form:
         """What a JSON schema cannot hold: which rows pass, and what is wrong with those that do
         not.
         """
-        for fact in self.asked:
+        for fact in self.written:
             name = fact.column.name
             if fact.is_free:
                 halves = table[name].str.contains("[\ud800-\udfff]", na=False).to_numpy(dtype=bool)
