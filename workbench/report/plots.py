@@ -135,7 +135,9 @@ def strips(
         raise InputError(
             "these rows hold none of the metrics asked for; leave `metrics` out to draw all of them."
         )
-    known = {name: name for name in absent or {}} | (generators or {}) | identities(rows)
+    known = {name: name for name in absent or {}}
+    known |= dict(generators or {})
+    known |= identities(rows)
     known = {name: known[name] for name in {*rows["label"], *(absent or {})}}
     with mpl.rc_context(STYLE):
         figure, axes = _panels(len(metrics), columns, 0.21 * len(known) + 0.75, layout="none")

@@ -432,10 +432,10 @@ def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
             return low, high, strict
     if not splits and "=" in text:
         written = re.split("[=+*]", text)
-        unknown = [name.strip() for name in written if name.strip() not in names]
-        if unknown and unknown[0] and not re.search("[-/]", unknown[0]):
+        strange = [name.strip() for name in written if name.strip() not in names]
+        if strange and strange[0] and not re.search("[-/]", strange[0]):
             raise InputError(
-                f"constraint {text!r}: no column {unknown[0]!r}; {nearest(unknown[0], names)}"
+                f"constraint {text!r}: no column {strange[0]!r}; {nearest(strange[0], names)}"
             )
         raise InputError(
             f'constraint {text!r} is not read; write a sum or a product, "total = a + b" or "total = a * b".'
@@ -445,7 +445,7 @@ def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
             f'constraint {text!r} is not read; write "low <= high", "low < high", "total = a + b" or '
             '"total = a * b", or a list of label columns.'
         )
-    unknown = next(name for name in splits[0][:2] if name not in names)
+    unknown = next(str(name) for name in splits[0][:2] if name not in names)
     raise InputError(f"constraint {text!r}: no column {unknown!r}; {nearest(unknown, names)}")
 
 
@@ -516,12 +516,17 @@ def _check_constraints(schema: Schema) -> None:
                 f"a constraint names column {column.name!r}, whose values are made afresh (its role is {column.role}); "
                 "drop the constraint, or give the column another role."
             )
+    _check_inequalities(schema)
+    _check_formulas(schema)
+    for names in schema.combinations:
+        _check_combination(schema, names)
+
+
+def _check_inequalities(schema: Schema) -> None:
     lower: dict[str, set[str]] = {}
     for low, high, strict in schema.inequalities:
-        text, kinds = (
-            f"{low} {'<' if strict else '<='} {high}",
-            (schema[low].kind, schema[high].kind),
-        )
+        text = f"{low} {'<' if strict else '<='} {high}"
+        kinds = (schema[low].kind, schema[high].kind)
         for name in (low, high):
             if schema[name].is_discrete:
                 raise InputError(
@@ -537,21 +542,18 @@ def _check_constraints(schema: Schema) -> None:
     except CycleError as error:
         circle = " <= ".join(error.args[1])
         raise InputError(f"the constraints run in a circle, {circle}; drop one of them.") from None
-    _check_formulas(schema)
-    for names in schema.combinations:
-        for name in names:
-            if name not in schema.names:
-                raise InputError(
-                    f"constraint {list(names)}: no column {name!r}; {nearest(name, schema.names)}"
-                )
-            if not schema[name].is_discrete:
-                raise InputError(
-                    f"constraint {list(names)}: column {name!r} is {schema[name].kind}; only labels are combined."
-                )
-        if len(set(names)) < 2 or len(set(names)) < len(names):
-            raise InputError(
-                f"constraint {list(names)}: name at least two columns, each of them once."
-            )
+
+
+def _check_combination(schema: Schema, names: tuple[str, ...]) -> None:
+    start = f"constraint {list(names)}:"
+    for name in names:
+        if name not in schema.names:
+            raise InputError(f"{start} no column {name!r}; {nearest(name, schema.names)}")
+        if not schema[name].is_discrete:
+            kind = schema[name].kind
+            raise InputError(f"{start} column {name!r} is {kind}; only labels are combined.")
+    if len(set(names)) < 2 or len(set(names)) < len(names):
+        raise InputError(f"{start} name at least two columns, each of them once.")
 
 
 def _check_names(table: pd.DataFrame) -> None:

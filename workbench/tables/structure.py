@@ -71,9 +71,9 @@ class Skip:
         if self.absent == (False,) * (len(self.absent) - 1) + (True,):
             return f"{self.column} is present exactly where {self.gate} is present"
         if self.is_exact:
-            shown = [self._cell_words(cell) for cell in np.flatnonzero(self.present)]
+            shown = [self._cell_words(int(cell)) for cell in np.flatnonzero(self.present)]
             return f"{self.column} is present exactly where {self.gate} is {' or '.join(shown)}"
-        shown = [self._cell_words(cell) for cell in np.flatnonzero(self.absent)]
+        shown = [self._cell_words(int(cell)) for cell in np.flatnonzero(self.absent)]
         return f"{self.column} is missing wherever {self.gate} is {' or '.join(shown)}"
 
     def _cell_words(self, cell: int) -> str:
@@ -372,7 +372,7 @@ def rounding(total: np.ndarray) -> float:
     return 0.0 if step is None else min(step, 1.0) / 2 * (1 - 1e-9)
 
 
-def differs(total: np.ndarray, value: np.ndarray, tolerance: float) -> np.ndarray:
+def differs(total: np.ndarray, value: np.ndarray, tolerance: float | np.ndarray) -> np.ndarray:
     """Whether a total is another number than the sum of its parts; a missing one never is."""
     size = np.fmax(np.abs(total), np.abs(value))
     with np.errstate(invalid="ignore"):
@@ -469,8 +469,8 @@ def find_dependencies(table: pd.DataFrame, schema: Schema) -> list[tuple[str, ..
             codes[name] = column
     sizes = {name: column.max() + 1 for name, column in codes.items()}
     rows = _sampled(len(table))
-    found = []
-    taken: set[str] = set()
+    found: list[tuple[str, ...]] = []
+    taken: set[tuple[str, str]] = set()
     # The column with the fewest levels that decides another is the closest to it.
     for name in codes:
         for other in sorted(codes, key=lambda label: (sizes[label], label)):
