@@ -16,6 +16,7 @@ _EXPORTS = {
     "Schema": "workbench.tables.schema",
     "Dataset": "workbench.tables.datasets",
     "load": "workbench.tables.datasets",
+    "inspect": "workbench.tables.inspection",
     "generate": "workbench.generators",
     "Trial": "workbench.metrics",
     "Row": "workbench.metrics",

@@ -262,6 +262,12 @@ def table_hash(table: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def read_raw(table: pd.DataFrame | str | Path) -> tuple[str, pd.DataFrame]:
+    """The name of a table, a path or a dataset's name, and its rows as they stand, under the names they get."""
+    name, entry, raw, _ = _read(table, {})
+    return name, _prepare(raw, entry)[0]
+
+
 def _read(
     name_or_path: str | Path | pd.DataFrame,
     kinds: Mapping[str, str],

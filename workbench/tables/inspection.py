@@ -1,0 +1,536 @@
+"""What a table seems to be before anything is learnt from it: each column's kind and role, what looks wrong, and what
+to do about it. `workbench inspect FILE` prints it and writes schema.json, which every command takes as --schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workbench.errors import InputError
+from workbench.tables import declared as declarations
+from workbench.tables import identifiers as identity
+from workbench.tables.datasets import read_raw
+from workbench.tables.schema import Schema
+
+MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "--", ".", "unknown", "#n/a"}
+DATE_FORMS = {
+    r"\d{1,2}/\d{1,2}/\d{4}": ("%d/%m/%Y", "%m/%d/%Y"),
+    r"\d{1,2}\.\d{1,2}\.\d{4}": ("%d.%m.%Y",),
+    r"\d{1,2}-\d{1,2}-\d{4}": ("%d-%m-%Y", "%m-%d-%Y"),
+    r"\d{4}/\d{1,2}/\d{1,2}": ("%Y/%m/%d",),
+    r"(19|20)\d{6}": ("%Y%m%d",),
+}
+SAMPLE = 20_000  # rows that relations are looked for in; what is found is checked on every row
+FEW_CODES = 12  # distinct whole numbers up to which they may be codes
+MOST_COMBINATIONS = 200  # of labels that a proposed constraint keeps
+MOST_SUM_COLUMNS = 60  # numbers among which sums and products are looked for
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that looks wrong or helps: about which columns, of what kind, in words, and the option that mends it."""
+
+    kind: str
+    columns: tuple[str, ...]
+    message: str
+    option: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What `inspect` found. columns: one line a column; findings: what looks wrong; proposed: what --schema declares."""
+
+    name: str
+    rows: int
+    columns: pd.DataFrame
+    findings: tuple[Finding, ...]
+    proposed: declarations.Declared
+
+    @property
+    def schema(self) -> Schema:
+        return self.proposed.schema
+
+    def write(self, path: str | Path = "schema.json") -> Path:
+        """Write the proposal. Raises InputError where another file stands in its place."""
+        path, text = Path(path), self.proposed.to_json()
+        try:
+            if path.exists() and path.read_text(encoding="utf-8") != text:
+                raise InputError(
+                    f"{path} exists and says something else; name another file with --out, or delete it."
+                )
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}); name another file with --out."
+            ) from None
+        return path
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name}: {self.rows:,} rows, {len(self.columns)} columns", ""]
+        lines += self.columns.to_string().splitlines()
+        lines += ["", *(self._line(finding) for finding in self.findings)]
+        if not self.findings:
+            lines.append("Nothing looks wrong.")
+        return "\n".join(lines)
+
+    def _line(self, finding: Finding) -> str:
+        ending = f"  [{finding.option}]" if finding.option else ""
+        return f"- {finding.kind}: {finding.message}{ending}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        items = "".join(f"<li>{escape(self._line(f)[2:])}</li>" for f in self.findings)
+        table = self.columns.to_html(escape=True, max_rows=200)
+        return f"<p>{escape(self.name)}: {self.rows:,} rows</p>{table}<ul>{items}</ul>"
+
+
+def inspect(
+    table: pd.DataFrame | str | Path,
+    target: str | None = None,
+    sensitive: Iterable[str] | str = (),
+    kinds: Mapping[str, str] | None = None,
+    missing: Iterable[str] | str = (),
+    formats: Mapping[str, str] | None = None,
+) -> Inspection:
+    """Look at a table, a path or a dataset's name: what `load` would infer, what looks wrong, and what to do.
+
+    target, sensitive, kinds, missing and formats are taken as declared, as `load` takes them. The
+    proposal, `.proposed`, keeps them and adds what was found with certainty: marks of missing
+    values, forms of dates, identifiers, combinations of labels that always occur together. Raises
+    InputError for a table that cannot be read and columns that it lacks.
+    """
+    name, raw = read_raw(table)
+    sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)
+    given = [missing] if isinstance(missing, str) else list(missing)
+    findings = list(_header(raw))
+    marks, found = _marks(raw, given)
+    findings += found
+    raw = declarations.apply_missing(raw, marks)
+    forms, found = _dates(raw, dict(formats or {}), dict(kinds or {}))
+    findings += found
+    raw = declarations.apply_formats(raw, forms)
+
+    kinds = dict(kinds or {}) | dict.fromkeys(forms, "datetime")
+    kinds, found = _mixed(raw, kinds)
+    findings += found
+    schema = Schema.infer(raw, target, sensitive, kinds)
+    schema, found = _codes(raw, schema, kinds)
+    findings += found
+    cast = schema.cast(raw)
+    schema, found = _roles(cast, schema)
+    findings += [*found, *_empty(cast, schema), *_rare_classes(cast, schema)]
+
+    relations = _relations(cast, schema)
+    findings += relations
+    findings += _leaks(cast, schema)
+    constraints = [f.columns for f in relations if f.kind == "fixed combination"]
+    schema = replace(schema, constraints=tuple(constraints)).with_positive(cast)
+    proposed = declarations.Declared(schema, tuple(marks), forms)
+    return Inspection(name, len(raw), _overview(cast, schema), tuple(findings), proposed)
+
+
+def _header(raw: pd.DataFrame) -> list[Finding]:
+    """Names that are numbers, or values of their own column: the first row of data read as the header."""
+    suspicious = [str(name) for name in raw.columns if re.fullmatch(r"-?\d+([.,]\d+)?", str(name))]
+    for name in raw.columns:
+        if str(name) not in suspicious and (raw[name].head(SAMPLE).astype(object) == name).any():
+            suspicious.append(str(name))
+    if len(suspicious) < max(2, len(raw.columns) / 3):
+        return []
+    message = f"the names {', '.join(map(repr, suspicious[:5]))} look like a row of data; add a header row to the file"
+    return [Finding("no header", tuple(suspicious), message)]
+
+
+def _marks(raw: pd.DataFrame, given: list[str]) -> tuple[list[str], list[Finding]]:
+    """Marks of missing values, those that were given first: a common one among numbers, dates or labels."""
+    marks, findings = list(given), []
+    for name, texts in _text_columns(raw):
+        spelled = texts[texts.str.strip().str.lower().isin(MARKS)].str.strip()
+        new = [mark for mark in spelled.unique() if mark not in marks]
+        rest = texts[~texts.index.isin(spelled.index)]
+        # Among labels only what no language uses as a word is a mark: "none" may be an answer.
+        is_numbers = (
+            len(rest) > 0 and pd.to_numeric(rest.head(SAMPLE), errors="coerce").notna().all()
+        )
+        new = [mark for mark in new if is_numbers or mark in ("?", "#N/A", "NA", "N/A")]
+        for mark in new:
+            marks.append(mark)
+        shown = [mark for mark in spelled.unique() if mark in marks]
+        if shown:
+            share = spelled.isin(shown).sum() / len(raw)
+            message = f"{name!r} marks missing values with {shown[0]!r} ({share:.1%} of rows)"
+            findings.append(Finding("missing mark", (name,), message, f"--missing '{shown[0]}'"))
+    return marks, findings
+
+
+def _text_columns(raw: pd.DataFrame) -> list[tuple[str, pd.Series]]:
+    """The columns of text with their values that are there, as text."""
+    found = []
+    for name in raw.columns:
+        is_text = raw[name].dtype == object or pd.api.types.is_string_dtype(raw[name].dtype)
+        present = raw[name].dropna()
+        if is_text and len(present):
+            found.append((name, present.astype(object).astype(str)))
+    return found
+
+
+def _dates(
+    raw: pd.DataFrame, given: dict[str, str], kinds: dict[str, str]
+) -> tuple[dict[str, str], list[Finding]]:
+    """The form of each column of dates that is no ISO date, those that were given first."""
+    forms, findings = dict(given), []
+    for name in raw.columns:
+        if name in forms or name in kinds:
+            continue
+        values = raw[name].dropna()
+        if not len(values) or pd.api.types.is_bool_dtype(values.dtype):
+            continue
+        if pd.api.types.is_float_dtype(values.dtype):
+            continue
+        texts = pd.Series(values.unique()).astype(str).str.strip()
+        fitting = _forms_that_fit(texts)
+        if not fitting:
+            continue
+        forms[name] = fitting[0]
+        doubt = f"; {fitting[1]} fits as well" if len(fitting) > 1 else ""
+        message = f"{name!r} holds dates written as {fitting[0]}{doubt}"
+        findings.append(Finding("date", (name,), message, f"--format '{name}={fitting[0]}'"))
+    return forms, findings
+
+
+def _forms_that_fit(texts: pd.Series) -> list[str]:
+    """The forms in which every value is a date, the likelier first."""
+    if len(texts) < 3:
+        return []
+    for shape, forms in DATE_FORMS.items():
+        # A look at a few values spares the search in long columns of something else.
+        if texts.head(50).str.fullmatch(shape).all() and texts.str.fullmatch(shape).all():
+            return [
+                form
+                for form in forms
+                if pd.to_datetime(texts, format=form, errors="coerce").notna().all()
+            ]
+    return []
+
+
+def _mixed(raw: pd.DataFrame, kinds: dict[str, str]) -> tuple[dict[str, str], list[Finding]]:
+    """Columns that `load` refuses are declared categorical, with the reason."""
+    kinds, findings = dict(kinds), []
+    for name in raw.columns:
+        if name in kinds:
+            continue
+        try:
+            Schema.infer(raw[[name]], identifiers=())
+        except InputError as error:
+            kinds[name] = "categorical"
+            findings.append(Finding("mixed", (name,), str(error), f"--kind {name}=categorical"))
+    return kinds, findings
+
+
+def _codes(
+    raw: pd.DataFrame, schema: Schema, kinds: dict[str, str]
+) -> tuple[Schema, list[Finding]]:
+    """Whole numbers that may be codes: certain where the name says so, otherwise a question."""
+    columns, findings, few = [], [], []
+    for column in schema.columns:
+        if column.kind == "integer" and column.name not in kinds and column.role != "identifier":
+            if re.search(
+                r"(^|_|\b)(code|zip|plz|postal|postcode|icd\d*)($|_|\b)", column.name.lower()
+            ):
+                column = replace(column, kind="categorical")
+                message = f"{column.name!r} holds codes, by its name; read as labels"
+                option = f"--kind {column.name}=categorical"
+                findings.append(Finding("codes", (column.name,), message, option))
+            elif 2 < raw[column.name].nunique() <= FEW_CODES and len(raw) > 10 * FEW_CODES:
+                few.append(column.name)
+        columns.append(column)
+    if few:
+        message = f"{', '.join(map(repr, few))} hold few whole numbers and are read as numbers; if they are codes, say so"
+        findings.append(
+            Finding("codes or counts", tuple(few), message, f"--kind {few[0]}=categorical")
+        )
+    return replace(schema, columns=tuple(columns)), findings
+
+
+def _roles(cast: pd.DataFrame, schema: Schema) -> tuple[Schema, list[Finding]]:
+    """Identifiers, and a column that names persons with several rows each: the group."""
+    findings = []
+    for column in schema.columns:
+        if column.role == "identifier":
+            pattern = identity.Pattern.learn(cast[column.name]).describe()
+            message = f"{column.name!r} has a value of its own in nearly every row ({pattern}): never learnt or copied"
+            findings.append(
+                Finding("identifier", (column.name,), message, f"--identifier {column.name}")
+            )
+    groups = [column for column in schema.columns if _is_group(cast[column.name], column)]
+    if not groups:
+        return schema, findings
+    # The column of the most values names the smallest units: persons rather than their hospitals.
+    group = max(groups, key=lambda column: cast[column.name].nunique())
+    mean = cast[group.name].notna().sum() / cast[group.name].nunique()
+    message = f"{group.name!r} names {cast[group.name].nunique():,} persons or units of {mean:.1f} rows each"
+    findings.append(Finding("group", (group.name,), message, f"--group {group.name}"))
+    columns = tuple(
+        replace(column, role="group") if column == group else column for column in schema.columns
+    )
+    return replace(schema, columns=columns), findings
+
+
+def _is_group(values: pd.Series, column) -> bool:
+    if column.role != "feature" or column.kind not in ("integer", "categorical"):
+        return False
+    distinct = values.nunique()
+    return identity.named_like_one(column.name) and distinct > 20 and distinct > 0.05 * len(values)
+
+
+def _empty(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    findings = []
+    for name in schema.names:
+        present = cast[name].dropna()
+        if not len(present):
+            findings.append(Finding("all missing", (name,), f"{name!r} has no value; drop it"))
+        elif present.nunique() == 1:
+            message = f"{name!r} has one value only; nothing can be learnt from it"
+            findings.append(Finding("constant", (name,), message))
+    return findings
+
+
+def _rare_classes(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Labels of the target that both parts of the split cannot have."""
+    if schema.task != "classification":
+        return []
+    name = schema.target.name
+    counts = cast[name].value_counts()
+    rare = counts[counts < 4]
+    if not len(rare):
+        return []
+    labels = ", ".join(repr(str(label)) for label in rare.index[:5])
+    message = f"{len(rare)} labels of {name!r} have under 4 rows ({labels}): train and test cannot share them; join or drop them"
+    return [Finding("rare class", (name,), message)]
+
+
+def _relations(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Columns that are functions of others, on a sample first and then on every row."""
+    schema = schema.modelled
+    sample = cast.sample(min(SAMPLE, len(cast)), random_state=0)
+    copies = _copies(cast, sample, schema)
+    copied = {f.columns[1] for f in copies}
+    names = [name for name in schema.names if name not in copied and cast[name].nunique() > 1]
+    schema = replace(schema, columns=tuple(schema[name] for name in names), constraints=())
+    return [
+        *copies,
+        *_combinations(cast, sample, schema),
+        *_sums(cast, sample, schema),
+        *_skips(cast, sample, schema),
+    ]
+
+
+def _copies(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Columns equal to an earlier one, gaps included."""
+    by_hash: dict[int, str] = {}
+    findings = []
+    for name in schema.names:
+        if sample[name].nunique() < 2:
+            continue
+        key = hash(
+            pd.util.hash_pandas_object(sample[name].astype(str), index=False).to_numpy().tobytes()
+        )
+        first = by_hash.setdefault(key, name)
+        if first != name and (cast[first].astype(str) == cast[name].astype(str)).all():
+            message = f"{name!r} equals {first!r} in every row; drop one of them"
+            findings.append(Finding("copy", (first, name), message))
+    return findings
+
+
+def _combinations(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Pairs of label columns in which the one fixes the other, as a city fixes its country."""
+    labels = [c.name for c in schema.columns if c.is_discrete and sample[c.name].nunique() <= 2000]
+    codes = {name: pd.factorize(sample[name], use_na_sentinel=False)[0] for name in labels}
+    sizes = {name: int(code.max()) + 1 for name, code in codes.items()}
+    findings = []
+    for one, other in combinations(labels, 2):
+        fine, coarse = (one, other) if sizes[one] >= sizes[other] else (other, one)
+        # A level that occurs once fixes everything: levels must repeat before this says something.
+        if sizes[coarse] < 2 or sizes[fine] > len(sample) / 5 or sizes[fine] > MOST_COMBINATIONS:
+            continue
+        pairs = codes[fine].astype(np.int64) * sizes[coarse] + codes[coarse]
+        if len(np.unique(pairs)) > sizes[fine] or sizes[fine] < 3:
+            continue
+        pair_count = len(cast[[fine, coarse]].drop_duplicates())
+        if pair_count == cast[fine].nunique(dropna=False):
+            message = (
+                f"{fine!r} fixes {coarse!r}: only the {pair_count} combinations of the table occur"
+            )
+            option = f"--constraint '{fine},{coarse}'"
+            findings.append(Finding("fixed combination", (fine, coarse), message, option))
+    return findings
+
+
+def _sums(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Numbers that are the sum or the product of two others, or the sum of several."""
+    names = [c.name for c in schema.columns if c.kind in ("numeric", "integer")][:MOST_SUM_COLUMNS]
+    numbers = sample[names].astype("Float64").astype(float).dropna()
+    if len(numbers) < 20 or len(names) < 3:
+        return []
+    head = numbers.head(50).to_numpy()
+    pairs = [
+        pair for pair in combinations(range(len(names)), 2) if head[:, list(pair)].any(axis=0).all()
+    ]
+    findings, explained = [], set()
+    for sign, combine in (("+", np.add), ("*", np.multiply)):
+        made = (
+            np.stack([combine(head[:, i], head[:, j]) for i, j in pairs], axis=1)
+            if pairs
+            else head[:, :0]
+        )
+        for total in range(len(names)):
+            close = np.isclose(
+                made, head[:, [total]], rtol=1e-6, atol=_rounding(head[:, total])
+            ).all(axis=0)
+            for i, j in [pairs[k] for k in np.flatnonzero(close)]:
+                parts = (names[i], names[j])
+                if total in (i, j) or frozenset((names[total], *parts)) in explained:
+                    continue
+                if _holds(cast, names[total], parts, combine):
+                    explained.add(frozenset((names[total], *parts)))
+                    findings.append(_sum_finding(names[total], parts, sign))
+    settled = set().union(*explained) if explained else set()
+    return findings + _longer_sums(cast, numbers, [n for n in names if n not in settled])
+
+
+def _longer_sums(cast: pd.DataFrame, numbers: pd.DataFrame, names: list[str]) -> list[Finding]:
+    """Numbers that least squares shows to be sums of three or more others."""
+    head = numbers.head(2000)
+    for total in sorted(names, key=lambda name: -abs(head[name].mean())):
+        others = [name for name in names if name != total]
+        if len(others) < 3:
+            return []
+        weights = np.linalg.lstsq(head[others].to_numpy(), head[total].to_numpy(), rcond=None)[0]
+        parts = tuple(
+            name for name, weight in zip(others, weights, strict=True) if abs(weight - 1) < 1e-4
+        )
+        rest = [weight for weight in weights if abs(weight - 1) >= 1e-4]
+        if (
+            len(parts) > 2
+            and np.allclose(rest, 0, atol=1e-4)
+            and _holds(cast, total, parts, np.add)
+        ):
+            return [_sum_finding(total, parts, "+")]
+    return []
+
+
+def _sum_finding(total: str, parts: tuple[str, ...], sign: str) -> Finding:
+    text = f" {sign} ".join(parts)
+    kind = "sum" if sign == "+" else "product"
+    return Finding(
+        kind, (total, *parts), f"{total} = {text} in every row; synthetic rows need not keep it"
+    )
+
+
+def _rounding(values: np.ndarray) -> float:
+    """Half a unit of the last decimal that the values have."""
+    for decimals in range(7):
+        if np.allclose(values, np.round(values, decimals), rtol=0, atol=1e-9):
+            return 0.5001 * 10.0**-decimals if decimals else 1e-9
+    return 1e-9
+
+
+def _holds(cast: pd.DataFrame, total: str, parts: tuple[str, ...], combine) -> bool:
+    numbers = cast[[total, *parts]].astype("Float64").astype(float).dropna().to_numpy()
+    value = combine.reduce(numbers[:, 1:], axis=1)
+    atol = _rounding(numbers[:1000, 0])
+    return bool(np.isclose(value, numbers[:, 0], rtol=1e-6, atol=atol).all())
+
+
+def _skips(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Columns that are missing exactly where another column has certain labels."""
+    missing = {name: sample[name].isna().to_numpy() for name in schema.names}
+    asked = [name for name in schema.names if 0.01 < missing[name].mean() < 0.99]
+    labels = [c.name for c in schema.columns if c.is_discrete and sample[c.name].nunique() <= 50]
+    codes = {name: pd.factorize(sample[name], use_na_sentinel=False) for name in labels}
+    findings = []
+    for name in asked:
+        for label in labels:
+            code, levels = codes[label]
+            share = np.bincount(code, missing[name]) / np.bincount(code)
+            if label == name or not np.isin(share, (0, 1)).all() or len(set(share)) < 2:
+                continue
+            answered = [str(level) for level, gap in zip(levels, share, strict=True) if gap == 0]
+            where = cast[label].astype(object).astype(str).isin(answered)
+            if (cast[name].notna() == where).all():
+                shown = ", ".join(map(repr, answered[:3]))
+                message = f"{name!r} is there exactly where {label!r} is {shown}"
+                findings.append(Finding("skip pattern", (label, name), message))
+                break
+    return findings
+
+
+def _leaks(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Columns that nearly equal the target: a model that may see them learns nothing else."""
+    if schema.target is None:
+        return []
+    sample = cast.sample(min(SAMPLE, len(cast)), random_state=0)
+    truth = _cells(sample[schema.target.name], schema.target, 20)
+    base = np.bincount(truth).max() / len(truth)
+    findings = []
+    for column in schema.modelled.columns:
+        if column.role == "target":
+            continue
+        cells = _cells(sample[column.name], column, 20)
+        if cells.max() + 1 > len(sample) / 10:
+            continue  # levels of a few rows each know everything
+        table = np.zeros((cells.max() + 1, truth.max() + 1))
+        np.add.at(table, (cells, truth), 1)
+        right = table.max(axis=1).sum() / len(truth)
+        if right > 0.98 and right - base > 0.5 * (1 - base):
+            message = f"{column.name!r} alone gives {schema.target.name!r} in {right:.1%} of rows: is it known beforehand?"
+            findings.append(Finding("leak", (column.name,), message))
+    return findings
+
+
+def _cells(values: pd.Series, column, bins: int) -> np.ndarray:
+    """Codes of labels, or of a number's quantiles; a missing value is a cell of its own."""
+    if column.is_discrete:
+        return pd.factorize(values, use_na_sentinel=False)[0]
+    numbers = values.astype("int64") if column.kind == "datetime" else values.astype(float)
+    cut = pd.qcut(numbers.rank(method="dense"), bins, labels=False, duplicates="drop")
+    return cut.fillna(bins).astype(int).to_numpy()
+
+
+def _overview(cast: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """One line a column: kind, role, missing, distinct, and its range or commonest labels."""
+    lines = {}
+    for column in schema.columns:
+        values = cast[column.name]
+        gap = values.isna().mean()
+        lines[column.name] = {
+            "kind": column.kind,
+            "role": column.role,
+            "missing": f"{gap:.1%}" if gap else "",
+            "distinct": f"{values.nunique():,}",
+            "values": _shown(values, column),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _shown(values: pd.Series, column) -> str:
+    present = values.dropna()
+    if not len(present):
+        return ""
+    if column.role in ("identifier", "group"):
+        return identity.Pattern.learn(values).describe()
+    if column.is_discrete:
+        labels = present.value_counts().index[:3]
+        return ", ".join(str(label)[:20] for label in labels)
+    low, high = present.min(), present.max()
+    if column.kind == "datetime":
+        return f"{low:%Y-%m-%d} to {high:%Y-%m-%d}"
+    return f"{low:g} to {high:g}"
