@@ -220,3 +220,123 @@ def test_module_and_script_are_the_same():
         for start in ([str(script)], [sys.executable, "-m", "workbench"])
     ]
     assert texts[0] == texts[1]
+
+
+def registry(rows: int = 200) -> pd.DataFrame:
+    """Names and addresses of their own, a column whose name holds a comma, numbers with a gap written NA."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(70, 9, rows).round(1).astype(str)
+    weight[::20] = "NA"
+    return pd.DataFrame(
+        {
+            "name": [f"Person {n:05d}" for n in rng.permutation(rows)],
+            "mail": [f"p{n}@example.org" for n in range(rows)],
+            "weight": weight,
+            "born": [f"{n % 28 + 1:02d}/{n % 12 + 1:02d}/1970" for n in range(rows)],
+            "a,b": rng.choice(["u", "v"], rows),
+            "y": rng.choice(["yes", "no"], rows),
+        }
+    )
+
+
+DECLARED = ["--missing", "NA", "--format", "born=%d/%m/%Y"]
+
+
+@pytest.fixture
+def registry_file(tmp_path):
+    path = tmp_path / "registry.csv"
+    registry().to_csv(path, index=False)
+    return path
+
+
+def test_generate_copies_no_identifier_and_says_so(registry_file, tmp_path, capsys):
+    out = tmp_path / "out.csv"
+    command = ["generate", str(registry_file), "--target", "y", "--generator", "cart", *DECLARED]
+    assert main([*command, "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert said.count("'name', 'mail'") == 1
+    synthetic, real = pd.read_csv(out), registry()
+    for name in ("name", "mail"):
+        assert not synthetic[name].isin(real[name]).any()
+
+
+def test_a_column_is_declared_on_the_command_line(registry_file, tmp_path):
+    out = tmp_path / "out.csv"
+    command = ["generate", str(registry_file), "--generator", "independent", "--out", str(out)]
+    declared = ["--kind", "weight=categorical", "--format", "born=%d/%m/%Y", "--identifier", ""]
+    assert main([*command, *declared]) == 0
+    synthetic = pd.read_csv(out, keep_default_na=False)
+    assert (synthetic["weight"] == "NA").any() and synthetic["mail"].isin(registry()["mail"]).all()
+
+
+def test_a_name_with_a_comma(registry_file, tmp_path):
+    command = ["generate", str(registry_file), "--generator", "independent", *DECLARED]
+    out = ["--out", str(tmp_path / "out.csv")]
+    assert main([*command, "--sensitive", '"a,b",y', *out]) == 0
+    assert main([*command, "--constraint", '"a,b",y', *out]) == 0
+
+
+def test_inspect_writes_what_schema_takes(registry_file, tmp_path, capsys):
+    schema = tmp_path / "schema.json"
+    assert main(["inspect", str(registry_file), "--target", "y", "--out", str(schema)]) == 0
+    said = capsys.readouterr().out
+    for option in (
+        "--missing 'NA'",
+        "--format 'born=%d/%m/%Y'",
+        "--identifier name",
+        f"--schema {schema}",
+    ):
+        assert option in said
+    assert "Person 0" not in said
+    command = [
+        "generate",
+        str(registry_file),
+        "--schema",
+        str(schema),
+        "--generator",
+        "independent",
+    ]
+    assert main([*command, "--out", str(tmp_path / "out.csv")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--generator", "ctgan", "--param", "epochs=five"],
+            "epochs is 'five'; give a whole number",
+        ),
+        (["--generator", "cart", "--kind", "weight"], "is not COL=VALUE"),
+        (["--generator", "cart", "--kind", "weight=number"], "unknown kind"),
+        (["--generator", "cart", "--schema", "nowhere.json"], "workbench inspect FILE writes one"),
+        (["--generator", "cart", "--group", "nme"], "did you mean name"),
+    ],
+)
+def test_declarations_that_are_wrong(registry_file, tmp_path, capsys, options, sentence):
+    command = ["generate", str(registry_file), *DECLARED, "--out", str(tmp_path / "out.csv")]
+    assert main([*command, *options]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and "Traceback" not in said
+
+
+def test_a_negative_seed_is_one_sentence(registry_file, tmp_path, capsys):
+    command = [
+        "generate",
+        str(registry_file),
+        "--generator",
+        "cart",
+        "--out",
+        str(tmp_path / "o.csv"),
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--seed", "-1"])
+    assert ended.value.code == 2 and "must be at least 0" in capsys.readouterr().err
+
+
+def test_rows_and_seed_of_another_type():
+    import workbench as wb
+
+    data = wb.load(registry(), formats={"born": "%d/%m/%Y"}, missing="NA")
+    for wrong in ({"rows": "10"}, {"rows": 2.5}, {"seed": -1}, {"seed": "x"}):
+        with pytest.raises(wb.InputError, match="give a whole number"):
+            wb.generate("independent", data, **wrong)

@@ -6,6 +6,7 @@ Every known mistake of the input ends in one sentence on standard error and exit
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -219,16 +220,9 @@ def _compare(options) -> int:
     from workbench.batch.trust import remember
     from workbench.tables import datasets
 
-    sensitive = _names(options.sensitive)
-    constraints = _constraints(options.constraint)
     # Reading the table first puts a mistake in it before anything is written.
-    given = {
-        "target": options.target,
-        "sensitive": sensitive,
-        "constraints": constraints,
-        "metadata": options.metadata,
-    }
-    datasets.load(options.table, **given)
+    given = _declared(options)
+    _say_roles(datasets.load(options.table, **given))
     folder = Path(options.out)
     text = grid.make(
         title=f"Generators compared on {Path(options.table).name}",
@@ -281,9 +275,8 @@ def _generate(options) -> None:
     with tqdm(
         total=3, desc="load", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False
     ) as bar:
-        roles = {"target": options.target, "sensitive": _names(options.sensitive)}
-        declared = {"constraints": _constraints(options.constraint), "metadata": options.metadata}
-        data = datasets.load(options.table, **roles, **declared)
+        data = datasets.load(options.table, **_declared(options))
+        _say_roles(data)
         bar.set_description_str(options.generator)
         bar.update()
         synthetic = generators.generate(
@@ -316,8 +309,8 @@ def _scenarios(options) -> None:
     from workbench.studies import edge_cases
     from workbench.tables import datasets
 
-    roles = {"target": options.target, "sensitive": _names(options.sensitive)}
-    data = datasets.load(options.table, **roles, constraints=_constraints(options.constraint))
+    data = datasets.load(options.table, **_declared(options))
+    _say_roles(data)
     params = dict(map(_parameter, options.param))
     done = edge_cases.run(data, options.scenarios, options.generator, options.seed, **params)
     print(f"{done!r}\n{done.write(options.out)}")
@@ -330,7 +323,9 @@ def _audit(options) -> int:
         name: getattr(options, name) for name in ("tolerances", "against", "generator", "window")
     }
     if options.out:
-        roles = {"target": options.target, "sensitive": _names(options.sensitive)}
+        given = _declared(options)
+        roles = {name: given.pop(name) for name in ("target", "sensitive")}
+        roles["declared"] = given or None
         done = audit.publish(
             options.out, real=options.table, synthetic=options.synthetic, **roles, **settings
         )
@@ -339,9 +334,7 @@ def _audit(options) -> int:
 
         from workbench.tables import datasets
 
-        data = datasets.load(
-            options.table, target=options.target, sensitive=_names(options.sensitive)
-        )
+        data = datasets.load(options.table, **_declared(options))
         bar = partial(tqdm, desc="audit", bar_format="{desc}: {n}/{total} [{elapsed}]", leave=False)
         done = audit.audit(data, options.synthetic, **settings, progress=bar)
     print(json.dumps(done.record, indent=1, ensure_ascii=False) if options.json else repr(done))
@@ -354,16 +347,66 @@ def _completion(options) -> None:
     print(shtab.complete(_parser(), options.shell))
 
 
+def _inspect(options) -> None:
+    from workbench.tables.inspection import inspect
+
+    given = _declared(options)
+    names = ("target", "kinds", "missing", "formats")
+    found = inspect(
+        options.table,
+        sensitive=given["sensitive"] or (),
+        **{name: given[name] for name in names if name in given},
+    )
+    print(found)
+    print(f"\n{found.write(options.out)} declares all of this: give it as --schema {options.out}")
+
+
+def _declared(options) -> dict[str, Any]:
+    """What the options say of the table's columns, in the words of `load`; nothing for what was not given."""
+    given: dict[str, Any] = {
+        "constraints": _constraints(getattr(options, "constraint", [])),
+        "metadata": getattr(options, "metadata", None),
+        "schema": options.schema,
+        "kinds": dict(_pair("--kind", text, "zip=categorical") for text in options.kind),
+        "formats": dict(_pair("--format", text, "born=%d/%m/%Y") for text in options.format),
+        "missing": options.missing,
+        "group": options.group,
+    }
+    given = {name: value for name, value in given.items() if value}
+    if options.identifier is not None:
+        given["identifiers"] = [name for text in options.identifier for name in _names(text)]
+    return {"target": options.target, "sensitive": _names(options.sensitive), **given}
+
+
+def _say_roles(data) -> None:
+    """Once for a command, where a pipe does not carry it away: whom nothing is learnt of."""
+    for note in data.schema.role_notes:
+        print(f"workbench: {note}", file=sys.stderr)
+
+
+def _pair(option: str, text: str, example: str) -> tuple[str, str]:
+    """COL=VALUE; the column's name may hold an equals sign."""
+    name, equals, value = text.rpartition("=")
+    if not equals or not name or not value:
+        raise InputError(
+            f"{option} {text!r} is not COL=VALUE; write for example {option} {example}."
+        )
+    return name, value
+
+
 def _names(text: str | None) -> list[str] | None:
-    """A comma-separated list; None where the option was not given."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    """A comma-separated list, in which a name that holds a comma stands in double quotes; None where
+    the option was not given.
+    """
+    if text is None:
+        return None
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
 
 
 def _constraints(texts: list[str]) -> list[str | list[str]]:
-    """Inequalities, sums and products as they are written; what holds no "<" or "=" is a list of
-    label columns.
-    """
-    return [text if "<" in text or "=" in text else _names(text) for text in texts]
+    """Inequalities as they are written; what holds no "<" is a list of label columns."""
+    return [text if "<" in text else _names(text) for text in texts]
 
 
 def _parameter(text: str) -> tuple[str, object]:
@@ -396,8 +439,24 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.add_argument("--target", metavar="COL", help="the column to predict")
         sub.add_argument(
-            "--sensitive", metavar="COL[,COL]", help="columns whose groups are compared"
+            "--sensitive",
+            metavar="COL[,COL]",
+            help="columns whose groups are compared; a name with a comma stands in double quotes",
         )
+        declare = partial(sub.add_argument, action="append")
+        sub.add_argument("--schema", metavar="FILE", help="the file that workbench inspect writes")
+        summary = "numeric, integer, categorical, boolean or datetime; repeatable"
+        declare("--kind", default=[], metavar="COL=KIND", help=summary)
+        summary = "a mark of missing values, such as '?'; repeatable"
+        declare("--missing", default=[], metavar="TEXT", help=summary)
+        summary = "how dates are written, such as born=%%d/%%m/%%Y; repeatable"
+        declare("--format", default=[], metavar="COL=FORMAT", help=summary)
+        summary = "columns that name a row: never learnt, scored or copied ('' for none); default: those that look so"
+        declare("--identifier", metavar="COL[,COL]", help=summary)
+        summary = (
+            "a column whose equal values mark rows of one person, kept on one side of the split"
+        )
+        sub.add_argument("--group", metavar="COL", help=summary)
 
     def constraints(sub: argparse.ArgumentParser) -> None:
         summary = (
@@ -474,6 +533,13 @@ def _parser() -> argparse.ArgumentParser:
     trust(sub)
     workers(sub)
 
+    sub = command(
+        "inspect", _inspect, "Say what a table seems to be, what looks wrong and what to do."
+    )
+    roles(sub)
+    summary = "where to write what --schema takes (default: schema.json)"
+    sub.add_argument("--out", metavar="FILE", default="schema.json", help=summary)
+
     sub = command("compare", _compare, "Make a grid and a report from one table.")
     roles(sub)
     constraints(sub)
@@ -495,7 +561,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--rows", type=_count, metavar="N", help="default: as many as it was fitted on"
     )
-    sub.add_argument("--seed", type=int, default=0, metavar="S")
+    sub.add_argument("--seed", type=_seed, default=0, metavar="S")
     sub.add_argument(
         "--param",
         action="append",
@@ -514,7 +580,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     constraints(sub)
     sub.add_argument("--generator", required=True, metavar="G")
-    sub.add_argument("--seed", type=int, default=0, metavar="S")
+    sub.add_argument("--seed", type=_seed, default=0, metavar="S")
     sub.add_argument(
         "--param",
         action="append",
@@ -550,6 +616,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     return parser
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
 
 
 def _count(text: str) -> int:

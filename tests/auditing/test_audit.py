@@ -321,3 +321,28 @@ def test_a_mistake_ends_in_one_sentence(files, tmp_path, out, capsys, monkeypatc
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "earlier audit" in error and "Traceback" not in error
     assert not (tmp_path / "out" / "audit.json").exists()
+
+
+def with_addresses(table: pd.DataFrame, start: int) -> pd.DataFrame:
+    return table.assign(mail=[f"p{start + n}@example.org" for n in range(len(table))])
+
+
+def test_real_identifiers_fail_and_none_is_asked_back_or_printed():
+    table = with_addresses(simulate(np.random.default_rng(5), 1200), 0)
+    data = wb.load(table, target="bought")
+    assert data.schema["mail"].role == "identifier"
+    fresh = with_addresses(simulate(np.random.default_rng(6), 800), 50_000)
+    found = wb.audit(data, fresh).checks
+    assert found[found["gate"] == "identifiers"]["status"].tolist() == ["PASS"]
+    assert found[found["gate"] != "identifiers"]["about"].ne("mail").all()
+    leaking = fresh.assign(mail=data.train["mail"].head(800))
+    audit = wb.audit(data, leaking)
+    failed = audit.checks.query("gate == 'identifiers'").iloc[0]
+    assert failed["status"] == "FAIL" and failed["value"] == 800
+    assert "800 of 800 synthetic rows carry a real one" in repr(audit)
+    assert "example.org" not in json.dumps(audit.record) and "example.org" not in repr(audit)
+    assert any("Identifiers" in note for note in audit.record["notes"])
+    without = wb.audit(data, fresh.drop(columns="mail"))
+    assert (without.checks["gate"] != "identifiers").all() and "mail" not in set(
+        without.checks["about"]
+    )

@@ -69,7 +69,23 @@ DATASET = {
     "kinds": dict,
     "constraints": list,
     "metadata": str,
+    "schema": str,
+    "identifiers": list,
+    "group": str,
+    "missing": list,
+    "formats": dict,
 }
+# What a dataset's table says of its columns, in the words of `load`
+DECLARED = (
+    "target",
+    "sensitive",
+    "kinds",
+    "constraints",
+    "identifiers",
+    "group",
+    "missing",
+    "formats",
+)
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int, "wall_seconds": float}
 
@@ -154,9 +170,10 @@ def plan(grid: Grid) -> Plan:
     used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
     for row, split in product(grid.datasets, grid.splits):
         place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
-        given = {key: row.get(key) for key in ("target", "sensitive", "kinds", "constraints")}
+        given = {key: row[key] for key in DECLARED if key in row}
         sdv = Path(grid.folder, row["metadata"]) if "metadata" in row else None
-        data = load(place, **given, seed=split, metadata=sdv)
+        declared = Path(grid.folder, row["schema"]) if "schema" in row else None
+        data = load(place, **given, seed=split, metadata=sdv, schema=declared)
         loaded[row["name"], split] = data
         facts = {
             "train": table_hash(data.train),
@@ -292,9 +309,11 @@ def make(
     seeds: int = 3,
     constraints: Iterable[str | list[str]] = (),
     metadata: str | None = None,
+    schema: str | None = None,
+    **declared,
 ) -> str:
     """The text of a grid.toml that compares generators (all by default) on one dataset's name or
-    one file.
+    one file; `declared` are further keys of its dataset.
     """
     names = list(generators or GENERATORS)
     dataset = (
@@ -310,6 +329,14 @@ def make(
         dataset += f"\nconstraints = {quote(list(constraints))}"
     if metadata is not None:
         dataset += f"\nmetadata = {quote(str(Path(metadata).absolute()))}"
+    if schema is not None:
+        dataset += f"\nschema = {quote(str(Path(schema).absolute()))}"
+    for key, value in declared.items():
+        if isinstance(value, Mapping):
+            pairs = [f"{quote(name)} = {quote(text)}" for name, text in value.items()]
+            dataset += f"\n{key} = {{ {', '.join(pairs)} }}" if pairs else ""
+        elif value or value == []:
+            dataset += f"\n{key} = {quote(value)}"
     head = f"title = {quote(title)}\nseeds = {list(range(seeds))}\ngenerators = {quote(names)}"
     return f"{head}\n\n[[datasets]]\n{dataset}\n"
 

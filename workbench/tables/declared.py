@@ -96,10 +96,11 @@ def apply_missing(table: pd.DataFrame, marks: Iterable[str]) -> pd.DataFrame:
         if pd.api.types.is_numeric_dtype(values.dtype):
             changed |= _without_number_marks(values, marks)
         elif values.dtype == object or pd.api.types.is_string_dtype(values.dtype):
-            stripped = values.astype(object).map(lambda v: v.strip() if isinstance(v, str) else v)
-            is_mark = stripped.isin(marks)
-            if is_mark.any():
-                changed[name] = values.astype(object).where(~is_mark)
+            # Each spelling is looked at once: a long column of labels has few.
+            spellings = [v for v in values.dropna().unique() if isinstance(v, str)]
+            found = [spelling for spelling in spellings if spelling.strip() in marks]
+            if found:
+                changed[name] = values.astype(object).where(~values.isin(found))
     return table.assign(**changed) if changed else table
 
 

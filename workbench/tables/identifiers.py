@@ -281,6 +281,11 @@ def _counting(known: set[str]) -> tuple[str, int, int, str] | None:
     """
     if len(known) < LEAST_ROWS:
         return None
+    some = list(known)[:1000]
+    if not all(map(_COUNTED.match, some)):
+        return None
+    if len({_COUNTED.sub(r"\g<before> \g<after>", text) for text in some}) > 1:
+        return _counting_first(known)
     matched = [_COUNTED.match(text) for text in known]
     if not all(matched):
         return None

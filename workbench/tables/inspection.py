@@ -125,7 +125,8 @@ def inspect(
     schema, found = _codes(raw, schema, kinds)
     findings += found
     cast = schema.cast(raw)
-    schema, found = _roles(cast, schema)
+    patterns: dict[str, str] = {}  # of identifiers, each learnt once
+    schema, found = _roles(cast, schema, patterns)
     findings += [*found, *_empty(cast, schema), *_rare_classes(cast, schema)]
 
     relations = _relations(cast, schema)
@@ -134,7 +135,7 @@ def inspect(
     constraints = [f.columns for f in relations if f.kind == "fixed combination"]
     schema = replace(schema, constraints=tuple(constraints)).with_positive(cast)
     proposed = declarations.Declared(schema, tuple(marks), forms)
-    return Inspection(name, len(raw), _overview(cast, schema), tuple(findings), proposed)
+    return Inspection(name, len(raw), _overview(cast, schema, patterns), tuple(findings), proposed)
 
 
 def _header(raw: pd.DataFrame) -> list[Finding]:
@@ -152,33 +153,32 @@ def _header(raw: pd.DataFrame) -> list[Finding]:
 def _marks(raw: pd.DataFrame, given: list[str]) -> tuple[list[str], list[Finding]]:
     """Marks of missing values, those that were given first: a common one among numbers, dates or labels."""
     marks, findings = list(given), []
-    for name, texts in _text_columns(raw):
-        spelled = texts[texts.str.strip().str.lower().isin(MARKS)].str.strip()
-        new = [mark for mark in spelled.unique() if mark not in marks]
-        rest = texts[~texts.index.isin(spelled.index)]
+    for name, counts in _text_columns(raw):
+        lowered = counts.index.str.strip().str.lower()
+        spelled = counts[lowered.isin(MARKS)]
+        spelled.index = spelled.index.str.strip()
+        new = [mark for mark in spelled.index.unique() if mark not in marks]
+        rest = counts.index[~lowered.isin(MARKS)][:SAMPLE]
         # Among labels only what no language uses as a word is a mark: "none" may be an answer.
-        is_numbers = (
-            len(rest) > 0 and pd.to_numeric(rest.head(SAMPLE), errors="coerce").notna().all()
-        )
-        new = [mark for mark in new if is_numbers or mark in ("?", "#N/A", "NA", "N/A")]
-        for mark in new:
-            marks.append(mark)
-        shown = [mark for mark in spelled.unique() if mark in marks]
+        is_numbers = len(rest) > 0 and pd.notna(pd.to_numeric(rest, errors="coerce")).all()
+        marks += [mark for mark in new if is_numbers or mark in ("?", "#N/A", "NA", "N/A")]
+        shown = [mark for mark in spelled.index.unique() if mark in marks]
         if shown:
-            share = spelled.isin(shown).sum() / len(raw)
+            share = spelled[spelled.index.isin(shown)].sum() / len(raw)
             message = f"{name!r} marks missing values with {shown[0]!r} ({share:.1%} of rows)"
             findings.append(Finding("missing mark", (name,), message, f"--missing '{shown[0]}'"))
     return marks, findings
 
 
 def _text_columns(raw: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """The columns of text with their values that are there, as text."""
+    """The columns of text with the count of each spelling."""
     found = []
     for name in raw.columns:
         is_text = raw[name].dtype == object or pd.api.types.is_string_dtype(raw[name].dtype)
-        present = raw[name].dropna()
-        if is_text and len(present):
-            found.append((name, present.astype(object).astype(str)))
+        if is_text and raw[name].notna().any():
+            counts = raw[name].value_counts()
+            counts.index = counts.index.map(str)
+            found.append((name, counts))
     return found
 
 
@@ -225,7 +225,7 @@ def _mixed(raw: pd.DataFrame, kinds: dict[str, str]) -> tuple[dict[str, str], li
     """Columns that `load` refuses are declared categorical, with the reason."""
     kinds, findings = dict(kinds), []
     for name in raw.columns:
-        if name in kinds:
+        if name in kinds or pd.api.types.is_numeric_dtype(raw[name].dtype):
             continue
         try:
             Schema.infer(raw[[name]], identifiers=())
@@ -260,12 +260,15 @@ def _codes(
     return replace(schema, columns=tuple(columns)), findings
 
 
-def _roles(cast: pd.DataFrame, schema: Schema) -> tuple[Schema, list[Finding]]:
+def _roles(
+    cast: pd.DataFrame, schema: Schema, patterns: dict[str, str]
+) -> tuple[Schema, list[Finding]]:
     """Identifiers, and a column that names persons with several rows each: the group."""
     findings = []
     for column in schema.columns:
         if column.role == "identifier":
             pattern = identity.Pattern.learn(cast[column.name]).describe()
+            patterns[column.name] = pattern
             message = f"{column.name!r} has a value of its own in nearly every row ({pattern}): never learnt or copied"
             findings.append(
                 Finding("identifier", (column.name,), message, f"--identifier {column.name}")
@@ -352,7 +355,11 @@ def _copies(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Fi
 
 def _combinations(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
     """Pairs of label columns in which the one fixes the other, as a city fixes its country."""
-    labels = [c.name for c in schema.columns if c.is_discrete and sample[c.name].nunique() <= 2000]
+    # What fixes the target is a leak, and no combination that synthetic rows should keep.
+    features = [
+        column.name for column in schema.columns if column.is_discrete and column.role != "target"
+    ]
+    labels = [name for name in features if sample[name].nunique() <= 2000]
     codes = {name: pd.factorize(sample[name], use_na_sentinel=False)[0] for name in labels}
     sizes = {name: int(code.max()) + 1 for name, code in codes.items()}
     findings = []
@@ -505,7 +512,7 @@ def _cells(values: pd.Series, column, bins: int) -> np.ndarray:
     return cut.fillna(bins).astype(int).to_numpy()
 
 
-def _overview(cast: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def _overview(cast: pd.DataFrame, schema: Schema, patterns: dict[str, str]) -> pd.DataFrame:
     """One line a column: kind, role, missing, distinct, and its range or commonest labels."""
     lines = {}
     for column in schema.columns:
@@ -516,7 +523,7 @@ def _overview(cast: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             "role": column.role,
             "missing": f"{gap:.1%}" if gap else "",
             "distinct": f"{values.nunique():,}",
-            "values": _shown(values, column),
+            "values": patterns.get(column.name) or _shown(values, column),
         }
     return pd.DataFrame.from_dict(lines, orient="index")
 
