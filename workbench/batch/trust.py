@@ -30,7 +30,7 @@ def demands(grid: Grid) -> list[str]:
             if _leads_out(grid.folder, text) and not text.rpartition(":")[0].endswith(".py"):
                 found.append(f"give {row['label']} the place {text}")
     for row in grid.datasets:
-        for key in ("path", "metadata"):
+        for key in ("path", "metadata", "schema"):
             if key in row and _leads_out(grid.folder, row[key]):
                 found.append(f"read the file {row[key]}")
     return list(dict.fromkeys(found))
