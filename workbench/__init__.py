@@ -21,6 +21,7 @@ _EXPORTS = {
     "Trial": "workbench.metrics",
     "Row": "workbench.metrics",
     "evaluate": "workbench.metrics.evaluate",
+    "combine": "workbench.metrics.combine",
     "audit": "workbench.auditing.audit",
 }
 __all__ = list(_EXPORTS)

@@ -292,8 +292,8 @@ def test_numbers_are_cut_at_train_quantiles():
 
 def test_missing_values_are_a_group_of_their_own():
     train, synthetic = (
-        from_counts([[80, 20], [40, 60], [50, 50]]),
-        from_counts([[80, 20], [40, 60], [90, 10]]),
+        from_counts([[80, 20], [40, 60], [20, 80]]),
+        from_counts([[80, 20], [40, 60], [60, 40]]),
     )
     for table in (train, synthetic):
         table.loc[table["group"] == "c", "group"] = np.nan

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import norm
 
-from workbench.metrics import INSUFFICIENT, Row, Trial
+from workbench.metrics import INSUFFICIENT, OK, Row, Trial
 from workbench.metrics.groups import (
     MIN_ROWS,
     Groups,
@@ -23,6 +23,7 @@ from workbench.metrics.groups import (
     shares,
     worst_column,
 )
+from workbench.metrics.intervals import Z
 from workbench.words import listed
 
 EXPECTED = 10  # synthetic rows, from which on none at all is no chance (e^-10)
@@ -34,14 +35,15 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
     direction.
 
     bias_amp (A -> T): mean over groups a and target labels t of s_at (P_syn(t|a) - P_train(t|a)),
-    where s_at = sign(P(a,t) - P(a)P(t)) on train, held fixed while resampling. bias_amp_reverse (T
-    -> A): the same with P(a|t). In [-1, 1]; 0 none, above 0 the association of train is amplified,
-    below 0 it is weakened. Wang and Russakovsky, Directional Bias Amplification, ICML 2021, eq. 1,
-    with the generator's rows in place of a model's predictions. The headline is the mean over the
-    sensitive columns. Rows follow for each column and each pair of columns, for each group and for
-    each (a, t), whose note has both shares. Known failure: where train itself shows hardly any
-    association its sign is a coin's, and a fresh real sample then reads slightly below 0 (see the
-    ceiling); the unweighted mean gives a small group the weight of a large one.
+    where s_at = sign(P(a,t) - P(a)P(t)) on train, and 0 where that
+    association is not clear (|z| <= 1.96), found again in each resample: a sign read from the noise of the shares that it
+    multiplies would pull the mean of fresh rows below 0. bias_amp_reverse (T -> A): the same with
+    P(a|t). In [-1, 1]; 0 none, above 0 the association of train is amplified, below 0 it is
+    weakened. Wang and Russakovsky, Directional Bias Amplification, ICML 2021, eq. 1, with the
+    generator's rows in place of a model's predictions. The headline is the mean over the sensitive
+    columns. Rows follow for each column and each pair of columns, for each group and for each
+    (a, t), whose note has both shares. Known failure: an association that train is too small to
+    show is not counted; the unweighted mean gives a small group the weight of a large one.
     """
     metrics = ("bias_amp", "bias_amp_reverse")
     groups, train, synthetic = _resampled(trial, "bias_amp")
@@ -54,7 +56,7 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
             names = [groups.names(view), groups.names((groups.target,))]
             if metric == "bias_amp_reverse":
                 before, after, names = before.swapaxes(1, 2), after.swapaxes(1, 2), names[::-1]
-            signs, seen = association_signs(before[0]), before[0].any(axis=0)
+            signs, seen = clear_signs(before), before[0].any(axis=0)
             readings.append(
                 amplified(
                     metric,
@@ -73,6 +75,18 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
 def association_signs(counts: np.ndarray) -> np.ndarray:
     """sign(P(a,t) - P(a)P(t)) from counts of shape (A, T); exact, 0 where independent."""
     return np.sign(counts * counts.sum() - counts.sum(axis=1, keepdims=True) * counts.sum(axis=0))
+
+
+def clear_signs(counts: np.ndarray) -> np.ndarray:
+    """association_signs, 0 where train's own association is not clear: |z| <= 1.96, z the adjusted
+    residual of the cell (Haberman 1973). Shape (..., A, T), as counts.
+    """
+    n = np.maximum(counts.sum(axis=(-2, -1), keepdims=True), 1)
+    rows, columns = counts.sum(axis=-1, keepdims=True), counts.sum(axis=-2, keepdims=True)
+    excess = counts - rows * columns / n
+    variance = rows * columns / n * (1 - rows / n) * (1 - columns / n)
+    clear = np.abs(excess) > Z * np.sqrt(variance)
+    return np.sign(excess) * clear
 
 
 def amplification(before: np.ndarray, after: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -265,11 +279,12 @@ def representation(trial: Trial) -> Iterator[Row]:
 
     0 none, below 0 the group is under-represented; natural logarithm, unbounded. Half a row is
     added to each of the four counts (Haldane 1956), so a vanished group has a finite reading: the
-    worst its train count can give. Woolf intervals. The headline is the largest reading by absolute
-    value, its sign kept, over all groups and pairs of columns with MIN_ROWS rows in train, with a
-    Bonferroni interval, since it was picked out of many. Its note lists every vanished group. A group
-    that train never had (such as missing values) has a row too. Known failure: the largest of many
-    readings is above 0 by chance alone; read it beside the ceiling.
+    worst its train count can give. Woolf intervals. The headline is the surest reading (the largest
+    likelihood-ratio statistic) over all groups and pairs of columns with MIN_ROWS rows in train,
+    with a Bonferroni interval, since it was picked out of many. Its note lists every vanished
+    group. Every group of either table has a row; one of fewer rows than MIN_ROWS, or that train
+    does not have, is insufficient. Known failure: the surest of many readings is away from 0 by
+    chance alone; read it beside the ceiling.
 
     vanished_groups: how many groups have no synthetic row at all, though EXPECTED rows or more were
     expected from their share of train; a row follows for each. 0 is what fresh real rows read: chance
@@ -285,6 +300,7 @@ def representation(trial: Trial) -> Iterator[Row]:
         )
         expected = n_train / n_train.sum() * n_synthetic.sum()
         shift, error = log_odds_shift(n_train, n_synthetic)
+        sure = evidence_of_shift(n_train, n_synthetic)
         if np.count_nonzero(n_train) < 2:
             rows.append(
                 Row(metric, np.nan, column=groups.title(view), state=INSUFFICIENT, note=ONE_LEVEL)
@@ -292,6 +308,7 @@ def representation(trial: Trial) -> Iterator[Row]:
             continue
         for g in np.flatnonzero(n_train + n_synthetic):
             name = groups.names(view)[g]
+            state = OK if n_train[g] >= MIN_ROWS else INSUFFICIENT
             note = levels_note(
                 ("train", "synthetic"),
                 (n_train[g] / n_train.sum(), n_synthetic[g] / n_synthetic.sum()),
@@ -307,7 +324,7 @@ def representation(trial: Trial) -> Iterator[Row]:
             elif n_train[g] < MIN_ROWS:
                 note += f"; {n_train[g]:.0f} train rows, not in the headline"
             if n_train[g] >= MIN_ROWS:
-                found.append((shift[g], error[g], name))
+                found.append((round(sure[g], 6), -shift[g], error[g], name))
             rows.append(
                 Row(
                     metric,
@@ -315,12 +332,17 @@ def representation(trial: Trial) -> Iterator[Row]:
                     *_wald(shift[g], error[g]),
                     column=groups.title(view),
                     group=name,
+                    state=state,
                     note=note,
                 )
             )
     gone = f"vanished: {listed(vanished)}" if vanished else ""
     if found:
-        value, error, name = max(found, key=lambda reading: abs(reading[0]))
+        # The surest shift speaks, not the largest: the largest is as a rule that of the smallest
+        # group, which moves most by chance. Of two that are equally sure, as the two halves of a
+        # binary column always are, the one that has become rarer speaks.
+        _, fall, error, name = max(found)
+        value = 0.0 - fall
         low, high = _wald(value, error, tests=len(found))
         yield Row(metric, value, low, high, note="; ".join(filter(None, [name, gone])))
     else:
@@ -348,6 +370,25 @@ def log_odds_shift(real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray,
     return np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3]), np.sqrt(
         sum(1 / cell for cell in cells)
     )
+
+
+def evidence_of_shift(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """The likelihood-ratio statistic (G squared) of each group's share in two tables, from counts
+    of shape (groups,). Unlike z it is large for a vanished group.
+    """
+    total_real, total = real.sum(), synthetic.sum()
+    pooled = (real + synthetic) / max(total_real + total, 1)
+    parts = [
+        (real, total_real * pooled),
+        (total_real - real, total_real * (1 - pooled)),
+        (synthetic, total * pooled),
+        (total - synthetic, total * (1 - pooled)),
+    ]
+    statistic = np.zeros(len(real))
+    for observed, expected in parts:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic += np.where(observed > 0, observed * np.log(observed / expected), 0)
+    return 2 * statistic
 
 
 def cramers_v_shift(trial: Trial) -> Iterator[Row]:

@@ -43,17 +43,22 @@ from workbench.metrics.models import one_thread
 from workbench.metrics.rows import to_table
 from workbench.tables.datasets import Dataset, table_hash
 from workbench.tables.encode import Marginal, from_float, to_float
+from workbench.tables.files import read_file
 from workbench.tables.schema import KINDS, Column, Schema
 
 # Learners trained on noise rank real rows in a random direction, so one permutation is a coarse
 # floor for utility.
-FLOOR_DRAWS = {"workbench.metrics.utility:utility": 3, "workbench.metrics.utility:model_ranking": 3}
+FLOOR_DRAWS = {
+    "workbench.metrics.utility:utility": 3,
+    "workbench.metrics.utility:model_ranking": 3,
+    "workbench.metrics.published:published_errors": 3,  # it has no interval, so draws tell its noise
+}
 CEILING = {"test": "train", "train": "test", "train and test": "fresh"}  # by what a metric reads
 
 
 def evaluate(
     data: Dataset,
-    synthetic: pd.DataFrame,
+    synthetic: pd.DataFrame | str | Path,
     seed: int = 0,
     metrics: Iterable[str] | None = None,
     progress: Callable[[list], Iterable] | None = None,
@@ -62,6 +67,7 @@ def evaluate(
     """Score `synthetic` against the real rows of `data`: a Card whose `.rows` has ROW_COLUMNS, one
     measured number a row.
 
+    `synthetic` is a DataFrame, or the path of a CSV or Parquet file, read by the rules of `load`.
     metrics names a choice of METRICS (default: all). progress wraps the list of steps as tqdm does,
     e.g. `progress=tqdm`. generator: the fitted generator that made the table, for the privacy
     budget that it claims (see metrics.Guarantee). A metric that cannot be computed is a row with a
@@ -70,12 +76,17 @@ def evaluate(
     metrics.
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
+    if isinstance(synthetic, str | Path):
+        # Labels are kept as they are written: "NA" and "007" are no gap and no number.
+        texts = [column.name for column in data.schema.columns if column.kind == "categorical"]
+        synthetic = read_file(Path(synthetic), texts)
     identity_notes = [*data.schema.role_notes, *_copied_identifiers(data, synthetic)]
     group_column = data.schema.group
     # Identifiers are no features: whether a synthetic table has them, and which, moves no score.
     synthetic = without_identifiers(synthetic, data.schema)
     data = data.modelled
     table, notes = read_table(synthetic, data.schema)
+    notes += _unknown_labels(table, data)
     trial = Trial(data.train, data.test, table, data.schema, seed, Guarantee.of(generator))
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
     functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
@@ -143,6 +154,23 @@ def _noted_groups(rows: pd.DataFrame, group: Column | None) -> pd.DataFrame:
     return rows.assign(note=notes)
 
 
+def _unknown_labels(table: pd.DataFrame, data: Dataset) -> list[str]:
+    """A note for each column whose labels train never had, as of a CSV that was read by other rules."""
+    notes = []
+    for column in data.schema.columns:
+        if column.kind != "categorical":
+            continue
+        present = table[column.name].dropna()
+        unknown = present[~present.isin(data.train[column.name].dropna().unique())]
+        if len(unknown):
+            example = unknown.value_counts().index[0]
+            notes.append(
+                f"column {column.name!r}: {len(unknown):,} of {len(table):,} values are labels that train never had, "
+                f"such as {str(example)[:40]!r}; was the file read as text?"
+            )
+    return notes
+
+
 def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.DataFrame:
     """The rows of metrics that share one function, run on the synthetic table and on each reference
     they name.
@@ -163,7 +191,7 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
         if row.state != NOT_APPLICABLE:
             draws = FLOOR_DRAWS.get(metric.function, 1)
             if metric.floor:
-                floor = _answers(row, reference(metric.floor, draws))
+                floor = _answers(row, reference(_floor_table(metric), draws))
             ceiling = _answers(row, reference(CEILING[metric.reads], 1))
             row = _judged(row, metric, floor, ceiling)
         rows.append(row)
@@ -171,6 +199,15 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
         ceilings.append(_mean(ceiling))
     return to_table(rows).assign(
         floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float)
+    )
+
+
+def _floor_table(metric: Metric) -> str:
+    """The floor's table: permuted rows come from the table that the metric does not read, or they
+    would share its very values.
+    """
+    return (
+        "permuted test" if (metric.floor, metric.reads) == ("permuted", "train") else metric.floor
     )
 
 
@@ -331,12 +368,20 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
     """A table to hold the synthetic one against, of as many rows where it can: a name of
     Metric.floor, "train" or "test".
 
-    permuted   train, each column shuffled on its own          uniform   each column uniform over train's range or labels
+    permuted   train, each column shuffled on its own; "permuted test" the same of test, up to as many rows
+            uniform   each column uniform over train's range or labels
     copy       train itself                                    train, test   the real table, fewer rows without replacement
     """
     rng = trial.rng(f"{kind} {draw}")
     n = len(trial.synthetic) or len(trial.train)
-    if kind == "permuted":
+    if kind == "permuted test":
+        # Test is shorter than the synthetic table as a rule. Its columns are drawn apart, so they
+        # can be drawn with replacement up to the same length.
+        columns = {}
+        for name in trial.schema.names:
+            columns[name] = trial.test[name].iloc[_drawn(len(trial.test), n, rng)].array
+        table = pd.DataFrame(columns, columns=trial.schema.names)
+    elif kind == "permuted":
         columns = {
             name: trial.train[name].iloc[rng.permutation(len(trial.train))].array
             for name in trial.schema.names
@@ -353,6 +398,12 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
     if len(table) > n:
         table = table.iloc[np.sort(rng.permutation(len(table))[:n])].reset_index(drop=True)
     return table
+
+
+def _drawn(rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n of the row numbers in random order, each as often as any other, give or take one."""
+    rounds = [rng.permutation(rows) for _ in range(-(-n // max(rows, 1)))]
+    return np.concatenate(rounds)[:n]
 
 
 def _uniform(values: pd.Series, column: Column, n: int, rng: np.random.Generator) -> pd.Series:

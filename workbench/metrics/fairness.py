@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from workbench.metrics import INSUFFICIENT, Row, Trial
-from workbench.metrics.bias import ONE_LEVEL, amplification, amplified, association_signs, with_mean
+from workbench.metrics.bias import ONE_LEVEL, amplification, amplified, clear_signs, with_mean
 from workbench.metrics.groups import (
     MIN_ROWS,
     Groups,
@@ -62,7 +62,7 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
         actual, synthetic_model, train_model = (
             test.table(*view, truth + k, sizes=sizes) for k in range(3)
         )
-        signs, names = association_signs(real), [groups.names(view), groups.names((truth,))]
+        signs, names = clear_signs(real), [groups.names(view), groups.names((truth,))]
         seen = real.any(axis=0) & (
             np.arange(sizes[truth]) < sizes[truth] - 1
         )  # a model never predicts a missing label

@@ -91,3 +91,37 @@ def auc(positive: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
     placement = np.where(positive, above[0], 1 - above[1])
     value = float(placement[positive].mean())
     return value, (placement - value) * n / np.where(positive, n1, n - n1)
+
+
+def auc_interval(value: float, influence: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """The 95% interval of an area under the ROC curve that may rest on few positives.
+
+    DeLong's variance with one degree of freedom taken from each class, on the logit scale (Pepe
+    2003, section 5.2), with Student's t at Welch's degrees of freedom. With value 0 or 1, where the
+    variance is 0, the exact interval of as many trials as the smaller class has; (0, 1) where a
+    class has fewer than two rows. value, influence: as `auc` gives them, or their mean over several
+    scores of the same rows.
+    """
+    from scipy.stats import t
+
+    positive = np.asarray(positive, dtype=bool)
+    n, sizes = len(positive), [int(positive.sum()), int((~positive).sum())]
+    fewest = min(sizes)
+    if fewest < 2 or not np.isfinite(value):
+        return 0.0, 1.0
+    if value in (0.0, 1.0):
+        return clopper_pearson(round(value * fewest), fewest)
+    parts = []
+    for rows, size in zip((positive, ~positive), sizes, strict=True):
+        placement = influence[rows] * size / n
+        parts.append(float(placement.var(ddof=1)) / size)
+    variance = sum(parts)
+    if variance == 0:
+        return float(value), float(value)
+    freedom = variance**2 / sum(
+        part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True)
+    )
+    logit = np.log(value / (1 - value))
+    half = t.ppf(0.975, freedom) * np.sqrt(variance) / (value * (1 - value))
+    low, high = (1 / (1 + np.exp(-end)) for end in (logit - half, logit + half))
+    return float(low), float(high)

@@ -11,16 +11,18 @@ import numpy as np
 import pandas as pd
 
 from workbench.metrics import INSUFFICIENT, NOT_INFORMATIVE, OK, Row, Trial
-from workbench.metrics.intervals import LEVELS, Z, auc, bootstrap, from_influence
+from workbench.metrics.intervals import LEVELS, Z, auc, auc_interval, bootstrap, from_influence
 from workbench.metrics.models import LEARNERS, OTHER, PANEL, labels, panel_predictions, predictions
 from workbench.metrics.privacy import in_own_order
 from workbench.tables.encode import to_float
+from workbench.words import listed
 
 LABEL_METRICS = ("tstr_auc", "average_precision", "brier", "log_loss", "calibration_error")
 BINS = 15  # of calibration_error, equal in mass
 NUMBER_METRICS = ("tstr_r2", "tstr_rmse")
 RANKING_ROWS = 5000  # train rows an arm, and test rows, that model ranking reads
 MIN_PAIRS = 5
+MIN_LABEL = 10  # test rows of a label, of three or more, that has a part in the macro mean
 REPEATS = 200
 
 
@@ -29,7 +31,8 @@ def utility(trial: Trial) -> Iterator[Row]:
     and their mean as the value.
 
     Labels: `tstr_auc` (ROC AUC of the positive label; one-against-rest, unweighted mean, for three
-    or more; 0.5 is chance), `average_precision` (likewise; its share of the rows is chance),
+    or more, labels of fewer than
+    MIN_LABEL test rows left out and named; 0.5 is chance), `average_precision` (likewise; its share of the rows is chance),
     `brier` (half the squared distance between the probabilities and the label, 0 to 1, down),
     `log_loss` (minus the log of the label's probability, down; a label ruled out costs 36) and
     `calibration_error` (Naeini et al. 2015, BINS bins of equal mass: mean distance between the
@@ -72,7 +75,7 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
 
     tstr, trtr = answers(trial.synthetic), answers(trial.train)
     areas = {learner: answer.auc() for learner, answer in tstr.items()}
-    yield from _mean_and_each("tstr_auc", areas, 0, 1)
+    yield from _areas(areas, tstr[LEARNERS[0]])
 
     rankings = {
         learner: [Ranking(*pair) for pair in answer.one_against_rest]
@@ -116,6 +119,19 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
     yield _ratio(_mean(list(areas.values())), ceiling, chance=0.5, score="ROC AUC")
 
 
+def _areas(areas: dict[str, tuple[float, np.ndarray]], answer: _Answer) -> Iterator[Row]:
+    """The rows of tstr_auc: their interval on the logit scale where one label is scored."""
+    note = ""
+    if answer.too_rare:
+        note = f"without labels of fewer than {MIN_LABEL} test rows: {listed(answer.too_rare)}"
+    for group, (value, influence) in {"": _mean(list(areas.values())), **areas}.items():
+        if len(answer.one_against_rest) == 1:
+            ends = auc_interval(value, influence, answer.one_against_rest[0][0])
+        else:
+            ends = from_influence(value, influence, lowest=0, highest=1)
+        yield Row("tstr_auc", value, *ends, group=group, note=note)
+
+
 @dataclass(frozen=True)
 class _Answer:
     """What a learner's probabilities say of the test rows whose label is known."""
@@ -125,6 +141,7 @@ class _Answer:
     ]  # for each scored label: the rows that hold it, their scores
     brier: np.ndarray
     log_loss: np.ndarray
+    too_rare: list[str]  # labels that are not scored
 
     @classmethod
     def of(cls, trial: Trial, probability: pd.DataFrame) -> _Answer:
@@ -140,6 +157,13 @@ class _Answer:
             if len(real) > 2 or trial.schema.positive not in real
             else [trial.schema.positive]
         )
+        # Among three labels or more, one with a handful of test rows would count as much as any other
+        # and swing the mean.
+        counts = pd.Series(truth).value_counts()
+        too_rare = [label for label in scored if len(scored) > 1 and counts[label] < MIN_LABEL]
+        if len(too_rare) == len(scored):
+            too_rare = []
+        scored = [label for label in scored if label not in too_rare]
         hits = truth[:, None] == probability.columns.to_numpy(dtype=object)
         zero = np.zeros(len(truth))
         return cls(
@@ -149,6 +173,7 @@ class _Answer:
             ],
             ((probability.to_numpy() - hits) ** 2).sum(axis=1) / 2,
             -np.log(np.maximum((probability.to_numpy() * hits).sum(axis=1), np.finfo(float).eps)),
+            too_rare,
         )
 
     def auc(self) -> tuple[float, np.ndarray]:

@@ -1,0 +1,130 @@
+"""Does the analysis survive: statsmodels as the oracle, an erased effect, fresh rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from workbench.metrics import Trial
+from workbench.metrics.inference import Fitted, analysis, interval_overlap, linear, logistic
+from workbench.tables.schema import Column, Schema
+
+SCHEMA = Schema(
+    (
+        Column("treated", "categorical"),
+        Column("age", "numeric"),
+        Column("y", "categorical", "target"),
+    )
+).with_positive(pd.DataFrame({"treated": ["no"], "age": [1.0], "y": ["yes"]}))
+NUMBERS = Schema(
+    (
+        Column("treated", "categorical"),
+        Column("age", "numeric"),
+        Column("y", "numeric", "target"),
+    )
+)
+
+
+def draw(n, seed, effect=0.5):
+    rng = np.random.default_rng(seed)
+    treated = rng.random(n) < 0.4
+    age = rng.normal(50, 10, n)
+    chance = 1 / (1 + np.exp(-(-0.3 + effect * treated + 0.05 * (age - 50))))
+    y = np.where(rng.random(n) < chance, "yes", "no").astype(object)
+    return pd.DataFrame(
+        {"treated": np.where(treated, "yes", "no").astype(object), "age": age, "y": y}
+    )
+
+
+def readings(synthetic, train, schema=SCHEMA):
+    found = analysis(Trial(train, train, synthetic, schema))
+    return {(row.metric, row.column, row.group): row for row in found}
+
+
+def test_fits_are_those_of_statsmodels():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.ones(500), rng.normal(size=(500, 3))])
+    y = (rng.random(500) < 1 / (1 + np.exp(-x @ [0.2, 1.0, -0.5, 0.0]))).astype(float)
+    for ours, theirs in (
+        (logistic(x, y), sm.Logit(y, x).fit(disp=0)),
+        (linear(x, y), sm.OLS(y, x).fit()),
+    ):
+        np.testing.assert_allclose(ours.coefficient, theirs.params[1:], rtol=1e-6)
+        np.testing.assert_allclose(ours.error, theirs.bse[1:], rtol=1e-6)
+
+
+def test_separated_labels_and_singular_columns_have_no_fit():
+    x = np.column_stack([np.ones(100), np.arange(100.0)])
+    assert logistic(x, (np.arange(100) > 50).astype(float)) is None
+    assert linear(np.column_stack([x, x[:, 1]]), np.arange(100.0)) is None
+
+
+def test_overlap_by_hand():
+    z = 1.959963984540054
+    real = Fitted(np.array([0.0, 0.0, 0.0]), np.array([1 / z, 1 / z, 1 / z]))
+    other = Fitted(np.array([0.0, 1.0, 5.0]), np.array([1 / z, 1 / z, 1 / z]))
+    np.testing.assert_allclose(interval_overlap(real, other), [1, 0.5, 0])
+
+
+def test_an_erased_effect_is_named_and_a_copy_keeps_all():
+    train = draw(3000, 0)
+    erased = draw(3000, 1, effect=0.0)
+    found = readings(erased, train)
+    head = found["coefficient_shift", "", ""]
+    assert head.note.startswith("treated=yes") and head.value > 3
+    assert found["coefficient_shift", "treated", "yes"].high < 0
+    assert found["conclusions_kept", "", ""].value == 0.5
+    assert "lost: treated=yes" in found["conclusions_kept", "", ""].note
+    same = readings(train, train)
+    assert same["coefficient_overlap", "", ""].value == 1
+    assert same["conclusions_kept", "", ""].value == 1
+    assert same["coefficient_shift", "", ""].value == 0
+
+
+def test_a_label_that_is_gone_is_a_lost_conclusion_and_the_others_are_read():
+    train = draw(3000, 0)
+    gone = draw(3000, 1)
+    gone = gone[gone["treated"] == "no"].reset_index(drop=True)
+    found = readings(gone, train)
+    assert found["coefficient_overlap", "treated", "yes"].value == 0
+    assert found["coefficient_shift", "treated", "yes"].state == "insufficient"
+    assert abs(found["coefficient_shift", "age", ""].value) < 4
+    assert "without any synthetic row: treated=yes" in found["coefficient_shift", "", ""].note
+    assert found["conclusions_kept", "", ""].value == 0.5
+
+
+def test_numbers_are_fitted_by_least_squares_and_few_rows_say_so():
+    def numbered(table):
+        return table.assign(y=table["age"] * 2.0 + (table["treated"] == "yes") * 3.0)
+
+    rng = np.random.default_rng(5)
+    train, fresh = (numbered(draw(400, seed)) for seed in (0, 1))
+    train["y"] += rng.normal(size=400)
+    fresh["y"] += rng.normal(size=400)
+    found = readings(fresh, train, NUMBERS)
+    assert found["conclusions_kept", "", ""].value == 1
+    few = readings(draw(30, 1), draw(12, 0))
+    assert {row.state for row in few.values()} == {"insufficient"}
+
+
+def covered(repeats, n=1000):
+    """How often the interval of a fresh table's standardised difference holds 0, erased effects."""
+    held, power = 0, 0
+    for seed in range(repeats):
+        train = draw(n, [seed, 0])
+        fresh = readings(draw(n, [seed, 1]), train)["coefficient_shift", "treated", "yes"]
+        lost = readings(draw(n, [seed, 2], 0.0), train)["coefficient_shift", "treated", "yes"]
+        held += fresh.low <= 0 <= fresh.high
+        power += lost.high < 0
+    return held / repeats, power / repeats
+
+
+def test_the_interval_of_a_fresh_tables_difference_holds_0():
+    held, _ = covered(150)
+    assert 0.9 <= held <= 0.99
+
+
+@pytest.mark.long
+def test_coverage_and_power_of_the_standardised_difference():
+    held, power = covered(2000, n=2000)
+    assert 0.93 <= held <= 0.97 and power > 0.9
