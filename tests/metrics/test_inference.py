@@ -103,7 +103,7 @@ def test_numbers_are_fitted_by_least_squares_and_few_rows_say_so():
     fresh["y"] += rng.normal(size=400)
     found = readings(fresh, train, NUMBERS)
     assert found["conclusions_kept", "", ""].value == 1
-    few = readings(draw(30, 1), draw(12, 0))
+    few = readings(draw(30, 1), draw(8, 0))
     assert {row.state for row in few.values()} == {"insufficient"}
 
 

@@ -22,7 +22,7 @@ from workbench.tables.schema import Schema
 
 MIN_LEVEL = 30  # rows of a label in both tables; rarer ones join the reference label
 MAX_LABELS = 10  # indicator columns of one column of labels
-MIN_ROWS_PER_TERM = 10  # rows of the rarer outcome for each coefficient (Peduzzi et al. 1996)
+MIN_ROWS_PER_TERM = 5  # rows of the rarer outcome a coefficient (Vittinghoff and McCulloch 2007)
 STEPS = 50  # of Newton's method
 METRICS_HERE = ("coefficient_overlap", "coefficient_shift", "conclusions_kept")
 
