@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -423,6 +424,7 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The whole command line; its commands in the order of a first reading."""
     parser = argparse.ArgumentParser(
         prog="workbench", description="Compare generators of synthetic tables on real data."
     )
@@ -433,47 +435,18 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    def roles(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "table", metavar="FILE_OR_NAME", help="a CSV or Parquet file, or a dataset's name"
-        )
-        sub.add_argument("--target", metavar="COL", help="the column to predict")
-        sub.add_argument(
-            "--sensitive",
-            metavar="COL[,COL]",
-            help="columns whose groups are compared; a name with a comma stands in double quotes",
-        )
-        declare = partial(sub.add_argument, action="append")
-        sub.add_argument("--schema", metavar="FILE", help="the file that workbench inspect writes")
-        summary = "numeric, integer, categorical, boolean or datetime; repeatable"
-        declare("--kind", default=[], metavar="COL=KIND", help=summary)
-        summary = "a mark of missing values, such as '?'; repeatable"
-        declare("--missing", default=[], metavar="TEXT", help=summary)
-        summary = "how dates are written, such as born=%%d/%%m/%%Y; repeatable"
-        declare("--format", default=[], metavar="COL=FORMAT", help=summary)
-        summary = "columns that name a row: never learnt, scored or copied ('' for none); default: those that look so"
-        declare("--identifier", metavar="COL[,COL]", help=summary)
-        summary = (
-            "a column whose equal values mark rows of one person, kept on one side of the split"
-        )
-        sub.add_argument("--group", metavar="COL", help=summary)
+    _add_list(command)
+    _add_batch_commands(command)
+    _add_table_commands(command)
+    _add_audit(command)
+    _add_completion(command)
+    return parser
 
-    def constraints(sub: argparse.ArgumentParser) -> None:
-        summary = (
-            "'LOW <= HIGH', 'LOW < HIGH', 'TOTAL = A + B', 'TOTAL = A * B', or COL,COL for the "
-        )
-        summary += "combinations of labels seen in train; repeatable"
-        sub.add_argument("--constraint", action="append", default=[], metavar="TEXT", help=summary)
-        sub.add_argument("--metadata", metavar="FILE", help="SDV's metadata of the table, as JSON")
 
-    def workers(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--workers", type=_count, metavar="N", help="cells at a time (default: the cores)"
-        )
-        sub.add_argument(
-            "--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster to run the cells on"
-        )
+Command = Callable[[str, Callable, str], argparse.ArgumentParser]
 
+
+def _add_list(command: Command) -> None:
     sub = command("list", _list, "List what can be named in a grid.")
     sub.epilog = (
         "A generator supports seconds (a budget), epsilon (differential privacy), or conditions: it meets some where={...} by "
@@ -482,10 +455,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", choices=["generators", "datasets", "metrics"])
     sub.add_argument("--json", action="store_true", help="as JSON")
 
-    def trust(sub: argparse.ArgumentParser) -> None:
-        summary = "agree to the plug-ins and to the files outside the folder that its grid names"
-        sub.add_argument("--trust", action="store_true", help=summary)
 
+def _add_batch_commands(command: Command) -> None:
+    """What is done with a report folder."""
     sub = command("run", _run, "Run a report's unfinished cells, then write its page.")
     sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
     sub.add_argument(
@@ -494,8 +466,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--wait", action="store_true", help="wait for another run of this folder to end"
     )
-    trust(sub)
-    workers(sub)
+    _add_trust(sub)
+    _add_workers(sub)
 
     sub = command(
         "report",
@@ -530,74 +502,67 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("report", metavar="reports/NAME")
     sub.add_argument("--cells", type=_count, metavar="K", help="how many of them (default: all)")
-    trust(sub)
-    workers(sub)
+    _add_trust(sub)
+    _add_workers(sub)
 
+
+def _add_table_commands(command: Command) -> None:
+    """What is done with one table."""
     sub = command(
         "inspect", _inspect, "Say what a table seems to be, what looks wrong and what to do."
     )
-    roles(sub)
+    _add_roles(sub)
     summary = "where to write what --schema takes (default: schema.json)"
     sub.add_argument("--out", metavar="FILE", default="schema.json", help=summary)
 
     sub = command("compare", _compare, "Make a grid and a report from one table.")
-    roles(sub)
-    constraints(sub)
+    _add_roles(sub)
+    _add_constraints(sub)
     sub.add_argument("--generators", metavar="A,B", help="default: all of them")
     sub.add_argument(
         "--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)"
     )
     sub.add_argument("--out", required=True, metavar="DIR", help="the report's folder")
-    workers(sub)
+    _add_workers(sub)
 
     sub = command(
         "generate",
         _generate,
         "Fit one generator on the train part of a table and write synthetic rows.",
     )
-    roles(sub)
-    constraints(sub)
+    _add_roles(sub)
+    _add_constraints(sub)
     sub.add_argument("--generator", required=True, metavar="G")
     sub.add_argument(
         "--rows", type=_count, metavar="N", help="default: as many as it was fitted on"
     )
     sub.add_argument("--seed", type=_seed, default=0, metavar="S")
-    sub.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a hyper-parameter; repeatable",
-    )
+    _add_params(sub)
     sub.add_argument("--out", required=True, metavar="FILE", help="a .csv or .parquet file")
 
     sub = command(
         "scenarios", _scenarios, "Generate the edge cases of a TOML file, and test a model on them."
     )
-    roles(sub)
+    _add_roles(sub)
     sub.add_argument(
         "scenarios", metavar="SCENARIOS.toml", help="what to ask for: see docs/edge-cases.md"
     )
-    constraints(sub)
+    _add_constraints(sub)
     sub.add_argument("--generator", required=True, metavar="G")
     sub.add_argument("--seed", type=_seed, default=0, metavar="S")
-    sub.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a hyper-parameter; repeatable",
-    )
+    _add_params(sub)
     sub.add_argument(
         "--out", required=True, metavar="DIR", help="where to write NAME.csv and scenarios.json"
     )
 
+
+def _add_audit(command: Command) -> None:
     sub = command(
         "audit",
         _audit,
         "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL, 3 NOT MEASURED.",
     )
-    roles(sub)
+    _add_roles(sub)
     sub.add_argument("synthetic", metavar="SYNTHETIC", help="a CSV or Parquet file")
     sub.add_argument(
         "--tolerances", metavar="FILE", help="a TOML file (default: the built-in tolerances)"
@@ -611,11 +576,63 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", metavar="DIR", help="where to write audit.json and audit.html")
     sub.add_argument("--json", action="store_true", help="print the record as JSON")
+
+
+def _add_completion(command: Command) -> None:
     sub = command(
         "completion", _completion, "Print a script for a shell that completes this command."
     )
     sub.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    return parser
+
+
+def _add_roles(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "table", metavar="FILE_OR_NAME", help="a CSV or Parquet file, or a dataset's name"
+    )
+    sub.add_argument("--target", metavar="COL", help="the column to predict")
+    sub.add_argument(
+        "--sensitive",
+        metavar="COL[,COL]",
+        help="columns whose groups are compared; a name with a comma stands in double quotes",
+    )
+    declare = partial(sub.add_argument, action="append")
+    sub.add_argument("--schema", metavar="FILE", help="the file that workbench inspect writes")
+    summary = "numeric, integer, categorical, boolean or datetime; repeatable"
+    declare("--kind", default=[], metavar="COL=KIND", help=summary)
+    summary = "a mark of missing values, such as '?'; repeatable"
+    declare("--missing", default=[], metavar="TEXT", help=summary)
+    summary = "how dates are written, such as born=%%d/%%m/%%Y; repeatable"
+    declare("--format", default=[], metavar="COL=FORMAT", help=summary)
+    summary = "columns that name a row: never learnt, scored or copied ('' for none); default: those that look so"
+    declare("--identifier", metavar="COL[,COL]", help=summary)
+    summary = "a column whose equal values mark rows of one person, kept on one side of the split"
+    sub.add_argument("--group", metavar="COL", help=summary)
+
+
+def _add_constraints(sub: argparse.ArgumentParser) -> None:
+    summary = "'LOW <= HIGH', 'LOW < HIGH', 'TOTAL = A + B', 'TOTAL = A * B', or COL,COL for the "
+    summary += "combinations of labels seen in train; repeatable"
+    sub.add_argument("--constraint", action="append", default=[], metavar="TEXT", help=summary)
+    sub.add_argument("--metadata", metavar="FILE", help="SDV's metadata of the table, as JSON")
+
+
+def _add_workers(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--workers", type=_count, metavar="N", help="cells at a time (default: the cores)"
+    )
+    sub.add_argument(
+        "--scheduler", metavar="tcp://HOST:PORT", help="a Dask cluster to run the cells on"
+    )
+
+
+def _add_trust(sub: argparse.ArgumentParser) -> None:
+    summary = "agree to the plug-ins and to the files outside the folder that its grid names"
+    sub.add_argument("--trust", action="store_true", help=summary)
+
+
+def _add_params(sub: argparse.ArgumentParser) -> None:
+    summary = "a hyper-parameter; repeatable"
+    sub.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help=summary)
 
 
 def _seed(text: str) -> int:
