@@ -251,10 +251,9 @@ def test_the_second_alert_of_three_audits_fails(people):
 def test_changed_tolerances_are_told(people):
     data, fresh = people
     first = wb.audit(data, fresh)
-    assert wb.audit(data, fresh, against=first).record["notes"] == []
-    assert wb.audit(data, fresh, {"pairs": 0.2}, against=first).record["notes"] == [
-        "Since the previous audit tolerances changed."
-    ]
+    changed = "Since the previous audit tolerances changed."
+    assert changed not in wb.audit(data, fresh, against=first).record["notes"]
+    assert changed in wb.audit(data, fresh, {"pairs": 0.2}, against=first).record["notes"]
 
 
 @pytest.mark.parametrize(

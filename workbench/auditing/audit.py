@@ -342,42 +342,47 @@ def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> 
     """
     if tolerances is None:
         return {**TOLERANCES, "columns": {}}
-    given: Any = tolerances
-    if not isinstance(given, Mapping):
-        try:
-            given = tomllib.loads(Path(given).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"tolerances {str(tolerances)!r} cannot be read as TOML ({error}); correct the file."
-            ) from None
+    given = tolerances if isinstance(tolerances, Mapping) else _read_toml(tolerances)
     columns = given.get("columns", {})
-    tables = {"": (given, (*TOLERANCES, "columns"))}
-    for name, table in columns.items() if isinstance(columns, Mapping) else [("columns", columns)]:
+    if not isinstance(columns, Mapping):
+        raise _not_a_table("columns", columns)
+    _check_limits("", given, (*TOLERANCES, "columns"))
+    for name, table in columns.items():
         if not isinstance(table, Mapping):
-            raise InputError(
-                f"tolerances: {name} is {table!r}; write a table [columns.NAME] with its keys below."
-            )
+            raise _not_a_table(name, table)
         schema[name]  # raises for an unknown column
-        tables[f"columns.{name}."] = (table, BY_COLUMN)
-    for prefix, (table, known) in tables.items():
-        for key, value in table.items():
-            if key not in known:
-                raise InputError(f"tolerances: unknown key {prefix}{key}; {nearest(key, known)}")
-            if key != "columns" and (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not 0 <= value < np.inf
-            ):
-                raise InputError(
-                    f"tolerances: {prefix}{key} is {value!r}; give a number, 0 or larger."
-                )
+        _check_limits(f"columns.{name}.", table, BY_COLUMN)
     if not 0 < given.get("alpha", 0.05) < 1:
         raise InputError(f"tolerances: alpha is {given['alpha']}; give a share between 0 and 1.")
-    return {
-        **TOLERANCES,
-        **given,
-        "columns": {name: dict(table) for name, table in columns.items()},
-    }
+    by_column = {name: dict(table) for name, table in columns.items()}
+    return {**TOLERANCES, **given, "columns": by_column}
+
+
+def _read_toml(path: str | Path) -> dict:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"tolerances {str(path)!r} cannot be read as TOML ({error}); correct the file."
+        ) from None
+
+
+def _not_a_table(name: str, value: object) -> InputError:
+    return InputError(
+        f"tolerances: {name} is {value!r}; write a table [columns.NAME] with its keys below."
+    )
+
+
+def _check_limits(prefix: str, table: Mapping, known: tuple[str, ...]) -> None:
+    """Raises InputError for a key that no gate has, and for a limit that is no number from 0 up."""
+    for key, value in table.items():
+        if key not in known:
+            raise InputError(f"tolerances: unknown key {prefix}{key}; {nearest(key, known)}")
+        if key == "columns":
+            continue
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < np.inf:
+            raise InputError(f"tolerances: {prefix}{key} is {value!r}; give a number, 0 or larger.")
 
 
 def _read(synthetic: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame | None, list[str]]:

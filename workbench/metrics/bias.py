@@ -274,6 +274,16 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
     yield from rows
 
 
+def _presence(n_train: float, n_synthetic: float, shares: tuple[float, float]) -> str:
+    """The words beside a group's reading: its two shares, or that it vanished or was invented."""
+    if not n_synthetic:
+        return f"vanished: {n_train:.0f} train rows, none synthetic"
+    if not n_train:
+        return f"invented: no train row, {n_synthetic:.0f} synthetic"
+    note = levels_note(("train", "synthetic"), shares)
+    return note if n_train >= MIN_ROWS else f"{note}; {n_train:.0f} train rows, not in the headline"
+
+
 def representation(trial: Trial) -> Iterator[Row]:
     """How much rarer or commoner a group is: log-odds of P_syn(g) minus log-odds of P_train(g).
 
@@ -309,20 +319,13 @@ def representation(trial: Trial) -> Iterator[Row]:
         for g in np.flatnonzero(n_train + n_synthetic):
             name = groups.names(view)[g]
             state = OK if n_train[g] >= MIN_ROWS else INSUFFICIENT
-            note = levels_note(
-                ("train", "synthetic"),
-                (n_train[g] / n_train.sum(), n_synthetic[g] / n_synthetic.sum()),
-            )
+            shares = (n_train[g] / n_train.sum(), n_synthetic[g] / n_synthetic.sum())
+            note = _presence(n_train[g], n_synthetic[g], shares)
             if not n_synthetic[g]:
                 vanished.append(name)
-                note = f"vanished: {n_train[g]:.0f} train rows, none synthetic"
                 if expected[g] >= EXPECTED:
                     where = {"column": groups.title(view), "group": name}
                     lost.append(Row("vanished_groups", 1.0, **where, note=note))
-            elif not n_train[g]:
-                note = f"invented: no train row, {n_synthetic[g]:.0f} synthetic"
-            elif n_train[g] < MIN_ROWS:
-                note += f"; {n_train[g]:.0f} train rows, not in the headline"
             if n_train[g] >= MIN_ROWS:
                 found.append((round(sure[g], 6), -shift[g], error[g], name))
             rows.append(

@@ -11,6 +11,7 @@ no fraudster who learns.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -88,96 +89,124 @@ class Payments:
         """n payments of about n / 40 customers. amount, balance (before it) and spent_day (24 hours
         before it) in one currency; count_day is the card's number of payments in these hours,
         hours_since the time since its last one."""
-        import simpy
-
-        customers = max(n // 40, 5)
-        pace = rng.gamma(3, rate / 3, customers) / 24  # payments an hour
-        peak = rng.normal(14, 4, customers)
-        level = prices * rng.lognormal(0, 0.4, customers)
-        tastes = rng.dirichlet(SHARES * habit * len(SHARES), customers).cumsum(axis=1)
-        earns = wage * rng.lognormal(0, 0.5, customers)
-        balance, past = earns * rng.random(customers) * 2, [[] for _ in range(customers)]
-        env, rows = simpy.Environment(), []
-        enough = env.event()
-
-        def pay(card: int, merchant: int, amount: float, online: bool, is_fraud: bool) -> bool:
-            """Whether the account held enough; the payment is a row then."""
-            amount = max(round(amount, 2), 0.5)
-            if amount > balance[card] or enough.triggered:
-                return False
-            day = [(then, spent) for then, spent in past[card] if then > env.now - 24]
-            since = env.now - past[card][-1][0] if past[card] else np.nan
-            rows.append(
-                (
-                    env.now,
-                    card,
-                    merchant,
-                    online,
-                    amount,
-                    balance[card],
-                    since,
-                    len(day),
-                    sum(s for _, s in day),
-                    is_fraud,
-                )
-            )
-            balance[card] -= amount
-            past[card] = [*(day or past[card][-1:]), (env.now, amount)]
-            if (
-                len(rows) == n + customers
-            ):  # as many payments as there are customers come before the first row that is kept
-                enough.succeed()
-            return True
-
-        def customer(card: int):
-            while True:
-                yield env.timeout(rng.exponential(0.5 / pace[card]))
-                # People sleep: half of the moments are dropped, those far from the customer's own
-                # hour (thinning).
-                away = abs((env.now - peak[card] + 12) % 24 - 12)
-                if rng.random() < 1.1 * np.exp(-((away / 6.5) ** 2)):
-                    merchant = min(int(np.searchsorted(tastes[card], rng.random())), len(TYPES) - 1)
-                    amount = (
-                        level[card] * AMOUNTS[merchant] * np.exp(SPREADS[merchant] * rng.normal())
-                    )
-                    pay(card, merchant, amount, rng.random() < ONLINE[merchant], False)
-
-        def wages():
-            while True:
-                yield env.timeout(24 * 30.4)
-                balance[:] += earns
-
-        def fraudster(card: int):
-            if rng.random() < night:
-                yield env.timeout((25 - env.now) % 24 + 4 * rng.random())
-            for _ in range(rng.poisson(trials)):
-                if not pay(card, int(rng.choice([0, 2, 5])), rng.uniform(0.5, 3), True, True):
-                    return
-                yield env.timeout(rng.exponential(haste / 4 / 60))
-            while True:
-                merchant = int(rng.choice(len(TYPES), p=RESALE / RESALE.sum()))
-                amount = haul * prices * AMOUNTS[merchant] * np.exp(0.5 * rng.normal())
-                amount = min(amount, 0.9 * balance[card])
-                if (
-                    not pay(card, merchant, amount, rng.random() < 0.5 + ONLINE[merchant] / 2, True)
-                    or rng.random() < caught
-                ):
-                    return
-                yield env.timeout(rng.exponential(haste / 60))
-
-        def thefts():
-            gap = (trials + 1 / caught) / (fraud * pace.sum())
-            while True:
-                yield env.timeout(rng.exponential(gap))
-                env.process(fraudster(int(rng.integers(customers))))
-
-        for process in (*(customer(card) for card in range(customers)), wages(), thefts()):
-            env.process(process)
-        env.run(until=enough)
-        table = pd.DataFrame(rows[customers:], columns=list(self.columns))
+        town = _Town(n, rng, rate, prices, habit, wage)
+        thief = _Thief(haul, trials, haste, caught, night)
+        town.run(fraud, thief)
+        # As many payments as there are customers come before the first row that is kept.
+        table = pd.DataFrame(town.rows[town.customers :], columns=list(self.columns))
         return table.round({"balance": 2, "hours_since": 2, "spent_day": 2}).assign(
             time=START + pd.to_timedelta((table["time"] * 3600).round(), unit="s"),
             customer=[f"C{card:05d}" for card in table["customer"]],
             merchant=TYPES[table["merchant"]],
             channel=np.where(table["channel"], "online", "shop"),
         )
+
+
+@dataclass(frozen=True)
+class _Thief:
+    """How fraudsters work; the fields are parameters of `Payments.simulate`."""
+
+    haul: float
+    trials: float
+    haste: float
+    caught: float
+    night: float
+
+
+class _Town:
+    """Customers, their accounts and what they pay, until enough payments are there."""
+
+    def __init__(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        rate: float,
+        prices: float,
+        habit: float,
+        wage: float,
+    ):
+        import simpy
+
+        self.rng, self.prices = rng, prices
+        self.customers = max(n // 40, 5)
+        self.wanted = n + self.customers
+        self.pace = rng.gamma(3, rate / 3, self.customers) / 24  # payments an hour
+        self.peak = rng.normal(14, 4, self.customers)
+        self.level = prices * rng.lognormal(0, 0.4, self.customers)
+        self.tastes = rng.dirichlet(SHARES * habit * len(SHARES), self.customers).cumsum(axis=1)
+        self.earns = wage * rng.lognormal(0, 0.5, self.customers)
+        self.balance = self.earns * rng.random(self.customers) * 2
+        self.past: list[list] = [[] for _ in range(self.customers)]
+        self.rows: list[tuple] = []
+        self.env = simpy.Environment()
+        self.enough = self.env.event()
+
+    def run(self, fraud: float, thief: _Thief) -> None:
+        for card in range(self.customers):
+            self.env.process(self._customer(card))
+        self.env.process(self._wages())
+        self.env.process(self._thefts(fraud, thief))
+        self.env.run(until=self.enough)
+
+    def _pay(self, card: int, merchant: int, amount: float, online: bool, is_fraud: bool) -> bool:
+        """Whether the account held enough; the payment is a row then."""
+        amount = max(round(amount, 2), 0.5)
+        balance, past, now = self.balance[card], self.past[card], self.env.now
+        if amount > balance or self.enough.triggered:
+            return False
+        day = [(then, spent) for then, spent in past if then > now - 24]
+        since = now - past[-1][0] if past else np.nan
+        spent_day = sum(spent for _, spent in day)
+        about = (now, card, merchant, online, amount, balance, since, len(day), spent_day)
+        self.rows.append((*about, is_fraud))
+        self.balance[card] -= amount
+        self.past[card] = [*(day or past[-1:]), (now, amount)]
+        if len(self.rows) == self.wanted:
+            self.enough.succeed()
+        return True
+
+    def _customer(self, card: int):
+        rng = self.rng
+        while True:
+            yield self.env.timeout(rng.exponential(0.5 / self.pace[card]))
+            # People sleep: half of the moments are dropped, those far from the customer's own
+            # hour (thinning).
+            away = abs((self.env.now - self.peak[card] + 12) % 24 - 12)
+            if rng.random() < 1.1 * np.exp(-((away / 6.5) ** 2)):
+                taste = int(np.searchsorted(self.tastes[card], rng.random()))
+                merchant = min(taste, len(TYPES) - 1)
+                spread = np.exp(SPREADS[merchant] * rng.normal())
+                amount = self.level[card] * AMOUNTS[merchant] * spread
+                self._pay(card, merchant, amount, rng.random() < ONLINE[merchant], False)
+
+    def _wages(self):
+        while True:
+            yield self.env.timeout(24 * 30.4)
+            self.balance[:] += self.earns
+
+    def _thefts(self, fraud: float, thief: _Thief):
+        gap = (thief.trials + 1 / thief.caught) / (fraud * self.pace.sum())
+        while True:
+            yield self.env.timeout(self.rng.exponential(gap))
+            self.env.process(self._fraudster(int(self.rng.integers(self.customers)), thief))
+
+    def _fraudster(self, card: int, thief: _Thief):
+        rng = self.rng
+        if rng.random() < thief.night:
+            yield self.env.timeout((25 - self.env.now) % 24 + 4 * rng.random())
+        # Small payments first, to see whether the card still works.
+        for _ in range(rng.poisson(thief.trials)):
+            merchant = int(rng.choice([0, 2, 5]))
+            if not self._pay(card, merchant, rng.uniform(0.5, 3), True, True):
+                return
+            yield self.env.timeout(rng.exponential(thief.haste / 4 / 60))
+        while True:
+            merchant = int(rng.choice(len(TYPES), p=RESALE / RESALE.sum()))
+            amount = thief.haul * self.prices * AMOUNTS[merchant] * np.exp(0.5 * rng.normal())
+            amount = min(amount, 0.9 * self.balance[card])
+            online = rng.random() < 0.5 + ONLINE[merchant] / 2
+            if not self._pay(card, merchant, amount, online, True):
+                return
+            if rng.random() < thief.caught:
+                return
+            yield self.env.timeout(rng.exponential(thief.haste / 60))
