@@ -406,8 +406,8 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _constraints(texts: list[str]) -> list[str | list[str]]:
-    """Inequalities as they are written; what holds no "<" is a list of label columns."""
-    return [text if "<" in text else _names(text) for text in texts]
+    """Inequalities and formulas as they are written; what holds no sign is a list of label columns."""
+    return [text if "<" in text or "=" in text else _names(text) for text in texts]
 
 
 def _parameter(text: str) -> tuple[str, object]:

@@ -357,11 +357,23 @@ def test_all_missing_constant_and_identifier_columns_work_and_are_noted(tmp_path
     assert (
         "'empty' is empty" in notes
         and "'same' is constant" in notes
-        and "'id' has a value of its own" in notes
+        and "Identifiers are neither learnt nor scored" in notes
+        and data.schema["id"].role == "identifier"
     )
     assert (
         "'x'" not in notes and data.train["empty"].isna().all() and (data.train["same"] == 7).all()
     )
+
+
+@pytest.mark.parametrize("first", ["9007199254740993", "-123456789012345678"])
+def test_whole_numbers_beyond_a_float_keep_every_digit(tmp_path, first):
+    """Beside an empty field too, where a reader of numbers would round the whole column."""
+    path = write(tmp_path, f"code,x\n{first},1\n9007199254740995,2\n,3\n{first},4\n")
+    data = load(path)
+    assert data.schema["code"].kind == "categorical"
+    assert first in set(values(data)["code"])
+    whole = load(pd.DataFrame({"code": [int(first), 9007199254740995] * 20, "x": range(40)}))
+    assert set(values(whole)["code"]) == {first, "9007199254740995"}
 
 
 def test_rows_without_a_target_are_dropped_and_counted(tmp_path):

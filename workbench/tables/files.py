@@ -165,9 +165,7 @@ def _read_csv(raw: bytes, name: str, text_columns: Iterable[str]) -> pd.DataFram
     text = _decode(raw, name)
     separator, header = _check_rows(text, name)
     text_columns = (
-        set(header)
-        if "*" in text_columns
-        else set(text_columns) | _zero_led(text, separator, header)
+        set(header) if "*" in text_columns else set(text_columns) | _codes(text, separator, header)
     )
     # A European file has semicolons between fields and commas inside numbers.
     decimal = (
@@ -288,18 +286,19 @@ def _too_wide(name: str, columns: int) -> InputError:
     )
 
 
-def _zero_led(text: str, separator: str, header: list[str]) -> set[str]:
-    """Columns that hold whole numbers with a leading zero, such as postal codes: the zero is lost
-    in a number.
+def _codes(text: str, separator: str, header: list[str]) -> set[str]:
+    """Columns that hold digits which a number would change: a leading zero, as in a postal code, or
+    more digits than a float keeps.
     """
     end = re.escape(separator)
-    if not re.search(rf"(^|{end}|\")0\d+($|{end}|\")", text, re.MULTILINE):
+    if not re.search(rf"(^|{end}|\")(0\d+|-?\d{{16,}})($|{end}|\")", text, re.MULTILINE):
         return set()
     rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     next(rows)
-    return {
-        header[j]
-        for row in rows
-        for j, value in enumerate(row)
-        if value[:1] == "0" and value.isdigit() and len(value) > 1
-    }
+    found = set()
+    for row in rows:
+        for name, value in zip(header, row, strict=False):
+            digits = value.removeprefix("-")
+            if digits.isdigit() and (len(digits) > 15 or (value[:1] == "0" and len(value) > 1)):
+                found.add(name)
+    return found

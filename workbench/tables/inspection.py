@@ -437,9 +437,9 @@ def _longer_sums(cast: pd.DataFrame, numbers: pd.DataFrame, names: list[str]) ->
 def _sum_finding(total: str, parts: tuple[str, ...], sign: str) -> Finding:
     text = f" {sign} ".join(parts)
     kind = "sum" if sign == "+" else "product"
-    return Finding(
-        kind, (total, *parts), f"{total} = {text} in every row; synthetic rows need not keep it"
-    )
+    formula = f"{total} = {text}"
+    message = f"{formula} in every row; synthetic rows keep it where it is declared"
+    return Finding(kind, (total, *parts), message, f"--constraint '{formula}'")
 
 
 def _rounding(values: np.ndarray) -> float:

@@ -585,9 +585,16 @@ def _infer_kind(values: pd.Series) -> str:
         return "boolean"
     number = pd.to_numeric(text, errors="coerce")
     if number.notna().all():
-        return "categorical" if text.str.match(_ZERO_LED).any() else _infer_number_kind(number)
+        is_code = text.str.match(_ZERO_LED).any() or _has_long_integers(text, number)
+        return "categorical" if is_code else _infer_number_kind(number)
     _refuse_mixed(written, text[number.isna()])
     return "datetime" if text.str.match(_ISO_DATE).all() else "categorical"
+
+
+def _has_long_integers(text: pd.Series, number: pd.Series) -> bool:
+    """Whether whole numbers are written that a float cannot hold to the last digit."""
+    long = text.str.fullmatch(r"-?\d{16,}")
+    return bool((long & (number.abs() >= 2**53)).any())
 
 
 def _refuse_mixed(written: pd.Series, strange: pd.Series) -> None:
@@ -615,11 +622,12 @@ def _infer_number_kind(present: pd.Series) -> str:
     _refuse_infinite(present.name, array)
     if len(array) and set(np.unique(array)) == {0.0, 1.0}:
         return "boolean"
-    return (
-        "integer"
-        if len(array) and np.all(array == np.round(array)) and np.abs(array).max() < 2**53
-        else "numeric"
-    )
+    if not len(array) or not np.all(array == np.round(array)):
+        return "numeric"
+    if np.abs(array).max() < 2**53:
+        return "integer"
+    # Whole numbers that a float cannot hold are codes, and keep every digit as text.
+    return "categorical" if pd.api.types.is_integer_dtype(present.dtype) else "numeric"
 
 
 def _refuse_infinite(name: str, array: np.ndarray) -> None:
