@@ -181,7 +181,7 @@ GENERATORS: dict[str, Entry] = {
         "diffusion",
         "Diffusion of numbers and labels",
         "Kotelnikov et al. 2023 (TabDDPM); Shi et al. 2025 (TabDiff)",
-        supports=("conditions", "seconds"),
+        supports=("seconds",),
     ),
     "autoregressive": Entry(
         "workbench.generators.neural.autoregressive:AutoregressiveTransformer",
