@@ -49,14 +49,18 @@ def main(repeats: int = 5) -> None:
         first = time.perf_counter() - began
         seconds = {"plain papermill": [], "forked": []}
         for _ in range(repeats):
-            for name, run in (("plain papermill", _plain), ("forked", lambda n: _warm(n, imports))):  # noqa: B023
+            for name, run in (
+                ("plain papermill", _plain),
+                ("forked", lambda n: _warm(n, imports)),  # noqa: B023
+            ):
                 began = time.perf_counter()
                 run(notebook)
                 seconds[name].append(time.perf_counter() - began)
         plain, forked = (median(times) for times in seconds.values())
         print(
-            f"{title}: plain papermill {plain:.2f} s, forked {forked:.2f} s a cell, ratio {forked / plain:.2f} "
-            f"(median of {repeats}; the first forked cell, which warms up, {first:.2f} s)"
+            f"{title}: plain papermill {plain:.2f} s, forked {forked:.2f} s a cell, ratio"
+            f" {forked / plain:.2f} (median of {repeats}; the first forked cell, which warms up,"
+            f" {first:.2f} s)"
         )
     Warm.close_all()
 

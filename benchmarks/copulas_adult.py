@@ -45,13 +45,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         train, schema = write_adult(Path(folder))
         print(
-            f"\nAdult, {len(train):,} train rows, {options.threads} thread(s), {datetime.date.today()}"
+            f"\nAdult, {len(train):,} train rows, {options.threads} thread(s),"
+            f" {datetime.date.today()}"
         )
         print(
-            "\n| | fit, CPU s | sample, CPU s | fit and sample, wall s | shape error % | trend error % |"
-            + "\n"
-            + "|---" * 6
-            + "|"
+            "\n| | fit, CPU s | sample, CPU s | fit and sample, wall s | shape error % | trend"
+            " error % |" + "\n" + "|---" * 6 + "|"
         )
         for method, kind in METHODS.items():
             if options.only and options.only not in method:

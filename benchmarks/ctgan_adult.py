@@ -116,7 +116,8 @@ def show(
         for name, label in MEASURES.items()
     ]
     print(
-        f"\n{model.upper()} on Adult, {facts['ours']['rows']:,} train rows, batch 500; epochs: {epochs['ours']} ours, ",
+        f"\n{model.upper()} on Adult, {facts['ours']['rows']:,} train rows, batch 500; epochs:"
+        f" {epochs['ours']} ours, ",
         end="",
     )
     print(f"{epochs['package']} the package; {options.threads} thread(s), seed {options.seed}")
@@ -127,7 +128,8 @@ def show(
             + "".join(f"{value:>9.3f}" for value in ceiling)
         )
     print(
-        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}"
+        f"{processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python"
+        f" {platform.python_version()}"
     )
     print(
         "; ".join(f"{side}: {facts[side]['versions']}" for side in SIDES)

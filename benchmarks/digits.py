@@ -190,7 +190,8 @@ def tables(rows: list[dict]) -> str:
     for way, numbers in REAL.items() if transferred else ():
         parts.append(f"\n### With scanned digits, {way}\n")
         parts.append(
-            "| scans | those alone | drawn, then those | gain | drawn, then both | gain |\n|---|---|---|---|---|---|"
+            "| scans | those alone | drawn, then those | gain | drawn, then both | gain"
+            " |\n|---|---|---|---|---|---|"
         )
         for n in numbers:
             alone, tuned, mixed = (f"{way} {n} {arm}" for arm in ARMS)
@@ -217,7 +218,10 @@ def write(page: Path) -> None:
     rows = latest(RECORD)
     head = page.read_text(encoding="utf-8").split("## Measured")[0]
     seeds, cpu = len({row["seed"] for row in rows}), sum(row.get("cpu", 0) for row in rows)
-    note = f"{seeds} seeds, {cpu / 60:.0f} CPU minutes on one thread of {rows[0]['processor']}, {rows[0]['date']}.\n"
+    note = (
+        f"{seeds} seeds, {cpu / 60:.0f} CPU minutes on one thread of {rows[0]['processor']},"
+        f" {rows[0]['date']}.\n"
+    )
     page.write_text(f"{head}## Measured\n\n{note}\n{tables(rows)}\n", encoding="utf-8")
 
 

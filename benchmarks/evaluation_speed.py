@@ -35,7 +35,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_tables(Path(folder))
         print(
-            f"{'Adult, 32,561 against 32,561 rows':44}{'ours, s':>9}{'theirs, s':>10}{'ratio':>7}  numbers: ours, theirs"
+            f"{'Adult, 32,561 against 32,561 rows':44}{'ours, s':>9}{'theirs, s':>10}{'ratio':>7} "
+            " numbers: ours, theirs"
         )
         for peer in options.peers.split(","):
             python = dict(pair.split("=", 1) for pair in options.python).get(peer) or environment(

@@ -179,7 +179,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--datasets", default="asia,alarm,child,insurance")
     parser.add_argument(
         "--generators",
-        default="real rows,independent,permuted,holdout,gaussian-copula,cart,bayes-tree,bayes-hillclimb,bayes-expert",
+        default=(
+            "real rows,independent,permuted,holdout,gaussian-copula,cart,bayes-tree,bayes-hillclimb,bayes-expert"
+        ),
         help="empty: measure nothing, print the record's tables",
     )
     parser.add_argument(

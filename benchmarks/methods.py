@@ -245,7 +245,8 @@ def tables(rows: list[dict]) -> str:
         score = "rmse" if any("rmse" in row for row in here) else "auc"
         names = [name for name in MEASURES if name not in {"auc", "rmse"} - {score}]
         parts.append(
-            f"\n### {dataset}\n\n| generator | {' | '.join(MEASURES[name] for name in names)} | threads | date |"
+            f"\n### {dataset}\n\n| generator | {' | '.join(MEASURES[name] for name in names)} |"
+            " threads | date |"
         )
         parts.append("|---" * (len(names) + 3) + "|")
         for row in here:

@@ -243,11 +243,26 @@ def document(table: pd.DataFrame, rows: int, fresh: int) -> str:
         "",
         "Made by `python benchmarks/sanity.py --write docs/metrics.md`; do not edit by hand.",
         "",
-        f"Real rows come from a known distribution: {rows:,} train, test and synthetic rows, seven columns, a rare label to",
-        "predict. The band is where one more fresh sample would read in 99 of 100 cases; a reading outside it is **bold**: the",
-        f"metric sees the defect. The band is from {fresh} fresh samples, a reading is the mean over {BASES} spoilt ones. The",
-        "two metrics of numeric targets (R2, RMSE) read the same tables with `income` as the target, and those of free text",
-        "the same tables with a note of random words in each row. A claimed epsilon is read off the generator; no table shows",
+        (
+            f"Real rows come from a known distribution: {rows:,} train, test and synthetic rows,"
+            " seven columns, a rare label to"
+        ),
+        (
+            "predict. The band is where one more fresh sample would read in 99 of 100 cases; a"
+            " reading outside it is **bold**: the"
+        ),
+        (
+            f"metric sees the defect. The band is from {fresh} fresh samples, a reading is the mean"
+            f" over {BASES} spoilt ones. The"
+        ),
+        (
+            "two metrics of numeric targets (R2, RMSE) read the same tables with `income` as the"
+            " target, and those of free text"
+        ),
+        (
+            "the same tables with a note of random words in each row. A claimed epsilon is read off"
+            " the generator; no table shows"
+        ),
         "it.",
         "",
         *(f"- **{name}**: {DEFECTS[name][0]}" for name in defects),
@@ -267,7 +282,8 @@ def document(table: pd.DataFrame, rows: int, fresh: int) -> str:
         sees = [d for d in defects if outside.at[name, d]]
         blind = [d for d in defects if not outside.at[name, d]]
         lines.append(
-            f"| {METRICS[name].title} (`{name}`) | {', '.join(sees) or 'none'} | {', '.join(blind) or 'none'} |"
+            f"| {METRICS[name].title} (`{name}`) | {', '.join(sees) or 'none'} |"
+            f" {', '.join(blind) or 'none'} |"
         )
     lines += ["", "## Definitions and known failures", ""]
     for function in dict.fromkeys(METRICS[name].function for name in table.index):

@@ -147,10 +147,14 @@ def write(page: Path) -> None:
             within(balanced[balanced["dataset"] == dataset], "over none"),
         ]
     text = "\n\n".join(f"### {part}" if k % 2 == 0 else part for k, part in enumerate(parts))
-    facts = f"{len(rows):,} runs, {rows['cpu'].sum() / 60:.0f} CPU minutes on {' and '.join(sorted(set(rows['processor'])))}."
+    facts = (
+        f"{len(rows):,} runs, {rows['cpu'].sum() / 60:.0f} CPU minutes on"
+        f" {' and '.join(sorted(set(rows['processor'])))}."
+    )
     head = page.read_text(encoding="utf-8").split("## Measured")[0]
     page.write_text(
-        f"{head}## Measured\n\nMade by `python benchmarks/scarcity.py --write {page}`: {facts}\n\n{text}\n",
+        f"{head}## Measured\n\nMade by `python benchmarks/scarcity.py --write {page}`:"
+        f" {facts}\n\n{text}\n",
         encoding="utf-8",
     )
 

@@ -134,7 +134,10 @@ def document(found: pd.DataFrame, rows: int) -> str:
         "",
         f"Train, test and synthetic table have {rows:,} rows each and are drawn anew in each",
         "simulation. A gate is worth its name where fresh real rows meet it and its planted fault",
-        "fails it in at least 90% of simulations; a line below 0.9 is a gate that does not hold that yet.",
+        (
+            "fails it in at least 90% of simulations; a line below 0.9 is a gate that does not hold"
+            " that yet."
+        ),
         "Shares with exact 95% intervals.",
         "",
         "| table | gate | should | does | simulations |",

@@ -30,7 +30,10 @@ COLUMNS = {  # heading -> keys of the record, the first one that is there
 SUPPORTS = {
     "conditions": "Meets some conditions (`where`) by itself; rejection makes all of them exact.",
     "seconds": "Takes a budget in seconds.",
-    "epsilon": "Differentially private: `epsilon` is its budget, and the fitted generator's `guarantee` says what it covers.",
+    "epsilon": (
+        "Differentially private: `epsilon` is its budget, and the fitted generator's `guarantee`"
+        " says what it covers."
+    ),
 }
 
 
@@ -90,12 +93,18 @@ def directive(kind: str, what: str, *options: str) -> str:
 def results(measured: list[dict]) -> str:
     """The record's lines as a table; what the columns mean, and every other method, is on one page."""
     if not measured:
-        return "Not in the benchmark's record: see [what each generator is worth](../generators.md) for what it holds."
+        return (
+            "Not in the benchmark's record: see [what each generator is worth](../generators.md)"
+            " for what it holds."
+        )
     lines = [["table", "settings", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
     for row in measured:
         settings = ", ".join(f"{key}={value}" for key, value in row["params"].items()) or "defaults"
         lines.append([row["dataset"], settings, *(cell(row, keys) for keys in COLUMNS.values())])
-    about = "Held-out utility is the ROC AUC, for beijing_pm25 the RMSE. [All methods side by side](../generators.md)."
+    about = (
+        "Held-out utility is the ROC AUC, for beijing_pm25 the RMSE. [All methods side by"
+        " side](../generators.md)."
+    )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{about}"
 
 
@@ -107,7 +116,10 @@ def cell(row: dict, keys: list[str]) -> str:
 def index() -> str:
     parts = [
         "# Method cards",
-        "A page for each generator: idea, source, what it keeps and misses, cost, measured results.",
+        (
+            "A page for each generator: idea, source, what it keeps and misses, cost, measured"
+            " results."
+        ),
     ]
     family = lambda pair: pair[1].family  # noqa: E731
     for title, members in groupby(GENERATORS.items(), key=family):

@@ -144,7 +144,10 @@ def report(folder: Path, rows: list[str], seeds=(0,), limits: str = "", head: st
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stub.py").write_text(STUB)
-    text = f"{head}\nseeds = {list(seeds)}\ndatasets = ['diabetes']\ngenerators = [{', '.join(rows)}]\n[limits]\n{limits}\n"
+    text = (
+        f"{head}\nseeds = {list(seeds)}\ndatasets = ['diabetes']\ngenerators ="
+        f" [{', '.join(rows)}]\n[limits]\n{limits}\n"
+    )
     (folder / "grid.toml").write_text(text)
     return folder
 

@@ -223,7 +223,9 @@ def test_module_and_script_are_the_same():
 
 
 def registry(rows: int = 200) -> pd.DataFrame:
-    """Names and addresses of their own, a column whose name holds a comma, numbers with a gap written NA."""
+    """Names and addresses of their own, a column whose name holds a comma, numbers with a gap
+    written NA.
+    """
     rng = np.random.default_rng(0)
     weight = rng.normal(70, 9, rows).round(1).astype(str)
     weight[::20] = "NA"

@@ -110,10 +110,9 @@ def test_the_figure_is_drawn_by_the_readmes_first_lines():
     drawn = (DOCS / "comparison.svg").read_text()
     assert all(
         name in drawn
-        for name in re.findall(r"for name in (\[.*?\])", code)[0]
-        .strip("[]")
-        .replace('"', "")
-        .split(", ")
+        for name in (
+            re.findall(r"for name in (\[.*?\])", code)[0].strip("[]").replace('"', "").split(", ")
+        )
     )
 
 

@@ -101,7 +101,10 @@ def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
     )
     assert "independent" in (out / "index.html").read_text()
     assert Folder(out).cells()["status"].tolist() == ["ok"]
-    keys = "import sys; from workbench.batch import grid; print([cell.key for cell in grid.plan(grid.read(sys.argv[1])).cells])"
+    keys = (
+        "import sys; from workbench.batch import grid; print([cell.key for cell in"
+        " grid.plan(grid.read(sys.argv[1])).cells])"
+    )
     assert (
         elsewhere(installed.parent / "source", "-c", keys, str(out))
         == f"{Folder(out).cells()['key'].tolist()}\n"

@@ -166,9 +166,9 @@ def test_every_import_is_declared():
 def test_import_is_cheap():
     """No heavy package is imported by `import workbench`, and it takes less than 0.3 s."""
     code = (
-        "import sys, time; start = time.perf_counter(); import workbench; seconds = time.perf_counter() - start; "
-        "heavy = [name for name in ('pandas', 'torch', 'pgmpy', 'copulas', 'seaborn', 'sklearn') if name in sys.modules]; "
-        "print(seconds, heavy)"
+        "import sys, time; start = time.perf_counter(); import workbench; seconds ="
+        " time.perf_counter() - start; heavy = [name for name in ('pandas', 'torch', 'pgmpy',"
+        " 'copulas', 'seaborn', 'sklearn') if name in sys.modules]; print(seconds, heavy)"
     )
     seconds, heavy = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -210,7 +210,9 @@ def test_the_map_in_contributing_leads_to_files_that_hold_the_names():
 
 
 def test_the_core_works_without_the_extras():
-    """What the extras bring is hidden: a core generator still runs, another says which extra it needs."""
+    """What the extras bring is hidden: a core generator still runs, another says which extra it
+    needs.
+    """
     code = f"""
 import sys
 

@@ -254,7 +254,8 @@ def _write_grid(folder: Path, text: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.read_text(encoding="utf-8") != text:
             raise InputError(
-                f"{path} exists and asks for something else; name another --out folder, or delete that file."
+                f"{path} exists and asks for something else; name another --out folder, or delete"
+                " that file."
             )
         write_text(path, text)
     except OSError as error:
@@ -293,7 +294,8 @@ def _generate(options) -> None:
             ) from None
         bar.update()
     print(
-        f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows: {out}"
+        f"{len(synthetic):,} rows by {options.generator}, fitted on {len(data.train):,} train rows:"
+        f" {out}"
     )
 
 
@@ -363,7 +365,9 @@ def _inspect(options) -> None:
 
 
 def _declared(options) -> dict[str, Any]:
-    """What the options say of the table's columns, in the words of `load`; nothing for what was not given."""
+    """What the options say of the table's columns, in the words of `load`; nothing for what was not
+    given.
+    """
     given: dict[str, Any] = {
         "constraints": _constraints(getattr(options, "constraint", [])),
         "metadata": getattr(options, "metadata", None),
@@ -396,8 +400,8 @@ def _pair(option: str, text: str, example: str) -> tuple[str, str]:
 
 
 def _names(text: str | None) -> list[str] | None:
-    """A comma-separated list, in which a name that holds a comma stands in double quotes; None where
-    the option was not given.
+    """A comma-separated list, in which a name that holds a comma stands in double quotes; None
+    where the option was not given.
     """
     if text is None:
         return None
@@ -449,8 +453,9 @@ Command = Callable[[str, Callable, str], argparse.ArgumentParser]
 def _add_list(command: Command) -> None:
     sub = command("list", _list, "List what can be named in a grid.")
     sub.epilog = (
-        "A generator supports seconds (a budget), epsilon (differential privacy), or conditions: it meets some where={...} by "
-        "itself. All others meet conditions by rejection, and all keep declared constraints."
+        "A generator supports seconds (a budget), epsilon (differential privacy), or conditions: it"
+        " meets some where={...} by itself. All others meet conditions by rejection, and all keep"
+        " declared constraints."
     )
     sub.add_argument("what", choices=["generators", "datasets", "metrics"])
     sub.add_argument("--json", action="store_true", help="as JSON")
@@ -560,7 +565,8 @@ def _add_audit(command: Command) -> None:
     sub = command(
         "audit",
         _audit,
-        "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL, 3 NOT MEASURED.",
+        "Audit a synthetic table against real rows: exit code 0 is PASS, 1 ALERT, 2 FAIL, 3 NOT"
+        " MEASURED.",
     )
     _add_roles(sub)
     sub.add_argument("synthetic", metavar="SYNTHETIC", help="a CSV or Parquet file")
@@ -603,7 +609,10 @@ def _add_roles(sub: argparse.ArgumentParser) -> None:
     declare("--missing", default=[], metavar="TEXT", help=summary)
     summary = "how dates are written, such as born=%%d/%%m/%%Y; repeatable"
     declare("--format", default=[], metavar="COL=FORMAT", help=summary)
-    summary = "columns that name a row: never learnt, scored or copied ('' for none); default: those that look so"
+    summary = (
+        "columns that name a row: never learnt, scored or copied ('' for none); default: those that"
+        " look so"
+    )
     declare("--identifier", metavar="COL[,COL]", help=summary)
     summary = "a column whose equal values mark rows of one person, kept on one side of the split"
     sub.add_argument("--group", metavar="COL", help=summary)

@@ -217,7 +217,10 @@ def test_editing_a_plugin_re_keys_its_cells(tmp_path):
 
 
 def test_uses_follows_imports_in_functions_and_not_those_for_type_checkers(tmp_path):
-    code = "def f():\n    from sklearn import tree\n    from workbench import Schema\n    import torch.nn as nn\n"
+    code = (
+        "def f():\n    from sklearn import tree\n    from workbench import Schema\n    import"
+        " torch.nn as nn\n"
+    )
     sources, others = uses(
         [code, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import dask\n"]
     )

@@ -207,8 +207,9 @@ def test_the_notebook_must_know_every_parameter(tmp_path):
 def test_a_cell_gets_its_threads(tmp_path):
     text = grid.NOTEBOOK.read_text()
     probe = (
-        'import os, threadpoolctl; table[\\"note\\"] = str([os.environ[\\"OMP_NUM_THREADS\\"]] + '
-        '[pool[\\"num_threads\\"] for pool in threadpoolctl.threadpool_info()])\\n",\n    "with record.phase(\\"save\\")'
+        'import os, threadpoolctl; table[\\"note\\"] = str([os.environ[\\"OMP_NUM_THREADS\\"]] +'
+        ' [pool[\\"num_threads\\"] for pool in threadpoolctl.threadpool_info()])\\n",\n    "with'
+        ' record.phase(\\"save\\")'
     )
     assert text.count('with record.phase(\\"save\\")') == 1
     grid.NOTEBOOK.write_text(text.replace('with record.phase(\\"save\\")', probe))
@@ -331,7 +332,10 @@ def ten_thousand(folder: Path, source: Path) -> None:
 def test_ten_thousand_cells_are_planned_watched_and_resumed_quickly(finished, tmp_path):
     rows = [stub(sleep=index) for index in range(100)]
     folder = report(tmp_path / "large", rows, seeds=tuple(range(100)))
-    code = f"import test_runner as t; from pathlib import Path; t.ten_thousand(Path({str(folder)!r}), Path({str(finished)!r}))"
+    code = (
+        f"import test_runner as t; from pathlib import Path; t.ten_thousand(Path({str(folder)!r}),"
+        f" Path({str(finished)!r}))"
+    )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr

@@ -115,9 +115,10 @@ def mixed_table(rows: int) -> tuple[pd.DataFrame, Schema]:
 @pytest.fixture(scope="module")
 def mixed():
     table, schema = mixed_table(3000)
-    return make("autoregressive", SMALL | {"max_levels": 20, "epochs": 10}).fit(
-        table, schema, rng(0)
-    ), table
+    return (
+        make("autoregressive", SMALL | {"max_levels": 20, "epochs": 10}).fit(table, schema, rng(0)),
+        table,
+    )
 
 
 def test_continuous_numbers_are_not_repeated_and_atoms_are(mixed):

@@ -573,11 +573,12 @@ def test_hill_climbing_is_the_same_in_another_process(tmp_path):
     TABLE.to_parquet(tmp_path / "table.parquet")
     (tmp_path / "schema.json").write_text(SCHEMA.to_json())
     code = (
-        "import sys; import numpy as np, pandas as pd; from workbench.tables.schema import Schema\n"
-        "from workbench.generators import make; from workbench.tables.datasets import table_hash\n"
-        "schema = Schema.from_json(open(sys.argv[2]).read()); table = schema.cast(pd.read_parquet(sys.argv[1]))\n"
-        "g = make('bayes-hillclimb', {'bins': 4}).fit(table, schema, np.random.default_rng(1))\n"
-        "print(table_hash(g.sample(100, np.random.default_rng(2))))"
+        "import sys; import numpy as np, pandas as pd; from workbench.tables.schema import"
+        " Schema\nfrom workbench.generators import make; from workbench.tables.datasets import"
+        " table_hash\nschema = Schema.from_json(open(sys.argv[2]).read()); table ="
+        " schema.cast(pd.read_parquet(sys.argv[1]))\ng = make('bayes-hillclimb', {'bins':"
+        " 4}).fit(table, schema, np.random.default_rng(1))\nprint(table_hash(g.sample(100,"
+        " np.random.default_rng(2))))"
     )
     paths = [str(tmp_path / "table.parquet"), str(tmp_path / "schema.json")]
     there = subprocess.run(

@@ -335,7 +335,10 @@ def test_a_server_without_constraints_gets_the_schema_as_a_prompt(server):
     [
         ('```json\n{"rows": [{"age": 35, "weight": null, "ward": "a"}]}\n```', 1, ""),
         (
-            '{"rows": [{"age": 35, "weight": 60, "ward": "d"}, {"age": 35, "weight": 60, "ward": "a"}]}',
+            (
+                '{"rows": [{"age": 35, "weight": 60, "ward": "d"}, {"age": 35, "weight": 60,'
+                ' "ward": "a"}]}'
+            ),
             1,
             "ward: 'd' is not",
         ),

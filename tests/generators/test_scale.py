@@ -66,8 +66,8 @@ def measured(name: str, rows: int, levels: int) -> dict:
     assert done.returncode == 0, done.stderr[-2000:]
     facts = json.loads(done.stdout.splitlines()[-1])
     print(
-        f"\n{name}, {rows:,} rows x 10, {levels:,} levels: fit {facts['fit']:.1f} s, sample {facts['sample']:.1f} s, "
-        f"peak {facts['mb']:.0f} MB ({facts['before']:.0f} before)"
+        f"\n{name}, {rows:,} rows x 10, {levels:,} levels: fit {facts['fit']:.1f} s, sample"
+        f" {facts['sample']:.1f} s, peak {facts['mb']:.0f} MB ({facts['before']:.0f} before)"
     )
     return facts
 

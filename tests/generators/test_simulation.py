@@ -667,9 +667,9 @@ def test_a_simulator_of_ones_own_runs_in_a_batch(tmp_path, monkeypatch):
     World(write(tmp_path, TOY)).run(120, rng(0), {}).to_csv(tmp_path / "toy.csv", index=False)
     write(tmp_path, TOY.replace("z = rng", "z = 1 / 0 * rng"), "broken.py")
     (tmp_path / "grid.toml").write_text(
-        "seeds = [0]\ndatasets = [{path = 'toy.csv'}]\ngenerators = [\n"
-        "{name = 'simulation', label = 'good', params = {simulator = './toy.py:Toy', budget = 16}},\n"
-        "{name = 'simulation', label = 'bad', params = {simulator = './broken.py:Toy', budget = 16}}]\n"
+        "seeds = [0]\ndatasets = [{path = 'toy.csv'}]\ngenerators = [\n{name = 'simulation', label"
+        " = 'good', params = {simulator = './toy.py:Toy', budget = 16}},\n{name = 'simulation',"
+        " label = 'bad', params = {simulator = './broken.py:Toy', budget = 16}}]\n"
     )
     run(tmp_path, progress=False)
     assert statuses(tmp_path) == {"good": "ok", "bad": "error"}

@@ -37,8 +37,9 @@ def people(n, rng):
             "income": np.exp(10 + 0.5 * z + 0.3 * rng.normal(size=n)).round(-1),
             "age": (40 + 8 * z + 8 * rng.normal(size=n)).round().clip(18, 90),
             "job": rng.choice([f"job {k}" for k in range(12)], n),
-            "since": pd.Timestamp("2015-01-01")
-            + pd.to_timedelta(rng.integers(0, 3000, n), unit="D"),
+            "since": (
+                pd.Timestamp("2015-01-01") + pd.to_timedelta(rng.integers(0, 3000, n), unit="D")
+            ),
             "wealth": (z + rng.normal(size=n)).round(3),
             "group": rng.choice(list("abc"), n, p=[0.6, 0.3, 0.1]),
             "y": rng.random(n) < 1 / (1 + np.exp(-z)),

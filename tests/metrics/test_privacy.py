@@ -22,8 +22,9 @@ def mixed(n, rng, spread=1.0):
             "integer": rng.poisson(5 * spread, n),
             "categorical": rng.choice(list("abcd"), n),
             "boolean": rng.random(n) < 0.3,
-            "datetime": pd.Timestamp("2024-01-01")
-            + pd.to_timedelta(rng.integers(0, 30, n), unit="D"),
+            "datetime": (
+                pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 30, n), unit="D")
+            ),
         }
     ).astype(object)
     return MIXED.cast(table.mask(rng.random(table.shape) < 0.1))

@@ -90,12 +90,13 @@ def test_what_mitigation_buys_by_hand():
     half = t.ppf(0.975, 2) * d.std(ddof=1) / np.sqrt(3)
     assert (
         gained[1]
-        == f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)} no clear difference"
+        == f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)} no clear"
+        " difference"
     )
     told = Page(piece).text
     assert (
-        "reweighed against cart: lower on Bias amplification (−0.110); no clear difference on 1 metric"
-        in told
+        "reweighed against cart: lower on Bias amplification (−0.110); no clear difference on 1"
+        " metric" in told
     )
     assert "per-group against cart: no clear difference on 2 metrics" in told
     heads = [Page(line.split("<td>")[0]).text for line in str(piece).split('<th scope="row">')[1:]]

@@ -132,8 +132,9 @@ def table():
             "city": [f"city {number}" for number in rng.integers(0, 10_000, n)],
             "owner": pd.array(income > 1, dtype="boolean"),
             "rich": np.where(income > 1, "yes", "no").astype(object),
-            "opened": pd.Timestamp("2020-01-01")
-            + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+            "opened": (
+                pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), unit="D")
+            ),
             "same": pd.array([3] * n, dtype="Int64"),
             "empty": np.full(n, np.nan),
         }

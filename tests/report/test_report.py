@@ -223,8 +223,8 @@ def test_page_stands_alone(made):
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.S)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}';"
-        in policy[0]
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src"
+        f" 'sha256-{digest}';" in policy[0]
     )
     assert page.all("script") == [{}] and not page.all("link") and not page.all("iframe")
     assert all(image["src"].startswith("data:image/") for image in page.all("img"))

@@ -340,7 +340,8 @@ def test_a_page_of_a_thousand_cells_is_there_within_a_second(browser, tmp_path):
     sorted_after = spent()
     page.close()
     print(
-        f"{made.stat().st_size:,} bytes, {loaded:.2f} s to load, {sorted_after - loaded:.2f} s to sort"
+        f"{made.stat().st_size:,} bytes, {loaded:.2f} s to load, {sorted_after - loaded:.2f} s to"
+        " sort"
     )
     assert loaded < 1 and sorted_after - loaded < 0.3
 

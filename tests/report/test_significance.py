@@ -23,8 +23,7 @@ from workbench.report.significance import (
 
 # AUC of C4.5 and its three variants on 14 datasets: Demsar 2006 (JMLR 7:1-30), table 6.
 DEMSAR = np.loadtxt(
-    io.StringIO(
-        """
+    io.StringIO("""
         .763 .768  .771 .798
         .599 .591  .590 .569
         .954 .971  .968 .967
@@ -39,8 +38,7 @@ DEMSAR = np.loadtxt(
         .619 .666  .614 .669
         .972 .981 .9751 .975
         .957 .978  .946 .970
-        """
-    )
+        """)
 )
 WIDE = pd.DataFrame(DEMSAR, columns=["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"])
 
@@ -72,7 +70,7 @@ def test_demsars_wilcoxon():
     """His section 3.1.3, C4.5 against C4.5+m: ranks of the negative differences sum to 12 of 105,
     so p is below 0.05.
     """
-    (_, _, pairs) = compare(WIDE[["C4.5", "C4.5+m"]])
+    _, _, pairs = compare(WIDE[["C4.5", "C4.5+m"]])
     assert pairs[0]["wilcoxon_p"] < 0.02 and pairs[0]["difference"] < 0
     assert pairs[0]["holm_p"] == pairs[0]["wilcoxon_p"]
 

@@ -31,20 +31,24 @@ NONE = "(none)"
 STYLE = """<style>
 .wb-page{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:75rem}
 .wb-page h2{font-size:15px;margin:10px 0 2px} .wb-page figure{margin:0;overflow-x:auto}
-.wb-page .table{overflow-x:auto} .wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
-.wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;max-width:30rem}
+.wb-page .table{overflow-x:auto}
+.wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
+.wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;
+  max-width:30rem}
 .wb-page pre,.wb-page pre *{font:12px/1.35 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
-.wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;white-space:pre-wrap;overflow-wrap:anywhere}
+.wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;
+  white-space:pre-wrap;overflow-wrap:anywhere}
 .wb-page button:focus-visible{outline:2px solid #0b57d0;outline-offset:2px}
 .wb-page .widget-button.mod-primary{background:#0b57d0;color:#fff}
 .wb-error{color:#b00020;font-weight:600}
 </style>"""
 CODE = Markup(
-    '<h2>The same in Python</h2><button type="button" class="jupyter-button" title="Copy the script to the clipboard" '
-    'onclick="navigator.clipboard.writeText(this.nextElementSibling.textContent)">Copy as code</button>'
-    '<pre tabindex="0" role="region" aria-label="Python script of this comparison">{}</pre>'
-    '<details><summary>As grid.toml, for a batch</summary><pre tabindex="0" role="region" aria-label="grid.toml">{}</pre>'
-    "</details>"
+    '<h2>The same in Python</h2><button type="button" class="jupyter-button" title="Copy the script'
+    ' to the clipboard"'
+    ' onclick="navigator.clipboard.writeText(this.nextElementSibling.textContent)">Copy as'
+    ' code</button><pre tabindex="0" role="region" aria-label="Python script of this'
+    ' comparison">{}</pre><details><summary>As grid.toml, for a batch</summary><pre tabindex="0"'
+    ' role="region" aria-label="grid.toml">{}</pre></details>'
 )
 SEVERAL = "Ctrl or Shift for several"
 WRAP = ipw.Layout(flex_flow="row wrap", align_items="flex-start")

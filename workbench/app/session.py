@@ -2,11 +2,13 @@
 that are kept.
 
     session = Session("loans", ["cart", "ctgan"], seeds=[0, 3])
-    for step in session.run():          # a worker process fits, samples and scores; `session.cancel()` ends it at once
+    for step in session.run():          # a worker process fits, samples and scores;
+                                        `session.cancel()` ends it at once
         print(step)
     session.card("cart")                # and the figures, grid and code of workbench.app.views
 
-    kernel --job.json--> worker --messages.jsonl--> kernel         both files in a temporary folder that goes with the worker
+    kernel --job.json--> worker --messages.jsonl--> kernel         both files in a temporary folder
+                                                                   that goes with the worker
 
 The worker ends with the process that started it, because its standard input closes then. Where it
 ends early (killed for want of memory), what it was at has failed, and a new one does the rest.
@@ -94,7 +96,8 @@ class Session:
     """Choices and results. Results are kept by (data, generator, parameters, seed): a second run
     does only what is new.
 
-    table       a dataset's name, or the path of a CSV or Parquet file, with the target and sensitive columns of `load`
+    table       a dataset's name, or the path of a CSV or Parquet file, with the target and
+                sensitive columns of `load`
     generators  names, or names with their parameters
     seeds       which, at most 20 whole numbers from 0; a single number n means 0, 1, ..., n - 1
     everything  whether the slow metrics are measured too

@@ -34,7 +34,10 @@ FIGURES = {
         "Each metric between its floor and its ceiling, a fresh real sample; a line a generator.",
     ),
     "marginals": (
-        "plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}}, {columns})",
+        (
+            "plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}},"
+            " {columns})"
+        ),
         "Single columns: bars are real test rows, each line a generator.",
     ),
     "pairs": (
@@ -47,11 +50,17 @@ FIGURES = {
     ),
     "groups": (
         "plots.bias_by_group(rows)",
-        "Bias by group: right of zero a difference of the real rows is amplified, left of zero dampened.",
+        (
+            "Bias by group: right of zero a difference of the real rows is amplified, left of zero"
+            " dampened."
+        ),
     ),
     "trade-off": (
         "plots.tradeoff(rows)",
-        "Up is useful for training models, right is close to the training rows; the upper left is wanted.",
+        (
+            "Up is useful for training models, right is close to the training rows; the upper left"
+            " is wanted."
+        ),
     ),
 }
 STRIPS = (
@@ -182,9 +191,15 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
         table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%"
     )
     look = "<style>body{font:13px/1.4 system-ui,sans-serif}</style>"
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
+    page = (
+        '<!doctype html><html lang="en"><meta'
+        f' charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
+    )
     words = f"Real test rows and synthetic rows of {name}, seed {seed}: search and sort"
-    frame = '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%" height="560"></iframe>'
+    frame = (
+        '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%"'
+        ' height="560"></iframe>'
+    )
     return Piece(frame.format(escape(words), escape(page)))
 
 

@@ -7,8 +7,10 @@ in a file.
 
     PASS    inside the band, or outside by no more than chance explains
     ALERT   outside the band by more than chance, within the tolerance
-    NOT MEASURED    too few rows: a check that finds nothing in fewer than FEW synthetic rows has not looked
-    FAIL    beyond the tolerance, or at a hard gate: schema, copies, a vanished group; or ALERT in two of three audits in a row
+    NOT MEASURED    too few rows: a check that finds nothing in fewer than FEW synthetic rows has
+                    not looked
+    FAIL    beyond the tolerance, or at a hard gate: schema, copies, a vanished group; or ALERT in
+            two of three audits in a row
 
 Chance: Benjamini-Hochberg over the checks of a gate at level alpha / gates, so at most a share
 alpha of fresh real samples raises any alarm. Numbers and labels are held against test; copies,
@@ -122,7 +124,8 @@ class Audit:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(
-                f"audit {str(path)!r} cannot be read ({error}); give the audit.json of an earlier audit."
+                f"audit {str(path)!r} cannot be read ({error}); give the audit.json of an earlier"
+                " audit."
             ) from None
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise InputError(
@@ -154,7 +157,8 @@ class Audit:
             )
             told = [f"{number(row['value'])}" if pd.notna(row["value"]) else "", band, row["note"]]
             lines.append(
-                f"  {row['status']:<5}  {row['gate']}: {row['about']}  {', '.join(filter(None, told))}".rstrip()
+                f"  {row['status']:<5}  {row['gate']}: {row['about']} "
+                f" {', '.join(filter(None, told))}".rstrip()
             )
         return "\n".join([*lines, *self.record["notes"]])
 
@@ -164,10 +168,12 @@ class Audit:
         }
         told = "; ".join(escape(f"{name} {value}") for name, value in facts.items())
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.record["notes"])
+        alarms = to_html(self.alarms) if len(self.alarms) else "<p>No check raised an alarm.</p>"
         return (
-            f"<p><strong>{self.decision}</strong>: {escape(self._title())}. <small>{told}</small></p>{notes}"
-            f"{to_html(self.alarms) if len(self.alarms) else '<p>No check raised an alarm.</p>'}"
-            f"<details><summary>All {len(self.checks):,} checks</summary>{to_html(self.checks)}</details>"
+            f"<p><strong>{self.decision}</strong>: {escape(self._title())}."
+            f" <small>{told}</small></p>{notes}{alarms}"
+            f"<details><summary>All {len(self.checks):,} checks</summary>"
+            f"{to_html(self.checks)}</details>"
         )
 
     def _title(self) -> str:
@@ -176,8 +182,8 @@ class Audit:
             f"{found.sum():,} checks, {found.get('ALERT', 0)} ALERT, {found.get('FAIL', 0)} FAIL"
         )
         return (
-            f"{self.record['dataset']}, {rows['synthetic']:,} synthetic rows against {rows['train']:,} train and "
-            f"{rows['test']:,} test rows; {counts}"
+            f"{self.record['dataset']}, {rows['synthetic']:,} synthetic rows against"
+            f" {rows['train']:,} train and {rows['test']:,} test rows; {counts}"
         )
 
 
@@ -270,8 +276,9 @@ def audit(
         "tolerances": limits,
         "seed": seed,
         "versions": keys.versions([]),
-        "against": previous
-        and {name: previous.record[name] for name in ("made", "window", "decision")},
+        "against": (
+            previous and {name: previous.record[name] for name in ("made", "window", "decision")}
+        ),
         "notes": role_notes,
         "checks": _judge(checks, limits, previous, len(synthetic)),
     }
@@ -295,7 +302,9 @@ def audit(
 
 
 def _identifiers(data: Dataset, synthetic: pd.DataFrame) -> list[Check]:
-    """A hard gate for each identifying column: no synthetic row carries a value of a train row. None is printed."""
+    """A hard gate for each identifying column: no synthetic row carries a value of a train row.
+    None is printed.
+    """
     return [
         Check(
             "identifiers",
@@ -304,9 +313,9 @@ def _identifiers(data: Dataset, synthetic: pd.DataFrame) -> list[Check]:
             0.0,
             0.0,
             hard=True,
-            note=f"{count:,} of {len(synthetic):,} synthetic rows carry a real one"
-            if count
-            else "",
+            note=(
+                f"{count:,} of {len(synthetic):,} synthetic rows carry a real one" if count else ""
+            ),
         )
         for name, count in copied_identifiers(data, synthetic).items()
     ]

@@ -112,7 +112,8 @@ def json_facts(facts: object) -> str:
             alike = False
         if not alike:
             raise InputError(
-                f"fact {name!r} is {str(value)[:60]!r}; give texts, finite numbers, booleans, None, lists and dicts."
+                f"fact {name!r} is {str(value)[:60]!r}; give texts, finite numbers, booleans, None,"
+                " lists and dicts."
             )
     text = json.dumps(facts)
     if len(text) > MOST_FACTS:

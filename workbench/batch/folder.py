@@ -57,7 +57,9 @@ CELL_COLUMNS = {
     "seed": "int64",
     "draw": "int64",  # which sample of the same fit
     "key": "object",  # 32 hexadecimal digits of a sha256 of all that the cell depends on
-    "status": "object",  # ok, skipped, error, timeout, out-of-memory; in `Folder.cells` also pending
+    "status": (
+        "object"
+    ),  # ok, skipped, error, timeout, out-of-memory; in `Folder.cells` also pending
 }
 
 # What `Folder.cells` holds after CELL_COLUMNS. Missing where a cell did not get so far.
@@ -477,7 +479,8 @@ def _check_planned(cell: object, path: Path) -> None:
     # A key becomes part of a path, and the folder may come from somebody else.
     if not (cell["key"].isascii() and cell["key"].isalnum()):
         raise Damaged(
-            f"{path} holds the key {cell['key'][:40]!r}, which no run writes; do not trust this folder."
+            f"{path} holds the key {cell['key'][:40]!r}, which no run writes; do not trust this"
+            " folder."
         )
     for name in ("seed", "split", "draw"):
         if not 0 <= cell[name] < 2**63:

@@ -3,20 +3,24 @@
     title = "Loans"
     seeds = [0, 1, 2]
     splits = [0]                   # seeds of the split into train and test; 0 keeps a published one
-    draws = 1                      # synthetic tables a seed: fitted alike, sampled from other streams; or [0, 1] by number
-    rows = 1000                    # synthetic rows a cell; as many as the generator was fitted on where left out
+    draws = 1                      # synthetic tables a seed: fitted alike, sampled from other
+                                   streams; or [0, 1] by number
+    rows = 1000                    # synthetic rows a cell; as many as the generator was fitted on
+                                   where left out
     threads = 1                    # threads a cell; more cells at a time beat more threads a cell
 
     [[datasets]]
-    name = "loans"                 # a name, or path = "mine.csv" (seen from this file), target = "y", sensitive = ["sex"]
-                                   # constraints = ["start <= end", ["city", "country"]]: kept in
-                                   every synthetic row
+    name = "loans"                 # a name, or path = "mine.csv" (seen from this file), target =
+                                   "y", sensitive = ["sex"] # constraints = ["start <= end",
+                                   ["city", "country"]]: kept in every synthetic row
 
     [[generators]]
-    name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from this file)
+    name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from
+                                   this file)
     params = { epochs = 300 }
     label = "ctgan, long"          # what reports call it
-    kernel = "peer-env"            # the Jupyter kernel that fits and samples it, where its dependencies conflict with ours
+    kernel = "peer-env"            # the Jupyter kernel that fits and samples it, where its
+                                   dependencies conflict with ours
 
     [limits]                       # of each cell, all its processes together
     seconds = 600                  # CPU seconds, which other work on the machine does not stretch
@@ -264,7 +268,9 @@ def read(folder: Path | str) -> Grid:
 
 
 def _check_repetitions(source: dict, where: Lines) -> None:
-    """Seeds, splits and draws as lists of different whole numbers; a number of draws is short for one."""
+    """Seeds, splits and draws as lists of different whole numbers; a number of draws is short for
+    one.
+    """
     draws = source.get("draws", 1)
     if type(draws) is int:
         if not 1 <= draws <= MOST_CELLS:
@@ -296,7 +302,8 @@ def _check_size(source: dict, where: Lines) -> None:
             "",
             0,
             "draws",
-            f"the grid asks for {count:,} cells; at most {MOST_CELLS:,} are planned. Use fewer seeds, splits or draws.",
+            f"the grid asks for {count:,} cells; at most {MOST_CELLS:,} are planned. Use fewer"
+            " seeds, splits or draws.",
         )
 
 
@@ -502,6 +509,9 @@ def _labelled(rows: list[dict], where: Lines) -> tuple[dict, ...]:
             if row["label"] == other["label"] or all(
                 row[key] == other[key] for key in ("name", "params", "kernel")
             ):
-                sentence = f"generator {row['label']!r} occurs twice; give it other parameters, and labels that differ."
+                sentence = (
+                    f"generator {row['label']!r} occurs twice; give it other parameters, and labels"
+                    " that differ."
+                )
                 raise where.error("generators", index, "name", sentence)
     return tuple(rows)

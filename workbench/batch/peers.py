@@ -36,14 +36,16 @@ reason = model.supports(schema)
 (folder / "reason.json").write_text(json.dumps(reason))
 """
 FIT = """
-model = model.fit(schema.cast(pd.read_parquet(folder / "train.parquet")), schema, np.random.default_rng({seed}))
+train = schema.cast(pd.read_parquet(folder / "train.parquet"))
+model = model.fit(train, schema, np.random.default_rng({seed}))
 names = ("epsilon_spent", "delta_spent", "guarantee", "facts")
 claims = {{name: getattr(model, name) for name in names if hasattr(model, name)}}
 (folder / "claims.json").write_text(json.dumps(claims, default=float))
 """
 SAMPLE = """
 where = json.loads({where!r})
-model.sample({n}, np.random.default_rng({seed}), where=where).to_parquet(folder / "synthetic.parquet", index=False)
+synthetic = model.sample({n}, np.random.default_rng({seed}), where=where)
+synthetic.to_parquet(folder / "synthetic.parquet", index=False)
 """
 
 

@@ -60,7 +60,10 @@ class Summary:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{count} {status}" for status, count in self.counts.items())
-        return f"{sum(self.counts.values())} cells: {parts} ({self.before} finished before) in {self.seconds:.0f} s"
+        return (
+            f"{sum(self.counts.values())} cells: {parts} ({self.before} finished before) in"
+            f" {self.seconds:.0f} s"
+        )
 
 
 def run(
@@ -304,5 +307,6 @@ def _check_notebook(plan: grids.Plan, text: str) -> None:
     for name in PARAMETERS:
         if name not in names or len(tagged) != 1:
             raise InputError(
-                f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its names."
+                f"{grids.NOTEBOOK} needs exactly one cell tagged parameters, with {name} among its"
+                " names."
             )

@@ -1,4 +1,6 @@
-"""What a worker gets and gives for one cell, on any machine: a Spec goes out, an Outcome comes back."""
+"""What a worker gets and gives for one cell, on any machine: a Spec goes out, an Outcome comes
+back.
+"""
 
 from __future__ import annotations
 

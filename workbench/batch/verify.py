@@ -2,12 +2,13 @@
 files of the folder.
 
 identical          the same synthetic table and the same rows, on disk as recorded
-within tolerance   another fingerprint (versions, threads, vector instructions, sources), and every number within the
-                   spread that other seeds of the same generator show
+within tolerance   another fingerprint (versions, threads, vector instructions, sources), and every
+                   number within the spread that other seeds of the same generator show
 different          anything else, with the first number, version, source or file that differs
 not reproducible by design
-                   the noise of a private generator came from the operating system, and nobody can repeat it: the inputs and
-                   the budget are the same, and the same rows were measured
+                   the noise of a private generator came from the operating system, and nobody can
+                   repeat it: the inputs and the budget are the same, and the same rows were
+                   measured
 not verified       the re-run was cut off by a limit or from outside: it says nothing about the cell
 
 The plan is held against the grid, and each finished cell against the plan.
@@ -206,7 +207,9 @@ def _first_change(old: dict, new: dict) -> str:
 
 
 def _fingerprint(record: dict) -> dict[str, str]:
-    """What a cell's last digits may depend on, by name; of a manifest that anybody may have written."""
+    """What a cell's last digits may depend on, by name; of a manifest that anybody may have
+    written.
+    """
     inputs = record.get("inputs", {})
     facts = {
         f"{part} rows": str(_table(inputs, "data").get(part, ""))[:8] for part in ("train", "test")

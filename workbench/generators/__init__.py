@@ -2,8 +2,10 @@
 
 A generator is a dataclass whose fields are its hyper-parameters, with three methods:
 
-    supports(schema)                      None, or one sentence that says why it cannot take such a table
-    fit(table, schema, rng)               learn from a table cast to the schema; returns itself; never changes the table
+    supports(schema)                      None, or one sentence that says why it cannot take such a
+                                          table
+    fit(table, schema, rng)               learn from a table cast to the schema; returns itself;
+                                          never changes the table
     sample(n, rng, where=None)            exactly n rows with the same columns, order and dtypes
 
 A private one sets epsilon_spent, delta_spent and guarantee, one sentence of what these cover, when
@@ -57,7 +59,8 @@ class Entry:
         "train"  # the holdout control alone is given half of test, and is scored on the other half
     )
     supports: tuple[
-        str, ...
+        str,
+        ...,
         # "conditions" where it meets some by itself, "seconds" and "epsilon" where these are fields
     ] = ()
 
@@ -298,7 +301,9 @@ def make(name: str, params: Mapping | None = None) -> Generator:
 
 
 def _check_type(generator: str, key: str, value: object, annotation: str) -> None:
-    """Raises InputError where a field that is declared a number or a truth value gets something else."""
+    """Raises InputError where a field that is declared a number or a truth value gets something
+    else.
+    """
     accepted = {"int": numbers.Integral, "float": numbers.Real, "bool": bool, "None": type(None)}
     names = [part.strip() for part in annotation.split("|")]
     if not set(names) <= set(accepted):
@@ -327,7 +332,8 @@ def check_least(generator: Generator, **least: float) -> None:
         value = getattr(generator, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= bound:
             raise InputError(
-                f"{type(generator).__name__}: {name} is {value!r}; give a number of at least {bound}."
+                f"{type(generator).__name__}: {name} is {value!r}; give a number of at least"
+                f" {bound}."
             )
 
 

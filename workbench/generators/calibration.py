@@ -3,12 +3,13 @@ one.
 
     1  draw parameters from their priors (a scrambled Sobol sequence), simulate a table for each
     2  describe every table by the same statistics: quantiles, shares, associations of pairs
-    3  condense these to one number a parameter, what a regression predicts of it (Fearnhead and Prangle 2012) from the few
-       statistics that orthogonal matching pursuit picks: a parameter is then not read off what the
-       simulator gets wrong
-    4  keep the tables nearest to the real one, move their parameters along a local linear regression and weight them
-       (Beaumont, Zhang and Balding 2002)
-    5  narrow the priors to where these came from (Blum and Francois 2010), and do all of it again, four times in all
+    3  condense these to one number a parameter, what a regression predicts of it (Fearnhead and
+       Prangle 2012) from the few statistics that orthogonal matching pursuit picks: a parameter is
+       then not read off what the simulator gets wrong
+    4  keep the tables nearest to the real one, move their parameters along a local linear
+       regression and weight them (Beaumont, Zhang and Balding 2002)
+    5  narrow the priors to where these came from (Blum and Francois 2010), and do all of it again,
+       four times in all
 
 On numpy, scipy and scikit-learn. Of the kept libraries for this, sbi (neural posteriors) would
 bring ten packages, tensorboard and grpcio among them, and pyABC (sequential Monte Carlo) six, among
@@ -222,7 +223,8 @@ def calibrate(
             if turn:
                 break  # all tables are alike by now: there is nothing left to learn
             raise InputError(
-                'no statistic of train moves with a parameter that is to be calibrated; set calibrate to "none".'
+                "no statistic of train moves with a parameter that is to be calibrated; set"
+                ' calibrate to "none".'
             )
         moved, weights = _regress(levels[:, which], made[:, usable], real[usable], keep)
         # The next round's box: where the best tables came from, and half as far again on both
@@ -341,10 +343,10 @@ def _unreached(
             continue
         name, prior = list(priors.items())[int(np.argmax(ties))]
         text = (
-            f"the prior of {name!r} ({prior.low:g} to {prior.high:g}, {prior.unit}) excludes the data: the "
-            f"{statistics.names[index]} is {statistics.real[index]:.4g} in train and from {values.min():.4g} to "
-            f"{values.max():.4g} in {len(made)} tables simulated from the priors; widen it, or see whether both mean the "
-            "same unit."
+            f"the prior of {name!r} ({prior.low:g} to {prior.high:g}, {prior.unit}) excludes the"
+            f" data: the {statistics.names[index]} is {statistics.real[index]:.4g} in train and"
+            f" from {values.min():.4g} to {values.max():.4g} in {len(made)} tables simulated from"
+            " the priors; widen it, or see whether both mean the same unit."
         )
         if strict:
             raise InputError(text)

@@ -63,7 +63,10 @@ class _Constrained:
         rewriting = Rewriting(schema)
         for setting, value in vars(self._generator).items():
             for name in rewriting.changed.intersection(value) if isinstance(value, Mapping) else ():
-                return f"{setting} describes column {name!r}, which a constraint changes; leave out one of the two."
+                return (
+                    f"{setting} describes column {name!r}, which a constraint changes; leave out"
+                    " one of the two."
+                )
         return own(self._generator, rewriting.schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:

@@ -1,9 +1,11 @@
 """Controls: tables whose scores are known beforehand, so that a report can be checked against them.
 
-Holdout   real rows nobody trained on: what a perfect generator would give (Platzer and Reutterer 2021, "Holdout-based
-          empirical assessment of mixed-type synthetic data")
-Copy      the train rows themselves: perfect fidelity and no privacy, every privacy metric must light up
-Permuted  each column shuffled on its own: true marginals and no joint structure (Shi and Horvath 2006)
+Holdout   real rows nobody trained on: what a perfect generator would give (Platzer and Reutterer
+          2021, "Holdout-based empirical assessment of mixed-type synthetic data")
+Copy      the train rows themselves: perfect fidelity and no privacy, every privacy metric must
+          light up
+Permuted  each column shuffled on its own: true marginals and no joint structure (Shi and Horvath
+          2006)
 Smote     points between near neighbours (Chawla et al. 2002): good fidelity, close to train rows
 """
 

@@ -1,5 +1,5 @@
-"""No generator sees an identifier: it learns and draws the other columns, and fresh values of the same pattern are
-put back beside what it drew. See workbench.tables.identifiers.
+"""No generator sees an identifier: it learns and draws the other columns, and fresh values of the
+same pattern are put back beside what it drew. See workbench.tables.identifiers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ class _Identified:
         learnt = table[modelled.names] if self._patterns else table
         fitted = self._own_fit(learnt, modelled, rng)
         if self._patterns and hasattr(fitted, "guarantee"):
-            fitted.guarantee += "; the pattern of its identifiers (lengths, shared signs, the largest counting number) "
+            fitted.guarantee += (
+                "; the pattern of its identifiers (lengths, shared signs, the largest counting"
+                " number) "
+            )
             fitted.guarantee += "was read off the train table and is not covered"
         return fitted
 
@@ -86,14 +89,15 @@ class _Identified:
         return pd.DataFrame(columns, index=drawn.index, columns=self._schema.names)
 
     def _check_conditions(self, where: Mapping) -> None:
-        """Raises InputError for a condition on an identifier, and on a label that train does not have: no draw
-        would ever meet it.
+        """Raises InputError for a condition on an identifier, and on a label that train does not
+        have: no draw would ever meet it.
         """
         for name, wanted in where.items():
             column = self._schema[name]
             if column in self._schema.identifying:
                 raise InputError(
-                    f"condition on {name!r}: its values are made afresh (its role is {column.role}); name another column."
+                    f"condition on {name!r}: its values are made afresh (its role is"
+                    f" {column.role}); name another column."
                 )
             known = self._labels.get(name)
             is_label = isinstance(wanted, (str, int, float)) and not pd.isna(wanted)

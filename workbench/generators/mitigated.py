@@ -1,11 +1,12 @@
 """Baselines that mitigate bias around any other generator, so that a report can show what they buy
 and what they cost.
 
-Reweighed   train rows are drawn again by w = P(a) P(y) / P(a, y), so that sensitive groups a and target y are independent
-            (Kamiran and Calders 2012, "Data preprocessing techniques for classification without
-            discrimination")
-PerGroup    a generator of its own for each sensitive group, so that a small one is not drowned by the others (separate
-            models as in Dwork, Immorlica, Kalai and Leiserson 2018, "Decoupled classifiers")
+Reweighed   train rows are drawn again by w = P(a) P(y) / P(a, y), so that sensitive groups a and
+            target y are independent (Kamiran and Calders 2012, "Data preprocessing techniques for
+            classification without discrimination")
+PerGroup    a generator of its own for each sensitive group, so that a small one is not drowned by
+            the others (separate models as in Dwork, Immorlica, Kalai and Leiserson 2018, "Decoupled
+            classifiers")
 
 The groups are the cells of all sensitive columns together; a gap is a group of its own, numbers are
 cut at their quartiles, and all labels of a column but the 19 commonest are one.

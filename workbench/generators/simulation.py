@@ -87,14 +87,23 @@ class Simulation:
         made = World(self.simulator).schema
         missing = [name for name in schema.names if name not in made.names]
         if missing and self.rest == "error":
-            return f'column {missing[0]!r} is not made by simulator {self.simulator!r}; drop it, or set rest to "independent".'
+            return (
+                f"column {missing[0]!r} is not made by simulator {self.simulator!r}; drop it, or"
+                ' set rest to "independent".'
+            )
         if len(missing) == len(schema.names):
-            return f"simulator {self.simulator!r} makes none of the table's columns; it makes {', '.join(made.names)}."
+            return (
+                f"simulator {self.simulator!r} makes none of the table's columns; it makes"
+                f" {', '.join(made.names)}."
+            )
         for name, kind in (
             (column.name, column.kind) for column in schema.columns if column.name not in missing
         ):
             if kind != made[name].kind:
-                return f"column {name!r} is {kind}, and simulator {self.simulator!r} makes it {made[name].kind}."
+                return (
+                    f"column {name!r} is {kind}, and simulator {self.simulator!r} makes it"
+                    f" {made[name].kind}."
+                )
         return None
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Simulation:
@@ -126,8 +135,8 @@ class Simulation:
             )
             if unreached := self._posterior.unreached:
                 warnings.warn(
-                    f"simulator {self.simulator!r} does not reach {len(unreached)} statistics of train, such as the "
-                    f"{unreached[0]}; they are left out of the calibration.",
+                    f"simulator {self.simulator!r} does not reach {len(unreached)} statistics of"
+                    f" train, such as the {unreached[0]}; they are left out of the calibration.",
                     stacklevel=2,
                 )
         self.facts = self._tell(rest.names, own.names, len(table))
@@ -203,7 +212,8 @@ class Simulation:
             if sum(map(len, kept)) >= n:
                 return pd.concat(kept, ignore_index=True).iloc[:n]
         raise InputError(
-            f"simulator {self.simulator!r} hardly makes a row in which the constraints hold; drop one of them."
+            f"simulator {self.simulator!r} hardly makes a row in which the constraints hold; drop"
+            " one of them."
         )
 
     def _tell(self, rest: list[str], own: list[str], rows: int) -> dict:
@@ -273,7 +283,8 @@ class World:
             for parameter in self.priors:
                 if parameter not in named[2:]:
                     raise InputError(
-                        f"simulator {name!r} takes no parameter {parameter!r}; {nearest(parameter, named[2:])}"
+                        f"simulator {name!r} takes no parameter {parameter!r};"
+                        f" {nearest(parameter, named[2:])}"
                     )
 
     def describe(self, table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, Schema]:
@@ -302,11 +313,13 @@ class World:
             raise InputError(f"simulator {self.name!r} failed with {at}: {_said(error)}") from error
         if _global_state() != before:
             raise InputError(
-                f"simulator {self.name!r} draws from a global random state; let it use the generator it is given."
+                f"simulator {self.name!r} draws from a global random state; let it use the"
+                " generator it is given."
             )
         if not isinstance(table, pd.DataFrame):
             raise InputError(
-                f"simulator {self.name!r} returned a {type(table).__name__}; it must return a DataFrame."
+                f"simulator {self.name!r} returned a {type(table).__name__}; it must return a"
+                " DataFrame."
             )
         if len(table) != n:
             raise InputError(
@@ -321,7 +334,8 @@ class World:
         for name in table.columns[table.isna().any()]:
             if name not in self._missing:
                 raise InputError(
-                    f"simulator {self.name!r} leaves column {name!r} missing; list it in `missing`, or fill it."
+                    f"simulator {self.name!r} leaves column {name!r} missing; list it in `missing`,"
+                    " or fill it."
                 )
         return table
 

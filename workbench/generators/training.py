@@ -94,5 +94,6 @@ class Epochs:
         """Raises Diverged, with the epoch and the likely cause, where the loss is not finite."""
         if not math.isfinite(loss):
             raise Diverged(
-                f"{method}: the loss is {loss} in epoch {self._epoch + 1} of {self.most}; most likely {cause}."
+                f"{method}: the loss is {loss} in epoch {self._epoch + 1} of {self.most}; most"
+                f" likely {cause}."
             )

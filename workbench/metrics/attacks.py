@@ -46,18 +46,20 @@ def attack_risk(trial: Trial) -> Iterator[Row]:
     the secret column in `column`. The headline is the largest, with a Bonferroni interval, since it
     was picked out of several.
 
-    singling out       a predicate that holds for exactly one synthetic row holds for exactly one train row: rare values and
-                       extremes of one column (univariate), or four columns of a synthetic row
-                       (multivariate)
-    linkability        two halves of the columns, dealt at random, of a train row have a common one among their nearest 10
-                       synthetic rows
-    attribute          the target or a sensitive column of a train row is that of the synthetic row nearest in all the others:
+    singling out       a predicate that holds for exactly one synthetic row holds for exactly one
+                       train row: rare values and extremes of one column (univariate), or four
+                       columns of a synthetic row (multivariate)
+    linkability        two halves of the columns, dealt at random, of a train row have a common one
+                       among their nearest 10 synthetic rows
+    attribute          the target or a sensitive column of a train row is that of the synthetic row
+                       nearest in all the others:
     inference          labels equal, numbers within 5%, dates within 5% of a standard deviation
-    Distances are Gower's (1971), a missing value being a label of its own. Up to 1,000 attacks on train and as many on test,
-    as many as there are rows where these are fewer. An attack that does no better than a naive one (random predicates, random
-    links, the secret of a random synthetic row) has no reading and says "not informative".
-    Known failure: simple attacks on random rows; stronger ones, on rows that stand out, may succeed where these fail.
-    Multivariate predicates about a table of a few hundred rows share its rows, so that their interval is about a quarter
+    Distances are Gower's (1971), a missing value being a label of its own. Up to 1,000 attacks on
+    train and as many on test, as many as there are rows where these are fewer. An attack that does
+    no better than a naive one (random predicates, random links, the secret of a random synthetic
+    row) has no reading and says "not informative". Known failure: simple attacks on random rows;
+    stronger ones, on rows that stand out, may succeed where these fail. Multivariate predicates
+    about a table of a few hundred rows share its rows, so that their interval is about a quarter
     too narrow there.
     """
     if not all(map(len, (trial.train, trial.test, trial.synthetic))):
@@ -109,7 +111,10 @@ class Attack:
     def problem(self) -> str:
         """Why its risk says nothing, or ""."""
         if min(self.attacks, self.controls) < MIN_ATTACKS:
-            return f"not informative: {self.attacks:,} attacks, {self.controls:,.0f} controls, {MIN_ATTACKS} needed of each"
+            return (
+                f"not informative: {self.attacks:,} attacks, {self.controls:,.0f} controls,"
+                f" {MIN_ATTACKS} needed of each"
+            )
         if self.found <= self.naive:
             return f"not informative: {self.shares}"
         return (

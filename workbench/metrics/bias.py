@@ -36,14 +36,14 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
 
     bias_amp (A -> T): mean over groups a and target labels t of s_at (P_syn(t|a) - P_train(t|a)),
     where s_at = sign(P(a,t) - P(a)P(t)) on train, and 0 where that
-    association is not clear (|z| <= 1.96), found again in each resample: a sign read from the noise of the shares that it
-    multiplies would pull the mean of fresh rows below 0. bias_amp_reverse (T -> A): the same with
-    P(a|t). In [-1, 1]; 0 none, above 0 the association of train is amplified, below 0 it is
-    weakened. Wang and Russakovsky, Directional Bias Amplification, ICML 2021, eq. 1, with the
-    generator's rows in place of a model's predictions. The headline is the mean over the sensitive
-    columns. Rows follow for each column and each pair of columns, for each group and for each
-    (a, t), whose note has both shares. Known failure: an association that train is too small to
-    show is not counted; the unweighted mean gives a small group the weight of a large one.
+    association is not clear (|z| <= 1.96), found again in each resample: a sign read from the noise
+    of the shares that it multiplies would pull the mean of fresh rows below 0. bias_amp_reverse (T
+    -> A): the same with P(a|t). In [-1, 1]; 0 none, above 0 the association of train is amplified,
+    below 0 it is weakened. Wang and Russakovsky, Directional Bias Amplification, ICML 2021, eq. 1,
+    with the generator's rows in place of a model's predictions. The headline is the mean over the
+    sensitive columns. Rows follow for each column and each pair of columns, for each group and for
+    each (a, t), whose note has both shares. Known failure: an association that train is too small
+    to show is not counted; the unweighted mean gives a small group the weight of a large one.
     """
     metrics = ("bias_amp", "bias_amp_reverse")
     groups, train, synthetic = _resampled(trial, "bias_amp")
@@ -297,8 +297,8 @@ def representation(trial: Trial) -> Iterator[Row]:
     chance alone; read it beside the ceiling.
 
     vanished_groups: how many groups have no synthetic row at all, though EXPECTED rows or more were
-    expected from their share of train; a row follows for each. 0 is what fresh real rows read: chance
-    loses such a group less than once in 20,000 times.
+    expected from their share of train; a row follows for each. 0 is what fresh real rows read:
+    chance loses such a group less than once in 20,000 times.
     """
     metric = "representation"
     groups = Groups.of(trial)

@@ -18,8 +18,8 @@ MAX_DETAILS = (
 )
 
 EXPLANATION = (
-    "The bar runs from the floor (left tick: a table that has lost what is measured) to the ceiling (right tick: a fresh "
-    "sample of real rows). The score is 0 at the one and 1 at the other."
+    "The bar runs from the floor (left tick: a table that has lost what is measured) to the ceiling"
+    " (right tick: a fresh sample of real rows). The score is 0 at the one and 1 at the other."
 )
 
 STYLE = """
@@ -27,13 +27,16 @@ STYLE = """
   color:var(--jp-content-font-color1,inherit)}
 .wb-card h3{font-size:15px;margin:0 0 2px}
 .wb-card p{margin:2px 0 10px;opacity:.75}
-.wb-card table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:50rem;margin:0 0 4px;font:inherit;
+.wb-card table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:50rem;
+  margin:0 0 4px;font:inherit;
   color:inherit;font-variant-numeric:tabular-nums}
 .wb-card caption{text-align:left;font-weight:600;padding:8px 0 2px}
-.wb-card th,.wb-card td{text-align:right;padding:3px 8px;border:0;border-bottom:1px solid rgba(128,128,128,.25);
+.wb-card th,.wb-card td{text-align:right;padding:3px 8px;border:0;
+  border-bottom:1px solid rgba(128,128,128,.25);
   white-space:nowrap;background:none;vertical-align:middle}
 .wb-card thead th{font-weight:500;font-size:12px;opacity:.75}
-.wb-card th:first-child{text-align:left;font-weight:400;white-space:normal;overflow-wrap:anywhere;padding-left:0}
+.wb-card th:first-child{text-align:left;font-weight:400;white-space:normal;overflow-wrap:anywhere;
+  padding-left:0}
 .wb-card .wb-bar{text-align:center}
 .wb-card small{opacity:.75}
 .wb-card .wb-note{display:block}
@@ -47,8 +50,10 @@ STYLE = """
 class Card:
     """The measured rows of one synthetic table.
 
-    rows       one measured number a row, with ROW_COLUMNS: value, 95% interval, floor, ceiling, state, note
-    score      (value - floor) / (ceiling - floor) for each row: 1 is a fresh real sample, 0 the floor; not clipped
+    rows       one measured number a row, with ROW_COLUMNS: value, 95% interval, floor, ceiling,
+               state, note
+    score      (value - floor) / (ceiling - floor) for each row: 1 is a fresh real sample, 0 the
+               floor; not clipped
     headlines  the rows that speak for the whole table, one a metric where there is one
     """
 
@@ -81,7 +86,8 @@ class Card:
         heads, lines = self.headlines, [self._title()]
         for family, part in self._families(heads):
             lines.append(
-                f"\n{family:<38}{'value':>9}  {'95% interval':<18}{'floor':>9}{'ceiling':>9}{'score':>7}"
+                f"\n{family:<38}{'value':>9} "
+                f" {'95% interval':<18}{'floor':>9}{'ceiling':>9}{'score':>7}"
             )
             for row in part.itertuples():
                 numbers = f"{number(row.floor):>9}{number(row.ceiling):>9}{_score(row.score):>7}"
@@ -111,7 +117,8 @@ class Card:
                     else ""
                 )
                 parts.append(
-                    f"<details><summary>Columns, groups and learners: {len(more):,} rows{cut}</summary>"
+                    f"<details><summary>Columns, groups and learners: {len(more):,}"
+                    f" rows{cut}</summary>"
                 )
                 parts.append(_table(more.head(MAX_DETAILS), f"{family}, in detail") + "</details>")
         left_out = self._not_applicable(heads)
@@ -119,7 +126,10 @@ class Card:
         return "".join(parts) + "".join(f"<p>{escape(remark)}</p>" for remark in remarks) + "</div>"
 
     def _title(self) -> str:
-        counts = f"{self.synthetic_rows:,} synthetic rows against {self.train_rows:,} train and {self.test_rows:,} test rows"
+        counts = (
+            f"{self.synthetic_rows:,} synthetic rows against {self.train_rows:,} train and"
+            f" {self.test_rows:,} test rows"
+        )
         return f"{self.dataset}: {counts}" if self.dataset else counts
 
     def _families(self, heads: pd.DataFrame):
@@ -145,7 +155,8 @@ def _table(rows: pd.DataFrame, caption: str) -> str:
         "score": 7,
     }
     columns = "".join(
-        f'<th scope="col" style="width:{width}%"{" class=wb-bar" if head == "floor to ceiling" else ""}>{head}</th>'
+        '<th scope="col"'
+        f' style="width:{width}%"{" class=wb-bar" if head == "floor to ceiling" else ""}>{head}</th>'
         for head, width in heads.items()
     )
     lines = [
@@ -161,7 +172,8 @@ def _table(rows: pd.DataFrame, caption: str) -> str:
             f'<tr><th scope="row">{about}</th>' + "".join(f"<td>{cell}</td>" for cell in cells)
         )
         lines.append(
-            f'<td class="wb-bar">{_bar(row)}</td><td>{number(row.ceiling)}</td><td>{_score(row.score)}</td></tr>'
+            f'<td class="wb-bar">{_bar(row)}</td><td>{number(row.ceiling)}</td>'
+            f"<td>{_score(row.score)}</td></tr>"
         )
     return "".join(lines) + "</tbody></table>"
 
@@ -179,8 +191,14 @@ def _bar(row) -> str:
     span = row.ceiling - row.floor
     ends = sorted((end - row.floor) / span for end in (row.low, row.high) if np.isfinite(end))
     x, outside = at(row.score), not -0.2 <= row.score <= 1.2
-    words = f"{number(row.value)} between floor {number(row.floor)} and ceiling {number(row.ceiling)}: score {_score(row.score)}"
-    line = '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-width="{}" stroke-opacity="{}"/>'
+    words = (
+        f"{number(row.value)} between floor {number(row.floor)} and ceiling {number(row.ceiling)}:"
+        f" score {_score(row.score)}"
+    )
+    line = (
+        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-width="{}"'
+        ' stroke-opacity="{}"/>'
+    )
     parts = [
         line.format(20, 100, 8, 8, 1, 0.35),
         line.format(20, 20, 3, 13, 1, 0.6),
@@ -188,7 +206,8 @@ def _bar(row) -> str:
     ]
     if len(ends) == 2:
         parts.append(
-            f'<line x1="{at(ends[0]):.1f}" x2="{at(ends[1]):.1f}" y1="8" y2="8" stroke="#0173b2" stroke-width="3"/>'
+            f'<line x1="{at(ends[0]):.1f}" x2="{at(ends[1]):.1f}" y1="8" y2="8" stroke="#0173b2"'
+            ' stroke-width="3"/>'
         )
     if outside:  # an arrow head: the dot lies beyond the drawing
         tip = x + (3 if row.score > 0 else -3)
@@ -196,7 +215,10 @@ def _bar(row) -> str:
     else:
         parts.append(f'<circle cx="{x:.1f}" cy="8" r="4" fill="#0173b2"/>')
     drawing = "".join(parts)
-    return f'<svg width="120" height="16" role="img" aria-label="{escape(words)}"><title>{escape(words)}</title>{drawing}</svg>'
+    return (
+        '<svg width="120" height="16" role="img"'
+        f' aria-label="{escape(words)}"><title>{escape(words)}</title>{drawing}</svg>'
+    )
 
 
 def _title(row) -> str:

@@ -1,9 +1,11 @@
 """Every registered metric of one synthetic table, beside what the same metric says of a real and of
 a spoilt table.
 
-    ceiling   the other real table in the synthetic one's place: a fresh real sample (train where a metric reads test;
-              where it reads both, half of test, held against train and the other half)
-    floor     train that has lost what the metric measures: each column permuted, uniform columns, or a raw copy
+    ceiling   the other real table in the synthetic one's place: a fresh real sample (train where a
+              metric reads test; where it reads both, half of test, held against train and the other
+              half)
+    floor     train that has lost what the metric measures: each column permuted, uniform columns,
+              or a raw copy
 
 Both have as many rows as the synthetic table where they can. Fits and sums run on one thread: the
 same tables and the same seed give the same numbers however many cores there are.
@@ -51,7 +53,9 @@ from workbench.tables.schema import KINDS, Column, Schema
 FLOOR_DRAWS = {
     "workbench.metrics.utility:utility": 3,
     "workbench.metrics.utility:model_ranking": 3,
-    "workbench.metrics.published:published_errors": 3,  # it has no interval, so draws tell its noise
+    "workbench.metrics.published:published_errors": (
+        3
+    ),  # it has no interval, so draws tell its noise
 }
 CEILING = {"test": "train", "train": "test", "train and test": "fresh"}  # by what a metric reads
 
@@ -115,7 +119,9 @@ def without_identifiers(synthetic: pd.DataFrame, schema: Schema) -> pd.DataFrame
 
 
 def copied_identifiers(data: Dataset, synthetic: pd.DataFrame) -> dict[str, int]:
-    """How many synthetic rows carry an identifier of a train row, by the name of the identifying column."""
+    """How many synthetic rows carry an identifier of a train row, by the name of the identifying
+    column.
+    """
     found = {}
     for column in data.schema.identifying:
         if isinstance(synthetic, pd.DataFrame) and list(synthetic.columns).count(column.name) == 1:
@@ -155,7 +161,9 @@ def _noted_groups(rows: pd.DataFrame, group: Column | None) -> pd.DataFrame:
 
 
 def _unknown_labels(table: pd.DataFrame, data: Dataset) -> list[str]:
-    """A note for each column whose labels train never had, as of a CSV that was read by other rules."""
+    """A note for each column whose labels train never had, as of a CSV that was read by other
+    rules.
+    """
     notes = []
     for column in data.schema.columns:
         if column.kind != "categorical":
@@ -165,8 +173,8 @@ def _unknown_labels(table: pd.DataFrame, data: Dataset) -> list[str]:
         if len(unknown):
             example = unknown.value_counts().index[0]
             notes.append(
-                f"column {column.name!r}: {len(unknown):,} of {len(table):,} values are labels that train never had, "
-                f"such as {str(example)[:40]!r}; was the file read as text?"
+                f"column {column.name!r}: {len(unknown):,} of {len(table):,} values are labels that"
+                f" train never had, such as {str(example)[:40]!r}; was the file read as text?"
             )
     return notes
 
@@ -306,10 +314,16 @@ def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> st
     ]
     noise = float(np.sqrt(np.sum(np.square([*half, *spread]))))
     if distance <= noise + 1e-9:
-        return f"not informative: floor and ceiling are {distance:.3g} apart, within resampling noise ({noise:.3g})"
+        return (
+            f"not informative: floor and ceiling are {distance:.3g} apart, within resampling noise"
+            f" ({noise:.3g})"
+        )
     bad = {"up": np.negative, "down": np.positive, "zero": np.abs}[direction]
     if bad(_mean(ceiling)) > bad(_mean(floor)):
-        return "not informative: a fresh real sample reads worse here than the table that has lost what is measured"
+        return (
+            "not informative: a fresh real sample reads worse here than the table that has lost"
+            " what is measured"
+        )
     return ""
 
 
@@ -368,9 +382,11 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
     """A table to hold the synthetic one against, of as many rows where it can: a name of
     Metric.floor, "train" or "test".
 
-    permuted   train, each column shuffled on its own; "permuted test" the same of test, up to as many rows
+    permuted   train, each column shuffled on its own; "permuted test" the same of test, up to as
+               many rows
             uniform   each column uniform over train's range or labels
-    copy       train itself                                    train, test   the real table, fewer rows without replacement
+    copy       train itself                                    train, test   the real table, fewer
+               rows without replacement
     """
     rng = trial.rng(f"{kind} {draw}")
     n = len(trial.synthetic) or len(trial.train)
@@ -432,7 +448,8 @@ def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[
         )
     for name in [name for name in schema.names if name not in table.columns]:
         raise InputError(
-            f"column {name!r} is missing from the synthetic table; {nearest(name, map(str, table.columns))}"
+            f"column {name!r} is missing from the synthetic table;"
+            f" {nearest(name, map(str, table.columns))}"
         )
     for name in [
         name
@@ -440,7 +457,8 @@ def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[
         if name not in schema.names or (table.columns == name).sum() > 1
     ]:
         raise InputError(
-            f"column {name!r} of the synthetic table is surplus; the real table has: {', '.join(schema.names)}."
+            f"column {name!r} of the synthetic table is surplus; the real table has:"
+            f" {', '.join(schema.names)}."
         )
     columns, notes = {}, []
     for column in schema.columns:

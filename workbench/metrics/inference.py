@@ -115,7 +115,9 @@ def _conclusions(design: list[tuple[str, str]], clear: np.ndarray, kept: np.ndar
 
 
 def interval_overlap(real: Fitted, synthetic: Fitted) -> np.ndarray:
-    """Karr et al.'s overlap of the two 95% intervals of each coefficient, in [0, 1], shape (terms,)."""
+    """Karr et al.'s overlap of the two 95% intervals of each coefficient, in [0, 1], shape
+    (terms,).
+    """
     ends = []
     for one in (real, synthetic):
         ends.append((one.coefficient - Z * one.error, one.coefficient + Z * one.error))
@@ -159,7 +161,10 @@ def _too_few(trial: Trial, design: list[tuple[str, str]]) -> str:
         rarer = int(min(y.sum(), len(y) - y.sum()))
     needed = MIN_ROWS_PER_TERM * len(design)
     if rarer < needed:
-        return f"insufficient: {rarer} rows of the rarer outcome, {needed} needed for {len(design)} coefficients"
+        return (
+            f"insufficient: {rarer} rows of the rarer outcome, {needed} needed for {len(design)}"
+            " coefficients"
+        )
     return ""
 
 

@@ -37,7 +37,10 @@ def excess_copies(trial: Trial) -> Iterator[Row]:
     counts = [(int(copy.sum()), len(copy)) for copy in copies]
     shares = [k / n if n else np.nan for k, n in counts]
     low, high = newcombe(*counts[0], *counts[1])
-    note = f"{counts[0][0]:,} of {counts[0][1]:,} synthetic and {counts[1][0]:,} of {counts[1][1]:,} test rows equal a train row"
+    note = (
+        f"{counts[0][0]:,} of {counts[0][1]:,} synthetic and {counts[1][0]:,} of {counts[1][1]:,}"
+        " test rows equal a train row"
+    )
     yield Row("excess_copies", shares[0] - shares[1], low, high, note=note)
     for name, share, (k, n) in zip(("synthetic", "test"), shares, counts, strict=True):
         yield Row("excess_copies", share, *clopper_pearson(k, n), group=f"share of {name} rows")
@@ -161,7 +164,10 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
     first = np.unique(row, return_index=True)[1]
     nearest = _nearest(*matrices(features, [synthetic, real.iloc[first]], "logistic"))
     train, test = (np.bincount(row[part], minlength=len(first)) for part in (in_train, ~in_train))
-    note = f"{len(synthetic):,} of {len(trial.synthetic):,} synthetic rows, {train.sum():,} train and {test.sum():,} test rows"
+    note = (
+        f"{len(synthetic):,} of {len(trial.synthetic):,} synthetic rows, {train.sum():,} train and"
+        f" {test.sum():,} test rows"
+    )
     yield Row("dcr_share", *closer_share(nearest, train, test), note=note)
 
 
@@ -193,13 +199,13 @@ def membership(trial: Trial) -> Iterator[Row]:
 
     membership_auc: ROC AUC of the attack; in [0, 1], 0.5 for fresh real rows, 1 for a raw copy;
     DeLong's interval. membership_tpr: the share of members it finds at no more than 1% false
-    alarms, its interval from both samples drawn again. Both also for outliers, the tenth of these rows
-    that is farthest from any reference row. empirical_epsilon: the smallest privacy budget that
-    this attack leaves possible, see `empirical_epsilon`, for delta = EPSILON_DELTA or the claimed
-    one where that is larger; 0 or more, 0 no leak is shown. Half of the trials find the threshold,
-    the other half prove it. A lower bound from one attack on one training run, never a guarantee;
-    an upper end does not exist. Above the `epsilon` that the generator claims, the claim is
-    refuted. DOMIAS, van Breugel et al. 2023 (AISTATS): a row's score is the density of synthetic
+    alarms, its interval from both samples drawn again. Both also for outliers, the tenth of these
+    rows that is farthest from any reference row. empirical_epsilon: the smallest privacy budget
+    that this attack leaves possible, see `empirical_epsilon`, for delta = EPSILON_DELTA or the
+    claimed one where that is larger; 0 or more, 0 no leak is shown. Half of the trials find the
+    threshold, the other half prove it. A lower bound from one attack on one training run, never a
+    guarantee; an upper end does not exist. Above the `epsilon` that the generator claims, the claim
+    is refuted. DOMIAS, van Breugel et al. 2023 (AISTATS): a row's score is the density of synthetic
     over that of reference rows, here from the nearest neighbour's distance in each (Loftsgaarden
     and Quesenberry 1965). As many non-members as members, at most MAX_MEMBERS; non-members are half
     of test, reference rows the rest of it, and the distances are scaled on these. Known failure: a
@@ -211,7 +217,10 @@ def membership(trial: Trial) -> Iterator[Row]:
     )
     n = min(len(test) // 2, len(train), MAX_MEMBERS)
     if n < MIN_MEMBERS or not len(synthetic):
-        note = f"insufficient: {n} members and as many non-members, {MIN_MEMBERS} and a synthetic table needed"
+        note = (
+            f"insufficient: {n} members and as many non-members, {MIN_MEMBERS} and a synthetic"
+            " table needed"
+        )
         yield from (
             Row(metric, np.nan, state=INSUFFICIENT, note=note)
             for metric in ("membership_auc", "membership_tpr", "empirical_epsilon")
@@ -247,7 +256,10 @@ def membership(trial: Trial) -> Iterator[Row]:
     delta = max(EPSILON_DELTA, trial.guarantee.delta if trial.guarantee else 0)
     bound = empirical_epsilon(score[half:n], score[n + half :], threshold, delta)
     cap = empirical_epsilon(np.ones(n - half), np.zeros(n - half), 0.5, delta)
-    note = f"at least, with 95% confidence and delta {delta:g}; {n - half:,} trials a side can prove {cap:.1f}"
+    note = (
+        f"at least, with 95% confidence and delta {delta:g}; {n - half:,} trials a side can prove"
+        f" {cap:.1f}"
+    )
     yield Row("empirical_epsilon", bound, low=bound, note=note)
 
 

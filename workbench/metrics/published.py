@@ -60,9 +60,11 @@ def _trends(trial: Trial, own_range: bool) -> list[float]:
     numbers = [column.name for column in columns if not column.is_discrete]
     r_synthetic, r_real = (_pearson(table, numbers) for table in (synthetic, real))
     codes = {
-        c.name: _labels(c.name, real, synthetic)
-        if c.is_discrete
-        else _bins(c.name, real, synthetic, own_range=own_range)
+        c.name: (
+            _labels(c.name, real, synthetic)
+            if c.is_discrete
+            else _bins(c.name, real, synthetic, own_range=own_range)
+        )
         for c in columns
     }
     trends = []

@@ -68,7 +68,10 @@ def augmentation_gain(trial: Trial) -> Iterator[Row]:
         arms.append(score(trial, predictions(table, trial.test, trial.schema, LEARNER, trial.seed)))
     (joint, joint_influence), (alone, alone_influence) = arms
     name = "ROC AUC" if trial.schema.task == "classification" else "R2"
-    note = f"{name} {joint:.3f} with {len(synthetic):,} synthetic rows, {alone:.3f} with {len(real):,} real ones alone"
+    note = (
+        f"{name} {joint:.3f} with {len(synthetic):,} synthetic rows, {alone:.3f} with {len(real):,}"
+        " real ones alone"
+    )
     gain = joint - alone
     yield Row(
         "augmentation_gain",
@@ -170,7 +173,10 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
     def row(which: int, against: int, group: str) -> Row:
         low, high = np.nanquantile(drawn[:, which, 0] - drawn[:, which, against], LEVELS)
         gain, (ours, theirs) = value[which, 0] - value[which, against], value[which, [0, against]]
-        note = f"{names[which]} {ours:.3f} with {len(x_added):,} synthetic rows, {theirs:.3f} with {list(fitted)[against - 1]}"
+        note = (
+            f"{names[which]} {ours:.3f} with {len(x_added):,} synthetic rows, {theirs:.3f} with"
+            f" {list(fitted)[against - 1]}"
+        )
         return Row("rare_class_gain", float(gain), float(low), float(high), group=group, note=note)
 
     best = 1 + value[:, 1:].argmax(axis=1)
@@ -381,5 +387,8 @@ def _tail_row(synthetic: np.ndarray, test: np.ndarray, column: str = "") -> Row:
     sides = [(side, (side.sum() + 0.5) / len(side)) for side in (synthetic, test)]
     value = float(np.log(sides[0][1] / sides[1][1]))
     interval = from_influence(value, *(side / mean for side, mean in sides))
-    note = f"{synthetic.sum():,.0f} values in {len(synthetic):,} synthetic, {test.sum():,.0f} in {len(test):,} test rows"
+    note = (
+        f"{synthetic.sum():,.0f} values in {len(synthetic):,} synthetic, {test.sum():,.0f} in"
+        f" {len(test):,} test rows"
+    )
     return Row("tail_mass", value, *interval, column=column, note=note)

@@ -32,18 +32,18 @@ def utility(trial: Trial) -> Iterator[Row]:
 
     Labels: `tstr_auc` (ROC AUC of the positive label; one-against-rest, unweighted mean, for three
     or more, labels of fewer than
-    MIN_LABEL test rows left out and named; 0.5 is chance), `average_precision` (likewise; its share of the rows is chance),
-    `brier` (half the squared distance between the probabilities and the label, 0 to 1, down),
-    `log_loss` (minus the log of the label's probability, down; a label ruled out costs 36) and
-    `calibration_error` (Naeini et al. 2015, BINS bins of equal mass: mean distance between the
-    probability said and the share found, one-against-rest for three or more, 0 to 1, down; without
-    a floor, for a model that knows the base rate alone is calibrated; chance lifts it above 0, as
-    the ceiling shows). Numbers: `tstr_r2` (1 is perfect, 0 the mean of test, below is worse) and
-    `tstr_rmse` (in the target's unit, down). `utility_ratio` is U = (TSTR - chance) / (TRTR -
-    chance), TRTR the same mean for learners trained on train, AUC with chance 0.5 or R2 with chance
-    0: 1 loses nothing, 0 is useless, not clipped. Intervals are over test rows; they leave the
-    generator's own randomness out (run several seeds for that). Known failure: one target is one
-    question; a table can be useful for it and wrong everywhere else.
+    MIN_LABEL test rows left out and named; 0.5 is chance), `average_precision` (likewise; its share
+    of the rows is chance), `brier` (half the squared distance between the probabilities and the
+    label, 0 to 1, down), `log_loss` (minus the log of the label's probability, down; a label ruled
+    out costs 36) and `calibration_error` (Naeini et al. 2015, BINS bins of equal mass: mean
+    distance between the probability said and the share found, one-against-rest for three or more, 0
+    to 1, down; without a floor, for a model that knows the base rate alone is calibrated; chance
+    lifts it above 0, as the ceiling shows). Numbers: `tstr_r2` (1 is perfect, 0 the mean of test,
+    below is worse) and `tstr_rmse` (in the target's unit, down). `utility_ratio` is U = (TSTR -
+    chance) / (TRTR - chance), TRTR the same mean for learners trained on train, AUC with chance 0.5
+    or R2 with chance 0: 1 loses nothing, 0 is useless, not clipped. Intervals are over test rows;
+    they leave the generator's own randomness out (run several seeds for that). Known failure: one
+    target is one question; a table can be useful for it and wrong everywhere else.
     """
     task, reason = trial.schema.task, unscorable(trial)
     if reason:
@@ -61,7 +61,10 @@ def unscorable(trial: Trial) -> str:
         return "the table has no target column."
     present = trial.test[trial.schema.target.name].dropna()
     if present.nunique() < 2:
-        return f"target {trial.schema.target.name!r} has {present.nunique()} distinct values in test, two are needed."
+        return (
+            f"target {trial.schema.target.name!r} has {present.nunique()} distinct values in test,"
+            " two are needed."
+        )
     return ""
 
 
@@ -313,7 +316,10 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
     first, second = np.triu_indices(len(PANEL), 1)
     gap = influences[0][:, first] - influences[0][:, second]
     apart = np.abs(values[0, first] - values[0, second]) > Z * gap.std(axis=0) / np.sqrt(len(gap))
-    note = f"{apart.sum()} of {len(first)} pairs of configurations differ after training on {m:,} real rows"
+    note = (
+        f"{apart.sum()} of {len(first)} pairs of configurations differ after training on {m:,} real"
+        " rows"
+    )
     if apart.sum() < MIN_PAIRS:
         yield Row(
             "kendall_tau", np.nan, state=NOT_INFORMATIVE, note=f"not informative: only {note}."

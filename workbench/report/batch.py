@@ -161,8 +161,8 @@ class Part:
         caption: Markup,
         signed: bool = False,
     ) -> Markup:
-        """Generators by (column, group) of one metric's readings; with `signed`, each also in words,
-        held against chance over all columns and groups (see `significance.signs`).
+        """Generators by (column, group) of one metric's readings; with `signed`, each also in
+        words, held against chance over all columns and groups (see `significance.signs`).
         """
         records = signs(readings).to_dict("records") if signed else readings.to_dict("records")
         keyed = {(r["label"], r["column"], r["group"]): r for r in records}

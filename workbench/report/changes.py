@@ -40,9 +40,11 @@ PRINTED, LISTED = 20, 1000  # lines of a table on the terminal, and on the page
 class Changes:
     """Two runs side by side; `str` of it is for a terminal.
 
-    cells       PAIR, key and status of each run ("absent" where it lacks the cell), same (bytes of table and rows)
+    cells       PAIR, key and status of each run ("absent" where it lacks the cell), same (bytes of
+                table and rows)
     made_with   fact, before, after: what the paired cells' manifests tell differently
-    headlines   dataset, label, metric, before, after (means over the pairs), difference, low, high, units, ratio (to noise)
+    headlines   dataset, label, metric, before, after (means over the pairs), difference, low, high,
+                units, ratio (to noise)
     """
 
     names: tuple[str, str]
@@ -66,17 +68,24 @@ class Changes:
         cells, heads = self.cells, self.headlines
         if self.identical:
             return [
-                f"identical: {plural(len(cells), 'cell')}; every finished cell's table and rows have the same hashes."
+                f"identical: {plural(len(cells), 'cell')}; every finished cell's table and rows"
+                " have the same hashes."
             ]
         added, removed = (
             (cells[f"status_{side}"] == "absent").sum() for side in ("before", "after")
         )
         clear = (heads["low"].gt(0) | heads["high"].lt(0)).sum()
         return [
-            f"{plural(len(cells) - added - removed, 'cell')} in both runs, {cells['same'].sum():,} with the same bytes; "
-            f"{added:,} added, {removed:,} removed, {len(self._moved()) - added - removed:,} with another status.",
-            f"{plural(len(heads), 'headline')} compared: {(heads['difference'] != 0).sum():,} differ, {clear:,} by more than "
-            "their 95% interval, which one in twenty does by noise alone.",
+            (
+                f"{plural(len(cells) - added - removed, 'cell')} in both runs,"
+                f" {cells['same'].sum():,} with the same bytes; {added:,} added, {removed:,}"
+                f" removed, {len(self._moved()) - added - removed:,} with another status."
+            ),
+            (
+                f"{plural(len(heads), 'headline')} compared: {(heads['difference'] != 0).sum():,}"
+                f" differ, {clear:,} by more than their 95% interval, which one in twenty does by"
+                " noise alone."
+            ),
         ]
 
     def tables(

@@ -97,7 +97,10 @@ def mitigation(batch: Batch) -> Piece:
                 "Generator",
                 *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
             ]
-            caption = f"What mitigation buys on {part.name}: changes are paired by split and seed, with 95% intervals"
+            caption = (
+                f"What mitigation buys on {part.name}: changes are paired by split and seed, with"
+                " 95% intervals"
+            )
             out += (
                 part.title
                 + Markup("<ul>{}</ul>").format(said)
@@ -107,7 +110,8 @@ def mitigation(batch: Batch) -> Piece:
     return Piece(
         out
         or Markup(
-            '<p class="note">No generator of this report mitigates bias; add reweighed or per-group.</p>'
+            '<p class="note">No generator of this report mitigates bias; add reweighed or'
+            " per-group.</p>"
         )
     )
 
@@ -187,7 +191,8 @@ def comparison(batch: Batch) -> Piece:
     return Piece(
         out
         or Markup(
-            '<p class="note">Not compared: it takes two generators with a reading of the same metric.</p>'
+            '<p class="note">Not compared: it takes two generators with a reading of the same'
+            " metric.</p>"
         )
     )
 
@@ -211,10 +216,14 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
     if not columns:
         return Markup("")
     lines = [(part.named(k), *(columns[m].get(k, _told(None)) for m in columns)) for k in names]
-    caption = f"How far each generator lies behind the best one on {part.name}: paired difference, 95% interval"
+    caption = (
+        f"How far each generator lies behind the best one on {part.name}: paired difference, 95%"
+        " interval"
+    )
     table = html_table(["Generator", *map(marked, columns)], lines, caption, "scores")
     caveats |= {
-        "the best one is picked on these very numbers, and the intervals are not widened for their number"
+        "the best one is picked on these very numbers, and the intervals are not widened for their"
+        " number"
     }
     return table + footnotes([f"{caveat[0].upper()}{caveat[1:]}." for caveat in sorted(caveats)])
 
@@ -235,13 +244,18 @@ def _components(part: Part, rows: pd.DataFrame) -> Markup:
     lines = []
     for label in [label for label in part.labels if not part.control(label)]:
         told = [
-            [f"{name} {number(np.sqrt(row[name]))}" for name in varying]
-            if (row := found.get((m, label)))
-            else ["–"]
+            (
+                [f"{name} {number(np.sqrt(row[name]))}" for name in varying]
+                if (row := found.get((m, label)))
+                else ["–"]
+            )
             for m in metrics
         ]
         lines.append((part.named(label), *map(", ".join, told)))
-    caption = f"Standard deviation of the scores on {part.name} that is due to each of: {', '.join(varying)}"
+    caption = (
+        f"Standard deviation of the scores on {part.name} that is due to each of:"
+        f" {', '.join(varying)}"
+    )
     return html_table(["Generator", *map(marked, metrics)], lines, caption, "text")
 
 
@@ -290,7 +304,10 @@ def _across(batch: Batch) -> Markup:
         own = {name: table.loc[[(metric, handling)]] for name, table in here.items()}
         ranks = dict(own["ranks"][["label", "rank"]].itertuples(index=False))
         alt = ", ".join(f"{label} {rank:.2f}" for label, rank in ranks.items())
-        alt = f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}. {row['caveat'].capitalize()}."
+        alt = (
+            f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}."
+            f" {row['caveat'].capitalize()}."
+        )
         caption = Markup("<strong>{}</strong> <span>{}</span>").format(
             marked(metric), row["caveat"] or handling
         )
@@ -325,7 +342,10 @@ def _across(batch: Batch) -> Markup:
         shown = f"{len(lines)} of {plural(len(own['pairs']), 'pair')}"
         summed = Markup("<summary>{}, {}: {}</summary>").format(marked(metric), handling, shown)
         details += Markup("<details>{}{}</details>").format(summed, table)
-    rope = f"Equal in practice: a new dataset's difference lies within ±{significance.ROPE:g} (Bayesian signed-rank test)."
+    rope = (
+        f"Equal in practice: a new dataset's difference lies within ±{significance.ROPE:g}"
+        " (Bayesian signed-rank test)."
+    )
     out += Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
     return out + details + Markup('<p class="note">{}</p>').format(rope)
 
@@ -352,7 +372,10 @@ def success(batch: Batch) -> Piece:
             sign = 1 if METRICS[metric].direction == "up" else -1
             shown.append(number(sign * means.get((label, metric), np.nan)))
         lines.append((batch.named(label), f"{ok.mean():.0%}, {ok.sum()} of {len(ok)}", *shown))
-    caption = "Success rate; then means over finished cells alone. Tests across datasets rank failures last"
+    caption = (
+        "Success rate; then means over finished cells alone. Tests across datasets rank failures"
+        " last"
+    )
     header = ["Generator", "Success rate", *map(marked, metrics)]
     return Piece(html_table(header, lines, caption, "text"))
 

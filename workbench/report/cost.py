@@ -1,8 +1,11 @@
 """What a synthetic table costs, and how many real rows would have bought the same.
 
-    section(batch)                        a report's figures of quality against CPU seconds, and the table of costs
-    learning_curve(data, sizes, draws)    test scores of learners trained on m real rows, m on a curve, several draws
-    equivalent(curve, scores, rng)        the real rows whose score on the curve is that of a synthetic table, with interval
+    section(batch)                        a report's figures of quality against CPU seconds, and the
+                                          table of costs
+    learning_curve(data, sizes, draws)    test scores of learners trained on m real rows, m on a
+                                          curve, several draws
+    equivalent(curve, scores, rng)        the real rows whose score on the curve is that of a
+                                          synthetic table, with interval
     price(...)                            what rows, CPU hours and tokens cost at prices of your own
 
 Costs are what the cells' records counted. Energy is what the processor's own counters say or
@@ -83,7 +86,10 @@ def _spoken(part: Part, metric: str) -> str:
         for label in spent.index
         if label in heads
     ]
-    return f"{titled(metric)} against CPU seconds of the fit on {part.name}. Cheapest first: {'; '.join(told)}."
+    return (
+        f"{titled(metric)} against CPU seconds of the fit on {part.name}. Cheapest first:"
+        f" {'; '.join(told)}."
+    )
 
 
 def _table(part: Part) -> Markup:

@@ -101,8 +101,8 @@ def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
     data = base64.b64encode(slim(svg(figure)).encode()).decode()
     file = re.sub(r"\W+", "-", name.casefold()).strip("-")[:80] or "figure"
     return Markup(
-        '<figure><img width="{}" height="{}" alt="{}" data-file="{}.svg" src="data:image/svg+xml;base64,{}">'
-        "<figcaption>{}</figcaption></figure>"
+        '<figure><img width="{}" height="{}" alt="{}" data-file="{}.svg"'
+        ' src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
     ).format(width, height, alt, file, data, caption)
 
 
@@ -140,7 +140,8 @@ def html_table(
         for part in (lines, foot)
     )
     return Markup(
-        '<div class="table {}" role="region" tabindex="0" aria-label="{}"><table><caption>{}</caption>'
+        '<div class="table {}" role="region" tabindex="0"'
+        ' aria-label="{}"><table><caption>{}</caption>'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody>{}</table></div>"
     ).format(
         kind,

@@ -39,7 +39,10 @@ def index(folder: str | Path = "reports") -> Path:
     ]
     lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
     header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
-    told = "Each line is one report. Best is the generator with the best mean over its cells; controls do not compete."
+    told = (
+        "Each line is one report. Best is the generator with the best mean over its cells; controls"
+        " do not compete."
+    )
     table = html_table(
         header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list"
     )

@@ -1,13 +1,18 @@
 """Tidy rows -> a figure.
 
-    strips(rows)                                every metric on its floor-to-ceiling axis, a line of dots for each generator
+    strips(rows)                                every metric on its floor-to-ceiling axis, a line of
+                                                dots for each generator
     tradeoff(rows)                              utility against closeness to the training rows
     cost(rows, cells)                           a quality against the CPU seconds of the fit
-    bias_by_group(rows)                         bias readings around zero, a panel for each sensitive column or group
+    bias_by_group(rows)                         bias readings around zero, a panel for each
+                                                sensitive column or group
     marginals(real, synthetic, columns)         distributions side by side
-    pairs(real, synthetic, columns)             rows as dots for each pair of columns, real beside synthetic
-    correlation_difference(real, synthetic, schema)   where pairwise association was lost or invented
-    critical_difference(ranks, difference)      mean ranks over datasets, those too close to tell apart joined by a bar
+    pairs(real, synthetic, columns)             rows as dots for each pair of columns, real beside
+                                                synthetic
+    correlation_difference(real, synthetic, schema)   where pairwise association was lost or
+                                                      invented
+    critical_difference(ranks, difference)      mean ranks over datasets, those too close to tell
+                                                apart joined by a bar
 
 Rows are `Folder(path).rows()` or any table with metric, column, group, value, low, high,
 floor and ceiling. Generators differ in colour (colour-blind safe) and in marker; controls are grey
@@ -125,15 +130,16 @@ def strips(
 
     The shaded band runs from the floor (what the metric measures is destroyed) to the ceiling (a
     fresh real sample). `absent` names generators that keep a line though they have no reading, and
-    says why. `generators` maps labels to their generators where rows do not say; `heads` are the headlines
-    of these rows where they are known already.
+    says why. `generators` maps labels to their generators where rows do not say; `heads` are the
+    headlines of these rows where they are known already.
     """
     rows = prepared(rows)
     heads = headlines(rows) if heads is None else heads
-    metrics = [m for m in (metrics or heads["metric"].unique()) if m in set(heads["metric"])]
+    metrics = [m for m in metrics or heads["metric"].unique() if m in set(heads["metric"])]
     if not metrics:
         raise InputError(
-            "these rows hold none of the metrics asked for; leave `metrics` out to draw all of them."
+            "these rows hold none of the metrics asked for; leave `metrics` out to draw all of"
+            " them."
         )
     known = {name: name for name in absent or {}}
     known |= dict(generators or {})
@@ -219,7 +225,8 @@ def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:
     ]
     if not utility or not closeness:
         raise InputError(
-            "these rows lack a reading of utility or of closeness to the training rows; it takes one of each."
+            "these rows lack a reading of utility or of closeness to the training rows; it takes"
+            " one of each."
         )
     return utility[0], closeness
 
@@ -273,7 +280,8 @@ def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio")
     both = up.index.intersection(right.index)
     if both.empty:
         raise InputError(
-            f"no cell has both {metric!r} and CPU seconds; cells of older versions have none: run them again."
+            f"no cell has both {metric!r} and CPU seconds; cells of older versions have none: run"
+            " them again."
         )
     known = identities(cells)
     style = looks({label: known[label] for label in both.get_level_values("label")})
@@ -511,7 +519,8 @@ def _panels(
 
 
 def _fix_margins(figure: Figure, axes: list, names: list[str], titles: bool) -> None:
-    """Room for the labels at the left, the numbers at the right, floor and ceiling above each panel.
+    """Room for the labels at the left, the numbers at the right, floor and ceiling above each
+    panel.
 
     A layout engine would measure every text of every panel, which costs more than all the drawing.
     """
@@ -721,9 +730,11 @@ def _association(table: pd.DataFrame, edges: dict[str, np.ndarray]) -> np.ndarra
     floats = pd.DataFrame({name: _floats(table[name]) for name in edges}, index=table.index)
     rank = floats.corr(method="spearman").abs()
     codes = {
-        n: np.searchsorted(edges[n], floats[n])
-        if n in edges
-        else pd.factorize(table[n].astype(object))[0]
+        n: (
+            np.searchsorted(edges[n], floats[n])
+            if n in edges
+            else pd.factorize(table[n].astype(object))[0]
+        )
         for n in names
     }
     out = np.zeros((len(names), len(names)))

@@ -209,9 +209,11 @@ def page_of(title: str, parts: Iterable[Markup | str]) -> str:
     from nbformat import v4
 
     cells = [
-        v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": str(part)})])
-        if isinstance(part, Markup)
-        else v4.new_markdown_cell(part)
+        (
+            v4.new_code_cell(outputs=[v4.new_output("display_data", {"text/html": str(part)})])
+            if isinstance(part, Markup)
+            else v4.new_markdown_cell(part)
+        )
         for part in parts
     ]
     return to_html(v4.new_notebook(cells=cells), title)

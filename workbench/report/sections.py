@@ -241,7 +241,8 @@ def tradeoff(batch: Batch) -> Piece:
                 plots.tradeoff(part.rows, utility, [metric]),
                 f"{_spoken(part, utility)} {_spoken(part, metric)}",
                 Markup(
-                    "<strong>{}</strong> <span>up: more useful · right: closer to training rows</span>"
+                    "<strong>{}</strong> <span>up: more useful · right: closer to training"
+                    " rows</span>"
                 ).format(marked(metric)),
                 f"{part.name} {titled(utility)} against {titled(metric)}",
             )
@@ -319,17 +320,20 @@ def _across(batch: Batch) -> Markup:
     for label in batch.ordered(batch.cells["label"])[:LABELS]:
         found = [mean.loc[(label, m)] if (label, m) in mean.index else None for m in metrics]
         told = [
-            Markup('<a href="#{}" tabindex="-1">{}</a><small>{:.0f} datasets</small>').format(
-                handle(label), number(f["mean"]), f["count"]
+            (
+                Markup('<a href="#{}" tabindex="-1">{}</a><small>{:.0f} datasets</small>').format(
+                    handle(label), number(f["mean"]), f["count"]
+                )
+                if f is not None
+                else "–"
             )
-            if f is not None
-            else "–"
             for f in found
         ]
         lines.append((batch.named(label), f"{done.get(label, 0)} of {ran[label]}", *told))
     told = (
-        '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling − floor): 1 is a fresh real '
-        "sample, 0 is the floor. Datasets without a reading are left out of a mean; the counts say how many are in it.</p>"
+        '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling −'
+        " floor): 1 is a fresh real sample, 0 is the floor. Datasets without a reading are left out"
+        " of a mean; the counts say how many are in it.</p>"
     )
     header = ["Generator", "Datasets finished", *map(marked, metrics)]
     return Markup(told) + html_table(
@@ -509,7 +513,10 @@ def _cells(batch: Batch) -> Markup:
                 )
                 lines.append((first, where(cell), cell["status"], *_links(cell), *hashes))
                 first = dataset
-        caption = f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal bytes"
+        caption = (
+            f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal"
+            " bytes"
+        )
         summed = Markup('<summary id="{}">{}: {} of {}</summary>').format(
             handle(label), batch.named(label), len(lines), plural(len(groups[label]), "cell")
         )
@@ -569,9 +576,13 @@ def readings(batch: Batch) -> Piece:
     out = Markup("")
     for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
         entry = METRICS[metric]
-        told = f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floors.get(entry.floor, entry.floor)}."
+        told = (
+            f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor:"
+            f" {floors.get(entry.floor, entry.floor)}."
+        )
         out += Markup(
-            "<details><summary><strong>{}</strong> <code>{}</code></summary><p>{}</p><pre>{}</pre></details>"
+            "<details><summary><strong>{}</strong>"
+            " <code>{}</code></summary><p>{}</p><pre>{}</pre></details>"
         ).format(marked(metric), metric, told, _docstring(entry.function))
     return Piece(out)
 
@@ -623,7 +634,10 @@ def _spoken(part: Part, metric: str) -> str:
         for end in ("floor", "ceiling")
         if heads[end].notna().any()
     ]
-    return f"{titled(metric)} on {part.name}, {direction(metric)[2:]}. Best first: {told}. {', '.join(ends).capitalize()}."
+    return (
+        f"{titled(metric)} on {part.name}, {direction(metric)[2:]}. Best first: {told}."
+        f" {', '.join(ends).capitalize()}."
+    )
 
 
 def _amplifiers(heads: pd.DataFrame) -> Markup:

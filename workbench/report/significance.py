@@ -41,13 +41,16 @@ def across(
     there is one. Returns, by name:
 
     scores      metric, handling, dataset, label: mean (more is better), cells, failed
-    within      metric, dataset, first, second: the paired difference first - second with its 95% interval, units, caveat
+    within      metric, dataset, first, second: the paired difference first - second with its 95%
+                interval, units, caveat
     components  metric, dataset, label: the variance due to each of split, seed and draw
-    friedman    metric, handling: datasets, labels, statistic, p, critical_difference (Nemenyi, 5%), caveat
-    ranks       metric, handling, label: rank, the mean over datasets, 1 is best; what plots.critical_difference draws
-    pairs       metric, handling, first, second: mean difference, p and Holm's p of Wilcoxon's test, Nemenyi's p, and the
-                probabilities of the Bayesian signed-rank test that first is better, that they
-                differ by less than rope, that second is better; caveat
+    friedman    metric, handling: datasets, labels, statistic, p, critical_difference (Nemenyi, 5%),
+                caveat
+    ranks       metric, handling, label: rank, the mean over datasets, 1 is best; what
+                plots.critical_difference draws
+    pairs       metric, handling, first, second: mean difference, p and Holm's p of Wilcoxon's test,
+                Nemenyi's p, and the probabilities of the Bayesian signed-rank test that first is
+                better, that they differ by less than rope, that second is better; caveat
     """
     tables: dict[str, list] = {
         name: [] for name in ("scores", "within", "components", "friedman", "ranks", "pairs")
@@ -220,7 +223,10 @@ def power(datasets: int) -> str:
         if datasets
         else ""
     )
-    return f"{datasets} datasets, fewer than {ENOUGH}: low power; read each dataset's paired differences first{least}"
+    return (
+        f"{datasets} datasets, fewer than {ENOUGH}: low power; read each dataset's paired"
+        f" differences first{least}"
+    )
 
 
 def holm(p: Iterable[float]) -> np.ndarray:

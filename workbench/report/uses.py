@@ -6,10 +6,11 @@ seeds. Intervals are widened for the number of readings (Bonferroni), so that a 
 because one of twenty groups strayed by chance. Two kinds of gates:
 
     a merit must be shown     "at least", "at most": the whole interval lies on the right side
-    a harm must be shown      "within", "not above": fresh real rows read 0, and how wide their interval is
-                              depends on the table; so a reading passes unless it is clearly beyond the limit, or
-                              clearly different from 0 and not clearly inside the limit; an interval so
-                              wide that harm of the size `blind` could hide in it decides nothing
+    a harm must be shown      "within", "not above": fresh real rows read 0, and how wide their
+                              interval is depends on the table; so a reading passes unless it is
+                              clearly beyond the limit, or clearly different from 0 and not clearly
+                              inside the limit; an interval so wide that harm of the size `blind`
+                              could hide in it decides nothing
 """
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ A simulator is a class without arguments, or a plain function, with attributes t
     columns     column -> kind, in order: what it makes
     priors      parameter -> Prior, for every parameter
     missing     names of the columns that may have missing values (left out: none)
-    simulate    simulate(n, rng, **parameters): a table of exactly n rows; all randomness from `rng` (a function is its own)
-    derive      derive(table): a DataFrame of further numbers, computed from real and simulated rows alike, that tell parameters
-                well, such as a ratio of two columns; the calibration looks at them too (left out:
-                none)
+    simulate    simulate(n, rng, **parameters): a table of exactly n rows; all randomness from `rng`
+                (a function is its own)
+    derive      derive(table): a DataFrame of further numbers, computed from real and simulated rows
+                alike, that tell parameters well, such as a ratio of two columns; the calibration
+                looks at them too (left out: none)
 
 The generator `simulation` draws parameters, calibrates those that are to be calibrated to a real
 table, and simulates.
@@ -61,7 +62,8 @@ class Prior:
             )
         if not self.low < self.high or (self.shape == "log-uniform" and self.low <= 0):
             raise InputError(
-                f"a {self.shape} prior runs from {self.low} to {self.high}; give low < high, above 0 for logarithms."
+                f"a {self.shape} prior runs from {self.low} to {self.high}; give low < high, above"
+                " 0 for logarithms."
             )
 
     def at(self, u: float) -> float:

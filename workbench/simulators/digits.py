@@ -149,9 +149,10 @@ class Digits:
         parts = [self.bitmaps(digits[i : i + 256], rng) for i in starts]
         if self.preprocessing:
             parts = [upright(even_out(part)) for part in parts]
-        return np.concatenate(
-            [np.zeros((0, 8, 8), dtype=np.int64), *map(count_blocks, parts)]
-        ), digits
+        return (
+            np.concatenate([np.zeros((0, 8, 8), dtype=np.int64), *map(count_blocks, parts)]),
+            digits,
+        )
 
     def bitmaps(self, digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Black pixels, shape (n, 32, 32), of digits as written and scanned, stretched to the box

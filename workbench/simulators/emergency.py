@@ -198,7 +198,8 @@ def erlang_c(arrivals: float, service: float, servers: int) -> tuple[float, floa
     load = arrivals / service
     if load >= servers:
         raise ValueError(
-            f"{arrivals} arrivals against {servers} servers of rate {service}: the queue grows without end."
+            f"{arrivals} arrivals against {servers} servers of rate {service}: the queue grows"
+            " without end."
         )
     last = load**servers / math.factorial(servers) * servers / (servers - load)
     waits = last / (sum(load**k / math.factorial(k) for k in range(servers)) + last)

@@ -3,10 +3,12 @@ declares.
 
     [[scenarios]]
     name = "young-high-debt"                            # also the name of the file of its rows
-    where = { age = [18, 25], debt = [0.6, 1.0] }       # conditions as workbench.tables.conditions reads them; nan is missing
+    where = { age = [18, 25], debt = [0.6, 1.0] }       # conditions as workbench.tables.conditions
+                                                        reads them; nan is missing
     rows = 200                                          # how many are wanted (default 100)
     description = "first loan, thin file"
-    expect = [0.0, 0.5]                                 # where a model's mean answer on these rows should lie
+    expect = [0.0, 0.5]                                 # where a model's mean answer on these rows
+                                                        should lie
 
 `run` makes the rows with any generator and asks three things of them. Coverage: do they lie where
 real edge rows lie? Plausibility: do they lie off the real support? Stress test: does a model that
@@ -91,7 +93,10 @@ def _unusable(
     if not re.fullmatch(r"\w[\w.-]*", scenario.name):
         return (
             "name",
-            f"name is {scenario.name!r}; give letters, digits, '-', '_' and '.', for it also names a file.",
+            (
+                f"name is {scenario.name!r}; give letters, digits, '-', '_' and '.', for it also"
+                " names a file."
+            ),
         )
     if scenario.name in others:
         return "name", f"scenario {scenario.name!r} occurs twice; give one another name."
@@ -100,7 +105,10 @@ def _unusable(
     if not scenario.where:
         return (
             "where",
-            f"scenario {scenario.name!r} has no condition; write for example where = {{ COLUMN = VALUE }}.",
+            (
+                f"scenario {scenario.name!r} has no condition; write for example where = {{ COLUMN"
+                " = VALUE }."
+            ),
         )
     ends = scenario.expect if scenario.expect is not None else [0, 1]
     if (
@@ -324,9 +332,10 @@ def _answers(data: Dataset, asked: pd.DataFrame, seed: int, model) -> tuple[np.n
         else _predicted(model, data, asked)
     )
     if data.schema.task != "classification":
-        return np.abs(own["prediction"].to_numpy() - to_float(asked[data.schema.target.name])), own[
-            "prediction"
-        ].to_numpy()
+        return (
+            np.abs(own["prediction"].to_numpy() - to_float(asked[data.schema.target.name])),
+            own["prediction"].to_numpy(),
+        )
     truth = pd.Series(labels(asked[data.schema.target.name]))
     called = truth.where(
         truth.isin(own.columns), OTHER
@@ -470,7 +479,10 @@ class Outcome:
     def _repr_html_(self) -> str:
         shown = self.summary.to_html(na_rep="", float_format="{:.4g}".format)
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.shortfalls)
-        return f"<p>Scenarios of {escape(self.dataset)} by {escape(self.generator)}, seed {self.seed}</p>{shown}<ul>{notes}</ul>"
+        return (
+            f"<p>Scenarios of {escape(self.dataset)} by {escape(self.generator)}, seed"
+            f" {self.seed}</p>{shown}<ul>{notes}</ul>"
+        )
 
 
 def scarce(data: Dataset, rows: int, seed: int = 0, others: int = 2000) -> Dataset:
@@ -480,7 +492,8 @@ def scarce(data: Dataset, rows: int, seed: int = 0, others: int = 2000) -> Datas
     counts, label = _labels(data)
     if not 1 <= rows <= counts.iloc[-1]:
         raise InputError(
-            f"{data.name!r} has {counts.iloc[-1]} train rows of {counts.index[-1]!r}; ask for 1 to so many."
+            f"{data.name!r} has {counts.iloc[-1]} train rows of {counts.index[-1]!r}; ask for 1 to"
+            " so many."
         )
     rng = np.random.default_rng([seed, 4])
     sizes = {counts.index[-1]: rows, counts.index[0]: min(others, counts.iloc[0])}

@@ -118,7 +118,8 @@ def learning_curve(
     sizes, most = sorted(set(sizes)), len(data.train)
     if len(sizes) < 3 or sizes[0] < 2 or sizes[-1] > most or draws < 2:
         raise InputError(
-            f"sizes {sizes}, {draws} draws: give three sizes or more, from 2 to {most:,}, and two draws or more."
+            f"sizes {sizes}, {draws} draws: give three sizes or more, from 2 to {most:,}, and two"
+            " draws or more."
         )
     steps = [(size, draw) for size in sizes for draw in range(draws)]
     found = [

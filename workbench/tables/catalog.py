@@ -18,14 +18,18 @@ _NONE: Mapping = MappingProxyType({})
 class Entry:
     """A named dataset. rows and columns count the table `load` returns, train and test together.
 
-    read      "module:function" for a table that an installed package carries, "openml:ID" for one on OpenML, or "folder"
-              for one that is read only from the folder named by WORKBENCH_DATA
+    read      "module:function" for a table that an installed package carries, "openml:ID" for one
+              on OpenML, or "folder" for one that is read only from the folder named by
+              WORKBENCH_DATA
     package   the installed package that carries the table
-    kinds     column -> kind where the values do not tell it, such as numbers that are codes; "*" stands for every column
-    rename    the source's column names -> the names used here; names the source does not have are passed over
+    kinds     column -> kind where the values do not tell it, such as numbers that are codes; "*"
+              stands for every column
+    rename    the source's column names -> the names used here; names the source does not have are
+              passed over
     drop      columns left out -> the reason
     labels    column -> {the source's code: label}, for sources that number their labels
-    pin       the fingerprint a fetched table must have, see `sources.fingerprint`; made from the UCI files
+    pin       the fingerprint a fetched table must have, see `sources.fingerprint`; made from the
+              UCI files
     """
 
     title: str
@@ -47,18 +51,25 @@ class Entry:
 _LABELS = "categorical"
 _ALL_LABELS = {"*": _LABELS}
 _LOANS_DERIVED = "black hispan white mortno mortperf mortlat1 mortlat2 chist multi loanprc"
-_LOANS_OTHER = "msa occ suffolk emp yjob atotinc cototinc hexp other rep lines fixadj apr prop inss gift cosign bd mi old vr thick"
-_BANK = "age job marital education default balance housing loan contact day month duration campaign pdays previous poutcome"
+_LOANS_OTHER = (
+    "msa occ suffolk emp yjob atotinc cototinc hexp other rep lines fixadj apr prop inss gift"
+    " cosign bd mi old vr thick"
+)
+_BANK = (
+    "age job marital education default balance housing loan contact day month duration campaign"
+    " pdays previous poutcome"
+)
 _CREDIT_CARDS = (
-    "LIMIT_BAL SEX EDUCATION MARRIAGE AGE PAY_0 PAY_2 PAY_3 PAY_4 PAY_5 PAY_6 BILL_AMT1 BILL_AMT2 BILL_AMT3 BILL_AMT4 "
-    "BILL_AMT5 BILL_AMT6 PAY_AMT1 PAY_AMT2 PAY_AMT3 PAY_AMT4 PAY_AMT5 PAY_AMT6"
+    "LIMIT_BAL SEX EDUCATION MARRIAGE AGE PAY_0 PAY_2 PAY_3 PAY_4 PAY_5 PAY_6 BILL_AMT1 BILL_AMT2"
+    " BILL_AMT3 BILL_AMT4 BILL_AMT5 BILL_AMT6 PAY_AMT1 PAY_AMT2 PAY_AMT3 PAY_AMT4 PAY_AMT5 PAY_AMT6"
 )
 _MAGIC = "fLength fWidth fSize fConc fConc1 fAsym fM3Long fM3Trans fAlpha fDist class"
 
 DATASETS: dict[str, Entry] = {
     "loans": Entry(
         "Mortgage applications, Boston 1990: approved or not",
-        "Hunter and Walker 1996, Journal of Real Estate Finance and Economics 13; Wooldridge's loanapp",
+        "Hunter and Walker 1996, Journal of Real Estate Finance and Economics 13; Wooldridge's"
+        " loanapp",
         "workbench.tables.packaged:loans",
         package="wooldridge",
         rows=1989,
@@ -69,7 +80,10 @@ DATASETS: dict[str, Entry] = {
         drop={
             "action": "it is the decision: approve is action 1 or 2",
             "reject": "it is the decision: reject is 1 - approve",
-            "typur": "who bought the loan is known only after the decision: all but 3 sold loans were approved",
+            "typur": (
+                "who bought the loan is known only after the decision: all but 3 sold loans were"
+                " approved"
+            ),
             "inson": "the mortgage insurer's approval is part of the decision",
             "review": "how often the file was reviewed is known only when the decision is made",
         }
@@ -93,8 +107,14 @@ DATASETS: dict[str, Entry] = {
             "self": "applicant is self-employed (yes/no)",
             "sch": "more than 12 years of schooling (yes/no)",
             "gdlin": "credit history meets the guidelines (yes/no)",
-            "mortg": "mortgage payments: 1 never late, 2 no mortgage before, 3 one or two late, 4 more than two late",
-            "cons": "consumer credit, 1 no slow account to 6 seriously delinquent (5 and 6: at least 60 days late)",
+            "mortg": (
+                "mortgage payments: 1 never late, 2 no mortgage before, 3 one or two late, 4 more"
+                " than two late"
+            ),
+            "cons": (
+                "consumer credit, 1 no slow account to 6 seriously delinquent (5 and 6: at least 60"
+                " days late)"
+            ),
             "pubrec": "filed for bankruptcy (yes/no)",
             "unver": "some information could not be verified (yes/no)",
             "unem": "unemployment rate in the applicant's industry, percent",
@@ -119,7 +139,9 @@ DATASETS: dict[str, Entry] = {
             "yrs_married": "years married (middle of an interval)",
             "children": "children, count (5.5 stands for more than five)",
             "religious": "how religious, 1 not at all to 4 strongly",
-            "educ": "schooling, years: 9 grade school, 12 high school, 16 college, 20 advanced degree",
+            "educ": (
+                "schooling, years: 9 grade school, 12 high school, 16 college, 20 advanced degree"
+            ),
             "occupation": "occupation, code 1 student to 6 professional with an advanced degree",
             "occupation_husb": "husband's occupation, same codes",
         },
@@ -139,7 +161,10 @@ DATASETS: dict[str, Entry] = {
             "lncoins": "log of 1 + the coinsurance rate in percent",
             "idp": "individual deductible plan (yes/no)",
             "lpi": "log of the yearly participation incentive in dollars",
-            "fmde": "log of the maximum expenditure over the coinsurance rate; 0 with an individual deductible",
+            "fmde": (
+                "log of the maximum expenditure over the coinsurance rate; 0 with an individual"
+                " deductible"
+            ),
             "physlm": "physical limitation, 0 no to 1 yes (fractions were imputed by the source)",
             "disea": "chronic diseases, count",
             "health": "self-rated health: excellent, good, fair or poor",
@@ -156,7 +181,8 @@ DATASETS: dict[str, Entry] = {
     ),
     "diabetes": Entry(
         "Diabetes progression after one year (regression)",
-        "Efron, Hastie, Johnstone and Tibshirani 2004, Annals of Statistics 32; scikit-learn's diabetes, unscaled",
+        "Efron, Hastie, Johnstone and Tibshirani 2004, Annals of Statistics 32; scikit-learn's"
+        " diabetes, unscaled",
         "workbench.tables.packaged:diabetes",
         package="scikit-learn",
         rows=442,
@@ -253,7 +279,10 @@ DATASETS: dict[str, Entry] = {
         drop={"ID": "an identifier"},
         descriptions={
             "SEX": "1 male, 2 female",
-            "EDUCATION": "1 graduate school, 2 university, 3 high school, 4 others; 0, 5 and 6 are not documented",
+            "EDUCATION": (
+                "1 graduate school, 2 university, 3 high school, 4 others; 0, 5 and 6 are not"
+                " documented"
+            ),
             "MARRIAGE": "1 married, 2 single, 3 others; 0 is not documented",
         },
     ),

@@ -101,7 +101,8 @@ def span(column: Column, wanted) -> tuple[float, float]:
 def _range(column: Column, wanted: list | tuple) -> tuple[float, float]:
     if column.is_discrete or len(wanted) != 2:
         raise InputError(
-            f"condition on {column.name!r}: a range is a pair (low, high) on a column of numbers or dates."
+            f"condition on {column.name!r}: a range is a pair (low, high) on a column of numbers or"
+            " dates."
         )
     low, high = (_point(column, end) for end in wanted)
     if not low <= high:
@@ -152,7 +153,8 @@ def _no_value(column: Column, value) -> InputError:
 def _too_few(rows: pd.DataFrame, drawn: int, n: int, where: Mapping) -> TooFew:
     found = len(rows)
     return TooFew(
-        f"only {found} of {drawn} sampled rows meet {dict(where)!r} (acceptance {found / max(drawn, 1):.2g}), {n} were asked "
-        "for; loosen the condition or ask for fewer rows.",
+        f"only {found} of {drawn} sampled rows meet {dict(where)!r} (acceptance"
+        f" {found / max(drawn, 1):.2g}), {n} were asked for; loosen the condition or ask for fewer"
+        " rows.",
         rows,
     )

@@ -1,13 +1,15 @@
 """Declared constraints, kept by rewriting a table so that they hold whatever values are drawn for
 what is rewritten.
 
-    low <= high             high becomes its distance from low (from the largest of its low sides, where it has several);
-                            where low has gaps, a second column, "high alone", says what high is in
-                            rows without low
-    ("city", "country")     one label for each combination of the train rows, a missing value being a label
-    total = a + b           total is left out and computed again (a product likewise), to the digits that it has
-                            in train; where it is the target or sensitive, or train misses it in other
-                            rows than its parts, it is drawn along and then overwritten
+    low <= high             high becomes its distance from low (from the largest of its low sides,
+                            where it has several); where low has gaps, a second column, "high
+                            alone", says what high is in rows without low
+    ("city", "country")     one label for each combination of the train rows, a missing value being
+                            a label
+    total = a + b           total is left out and computed again (a product likewise), to the digits
+                            that it has in train; where it is the target or sensitive, or train
+                            misses it in other rows than its parts, it is drawn along and then
+                            overwritten
 
 A generator learns and draws the rewritten table; `restore` leads back, on the grid and within the
 bounds of every column. Where a low side lies beyond all values of its high side, which train has
@@ -44,15 +46,15 @@ def check(table: pd.DataFrame, schema: Schema) -> None:
         count = int(broken(table, low, high, strict).sum())
         if count:
             raise InputError(
-                f"constraint '{low} {'<' if strict else '<='} {high}' does not hold in {count} of {len(table)} rows; "
-                "correct them or drop the constraint."
+                f"constraint '{low} {'<' if strict else '<='} {high}' does not hold in {count} of"
+                f" {len(table)} rows; correct them or drop the constraint."
             )
     for total, sign, parts in schema.formulas:
         count = int(unequal(table, total, sign, parts).sum())
         if count:
             raise InputError(
-                f"constraint '{total} = {f' {sign} '.join(parts)}' does not hold in {count} of {len(table)} rows; "
-                "correct them or drop the constraint."
+                f"constraint '{total} = {f' {sign} '.join(parts)}' does not hold in {count} of"
+                f" {len(table)} rows; correct them or drop the constraint."
             )
 
 

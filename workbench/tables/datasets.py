@@ -62,9 +62,9 @@ class Dataset:
         facts = {
             "rows": f"{len(self.train):,} train + {len(self.test):,} test",
             "columns": f"{len(self.schema.columns)}",
-            "target": f"{self.schema.target.name} ({self.schema.task})"
-            if self.schema.target
-            else "none",
+            "target": (
+                f"{self.schema.target.name} ({self.schema.task})" if self.schema.target else "none"
+            ),
             "sensitive": ", ".join(column.name for column in self.schema.sensitive) or "none",
         }
         identifiers = [c.name for c in self.schema.columns if c.role == "identifier"]
@@ -115,10 +115,9 @@ class Dataset:
             f"<li>{escape(str(note))}</li>"
             for note in [*left_out, *self.provenance.get("notes", ())]
         )
-        return (
-            f"<table><caption>{escape(self.name)}</caption>{cells}</table>"
-            f"{self.columns().to_html(escape=True, max_rows=60, na_rep='')}{f'<ul>{notes}</ul>' if notes else ''}"
-        )
+        columns = self.columns().to_html(escape=True, max_rows=60, na_rep="")
+        notes = f"<ul>{notes}</ul>" if notes else ""
+        return f"<table><caption>{escape(self.name)}</caption>{cells}</table>{columns}{notes}"
 
 
 def load(
@@ -263,7 +262,9 @@ def table_hash(table: pd.DataFrame) -> str:
 
 
 def read_raw(table: pd.DataFrame | str | Path) -> tuple[str, pd.DataFrame]:
-    """The name of a table, a path or a dataset's name, and its rows as they stand, under the names they get."""
+    """The name of a table, a path or a dataset's name, and its rows as they stand, under the names
+    they get.
+    """
     name, entry, raw, _ = _read(table, {})
     return name, _prepare(raw, entry)[0]
 
@@ -305,7 +306,8 @@ def _read(
     path = Path(name_or_path).expanduser()
     if is_name and not os.path.exists(path):
         raise InputError(
-            f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its ending."
+            f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its"
+            " ending."
         )
     stem = path.name
     for suffix in SUFFIXES:
@@ -320,7 +322,8 @@ def _unnamed(path: Path) -> Entry:
 def _read_entry(name: str, entry: Entry) -> tuple[pd.DataFrame, str]:
     if entry.read == "folder":
         raise InputError(
-            f"dataset {name!r} is read from your own copy; put {name}.csv into a folder and name it in WORKBENCH_DATA."
+            f"dataset {name!r} is read from your own copy; put {name}.csv into a folder and name it"
+            " in WORKBENCH_DATA."
         )
     if entry.read.startswith("openml:"):
         return read_openml(name, entry), f"OpenML data id {entry.read.removeprefix('openml:')}"
@@ -363,11 +366,13 @@ def _check_target(table: pd.DataFrame, schema: Schema) -> None:
     distinct = values.nunique()
     if distinct < 2:
         raise InputError(
-            f"target column {name!r} has one value only, {str(values[0])!r}; name a target with at least two."
+            f"target column {name!r} has one value only, {str(values[0])!r}; name a target with at"
+            " least two."
         )
     if schema.task == "classification" and distinct > max(len(values) / 2, 2):
         raise InputError(
-            f"target column {name!r} has {distinct} labels in {len(values)} rows; name a target whose labels repeat."
+            f"target column {name!r} has {distinct} labels in {len(values)} rows; name a target"
+            " whose labels repeat."
         )
 
 
@@ -403,10 +408,11 @@ def _stratified(
 def _by_group(
     values: pd.Series, strata: np.ndarray, test_size: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which rows are in test where rows of one group stay together; a row without a group is one of its own.
+    """Which rows are in test where rows of one group stay together; a row without a group is one of
+    its own.
 
-    Groups are taken in random order within the stratum of their first row, each by test where test is behind its
-    share of the rows so far.
+    Groups are taken in random order within the stratum of their first row, each by test where test
+    is behind its share of the rows so far.
     """
     codes = pd.factorize(values)[0]
     alone = codes < 0
@@ -457,6 +463,7 @@ def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
             and column not in schema.identifying
         ):
             notes.append(
-                f"column {column.name!r} has a value of its own in every row; if it names persons, declare it an identifier."
+                f"column {column.name!r} has a value of its own in every row; if it names persons,"
+                " declare it an identifier."
             )
     return [*notes, *schema.role_notes]

@@ -1,7 +1,8 @@
-"""What a person declares about a table in one place: a schema file, marks of missing values, formats of dates.
+"""What a person declares about a table in one place: a schema file, marks of missing values,
+formats of dates.
 
-`workbench inspect` writes such a file, schema.json. It is the JSON of a Schema, and beside it, under "reading", what
-turns the raw table into one that the schema fits:
+`workbench inspect` writes such a file, schema.json. It is the JSON of a Schema, and beside it,
+under "reading", what turns the raw table into one that the schema fits:
 
     {"columns": [...], "positive": "yes", "constraints": [["city", "country"]],
      "reading": {"missing": ["?"], "formats": {"born": "%d/%m/%Y"}}}
@@ -62,7 +63,9 @@ class Declared:
 
 
 def read(source: Declared | Schema | str | Path | None) -> Declared:
-    """What a schema file declares. Raises InputError for a file that cannot be read or is no schema."""
+    """What a schema file declares. Raises InputError for a file that cannot be read or is no
+    schema.
+    """
     if source is None:
         return Declared()
     if isinstance(source, Declared):
@@ -80,7 +83,8 @@ def read(source: Declared | Schema | str | Path | None) -> Declared:
     missing, formats = reading.get("missing", []), reading.get("formats", {})
     if not isinstance(missing, list) or not isinstance(formats, dict):
         raise InputError(
-            f'schema {str(source)!r}: "reading" holds a list "missing" and a table "formats"; correct the file.'
+            f'schema {str(source)!r}: "reading" holds a list "missing" and a table "formats";'
+            " correct the file."
         )
     return Declared(schema, tuple(map(str, missing)), formats)
 
@@ -112,12 +116,15 @@ def _without_number_marks(values: pd.Series, marks: set[str]) -> dict[str, pd.Se
 
 
 def apply_formats(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
-    """The table with dates read as their format says. Raises InputError for the first value of another form."""
+    """The table with dates read as their format says. Raises InputError for the first value of
+    another form.
+    """
     changed = {}
     for name, form in formats.items():
         if name not in table.columns:
             raise InputError(
-                f"format of column {name!r}: it is not in the table; {nearest(name, map(str, table.columns))}"
+                f"format of column {name!r}: it is not in the table;"
+                f" {nearest(name, map(str, table.columns))}"
             )
         values = table[name]
         if pd.api.types.is_datetime64_any_dtype(values.dtype):
@@ -129,8 +136,8 @@ def apply_formats(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFra
         wrong = dates.isna() & values.notna()
         if wrong.any():
             raise InputError(
-                f"column {name!r}: {texts[wrong].iloc[0]!r} is not written as {form}; "
-                f"give the format it has (--format '{name}=%d.%m.%Y'), or mark it missing (--missing)."
+                f"column {name!r}: {texts[wrong].iloc[0]!r} is not written as {form}; give the"
+                f" format it has (--format '{name}=%d.%m.%Y'), or mark it missing (--missing)."
             )
         changed[name] = dates
     return table.assign(**changed) if changed else table

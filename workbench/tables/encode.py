@@ -2,8 +2,10 @@
 any.
 
 Marginal   one numeric column: its empirical distribution, rounding grid and bounds
-Codes      the whole table as small integers: bins for numbers, levels for labels, a code for missing
-Features   the whole table as a learner's matrix: one-hot and standardised, or ordinal with missing values
+Codes      the whole table as small integers: bins for numbers, levels for labels, a code for
+           missing
+Features   the whole table as a learner's matrix: one-hot and standardised, or ordinal with missing
+           values
 """
 
 from __future__ import annotations
@@ -303,12 +305,12 @@ def _bin_edges(present: np.ndarray, bins: int, tail_rows: int | None) -> np.ndar
 class Features:
     """A learner's view of a table, fitted on the table it trains on.
 
-    one_hot(table)   float32 (rows, p): numbers standardised with missing at the median and a missing flag beside it;
-                     labels one-hot, the commonest `max_levels`, all others (and never seen ones) in
-                     one "other" flag
-    ordinal(table)   float32 (rows, columns): numbers as they are, labels as codes (see `categorical`), missing as NaN;
-                     at most 254 labels a column, the histogram gradient boosting of scikit-learn
-                     takes no more
+    one_hot(table)   float32 (rows, p): numbers standardised with missing at the median and a
+                     missing flag beside it; labels one-hot, the commonest `max_levels`, all others
+                     (and never seen ones) in one "other" flag
+    ordinal(table)   float32 (rows, columns): numbers as they are, labels as codes (see
+                     `categorical`), missing as NaN; at most 254 labels a column, the histogram
+                     gradient boosting of scikit-learn takes no more
     """
 
     def __init__(self, table: pd.DataFrame, columns: Iterable[Column], max_levels: int = 50):

@@ -201,8 +201,8 @@ def _decode(raw: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InputError(
-            f"file {name!r} is not UTF-8 (byte 0x{raw[error.start]:02x} in line {line}); convert it, for example with "
-            "iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW."
+            f"file {name!r} is not UTF-8 (byte 0x{raw[error.start]:02x} in line {line}); convert"
+            " it, for example with iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW."
         ) from None
     if "\0" in text:
         raise InputError(
@@ -231,7 +231,8 @@ def _check_binary(table: pd.DataFrame, name: str) -> None:
     for column, kind in table.dtypes.items():
         if str(kind) == "object" and table[column].map(type).eq(bytes).any():
             raise InputError(
-                f"file {name!r}: column {str(column)!r} holds bytes, not text; leave it out, or decode it."
+                f"file {name!r}: column {str(column)!r} holds bytes, not text; leave it out, or"
+                " decode it."
             )
 
 
@@ -250,14 +251,15 @@ def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
         raise _too_wide(name, len(header))
     if len(header) < 2:
         raise InputError(
-            f"file {name!r} has only one column, {header[0]!r}; a table needs two or more, set apart by comma, "
-            "semicolon, tab or bar."
+            f"file {name!r} has only one column, {header[0]!r}; a table needs two or more, set"
+            " apart by comma, semicolon, tab or bar."
         )
     seen: set[str] = set()
     for column in header:
         if not column:
             raise InputError(
-                f"file {name!r}: column {header.index('') + 1} has no name; name it in the header row."
+                f"file {name!r}: column {header.index('') + 1} has no name; name it in the header"
+                " row."
             )
         repeated = column in seen
         seen.add(column)
@@ -270,8 +272,8 @@ def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
         for row in rows:
             if len(row) != len(header) and row:
                 raise InputError(
-                    f"file {name!r}: line {rows.line_num} has {len(row)} fields where the header has {len(header)}; "
-                    "mend it, or quote a field that holds the separator."
+                    f"file {name!r}: line {rows.line_num} has {len(row)} fields where the header"
+                    f" has {len(header)}; mend it, or quote a field that holds the separator."
                 )
     except csv.Error as error:
         raise InputError(
@@ -282,7 +284,8 @@ def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
 
 def _too_wide(name: str, columns: int) -> InputError:
     return InputError(
-        f"file {name!r} has {columns:,} columns; at most {MOST_COLUMNS:,} are read: keep those you need."
+        f"file {name!r} has {columns:,} columns; at most {MOST_COLUMNS:,} are read: keep those you"
+        " need."
     )
 
 

@@ -1,10 +1,14 @@
-"""Identifiers: columns whose values name one person, account or visit. They are recognised here, their pattern is
-learnt, and fresh values of the same pattern are drawn, none of which is in the train rows.
+"""Identifiers: columns whose values name one person, account or visit. They are recognised here,
+their pattern is learnt, and fresh values of the same pattern are drawn, none of which is in the
+train rows.
 
-    counting numbers    go on counting after the largest one, with the same prefix, suffix and leading zeros
-    e-mail addresses    get a new name at one of the domains that are reserved for examples (RFC 2606)
-    everything else     keeps length, punctuation, and at each place whether a digit or a letter stands there; what all
-                        values share at a place (a prefix, a country code) is kept
+    counting numbers    go on counting after the largest one, with the same prefix, suffix and
+                        leading zeros
+    e-mail addresses    get a new name at one of the domains that are reserved for examples (RFC
+                        2606)
+    everything else     keeps length, punctuation, and at each place whether a digit or a letter
+                        stands there; what all values share at a place (a prefix, a country code) is
+                        kept
 """
 
 from __future__ import annotations
@@ -93,10 +97,11 @@ def named_like_one(name: str) -> bool:
 
 
 def is_identifier(values: pd.Series, kind: str) -> bool:
-    """Whether a column of a kind has a value of its own in nearly every row, and is no measurement and no text.
+    """Whether a column of a kind has a value of its own in nearly every row, and is no measurement
+    and no text.
 
-    Labels count where they are short; whole numbers only where they count the rows, have 15 digits or more, or the
-    column's name says so: a thousand incomes differ from each other too.
+    Labels count where they are short; whole numbers only where they count the rows, have 15 digits
+    or more, or the column's name says so: a thousand incomes differ from each other too.
     """
     if kind not in ("categorical", "integer"):
         return False
@@ -211,7 +216,9 @@ class Pattern:
         return [f"{before}{number:0{digits}d}{after}" for number in range(first, first + n)]
 
     def _drawn(self, n: int, rng: np.random.Generator) -> list[str]:
-        """Draw until there are n different new values; shapes grow by a place where all of theirs are taken."""
+        """Draw until there are n different new values; shapes grow by a place where all of theirs
+        are taken.
+        """
         found: dict[str, None] = {}
         longer = 0
         while len(found) < n:
@@ -275,7 +282,8 @@ class _Shape:
 
 
 def _counting(known: set[str]) -> tuple[str, int, int, str] | None:
-    """(before, next number, least digits, after) where values of one prefix and suffix fill at least half of a range.
+    """(before, next number, least digits, after) where values of one prefix and suffix fill at
+    least half of a range.
 
     Train holds a share of the rows only, so the numbers that it lacks may be those of test.
     """
@@ -319,7 +327,9 @@ def _dense(digits: list[str], before: str, after: str) -> tuple[str, int, int, s
 
 
 def _shapes(texts: Iterable[str], is_integer: bool) -> list[_Shape]:
-    """The shapes of the values, by length and places of punctuation, in the order of first occurrence."""
+    """The shapes of the values, by length and places of punctuation, in the order of first
+    occurrence.
+    """
     groups: dict[tuple, list[str]] = defaultdict(list)
     for text in texts:
         groups[_skeleton(text)].append(text)
@@ -351,7 +361,9 @@ def _shape(group: list[str], is_integer: bool) -> _Shape:
 
 
 def _alphabet(signs: set[str], hexadecimal: bool) -> str:
-    """All digits, and all letters of the cases, that occur at a place; hexadecimal letters stay hexadecimal."""
+    """All digits, and all letters of the cases, that occur at a place; hexadecimal letters stay
+    hexadecimal.
+    """
     letters = ""
     if any(sign.isdigit() for sign in signs):
         letters += _DIGITS

@@ -1,5 +1,6 @@
-"""What a table seems to be before anything is learnt from it: each column's kind and role, what looks wrong, and what
-to do about it. `workbench inspect FILE` prints it and writes schema.json, which every command takes as --schema.
+"""What a table seems to be before anything is learnt from it: each column's kind and role, what
+looks wrong, and what to do about it. `workbench inspect FILE` prints it and writes schema.json,
+which every command takes as --schema.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ MOST_SUM_COLUMNS = 60  # numbers among which sums and products are looked for
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that looks wrong or helps: about which columns, of what kind, in words, and the option that mends it."""
+    """One thing that looks wrong or helps: about which columns, of what kind, in words, and the
+    option that mends it.
+    """
 
     kind: str
     columns: tuple[str, ...]
@@ -45,7 +48,9 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What `inspect` found. columns: one line a column; findings: what looks wrong; proposed: what --schema declares."""
+    """What `inspect` found. columns: one line a column; findings: what looks wrong; proposed: what
+    --schema declares.
+    """
 
     name: str
     rows: int
@@ -63,7 +68,8 @@ class Inspection:
         try:
             if path.exists() and path.read_text(encoding="utf-8") != text:
                 raise InputError(
-                    f"{path} exists and says something else; name another file with --out, or delete it."
+                    f"{path} exists and says something else; name another file with --out, or"
+                    " delete it."
                 )
             path.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -100,7 +106,8 @@ def inspect(
     missing: Iterable[str] | str = (),
     formats: Mapping[str, str] | None = None,
 ) -> Inspection:
-    """Look at a table, a path or a dataset's name: what `load` would infer, what looks wrong, and what to do.
+    """Look at a table, a path or a dataset's name: what `load` would infer, what looks wrong, and
+    what to do.
 
     target, sensitive, kinds, missing and formats are taken as declared, as `load` takes them. The
     proposal, `.proposed`, keeps them and adds what was found with certainty: marks of missing
@@ -139,19 +146,26 @@ def inspect(
 
 
 def _header(raw: pd.DataFrame) -> list[Finding]:
-    """Names that are numbers, or values of their own column: the first row of data read as the header."""
+    """Names that are numbers, or values of their own column: the first row of data read as the
+    header.
+    """
     suspicious = [str(name) for name in raw.columns if re.fullmatch(r"-?\d+([.,]\d+)?", str(name))]
     for name in raw.columns:
         if str(name) not in suspicious and (raw[name].head(SAMPLE).astype(object) == name).any():
             suspicious.append(str(name))
     if len(suspicious) < max(2, len(raw.columns) / 3):
         return []
-    message = f"the names {', '.join(map(repr, suspicious[:5]))} look like a row of data; add a header row to the file"
+    message = (
+        f"the names {', '.join(map(repr, suspicious[:5]))} look like a row of data; add a header"
+        " row to the file"
+    )
     return [Finding("no header", tuple(suspicious), message)]
 
 
 def _marks(raw: pd.DataFrame, given: list[str]) -> tuple[list[str], list[Finding]]:
-    """Marks of missing values, those that were given first: a common one among numbers, dates or labels."""
+    """Marks of missing values, those that were given first: a common one among numbers, dates or
+    labels.
+    """
     marks, findings = list(given), []
     for name, counts in _text_columns(raw):
         lowered = counts.index.str.strip().str.lower()
@@ -253,7 +267,10 @@ def _codes(
                 few.append(column.name)
         columns.append(column)
     if few:
-        message = f"{', '.join(map(repr, few))} hold few whole numbers and are read as numbers; if they are codes, say so"
+        message = (
+            f"{', '.join(map(repr, few))} hold few whole numbers and are read as numbers; if they"
+            " are codes, say so"
+        )
         findings.append(
             Finding("codes or counts", tuple(few), message, f"--kind {few[0]}=categorical")
         )
@@ -269,7 +286,10 @@ def _roles(
         if column.role == "identifier":
             pattern = identity.Pattern.learn(cast[column.name]).describe()
             patterns[column.name] = pattern
-            message = f"{column.name!r} has a value of its own in nearly every row ({pattern}): never learnt or copied"
+            message = (
+                f"{column.name!r} has a value of its own in nearly every row ({pattern}): never"
+                " learnt or copied"
+            )
             findings.append(
                 Finding("identifier", (column.name,), message, f"--identifier {column.name}")
             )
@@ -279,7 +299,10 @@ def _roles(
     # The column of the most values names the smallest units: persons rather than their hospitals.
     group = max(groups, key=lambda column: cast[column.name].nunique())
     mean = cast[group.name].notna().sum() / cast[group.name].nunique()
-    message = f"{group.name!r} names {cast[group.name].nunique():,} persons or units of {mean:.1f} rows each"
+    message = (
+        f"{group.name!r} names {cast[group.name].nunique():,} persons or units of {mean:.1f} rows"
+        " each"
+    )
     findings.append(Finding("group", (group.name,), message, f"--group {group.name}"))
     columns = tuple(
         replace(column, role="group") if column == group else column for column in schema.columns
@@ -316,7 +339,10 @@ def _rare_classes(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
     if not len(rare):
         return []
     labels = ", ".join(repr(str(label)) for label in rare.index[:5])
-    message = f"{len(rare)} labels of {name!r} have under 4 rows ({labels}): train and test cannot share them; join or drop them"
+    message = (
+        f"{len(rare)} labels of {name!r} have under 4 rows ({labels}): train and test cannot share"
+        " them; join or drop them"
+    )
     return [Finding("rare class", (name,), message)]
 
 
@@ -498,7 +524,10 @@ def _leaks(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
         np.add.at(table, (cells, truth), 1)
         right = table.max(axis=1).sum() / len(truth)
         if right > 0.98 and right - base > 0.5 * (1 - base):
-            message = f"{column.name!r} alone gives {schema.target.name!r} in {right:.1%} of rows: is it known beforehand?"
+            message = (
+                f"{column.name!r} alone gives {schema.target.name!r} in {right:.1%} of rows: is it"
+                " known beforehand?"
+            )
             findings.append(Finding("leak", (column.name,), message))
     return findings
 

@@ -162,8 +162,8 @@ def read_openml(name: str, entry: Entry) -> pd.DataFrame:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"dataset {name!r} could not be fetched from {entry.read} ({reason}); try again with a network, or put "
-            f"{name}.csv into a folder and name it in WORKBENCH_DATA."
+            f"dataset {name!r} could not be fetched from {entry.read} ({reason}); try again with a"
+            f" network, or put {name}.csv into a folder and name it in WORKBENCH_DATA."
         ) from None
     finally:
         socket.setdefaulttimeout(before)
@@ -182,8 +182,9 @@ def check_pin(name: str, table: pd.DataFrame, entry: Entry) -> None:
     found = fingerprint(table, entry.target)
     if found != entry.pin:
         raise InputError(
-            f"dataset {name!r} from {entry.read} is not the recorded table (fingerprint {found[:12]}, expected "
-            f"{entry.pin[:12]}); delete {str(cache_folder())!r} and fetch it again, or name your own copy in WORKBENCH_DATA."
+            f"dataset {name!r} from {entry.read} is not the recorded table (fingerprint"
+            f" {found[:12]}, expected {entry.pin[:12]}); delete {str(cache_folder())!r} and fetch"
+            " it again, or name your own copy in WORKBENCH_DATA."
         )
 
 

@@ -78,8 +78,9 @@ class Column:
 class Schema:
     """The columns of a table, in order. At most one is the target; any number are sensitive.
 
-    An identifier names one row (a customer number, an e-mail address), a group the rows that belong together (the
-    patient of several visits). Neither is modelled or scored; synthetic rows get fresh values of the same pattern.
+    An identifier names one row (a customer number, an e-mail address), a group the rows that belong
+    together (the patient of several visits). Neither is modelled or scored; synthetic rows get
+    fresh values of the same pattern.
 
     `positive` is the target's label that counts as the event in a binary or one-against-rest score
     (as text); for a boolean target it is "True", otherwise the rarest label of the table the schema
@@ -103,12 +104,14 @@ class Schema:
         for name, count in Counter(self.names).items():
             if count > 1:
                 raise InputError(
-                    f"column name {name!r} occurs more than once in the schema; name each column once."
+                    f"column name {name!r} occurs more than once in the schema; name each column"
+                    " once."
                 )
         targets = [column.name for column in self.columns if column.role == "target"]
         if len(targets) > 1:
             raise InputError(
-                f"columns {', '.join(map(repr, targets))} are all targets; a schema has one at most."
+                f"columns {', '.join(map(repr, targets))} are all targets; a schema has one at"
+                " most."
             )
         _check_constraints(self)
 
@@ -142,7 +145,9 @@ class Schema:
 
     @property
     def modelled(self) -> Schema:
-        """The schema of the columns that generators learn and metrics score: all but identifiers and the group."""
+        """The schema of the columns that generators learn and metrics score: all but identifiers
+        and the group.
+        """
         if not self.identifying:
             return self
         kept = tuple(column for column in self.columns if column not in self.identifying)
@@ -155,13 +160,14 @@ class Schema:
         names = [repr(column.name) for column in self.columns if column.role == "identifier"]
         if names:
             notes.append(
-                f"Identifiers are neither learnt nor scored, and synthetic rows get fresh ones of the same pattern: "
-                f"{', '.join(names)}."
+                "Identifiers are neither learnt nor scored, and synthetic rows get fresh ones of"
+                f" the same pattern: {', '.join(names)}."
             )
         if self.group:
             notes.append(
-                f"Rows of one {self.group.name!r} stay on one side of the split, and synthetic rows get fresh values of it; "
-                f"privacy readings count rows, not those whom {self.group.name!r} names."
+                f"Rows of one {self.group.name!r} stay on one side of the split, and synthetic rows"
+                " get fresh values of it; privacy readings count rows, not those whom"
+                f" {self.group.name!r} names."
             )
         return notes
 
@@ -255,7 +261,9 @@ class Schema:
         return replace(self, positive=rarest)
 
     def with_roles(self, target: str | None = None, sensitive: Iterable[str] = ()) -> Schema:
-        """The same columns with other roles (and no `positive` yet); identifiers and the group stay."""
+        """The same columns with other roles (and no `positive` yet); identifiers and the group
+        stay.
+        """
         sensitive = list(sensitive)
         for name in [*([target] if target is not None else []), *sensitive]:
             self[name]
@@ -278,7 +286,8 @@ class Schema:
         for name in self.names:
             if name not in table.columns:
                 raise InputError(
-                    f"column {name!r} is missing from the table; {nearest(name, map(str, table.columns))}"
+                    f"column {name!r} is missing from the table;"
+                    f" {nearest(name, map(str, table.columns))}"
                 )
         for name in table.columns:
             if name not in names:
@@ -300,7 +309,8 @@ class Schema:
         for column in self.columns:
             if column.name in table.columns and str(table[column.name].dtype) != KINDS[column.kind]:
                 problems.append(
-                    f"column {column.name!r} has dtype {table[column.name].dtype}, {column.kind} wants {KINDS[column.kind]}."
+                    f"column {column.name!r} has dtype {table[column.name].dtype}, {column.kind}"
+                    f" wants {KINDS[column.kind]}."
                 )
         return problems
 
@@ -379,7 +389,9 @@ def _declared_roles(
     identifiers: Iterable[str] | None,
     group: str | None,
 ) -> dict[str, str]:
-    """The role of each column that was given one. Raises InputError for unknown columns and for two roles of one."""
+    """The role of each column that was given one. Raises InputError for unknown columns and for two
+    roles of one.
+    """
     given = {
         "target": [] if target is None else [target],
         "sensitive": sensitive,
@@ -416,7 +428,8 @@ def _listed_constraints(constraints) -> tuple[str | tuple[str, ...], ...]:
             isinstance(item, (list, tuple)) and all(isinstance(name, str) for name in item)
         ):
             raise InputError(
-                f'constraint {item!r} is neither text such as "low <= high" nor a list of column names.'
+                f'constraint {item!r} is neither text such as "low <= high" nor a list of column'
+                " names."
             )
     return tuple(item if isinstance(item, str) else tuple(item) for item in constraints)
 
@@ -438,12 +451,13 @@ def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
                 f"constraint {text!r}: no column {strange[0]!r}; {nearest(strange[0], names)}"
             )
         raise InputError(
-            f'constraint {text!r} is not read; write a sum or a product, "total = a + b" or "total = a * b".'
+            f'constraint {text!r} is not read; write a sum or a product, "total = a + b" or "total'
+            ' = a * b".'
         )
     if not splits:
         raise InputError(
-            f'constraint {text!r} is not read; write "low <= high", "low < high", "total = a + b" or '
-            '"total = a * b", or a list of label columns.'
+            f'constraint {text!r} is not read; write "low <= high", "low < high", "total = a + b"'
+            ' or "total = a * b", or a list of label columns.'
         )
     unknown = next(str(name) for name in splits[0][:2] if name not in names)
     raise InputError(f"constraint {text!r}: no column {unknown!r}; {nearest(unknown, names)}")
@@ -486,8 +500,8 @@ def _check_formulas(schema: Schema) -> None:
         for name in (total, *names):
             if schema[name].kind not in ("numeric", "integer"):
                 raise InputError(
-                    f"constraint {text!r}: column {name!r} is {schema[name].kind}; only numbers are "
-                    "added and multiplied."
+                    f"constraint {text!r}: column {name!r} is {schema[name].kind}; only numbers are"
+                    " added and multiplied."
                 )
         if total in parts:
             raise InputError(f"column {total!r} is computed by two constraints; drop one of them.")
@@ -500,7 +514,8 @@ def _check_formulas(schema: Schema) -> None:
     for low, high, _ in schema.inequalities:
         for name in {low, high} & set(parts):
             raise InputError(
-                f"column {name!r} is computed by one constraint and bounded by another; drop one of them."
+                f"column {name!r} is computed by one constraint and bounded by another; drop one of"
+                " them."
             )
 
 
@@ -513,8 +528,8 @@ def _check_constraints(schema: Schema) -> None:
     for column in schema.identifying:
         if column.name in named:
             raise InputError(
-                f"a constraint names column {column.name!r}, whose values are made afresh (its role is {column.role}); "
-                "drop the constraint, or give the column another role."
+                f"a constraint names column {column.name!r}, whose values are made afresh (its role"
+                f" is {column.role}); drop the constraint, or give the column another role."
             )
     _check_inequalities(schema)
     _check_formulas(schema)
@@ -530,11 +545,13 @@ def _check_inequalities(schema: Schema) -> None:
         for name in (low, high):
             if schema[name].is_discrete:
                 raise InputError(
-                    f"constraint {text!r}: column {name!r} is {schema[name].kind}, and labels have no order."
+                    f"constraint {text!r}: column {name!r} is {schema[name].kind}, and labels have"
+                    " no order."
                 )
         if kinds.count("datetime") == 1:
             raise InputError(
-                f"constraint {text!r} compares a {kinds[0]} with a {kinds[1]} column; compare two of a kind."
+                f"constraint {text!r} compares a {kinds[0]} with a {kinds[1]} column; compare two"
+                " of a kind."
             )
         lower.setdefault(high, set()).add(low)
     try:
@@ -606,8 +623,8 @@ def _refuse_mixed(written: pd.Series, strange: pd.Series) -> None:
     is_strange = written.isin(strange)
     if set(strange.str.lower()) <= _MISSING_MARKS:
         raise InputError(
-            f"column {written.name!r} marks missing numbers with {strange.iloc[0]!r}; leave these fields empty, or declare the "
-            "column categorical."
+            f"column {written.name!r} marks missing numbers with {strange.iloc[0]!r}; leave these"
+            " fields empty, or declare the column categorical."
         )
     if is_strange.mean() <= 0.1:
         row = written.index[is_strange][0]
@@ -633,7 +650,8 @@ def _infer_number_kind(present: pd.Series) -> str:
 def _refuse_infinite(name: str, array: np.ndarray) -> None:
     if np.isinf(array).any():
         raise InputError(
-            f"column {name!r} holds infinite values ({int(np.isinf(array).sum())}); make them missing or cap them."
+            f"column {name!r} holds infinite values ({int(np.isinf(array).sum())}); make them"
+            " missing or cap them."
         )
 
 
@@ -647,7 +665,8 @@ def _cast_column(values: pd.Series, column: Column) -> pd.Series:
     except (TypeError, ValueError, OverflowError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"column {column.name!r} cannot be read as {column.kind} ({reason}); declare another kind."
+            f"column {column.name!r} cannot be read as {column.kind} ({reason}); declare another"
+            " kind."
         ) from None
 
 

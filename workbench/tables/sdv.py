@@ -5,12 +5,13 @@ https://docs.sdv.dev/sdv/concepts/metadata/metadata-json: "V1" (a dictionary of 
 holds one) and the older "SINGLE_TABLE_V1". What a table of independent rows has no place for is
 left out, with its reason, or refused:
 
-- An identifier, a key and personal data (sdtype id, email, ssn, ..., or unknown, unless "pii" is false) are left out. They
-  carry nothing to learn, and a generator that repeats them leaks. `kinds` of `load` keeps one that
-  is named there.
+- An identifier, a key and personal data (sdtype id, email, ssn, ..., or unknown, unless "pii" is
+  false) are left out. They carry nothing to learn, and a generator that repeats them leaks. `kinds`
+  of `load` keeps one that is named there.
 - Place names and other semantic types with "pii": false are labels.
-- Relationships of several tables, and sequences, are refused. Column relationships are read over: the generators learn
-  which labels occur together, and constraints=[["city", "country"]] makes that certain.
+- Relationships of several tables, and sequences, are refused. Column relationships are read over:
+  the generators learn which labels occur together, and constraints=[["city", "country"]] makes that
+  certain.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ VERSIONS = ("V1", "SINGLE_TABLE_V1")
 class Metadata:
     """One table's columns, in order.
 
-    kinds     column -> a kind of Schema; "number" where the metadata does not say whether numbers are whole
+    kinds     column -> a kind of Schema; "number" where the metadata does not say whether numbers
+              are whole
     formats   column -> strftime format of its dates in a file
     left_out  column -> why it is no column of the schema
     """
@@ -71,7 +73,8 @@ class Metadata:
         for name in named:
             if name not in table.columns:
                 raise InputError(
-                    f"column {name!r} of the metadata is not in the table; {nearest(name, map(str, table))}"
+                    f"column {name!r} of the metadata is not in the table;"
+                    f" {nearest(name, map(str, table))}"
                 )
         left_out = {name: reason for name, reason in self.left_out.items() if name not in kept}
         table = table.drop(columns=list(left_out))
@@ -84,7 +87,8 @@ class Metadata:
                 except (TypeError, ValueError) as error:
                     reason = str(error).splitlines()[0]
                     raise InputError(
-                        f"column {name!r} is not written in its datetime_format {pattern!r} ({reason})."
+                        f"column {name!r} is not written in its datetime_format {pattern!r}"
+                        f" ({reason})."
                     ) from None
         return table, left_out
 
@@ -98,7 +102,8 @@ def read(source: str | Path | Mapping) -> Metadata:
     table = _table(source if isinstance(source, Mapping) else _load(Path(source)))
     if table.get("sequence_key"):
         raise InputError(
-            f"the metadata describe sequences by {table['sequence_key']!r}; the workbench takes independent rows."
+            f"the metadata describe sequences by {table['sequence_key']!r}; the workbench takes"
+            " independent rows."
         )
     keys = [table.get("primary_key"), *table.get("alternate_keys", [])]
     keys = {name for key in keys if key for name in ([key] if isinstance(key, str) else key)}
@@ -115,7 +120,8 @@ def read(source: str | Path | Mapping) -> Metadata:
             kinds[name] = "categorical"
         else:
             left_out[name] = (
-                f"{'a key' if is_key else 'personal data or an identifier'} in the metadata (sdtype {sdtype})"
+                f"{'a key' if is_key else 'personal data or an identifier'} in the metadata (sdtype"
+                f" {sdtype})"
             )
     if not kinds:
         raise InputError("the metadata hold keys and personal data only; nothing is left to learn.")
@@ -143,7 +149,8 @@ def _load(path: Path) -> dict:
         ) from None
     except ValueError as error:
         raise InputError(
-            f"metadata {path.name!r} is no JSON ({error}); save it with SDV's Metadata.save_to_json."
+            f"metadata {path.name!r} is no JSON ({error}); save it with SDV's"
+            " Metadata.save_to_json."
         ) from None
 
 
@@ -156,7 +163,8 @@ def _table(document: Mapping) -> Mapping:
     tables = document.get("tables", {"table": document})
     if len(tables) != 1:
         raise InputError(
-            f"the metadata hold {len(tables)} tables ({', '.join(tables)}); give those of one table."
+            f"the metadata hold {len(tables)} tables ({', '.join(tables)}); give those of one"
+            " table."
         )
     (table,) = tables.values()
     if not isinstance(table.get("columns"), Mapping) or not all(
@@ -171,6 +179,7 @@ def _table(document: Mapping) -> Mapping:
 def _sdtype(name: str, about: Mapping) -> str:
     if not isinstance(about.get("sdtype"), str):
         raise InputError(
-            f"column {name!r} has no sdtype in the metadata; name one, for example {', '.join(KINDS)}."
+            f"column {name!r} has no sdtype in the metadata; name one, for example"
+            f" {', '.join(KINDS)}."
         )
     return about["sdtype"]

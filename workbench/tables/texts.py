@@ -16,10 +16,17 @@ from workbench.tables.schema import Column, Schema
 
 MODULES = {
     "numpy": "numpy numpy.linalg numpy.fft numpy.ma numpy.polynomial",
-    "pandas": "pandas pandas.DataFrame pandas.Series pandas.api.types pandas.Index pandas.DatetimeIndex",
-    "scikit-learn": "sklearn.metrics sklearn.preprocessing sklearn.ensemble sklearn.linear_model sklearn.datasets "
-    "sklearn.decomposition sklearn.model_selection sklearn.cluster sklearn.feature_extraction.text",
-    "scipy": "scipy.stats scipy.optimize scipy.signal scipy.linalg scipy.ndimage scipy.spatial.distance",
+    "pandas": (
+        "pandas pandas.DataFrame pandas.Series pandas.api.types pandas.Index pandas.DatetimeIndex"
+    ),
+    "scikit-learn": (
+        "sklearn.metrics sklearn.preprocessing sklearn.ensemble sklearn.linear_model"
+        " sklearn.datasets sklearn.decomposition sklearn.model_selection sklearn.cluster"
+        " sklearn.feature_extraction.text"
+    ),
+    "scipy": (
+        "scipy.stats scipy.optimize scipy.signal scipy.linalg scipy.ndimage scipy.spatial.distance"
+    ),
 }
 LONGEST = 300
 

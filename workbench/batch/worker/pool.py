@@ -155,7 +155,8 @@ class Warm:
         return folder
 
     def run(self, folder: Path, on_phase: Callable[[str], None], limits: Mapping) -> dict:
-        """Hand the folder to a supervisor and wait for its outcome, a message with Outcome's fields.
+        """Hand the folder to a supervisor and wait for its outcome, a message with Outcome's
+        fields.
 
         The supervisor holds the cell to its limits; one that says nothing for much longer than that
         (somebody stopped it) is killed, and its cell is lost.

@@ -1,8 +1,10 @@
 """The warm process: it imports once, then forks for every cell a supervisor, and the supervisor a
 kernel and papermill.
 
-    runner --socket--> warm process --fork--> supervisor --fork--> kernel     (runs the notebook's code)
-                                                         --fork--> notebook   (papermill, which talks to the kernel)
+    runner --socket--> warm process --fork--> supervisor --fork--> kernel
+                                                         --fork--> notebook
+
+The kernel runs the notebook's code; the notebook's process is papermill, which talks to the kernel.
 
 Forking skips the seconds that importing torch, pandas and seaborn costs each kernel. It is safe
 because the warm process has imported and nothing else: no thread pool, no event loop, no ZeroMQ

@@ -198,7 +198,10 @@ class ExpertNetwork(_Counted):
                 return f"edge {edge!r} is no pair (parent, child) of column names."
             for name in edge:
                 if name not in schema.names:
-                    return f"edge {list(edge)!r} names no column {name!r}; {nearest(str(name), schema.names)}"
+                    return (
+                        f"edge {list(edge)!r} names no column {name!r};"
+                        f" {nearest(str(name), schema.names)}"
+                    )
         try:
             TopologicalSorter(
                 {name: [a for a, b in self.edges if b == name] for name in schema.names}
@@ -218,8 +221,9 @@ class ExpertNetwork(_Counted):
             cells = math.prod(sizes[member] for member in (node, *graph.predecessors(node)))
             if cells > self.max_cells:
                 raise InputError(
-                    f"column {names[node]!r} with its parents has {cells:,} cells, more than max_cells ({self.max_cells:,}); "
-                    "take an edge out, or lower bins or max_levels."
+                    f"column {names[node]!r} with its parents has {cells:,} cells, more than"
+                    f" max_cells ({self.max_cells:,}); take an edge out, or lower bins or"
+                    " max_levels."
                 )
         return graph
 
@@ -249,7 +253,10 @@ class HillClimb(_Counted):
 
     def supports(self, schema: Schema) -> str | None:
         if len(schema.columns) > 200:
-            return f"hill climbing tries all pairs of {len(schema.columns)} columns at each step; use bayes-tree past 200."
+            return (
+                f"hill climbing tries all pairs of {len(schema.columns)} columns at each step; use"
+                " bayes-tree past 200."
+            )
         return None
 
     def _structure(self, states: np.ndarray):

@@ -45,7 +45,9 @@ class Cell:
         if fact.is_free:
             return json.dumps(value[: fact.length], ensure_ascii=False)
         if fact.column.kind == "datetime":
-            return f'"{pd.Timestamp(value):{"%Y-%m-%dT%H:%M:%S" if "T" in fact.json_schema()["pattern"] else "%Y-%m-%d"}}"'
+            has_time = "T" in fact.json_schema()["pattern"]
+            form = "%Y-%m-%dT%H:%M:%S" if has_time else "%Y-%m-%d"
+            return f'"{pd.Timestamp(value):{form}}"'
         if fact.column.kind != "numeric":
             return (
                 str(value)
@@ -84,7 +86,8 @@ class Cell:
         low, high = (int(edge) if unit == 1 else inside(edge / unit) for inside, edge in edges)
         if low > high:
             raise InputError(
-                f"no row can meet the condition (acceptance 0): {fact.column.name!r} has no such value."
+                f"no row can meet the condition (acceptance 0): {fact.column.name!r} has no such"
+                " value."
             )
         return "|".join([f"(?:{between(low, high, self.decimals)}){end}", *missing])
 

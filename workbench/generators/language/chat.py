@@ -187,7 +187,8 @@ class Chat:
             return ModelError(f"{self.address} {sentence}")
         if isinstance(error, openai.APIConnectionError):
             return ModelError(
-                f"no connection to {self.address}, or it broke, {tries} times; see whether the server runs."
+                f"no connection to {self.address}, or it broke, {tries} times; see whether the"
+                " server runs."
             )
         if 300 <= status < 400:
             return InputError(
@@ -198,7 +199,8 @@ class Chat:
             return self._wrong_key()
         if isinstance(error, openai.NotFoundError):
             return InputError(
-                f"{self.address} does not know model {model!r}, or is no such address; correct either."
+                f"{self.address} does not know model {model!r}, or is no such address; correct"
+                " either."
             )
         if isinstance(error, openai.RateLimitError):
             return ModelError(
@@ -206,11 +208,13 @@ class Chat:
             )
         if "context" in f"{code} {text}".lower():
             return InputError(
-                f"a request is too long for the model ({text}); lower batch_rows, max_levels or the examples."
+                f"a request is too long for the model ({text}); lower batch_rows, max_levels or the"
+                " examples."
             )
         if isinstance(error, openai.BadRequestError):
             return InputError(
-                f"{self.address} did not accept the request ({text}); see options and response_format."
+                f"{self.address} did not accept the request ({text}); see options and"
+                " response_format."
             )
         return ModelError(f"{self.address} failed ({text}), {tries} times.")
 

@@ -103,5 +103,6 @@ def load(checkpoint: str) -> tuple:
     except (OSError, ValueError) as error:
         said = str(error).strip().splitlines()[0][:200]
         raise InputError(
-            f"GReaT: checkpoint {checkpoint!r} cannot be read ({said}); name a folder saved by transformers."
+            f"GReaT: checkpoint {checkpoint!r} cannot be read ({said}); name a folder saved by"
+            " transformers."
         ) from None

@@ -157,9 +157,11 @@ class Fact:
     def sentence(self, shares: bool) -> str:
         """The column in a line of the prompt."""
         said = [
-            f"free text of at most {self.length} characters"
-            if self.is_free
-            else KIND[self.column.kind]
+            (
+                f"free text of at most {self.length} characters"
+                if self.is_free
+                else KIND[self.column.kind]
+            )
         ]
         if self.is_empty:
             said = ["always missing (null)"]

@@ -98,10 +98,16 @@ class GReaT:
 
     def supports(self, schema: Schema) -> str | None:
         if not self.checkpoint:
-            return 'no checkpoint is named; set the field checkpoint to a folder saved by transformers, or to "random".'
+            return (
+                "no checkpoint is named; set the field checkpoint to a folder saved by"
+                ' transformers, or to "random".'
+            )
         for package in ("transformers", "llguidance"):
             if find_spec(package) is None:
-                return f'it needs {package}, which is not installed; pip install "synthetic-workbench[language]".'
+                return (
+                    f"it needs {package}, which is not installed; pip install"
+                    ' "synthetic-workbench[language]".'
+                )
         return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GReaT:
@@ -159,8 +165,9 @@ class GReaT:
         while found < n:
             if written >= self.tries * max(n, 20):
                 raise InputError(
-                    f"GReaT: only {found} of {written} written rows are good (acceptance {found / written:.2g}; {why}); "
-                    "train longer, loosen the condition, or raise tries."
+                    f"GReaT: only {found} of {written} written rows are good (acceptance"
+                    f" {found / written:.2g}; {why}); train longer, loosen the condition, or raise"
+                    " tries."
                 )
             size = math.ceil(
                 (n - found) * (written + 10) / (found + 10)
@@ -221,7 +228,8 @@ class GReaT:
         allowed = bits[:, : scores.shape[1]]
         if not allowed.any(axis=1).all():
             raise InputError(
-                f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of bytes."
+                f"GReaT: the tokenizer of {self.checkpoint!r} cannot write a value; take one of"
+                " bytes."
             )
         chosen[free] = _draw(np.where(allowed, scores, -np.inf), rng)
         return chosen
@@ -237,7 +245,8 @@ class GReaT:
         self._begin = next((end for end in ends if end is not None), None)
         if self._begin is None:
             raise InputError(
-                f"GReaT: the tokenizer of {self.checkpoint!r} has no token for a text's beginning or end."
+                f"GReaT: the tokenizer of {self.checkpoint!r} has no token for a text's beginning"
+                " or end."
             )
         self._tokens = from_tokenizer(self.tokenizer, n_vocab=config.vocab_size)
         self._names = {name: self._tokens.tokenize_str(f" {name} is") for name in texts}
@@ -254,7 +263,8 @@ class GReaT:
         most = getattr(config, "max_position_embeddings", None) or longest
         if longest > most:
             raise InputError(
-                f"GReaT: a row takes {longest} tokens, of which {self.checkpoint!r} reads {most}; drop columns."
+                f"GReaT: a row takes {longest} tokens, of which {self.checkpoint!r} reads {most};"
+                " drop columns."
             )
         return rows
 

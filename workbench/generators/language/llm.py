@@ -32,9 +32,9 @@ from workbench.tables.schema import Schema
 
 FORMATS = ("json_schema", "json_object", "text")
 TASK = (
-    "You write rows of a synthetic table as JSON. The rows are invented: realistic, varied, "
-    "consistent across their columns, "
-    'and no copies of anything you have seen. Answer with one JSON object {"rows": [...]} and nothing else.'
+    "You write rows of a synthetic table as JSON. The rows are invented: realistic, varied,"
+    " consistent across their columns, and no copies of anything you have seen. Answer with one"
+    ' JSON object {"rows": [...]} and nothing else.'
 )
 
 

@@ -1,8 +1,10 @@
 """An OpenAI-compatible server of a small language model that keeps to a JSON schema: to try the
 `llm` generator with.
 
-    python -m workbench.generators.language.model_server --port 8765  random weights made on the spot; prints its address
-    python -m workbench.generators.language.model_server --checkpoint FOLDER  a causal model and tokenizer saved by transformers
+    python -m workbench.generators.language.model_server --port 8765  random weights made on the
+                                                                      spot; prints its address
+    python -m workbench.generators.language.model_server --checkpoint FOLDER  a model that
+                                                      transformers saved, with its tokenizer
 
 The model computes every answer: it reads the prompt, and llguidance masks what the schema does not
 allow at each token. Random weights know nothing, so their rows are valid and mean nothing. The
@@ -238,7 +240,10 @@ class Handler(BaseHTTPRequestHandler):
         prompt = engine.encode(body["messages"])
         limit = min(body.get("max_tokens") or options.context, options.context - len(prompt))
         if limit <= 0:
-            text = f"This model's maximum context length is {options.context} tokens, the messages have {len(prompt)}"
+            text = (
+                f"This model's maximum context length is {options.context} tokens, the messages"
+                f" have {len(prompt)}"
+            )
             return self.refuse(400, text, "context_length_exceeded")
         wanted = body.get("response_format", {})
         schema = wanted["json_schema"]["schema"] if wanted.get("type") == "json_schema" else None
@@ -332,13 +337,15 @@ def main() -> None:
         import llguidance  # noqa: F401 (not needed by anything else, so it may be missing)
     except ModuleNotFoundError:
         sys.exit(
-            'the model server needs llguidance, which holds a model to a schema; pip install "synthetic-workbench[language]".'
+            "the model server needs llguidance, which holds a model to a schema; pip install"
+            ' "synthetic-workbench[language]".'
         )
     try:
         server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     except OSError as error:
         sys.exit(
-            f"port {options.port} cannot be used ({error.strerror}); choose another, or 0 for a free one."
+            f"port {options.port} cannot be used ({error.strerror}); choose another, or 0 for a"
+            " free one."
         )
     server.options, server.lock, server.requests = options, threading.Lock(), 0
     server.engine = (

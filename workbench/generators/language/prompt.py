@@ -66,7 +66,8 @@ class Form:
             facts[name] = fact = self.facts[name].narrowed(wanted)
             if fact.is_empty and not fact.missing:
                 raise InputError(
-                    f"no row can meet {dict(where)!r} (acceptance 0): {name!r} never takes such a value."
+                    f"no row can meet {dict(where)!r} (acceptance 0): {name!r} never takes such a"
+                    " value."
                 )
         return replace(self, facts=facts, where=dict(where or {}))
 

@@ -91,7 +91,8 @@ class AutoregressiveTransformer:
         )
         if self.width % self.heads:
             raise InputError(
-                f"autoregressive: width is {self.width}; it must be a multiple of heads ({self.heads})."
+                f"autoregressive: width is {self.width}; it must be a multiple of heads"
+                f" ({self.heads})."
             )
         for name in ("validation", "dropout"):
             if not getattr(self, name) < 1:
@@ -111,7 +112,8 @@ class AutoregressiveTransformer:
         for name in self.order:
             if name not in schema.names:
                 raise InputError(
-                    f"order of autoregressive: no column {name!r}; {nearest(str(name), schema.names)}"
+                    f"order of autoregressive: no column {name!r};"
+                    f" {nearest(str(name), schema.names)}"
                 )
         self._schema = schema
         self._order = list(dict.fromkeys([*self.order, *schema.names]))

@@ -97,7 +97,8 @@ class CTGAN:
                 )
         if self.batch_size < 2 or self.batch_size % self.pac:
             raise InputError(
-                f"ctgan: batch_size is {self.batch_size}; it must be a multiple of pac ({self.pac}) above 1."
+                f"ctgan: batch_size is {self.batch_size}; it must be a multiple of pac ({self.pac})"
+                " above 1."
             )
 
     def supports(self, schema: Schema) -> str | None:
@@ -144,7 +145,10 @@ class CTGAN:
                     )
                 )
                 losses += critic_loss + condition_loss.detach() - score
-            cause = f"the learning rate {self.learning_rate:g} or the penalty {self.penalty:g} is too large for this table"
+            cause = (
+                f"the learning rate {self.learning_rate:g} or the penalty {self.penalty:g} is too"
+                " large for this table"
+            )
             self.trained.check(float(losses), "ctgan", cause)
         generator_adam.use_averages()
         self._average_statistics(rng)

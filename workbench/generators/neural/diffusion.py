@@ -98,7 +98,8 @@ class Diffusion:
         for name in ("validation", "told"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
-                    f"diffusion: {name} is {getattr(self, name)}; it must be at least 0 and below 1."
+                    f"diffusion: {name} is {getattr(self, name)}; it must be at least 0 and"
+                    " below 1."
                 )
 
     def supports(self, schema: Schema) -> str | None:
@@ -437,9 +438,13 @@ class Scores:
         if self._has_others:
             mask[len(self.atoms)] = len(found) > 0
         return mask, (
-            found[0] / len(self.others.values),
-            (found[-1] + 1) / len(self.others.values),
-        ) if len(found) else (0, 1)
+            (
+                found[0] / len(self.others.values),
+                (found[-1] + 1) / len(self.others.values),
+            )
+            if len(found)
+            else (0, 1)
+        )
 
 
 def _angle(time: torch.Tensor) -> torch.Tensor:

@@ -217,7 +217,8 @@ def choose_levels(
     domain: Domain, table: pd.DataFrame, most: Mapping[str, int], epsilon: float, noise: Noise
 ) -> int:
     """Choose by noisy counts which labels are told apart, in the columns that have more than `most`
-    levels: the number of these columns, whose counts cost `epsilon` in all for the exchange of a row.
+    levels: the number of these columns, whose counts cost `epsilon` in all for the exchange of a
+    row.
     """
     many = [name for name, limit in most.items() if len(domain.known[name].values) > limit]
     for name in many:

@@ -21,8 +21,9 @@ from workbench.tables.schema import KINDS, Column, Schema
 
 @dataclass(frozen=True)
 class Known:
-    """One column's domain. `values` are the levels of labels; of numbers the least, the greatest and
-    one between them that shows the grid; `step` is that grid; none of them where the column is empty.
+    """One column's domain. `values` are the levels of labels; of numbers the least, the greatest
+    and one between them that shows the grid; `step` is that grid; none of them where the column is
+    empty.
     """
 
     column: Column

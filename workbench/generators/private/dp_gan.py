@@ -131,10 +131,10 @@ class DPGAN(Private):
         epsilon = self.ledger.cost()
         twice = (1 + np.exp(min(epsilon, 700.0))) * self.delta
         claim = (
-            f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one "
-            f"that is never drawn, ({2 * epsilon:.4g}, {min(twice, 1):.2g}) for the exchange of one "
-            f"row for another, by {steps} steps of noise multiplier {self.noise_multiplier:.3g} in "
-            "floating point, whose last bits are not protected"
+            f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one"
+            f" that is never drawn, ({2 * epsilon:.4g}, {min(twice, 1):.2g}) for the exchange of"
+            f" one row for another, by {steps} steps of noise multiplier"
+            f" {self.noise_multiplier:.3g} in floating point, whose last bits are not protected"
         )
         self._promise(epsilon, self.delta, claim, domain)
         return self

@@ -53,7 +53,8 @@ class MST(Private, Network):
     has its own.
     """
     bins: int = 32
-    """Bins of about equal weight that these cells are joined to before pairs are counted, at most."""
+    """Bins of about equal weight that these cells are joined to before pairs are counted, at most.
+    """
     max_levels: int = 500
     """Levels of a label that are states of their own, the most frequent by noisy counts; the others
     share one, and are drawn from it alike.
@@ -87,9 +88,9 @@ class MST(Private, Network):
         rho = math.fsum(rho for _, rho in self.charges)
         epsilon, exchange = spent(rho, self.delta), spent(4 * rho, self.delta)
         claim = (
-            f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one "
-            f"that is counted nowhere, ({exchange:.4g}, {self.delta:g}) for the exchange of one row "
-            "for another, by exact integer noise"
+            f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one"
+            f" that is counted nowhere, ({exchange:.4g}, {self.delta:g}) for the exchange of one"
+            " row for another, by exact integer noise"
         )
         self._promise(epsilon, self.delta, claim, domain)
         return self

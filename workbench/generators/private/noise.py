@@ -21,7 +21,8 @@ _LARGEST_DEVIATION = 4096.0
 
 
 class Noise:
-    """Random numbers that nobody can repeat; with a seed, for tests and teaching, that everybody can.
+    """Random numbers that nobody can repeat; with a seed, for tests and teaching, that everybody
+    can.
 
     Parameters
     ----------

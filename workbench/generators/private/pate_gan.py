@@ -177,9 +177,9 @@ class PateGAN(Private):
             )
         epsilon = self.ledger.cost()
         claim = (
-            f"({epsilon:.4g}, {self.delta:g})-differential privacy for the exchange of one row, by "
-            f"{self.ledger.queries.get(query, 0)} noisy votes of {self.teachers} teachers, of each of "
-            "which one bit is seen; the noise is in floating point"
+            f"({epsilon:.4g}, {self.delta:g})-differential privacy for the exchange of one row, by"
+            f" {self.ledger.queries.get(query, 0)} noisy votes of {self.teachers} teachers, of each"
+            " of which one bit is seen; the noise is in floating point"
         )
         self._promise(epsilon, self.delta, claim, domain)
         return self

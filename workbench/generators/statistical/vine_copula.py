@@ -60,15 +60,17 @@ class VineCopula:
         check_least(self, truncation=1, fit_rows=10, max_columns=1, bandwidth=0.01)
         if self.families not in FAMILIES:
             raise InputError(
-                f"VineCopula: unknown families {self.families!r}; {nearest(str(self.families), FAMILIES)}"
+                f"VineCopula: unknown families {self.families!r};"
+                f" {nearest(str(self.families), FAMILIES)}"
             )
 
     def supports(self, schema: Schema) -> str | None:
         if len(schema.columns) <= self.max_columns:
             return None
         return (
-            f"a vine of {len(schema.columns)} columns takes hours to fit, more than max_columns ({self.max_columns}) are "
-            "refused; use gaussian-copula, drop columns, or raise max_columns."
+            f"a vine of {len(schema.columns)} columns takes hours to fit, more than max_columns"
+            f" ({self.max_columns}) are refused; use gaussian-copula, drop columns, or raise"
+            " max_columns."
         )
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> VineCopula:
