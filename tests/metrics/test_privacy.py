@@ -323,7 +323,13 @@ def test_best_threshold_separates():
 # Properties of all
 
 
-FUNCTIONS = [privacy.excess_copies, privacy.dcr_share, privacy.membership, attacks.attack_risk]
+FUNCTIONS = [
+    privacy.excess_copies,
+    privacy.near_copies,
+    privacy.dcr_share,
+    privacy.membership,
+    attacks.attack_risk,
+]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)

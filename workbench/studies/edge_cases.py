@@ -148,6 +148,8 @@ def generate(
             )
         except TooFew as few:
             table, notes[scenario.name] = few.rows.iloc[: scenario.rows], str(few)
+        except InputError as error:
+            table, notes[scenario.name] = data.train.head(0), str(error)
         # A server that is gone, memory that is short: the other scenarios must not be lost
         except Exception as error:
             table, notes[scenario.name] = data.train.head(0), f"{type(error).__name__}: {error}"
