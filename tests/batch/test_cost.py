@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from batch_helpers import report, stub_notebook
+from batch_helpers import report, seal, stub_notebook
 
 import workbench as wb
 from workbench.batch import grid
@@ -122,6 +122,7 @@ def test_records_of_older_versions_are_read(costly):
     for name in ("cpu_seconds", "phases_cpu", "joules", "facts"):
         record.pop(name)
     path.write_text(json.dumps(record))
+    seal(path.parent)
     old = Folder(folder).cells()
     new = [
         "cpu_seconds",
@@ -136,6 +137,7 @@ def test_records_of_older_versions_are_read(costly):
     assert old[new].isna().all(axis=None) and old["fit_seconds"].item() > 1
     record["facts"] = {"input_tokens": True, "output_tokens": 1.5, "cost": 1e300}
     path.write_text(json.dumps(record))
+    seal(path.parent)
     assert Folder(folder).cells()[["input_tokens", "output_tokens", "cost"]].isna().all(axis=None)
 
 
@@ -308,9 +310,7 @@ def test_a_learning_curve_on_a_real_table_rises_and_repeats():
     ):
         learning_curve(data, [10, 9999], draws=3)
     schema = Schema(tuple(replace(column, role="feature") for column in data.schema.columns))
-    with pytest.raises(
-        InputError, match="no score to buy: not applicable: the table has no target"
-    ):
+    with pytest.raises(InputError, match="no score to buy: the table has no target"):
         score_tables(replace(data, schema=schema), [data.train])
 
 

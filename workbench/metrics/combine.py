@@ -42,14 +42,19 @@ def combine(
 
     Parameters
     ----------
-    estimates : m numbers, the estimate computed on each table
-    variances : m numbers, the squared standard error that ordinary software gives for each
-    rows : the rows of each synthetic table
-    real_rows : the rows of the real table that the generator was fitted on
-    rule : "synthesis", every value is drawn from a model fitted once to the real rows, as the
-        generators here do (Raab, Nowok and Dibben 2016, T_s; m = 1 will do); "fully", the model's
-        parameters are drawn anew for each table (Raghunathan, Reiter and Rubin 2003, m >= 2);
-        "partially", only some values are replaced in the real rows (Reiter 2003, m >= 2)
+    estimates : sequence of m numbers
+        The estimate computed on each table.
+    variances : sequence of m numbers
+        The squared standard error that ordinary software gives for each.
+    rows : int
+        The rows of each synthetic table.
+    real_rows : int
+        The rows of the real table that the generator was fitted on.
+    rule : str
+        "synthesis": every value is drawn from a model fitted once to the real rows, as the
+        generators here do (Raab, Nowok and Dibben 2016, T_s; m = 1 will do). "fully": the model's
+        parameters are drawn anew for each table (Raghunathan, Reiter and Rubin 2003, m >= 2).
+        "partially": only some values are replaced in the real rows (Reiter 2003, m >= 2).
 
     Returns
     -------
