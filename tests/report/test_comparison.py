@@ -207,7 +207,10 @@ def test_success_rates_and_both_means():
         failed=[("d", "cart", 1)],
     )
     piece = comparison.success(made)
-    assert cells_of(piece, "cart") == ["50%, 1 of 2", "0.900"]  # nothing stands in for a failed cell
+    assert cells_of(piece, "cart") == [
+        "50%, 1 of 2",
+        "0.900",
+    ]  # nothing stands in for a failed cell
     assert cells_of(piece, "ctgan") == ["100%, 2 of 2", "0.550"]
 
 
