@@ -102,6 +102,10 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 .venv/lab-installed: PARTS := $(LAB_PARTS)
 .venv/test-installed: PARTS := $(TEST_PARTS)
 .venv/docs-installed: PARTS := $(DOCS_PARTS)
+# What a larger installation has brought need not be installed again.
+.venv/lab-installed: COVERED := .venv/report-installed
+.venv/docs-installed: COVERED := .venv/report-installed .venv/lab-installed
+.venv/test-installed: COVERED := .venv/report-installed .venv/lab-installed .venv/docs-installed
 .venv/%-installed: requirements.txt pyproject.toml | .venv/bin/python
 	$(INSTALL) --constraint requirements.txt --editable ".[$(PARTS)]"
-	touch $@
+	touch $(COVERED) $@
