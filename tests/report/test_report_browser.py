@@ -283,9 +283,9 @@ def test_the_page_prints(opened):
     assert opened.locator(".split, .whole").count() == 0, "the page is as before"
 
 
-def test_a_page_of_a_thousand_cells_is_there_within_a_second(browser, tmp_path):
+def test_a_page_of_a_thousand_cells_loads_like_a_few_bare_tables(browser, tmp_path):
     """The main thread's CPU time up to the end of loading, and to sort a table: other work on the
-    machine stretches neither.
+    machine stretches neither. On one machine the page took 0.6 s, on another 1.3.
     """
     rows = cell_rows("cart", 0)
     cells = pd.DataFrame(
@@ -324,29 +324,43 @@ def test_a_page_of_a_thousand_cells_is_there_within_a_second(browser, tmp_path):
         [section for section in SECTIONS if section is not comparison.comparison],
     )
     assert made.stat().st_size < 8e6
-    page = browser.new_page()
-    client = page.context.new_cdp_session(page)
-    client.send("Performance.enable", {"timeDomain": "threadTicks"})
 
-    def spent():
+    def opened_page():
+        page = browser.new_page()
+        client = page.context.new_cdp_session(page)
+        client.send("Performance.enable", {"timeDomain": "threadTicks"})
+        return page, client
+
+    def spent(client):
         return next(
             m["value"]
             for m in client.send("Performance.getMetrics")["metrics"]
             if m["name"] == "TaskDuration"
         )
 
+    page, client = opened_page()
     page.goto(made.as_uri())
-    loaded = spent()
+    loaded = spent(client)
+    count = page.evaluate("document.querySelectorAll('*').length")
     page.locator(".scores .sort").nth(1).evaluate(
         "button => { button.click(); document.body.offsetHeight; }"
     )
-    sorted_after = spent()
+    sorted_after = spent(client)
     page.close()
+    # Processors differ: the yardstick is a bare table of as many elements, in the same browser.
+    row = "<tr>" + "<td>0.123</td>" * 9
+    bare = tmp_path / "bare.html"
+    bare.write_text("<table>" + row * (count // 10))
+    plain, client = opened_page()
+    plain.goto(bare.as_uri())
+    yardstick = spent(client)
+    plain.close()
+    print(f"{count:,} elements; a bare table of as many: {yardstick:.2f} s")
     print(
         f"{made.stat().st_size:,} bytes, {loaded:.2f} s to load, {sorted_after - loaded:.2f} s to"
         " sort"
     )
-    assert loaded < 1 and sorted_after - loaded < 0.3
+    assert count < 15_000 and loaded < 6 * yardstick and sorted_after - loaded < 0.3
 
 
 def test_comparison_and_index_open_too(browser, made, tmp_path):
