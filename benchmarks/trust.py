@@ -19,7 +19,7 @@ import pandas as pd
 
 import workbench as wb
 from workbench.report.headlines import aggregate
-from workbench.report.uses import USES
+from workbench.report.uses import USES, read_by
 from workbench.tables.schema import Schema
 from workbench.words import interval
 
@@ -95,11 +95,9 @@ def simulate(seed: int, rows: int, name: str, metrics: tuple[str, ...]) -> dict[
 
 
 def _state(readings: pd.DataFrame, metric: str) -> str:
-    from workbench.report.uses import _rows
-
     gate = GATES[metric]
     own = readings[readings["metric"] == metric].to_dict("records")
-    return gate.read(_rows(own, gate.about))[0]
+    return gate.read(read_by(own, gate.about))[0]
 
 
 def run(simulations: int, rows: int, store: Path | None = None) -> pd.DataFrame:

@@ -10,11 +10,16 @@ from test_generators import TINY, every_generator
 from workbench.errors import InputError
 from workbench.generators import make
 from workbench.tables.constraints import check, unequal
-from workbench.tables.schema import Column, Schema
-from workbench.tables.structure import Skips, find_dependencies, find_skips, find_sums
+from workbench.tables.schema import Column, Schema, formula_text
+from workbench.tables.structure import Skips, find_dependencies, find_formulas, find_skips
 
 # These draw each column by itself on purpose, or must not look at train.
 KEEP_NO_SKIPS = {"independent", "permuted", "privbayes", "mst", "pate-gan", "dp-gan", "llm"}
+
+
+def find_sums(table: pd.DataFrame, schema: Schema) -> list[str]:
+    """Sums and products as constraints are written."""
+    return [formula_text(*formula) for formula in find_formulas(table, schema)]
 
 
 def nested_table(rows: int = 600, seed: int = 0) -> pd.DataFrame:

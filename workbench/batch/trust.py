@@ -46,7 +46,7 @@ def check(grid: Grid, trust: bool, question=None) -> None:
         return
     what = plain("; ".join(found))
     if trust or (question is not None and question(f"{grid.folder} would {what}.")):
-        remember(grid)
+        _keep(found)
         return
     raise InputError(
         f"{grid.folder} would {what}. If you trust whoever wrote it, say so once: --trust."
@@ -56,8 +56,11 @@ def check(grid: Grid, trust: bool, question=None) -> None:
 def remember(grid: Grid) -> None:
     """Keep the user's yes to what this grid demands; a grid that was written here needs no other."""
     found = demands(grid)
-    if not found:
-        return
+    if found:
+        _keep(found)
+
+
+def _keep(found: list[str]) -> None:
     known = _known() | {digest(canonical(found))}
     path = _store()
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError, nearest
-from workbench.tables.conditions import TooFew
+from workbench.tables.conditions import TooFew, label
 from workbench.tables.identifiers import Pattern
 from workbench.tables.schema import Schema
 
@@ -101,12 +101,12 @@ class _Identified:
                 )
             known = self._labels.get(name)
             is_label = isinstance(wanted, (str, int, float)) and not pd.isna(wanted)
-            if known is None or not is_label or _as_label(wanted) in known:
+            if known is None or not is_label or label(column, wanted) in known:
                 continue
-            label = _as_label(wanted)
-            shown = get_close_matches(label, known, n=3) or sorted(known)[:10]
+            spelled = str(label(column, wanted))
+            shown = get_close_matches(spelled, known, n=3) or sorted(known)[:10]
             raise InputError(
-                f"condition on {name!r}: no train row has {wanted!r}; {nearest(label, shown)}"
+                f"condition on {name!r}: no train row has {wanted!r}; {nearest(spelled, shown)}"
             )
 
 
@@ -116,9 +116,3 @@ def _labels(table: pd.DataFrame, schema: Schema) -> dict[str, set]:
         for column in schema.columns
         if column.kind == "categorical"
     }
-
-
-def _as_label(value: str | int | float) -> str:
-    """A condition's value as a label column holds it: 3.0 as "3"."""
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)

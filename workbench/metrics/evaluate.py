@@ -46,7 +46,7 @@ from workbench.metrics.rows import to_table
 from workbench.tables.datasets import Dataset, table_hash
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.files import read_file
-from workbench.tables.schema import KINDS, Column, Schema
+from workbench.tables.schema import BOOLEAN_TEXT, KINDS, Column, Schema
 
 # Learners trained on noise rank real rows in a random direction, so one permutation is a coarse
 # floor for utility.
@@ -462,14 +462,13 @@ def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[
         )
     columns, notes = {}, []
     for column in schema.columns:
-        alone = Schema((column,))
-        values = table[[column.name]].reset_index(drop=True)
+        values = table[column.name].reset_index(drop=True)
         try:
             with np.errstate(invalid="ignore"):
-                columns[column.name] = alone.cast(values)[column.name]
+                columns[column.name] = column.cast(values)
         except InputError:
-            columns[column.name] = alone.cast(_coerced(values, column))[column.name]
-            lost = int((values[column.name].notna() & columns[column.name].isna()).sum())
+            columns[column.name] = column.cast(_coerced(values, column))
+            lost = int((values.notna() & columns[column.name].isna()).sum())
             told = (
                 f"{lost:,} values are no {column.kind} and count as missing"
                 if lost
@@ -479,16 +478,14 @@ def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[
     return pd.DataFrame(columns, columns=schema.names), notes
 
 
-def _coerced(values: pd.DataFrame, column: Column) -> pd.DataFrame:
+def _coerced(series: pd.Series, column: Column) -> pd.Series:
     """Values that the kind can hold: numbers from text where it is a number, whole where they must
     be, the rest missing.
     """
-    series = values[column.name]
     if column.kind == "datetime":
         series = pd.to_datetime(series.astype(str), errors="coerce", format="ISO8601", utc=True)
     elif column.kind == "boolean":
-        words = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-        series = series.astype(str).str.lower().map(words)
+        series = series.astype(str).str.lower().map(BOOLEAN_TEXT)
     else:
         series = (
             pd.to_numeric(series.astype(str), errors="coerce")
@@ -496,4 +493,4 @@ def _coerced(values: pd.DataFrame, column: Column) -> pd.DataFrame:
             .replace([np.inf, -np.inf], np.nan)
         )
         series = series.where(series.abs() < 2**62).round() if column.kind == "integer" else series
-    return series.to_frame(column.name)
+    return series.rename(column.name)

@@ -164,7 +164,7 @@ def _headline(metric: str, part: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFra
     if metric not in WORST:
         return _whole_table(metric, part)
     about, how = WORST[metric]
-    detail = aggregate(part[part_about(part, about)])
+    detail = aggregate(part[subjects(part) == about])
     detail = detail[np.isfinite(detail["mean"])]
     if how == "surest":
         vanished = rows[(rows["metric"] == "vanished_groups") & (rows["group"] != "")]
@@ -179,11 +179,17 @@ def _headline(metric: str, part: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFra
     return pd.concat([widened(picked, detail), rest[without]], ignore_index=True)
 
 
-def part_about(rows: pd.DataFrame, about: str) -> pd.Series:
-    """Which rows are about the whole table, about columns, about groups; "any": every one."""
-    column, group = rows["column"] != "", rows["group"] != ""
-    kinds = {"table": ~column & ~group, "columns": column & ~group, "groups": group}
-    return kinds.get(about, column | ~column)
+def subject(column: str, group: str) -> str:
+    """What a reading is about: the whole "table", "columns", or "groups"."""
+    if group:
+        return "groups"
+    return "columns" if column else "table"
+
+
+def subjects(rows: pd.DataFrame) -> pd.Series:
+    """The `subject` of each row."""
+    found = map(subject, rows["column"], rows["group"])
+    return pd.Series(found, index=rows.index, dtype=object)
 
 
 def surest(detail: pd.DataFrame, vanished: pd.DataFrame) -> pd.DataFrame:
@@ -213,9 +219,14 @@ def widened(picked: pd.DataFrame, among: pd.DataFrame) -> pd.DataFrame:
     counts = among.groupby(["dataset", "label"], sort=False).size()
     pairs = zip(picked["dataset"], picked["label"], strict=True)
     factor = np.array([simultaneous(counts[pair]) for pair in pairs], dtype=float)
-    low = picked["mean"] - factor * (picked["mean"] - picked["low"])
-    high = picked["mean"] + factor * (picked["high"] - picked["mean"])
+    low, high = stretched(picked, factor)
     return picked.assign(low=low, high=high)
+
+
+def stretched(readings, factor):
+    """Both ends of intervals that are `factor` times as wide: of one reading, or of a table."""
+    mean = readings["mean"]
+    return mean - factor * (mean - readings["low"]), mean + factor * (readings["high"] - mean)
 
 
 def simultaneous(count: int) -> float:

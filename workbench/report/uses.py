@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.metrics import NOT_APPLICABLE, NOT_INFORMATIVE
-from workbench.report.headlines import part_about, simultaneous
+from workbench.report.headlines import simultaneous, stretched, subject
 from workbench.words import interval
 
 # A gate and a use are as bad as the worst of what they are made of.
@@ -251,7 +251,7 @@ def _gates(known: dict, dataset: str, label: str, gates: Iterable[Gate]) -> list
         gate = named.against(known.get((dataset, label, named.claim), []))
         if gate is None:
             continue
-        rows = _rows(known.get((dataset, label, gate.metric), []), gate.about)
+        rows = read_by(known.get((dataset, label, gate.metric), []), gate.about)
         state, words = gate.read(rows)
         left_out = known.get((dataset, label, gate.without), [])
         if state == "meets" and any(row["mean"] > 0 for row in left_out):
@@ -265,15 +265,15 @@ def _not_applicable(row: dict) -> bool:
     return row["state"] == NOT_APPLICABLE
 
 
-def _rows(rows: list[dict], about: str) -> list[dict]:
+def read_by(rows: list[dict], about: str) -> list[dict]:
     """The rows that a gate reads; those about the whole table where there are no others."""
-    if not rows:
-        return []
-    table = pd.DataFrame(rows)
-    chosen = table[part_about(table, about)]
-    if not np.isfinite(chosen["mean"]).any():
-        chosen = table[part_about(table, "table")]
-    return chosen.to_dict("records")
+    if about == "any":
+        chosen = rows
+    else:
+        chosen = [row for row in rows if subject(row["column"], row["group"]) == about]
+    if any(np.isfinite(row["mean"]) for row in chosen):
+        return chosen
+    return [row for row in rows if subject(row["column"], row["group"]) == "table"]
 
 
 def _decided(read: list[tuple]) -> tuple[str, list[str], str]:
@@ -288,8 +288,7 @@ def _decided(read: list[tuple]) -> tuple[str, list[str], str]:
 
 
 def _wider(row: dict, factor: float) -> dict:
-    low = row["mean"] - factor * (row["mean"] - row["low"])
-    high = row["mean"] + factor * (row["high"] - row["mean"])
+    low, high = stretched(row, factor)
     return row | {"low": low, "high": high}
 
 

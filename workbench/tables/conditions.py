@@ -14,7 +14,7 @@ import pandas as pd
 
 from workbench.errors import InputError
 from workbench.tables.encode import to_float
-from workbench.tables.schema import Column, Schema
+from workbench.tables.schema import BOOLEAN_TEXT, Column, Schema
 
 MAX_DRAWS = 100  # tables of the wanted size drawn before giving up
 
@@ -75,18 +75,24 @@ def matches(table: pd.DataFrame, schema: Schema, where: Mapping) -> np.ndarray:
     """
     keep = np.ones(len(table), dtype=bool)
     for name, wanted in where.items():
-        column, values = schema[name], table[name]
-        if isinstance(wanted, (list, tuple)):
-            low, high = span(column, wanted)
-            numbers = to_float(values)
-            keep &= (numbers >= low) & (numbers <= high)
-        elif pd.api.types.is_scalar(wanted) and pd.isna(wanted):
-            keep &= values.isna().to_numpy()
-        elif column.is_discrete:
-            keep &= (values == _label(column, wanted)).fillna(False).to_numpy(dtype=bool)
-        else:
-            keep &= to_float(values) == _point(column, wanted)
+        column = schema[name]  # raises for an unknown column
+        keep &= meets(table[name], column, wanted)
     return keep
+
+
+def meets(values: pd.Series, column: Column, wanted) -> np.ndarray:
+    """Which values of a cast column meet one condition, bool, shape (rows,). Raises InputError as
+    `matches` does.
+    """
+    if isinstance(wanted, (list, tuple)):
+        low, high = span(column, wanted)
+        numbers = to_float(values)
+        return (numbers >= low) & (numbers <= high)
+    if pd.api.types.is_scalar(wanted) and pd.isna(wanted):
+        return values.isna().to_numpy()
+    if column.is_discrete:
+        return (values == label(column, wanted)).fillna(False).to_numpy(dtype=bool)
+    return to_float(values) == _point(column, wanted)
 
 
 def span(column: Column, wanted) -> tuple[float, float]:
@@ -129,17 +135,17 @@ def _point(column: Column, value) -> float:
         raise _no_value(column, value) from None
 
 
-def _label(column: Column, value) -> str | bool:
+def label(column: Column, value) -> str | bool:
     """The value as the column holds it: true and false in any spelling the schema reads, 3.0 as the
     label "3".
     """
     if not pd.api.types.is_scalar(value):
         raise _no_value(column, value)
     if column.kind == "boolean":
-        known = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-        if str(value).lower() not in known:
+        word = str(value).lower()
+        if word not in BOOLEAN_TEXT:
             raise _no_value(column, value)
-        return known[str(value).lower()]
+        return BOOLEAN_TEXT[word]
     whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
     return str(int(value)) if whole else str(value)
 

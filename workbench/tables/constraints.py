@@ -26,7 +26,7 @@ import pandas as pd
 
 from workbench.errors import InputError
 from workbench.tables.encode import Marginal, from_float, to_float
-from workbench.tables.schema import Column, Schema
+from workbench.tables.schema import Column, Schema, formula_text
 from workbench.tables.structure import combined, differs, rounding
 
 
@@ -53,7 +53,7 @@ def check(table: pd.DataFrame, schema: Schema) -> None:
         count = int(unequal(table, total, sign, parts).sum())
         if count:
             raise InputError(
-                f"constraint '{total} = {f' {sign} '.join(parts)}' does not hold in {count} of"
+                f"constraint '{formula_text(total, sign, parts)}' does not hold in {count} of"
                 f" {len(table)} rows; correct them or drop the constraint."
             )
 

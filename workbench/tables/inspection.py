@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ from workbench.errors import InputError
 from workbench.tables import declared as declarations
 from workbench.tables import identifiers as identity
 from workbench.tables.datasets import read_raw
-from workbench.tables.schema import Schema
+from workbench.tables.schema import MISSING_MARKS, Schema, formula_text
+from workbench.tables.structure import find_dependencies, find_formulas, find_skips
 
-MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "--", ".", "unknown", "#n/a"}
+MARKS = MISSING_MARKS | {"--", "unknown", "#n/a"}
 DATE_FORMS = {
     r"\d{1,2}/\d{1,2}/\d{4}": ("%d/%m/%Y", "%m/%d/%Y"),
     r"\d{1,2}\.\d{1,2}\.\d{4}": ("%d.%m.%Y",),
@@ -28,10 +28,8 @@ DATE_FORMS = {
     r"\d{4}/\d{1,2}/\d{1,2}": ("%Y/%m/%d",),
     r"(19|20)\d{6}": ("%Y%m%d",),
 }
-SAMPLE = 20_000  # rows that relations are looked for in; what is found is checked on every row
+SAMPLE = 20_000  # rows that are looked at first; what is found is checked on every row
 FEW_CODES = 12  # distinct whole numbers up to which they may be codes
-MOST_COMBINATIONS = 200  # of labels that a proposed constraint keeps
-MOST_SUM_COLUMNS = 60  # numbers among which sums and products are looked for
 
 
 @dataclass(frozen=True)
@@ -347,23 +345,23 @@ def _rare_classes(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
 
 
 def _relations(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
-    """Columns that are functions of others, on a sample first and then on every row."""
+    """Columns that are functions of others, as `tables.structure` finds them for the generators."""
     schema = schema.modelled
-    sample = cast.sample(min(SAMPLE, len(cast)), random_state=0)
-    copies = _copies(cast, sample, schema)
-    copied = {f.columns[1] for f in copies}
+    copies = _copies(cast, schema)
+    copied = {finding.columns[1] for finding in copies}
     names = [name for name in schema.names if name not in copied and cast[name].nunique() > 1]
     schema = replace(schema, columns=tuple(schema[name] for name in names), constraints=())
     return [
         *copies,
-        *_combinations(cast, sample, schema),
-        *_sums(cast, sample, schema),
-        *_skips(cast, sample, schema),
+        *_combinations(cast, schema),
+        *_sums(cast, schema),
+        *_skips(cast, schema),
     ]
 
 
-def _copies(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
-    """Columns equal to an earlier one, gaps included."""
+def _copies(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Columns equal to an earlier one, gaps included: on a sample first and then on every row."""
+    sample = cast.sample(min(SAMPLE, len(cast)), random_state=0)
     by_hash: dict[int, str] = {}
     findings = []
     for name in schema.names:
@@ -379,131 +377,39 @@ def _copies(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Fi
     return findings
 
 
-def _combinations(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
+def _combinations(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
     """Pairs of label columns in which the one fixes the other, as a city fixes its country."""
     # What fixes the target is a leak, and no combination that synthetic rows should keep.
-    features = [
-        column.name for column in schema.columns if column.is_discrete and column.role != "target"
-    ]
-    labels = [name for name in features if sample[name].nunique() <= 2000]
-    codes = {name: pd.factorize(sample[name], use_na_sentinel=False)[0] for name in labels}
-    sizes = {name: int(code.max()) + 1 for name, code in codes.items()}
+    features = tuple(column for column in schema.columns if column.role != "target")
     findings = []
-    for one, other in combinations(labels, 2):
-        fine, coarse = (one, other) if sizes[one] >= sizes[other] else (other, one)
-        # A level that occurs once fixes everything: levels must repeat before this says something.
-        if sizes[coarse] < 2 or sizes[fine] > len(sample) / 5 or sizes[fine] > MOST_COMBINATIONS:
-            continue
-        pairs = codes[fine].astype(np.int64) * sizes[coarse] + codes[coarse]
-        if len(np.unique(pairs)) > sizes[fine] or sizes[fine] < 3:
-            continue
-        pair_count = len(cast[[fine, coarse]].drop_duplicates())
-        if pair_count == cast[fine].nunique(dropna=False):
-            message = (
-                f"{fine!r} fixes {coarse!r}: only the {pair_count} combinations of the table occur"
-            )
-            option = f"--constraint '{fine},{coarse}'"
-            findings.append(Finding("fixed combination", (fine, coarse), message, option))
+    for fine, coarse in find_dependencies(cast, replace(schema, columns=features)):
+        if cast[fine].nunique(dropna=False) < 3:
+            continue  # two columns of two labels each are one column in two spellings
+        count = len(cast[[fine, coarse]].drop_duplicates())
+        message = f"{fine!r} fixes {coarse!r}: only the {count} combinations of the table occur"
+        option = f"--constraint '{fine},{coarse}'"
+        findings.append(Finding("fixed combination", (fine, coarse), message, option))
     return findings
 
 
-def _sums(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
-    """Numbers that are the sum or the product of two others, or the sum of several."""
-    names = [c.name for c in schema.columns if c.kind in ("numeric", "integer")][:MOST_SUM_COLUMNS]
-    numbers = sample[names].astype("Float64").astype(float).dropna()
-    if len(numbers) < 20 or len(names) < 3:
-        return []
-    head = numbers.head(50).to_numpy()
-    pairs = [
-        pair for pair in combinations(range(len(names)), 2) if head[:, list(pair)].any(axis=0).all()
-    ]
-    findings, explained = [], set()
-    for sign, combine in (("+", np.add), ("*", np.multiply)):
-        made = (
-            np.stack([combine(head[:, i], head[:, j]) for i, j in pairs], axis=1)
-            if pairs
-            else head[:, :0]
-        )
-        for total in range(len(names)):
-            close = np.isclose(
-                made, head[:, [total]], rtol=1e-6, atol=_rounding(head[:, total])
-            ).all(axis=0)
-            for i, j in [pairs[k] for k in np.flatnonzero(close)]:
-                parts = (names[i], names[j])
-                if total in (i, j) or frozenset((names[total], *parts)) in explained:
-                    continue
-                if _holds(cast, names[total], parts, combine):
-                    explained.add(frozenset((names[total], *parts)))
-                    findings.append(_sum_finding(names[total], parts, sign))
-    settled = set().union(*explained) if explained else set()
-    return findings + _longer_sums(cast, numbers, [n for n in names if n not in settled])
-
-
-def _longer_sums(cast: pd.DataFrame, numbers: pd.DataFrame, names: list[str]) -> list[Finding]:
-    """Numbers that least squares shows to be sums of three or more others."""
-    head = numbers.head(2000)
-    for total in sorted(names, key=lambda name: -abs(head[name].mean())):
-        others = [name for name in names if name != total]
-        if len(others) < 3:
-            return []
-        weights = np.linalg.lstsq(head[others].to_numpy(), head[total].to_numpy(), rcond=None)[0]
-        parts = tuple(
-            name for name, weight in zip(others, weights, strict=True) if abs(weight - 1) < 1e-4
-        )
-        rest = [weight for weight in weights if abs(weight - 1) >= 1e-4]
-        if (
-            len(parts) > 2
-            and np.allclose(rest, 0, atol=1e-4)
-            and _holds(cast, total, parts, np.add)
-        ):
-            return [_sum_finding(total, parts, "+")]
-    return []
-
-
-def _sum_finding(total: str, parts: tuple[str, ...], sign: str) -> Finding:
-    text = f" {sign} ".join(parts)
-    kind = "sum" if sign == "+" else "product"
-    formula = f"{total} = {text}"
-    message = f"{formula} in every row; synthetic rows keep it where it is declared"
-    return Finding(kind, (total, *parts), message, f"--constraint '{formula}'")
-
-
-def _rounding(values: np.ndarray) -> float:
-    """Half a unit of the last decimal that the values have."""
-    for decimals in range(7):
-        if np.allclose(values, np.round(values, decimals), rtol=0, atol=1e-9):
-            return 0.5001 * 10.0**-decimals if decimals else 1e-9
-    return 1e-9
-
-
-def _holds(cast: pd.DataFrame, total: str, parts: tuple[str, ...], combine) -> bool:
-    numbers = cast[[total, *parts]].astype("Float64").astype(float).dropna().to_numpy()
-    value = combine.reduce(numbers[:, 1:], axis=1)
-    atol = _rounding(numbers[:1000, 0])
-    return bool(np.isclose(value, numbers[:, 0], rtol=1e-6, atol=atol).all())
-
-
-def _skips(cast: pd.DataFrame, sample: pd.DataFrame, schema: Schema) -> list[Finding]:
-    """Columns that are missing exactly where another column has certain labels."""
-    missing = {name: sample[name].isna().to_numpy() for name in schema.names}
-    asked = [name for name in schema.names if 0.01 < missing[name].mean() < 0.99]
-    labels = [c.name for c in schema.columns if c.is_discrete and sample[c.name].nunique() <= 50]
-    codes = {name: pd.factorize(sample[name], use_na_sentinel=False) for name in labels}
+def _sums(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Numbers that are the sum or the product of others."""
     findings = []
-    for name in asked:
-        for label in labels:
-            code, levels = codes[label]
-            share = np.bincount(code, missing[name]) / np.bincount(code)
-            if label == name or not np.isin(share, (0, 1)).all() or len(set(share)) < 2:
-                continue
-            answered = [str(level) for level, gap in zip(levels, share, strict=True) if gap == 0]
-            where = cast[label].astype(object).astype(str).isin(answered)
-            if (cast[name].notna() == where).all():
-                shown = ", ".join(map(repr, answered[:3]))
-                message = f"{name!r} is there exactly where {label!r} is {shown}"
-                findings.append(Finding("skip pattern", (label, name), message))
-                break
+    for total, sign, parts in find_formulas(cast, schema):
+        kind = "sum" if sign == "+" else "product"
+        formula = formula_text(total, sign, parts)
+        message = f"{formula} in every row; synthetic rows keep it where it is declared"
+        findings.append(Finding(kind, (total, *parts), message, f"--constraint '{formula}'"))
     return findings
+
+
+def _skips(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
+    """Columns that are missing exactly where another column has certain values."""
+    return [
+        Finding("skip pattern", (rule.gate, rule.column), rule.sentence())
+        for rule in find_skips(cast, schema)
+        if rule.is_exact
+    ]
 
 
 def _leaks(cast: pd.DataFrame, schema: Schema) -> list[Finding]:

@@ -35,8 +35,8 @@ KINDS = {
 }
 ROLES = ("feature", "target", "sensitive", "identifier", "group")
 
-_BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-_MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
+BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
 _ZERO_LED = re.compile(
     r"0\d+$"
 )  # 01234 is a code, such as a postal code: its zero is lost in a number
@@ -72,6 +72,21 @@ class Column:
     def is_discrete(self) -> bool:
         """Whether values are labels (categorical, boolean) rather than points on a line."""
         return self.kind in ("categorical", "boolean")
+
+    def cast(self, values: pd.Series) -> pd.Series:
+        """The values in the dtype of this kind. Raises InputError for one that it cannot take."""
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(object)
+        try:
+            return _CASTS[self.kind](values)
+        except InputError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"column {self.name!r} cannot be read as {self.kind} ({reason}); declare another"
+                " kind."
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -253,9 +268,8 @@ class Schema:
             return replace(self, positive=None)
         if self.target.kind == "boolean":
             return replace(self, positive="True")
-        counts = _cast_column(
-            table[self.target.name].reset_index(drop=True), self.target
-        ).value_counts()
+        labels = table[self.target.name].reset_index(drop=True)
+        counts = self.target.cast(labels).value_counts()
         # Ties go to the label that sorts last, so the choice does not depend on the row order.
         rarest = sorted(counts.index[counts == counts.min()])[-1] if len(counts) else None
         return replace(self, positive=rarest)
@@ -295,7 +309,7 @@ class Schema:
                     f"column {name!r} is not in the schema; drop it or infer the schema again."
                 )
         table = table.reset_index(drop=True)
-        columns = {column.name: _cast_column(table[column.name], column) for column in self.columns}
+        columns = {column.name: column.cast(table[column.name]) for column in self.columns}
         return pd.DataFrame(columns, columns=self.names)
 
     def check(self, table: pd.DataFrame) -> list[str]:
@@ -463,6 +477,15 @@ def _inequality(text: str, names: list[str]) -> tuple[str, str, bool]:
     raise InputError(f"constraint {text!r}: no column {unknown!r}; {nearest(unknown, names)}")
 
 
+def formula_text(total: str, sign: str, parts: tuple[str, ...]) -> str:
+    """A sum or product as a constraint is written.
+
+    >>> formula_text("amount", "*", ("price", "quantity"))
+    'amount = price * quantity'
+    """
+    return f"{total} = {f' {sign} '.join(parts)}"
+
+
 def _formula(text: str, names: list[str]) -> tuple[str, str, tuple[str, ...]] | None:
     """Total, sign and parts of a sum or product; None for another text. Names may hold signs."""
     for equals in re.finditer("=", text):
@@ -496,7 +519,7 @@ def _check_formulas(schema: Schema) -> None:
     """
     parts: dict[str, tuple[str, ...]] = {}
     for total, sign, names in schema.formulas:
-        text = f"{total} = {f' {sign} '.join(names)}"
+        text = formula_text(total, sign, names)
         for name in (total, *names):
             if schema[name].kind not in ("numeric", "integer"):
                 raise InputError(
@@ -621,7 +644,7 @@ def _refuse_mixed(written: pd.Series, strange: pd.Series) -> None:
     if len(strange) == written.nunique():
         return
     is_strange = written.isin(strange)
-    if set(strange.str.lower()) <= _MISSING_MARKS:
+    if set(strange.str.lower()) <= MISSING_MARKS:
         raise InputError(
             f"column {written.name!r} marks missing numbers with {strange.iloc[0]!r}; leave these"
             " fields empty, or declare the column categorical."
@@ -655,21 +678,6 @@ def _refuse_infinite(name: str, array: np.ndarray) -> None:
         )
 
 
-def _cast_column(values: pd.Series, column: Column) -> pd.Series:
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object)
-    try:
-        return _CASTS[column.kind](values)
-    except InputError:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"column {column.name!r} cannot be read as {column.kind} ({reason}); declare another"
-            " kind."
-        ) from None
-
-
 def _cast_numeric(values: pd.Series) -> pd.Series:
     cast = (
         pd.to_numeric(values).astype("Float64").astype("float64") + 0.0
@@ -686,10 +694,10 @@ def _cast_boolean(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return values.astype("boolean")
     text = values.dropna().astype(str).str.lower()
-    strange = text[~text.isin(_BOOLEAN_TEXT)]
+    strange = text[~text.isin(BOOLEAN_TEXT)]
     if len(strange):
         raise ValueError(f"it holds {strange.iloc[0]!r}")
-    return text.map(_BOOLEAN_TEXT).astype("boolean").reindex(values.index)
+    return text.map(BOOLEAN_TEXT).astype("boolean").reindex(values.index)
 
 
 def _cast_categorical(values: pd.Series) -> pd.Series:

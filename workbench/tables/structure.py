@@ -305,8 +305,8 @@ def _stretches(gaps: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.array([starts[0], starts[-1]])
 
 
-def find_sums(table: pd.DataFrame, schema: Schema) -> list[str]:
-    """Sums and products of number columns that hold in every row, as constraints.
+def find_formulas(table: pd.DataFrame, schema: Schema) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Sums and products of number columns that hold in every row.
 
     Parameters
     ----------
@@ -315,9 +315,9 @@ def find_sums(table: pd.DataFrame, schema: Schema) -> list[str]:
 
     Returns
     -------
-    list of str
-        Such as "total = a + b" or "amount = price * quantity", at most one for each column, none
-        of which runs in a circle with the others.
+    list of (total, sign, parts)
+        As `Schema.formulas` gives them, such as ("amount", "*", ("price", "quantity")), at most one
+        for each column, none of which runs in a circle with the others.
     """
     numbers = {c.name: to_float(table[c.name]) for c in schema.columns if _is_number(c)}
     numbers = {name: values for name, values in numbers.items() if _varies(values)}
@@ -337,11 +337,10 @@ def find_sums(table: pd.DataFrame, schema: Schema) -> list[str]:
     for total, parts in _long_sums(matrix, [int(j) for j in held if j not in found]):
         if _may_follow(found, total, parts) and _holds(matrix, total, "+", parts, tolerance[total]):
             found[total] = ("+", parts)
-    texts = []
-    for total, (sign, parts) in sorted(found.items()):
-        written = f" {sign} ".join(names[part] for part in parts)
-        texts.append(f"{names[total]} = {written}")
-    return texts
+    return [
+        (names[total], sign, tuple(names[part] for part in parts))
+        for total, (sign, parts) in sorted(found.items())
+    ]
 
 
 def _may_follow(found: Mapping[int, tuple], total: int, parts: tuple[int, ...]) -> bool:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
-from workbench.tables.conditions import matches, span
+from workbench.tables.conditions import meets, span
 from workbench.tables.encode import Marginal, from_float, to_float
-from workbench.tables.schema import Column, Schema
+from workbench.tables.schema import Column
 
 KIND = {
     "numeric": "number",
@@ -110,9 +110,8 @@ class Fact:
         fact = replace(self, missing=0.0, words="")
         if self.column.is_discrete:
             levels = (str(wanted),) if self.is_free else self.levels
-            one = Schema((self.column,))
-            table = one.cast(pd.DataFrame({self.column.name: pd.Series(levels, dtype=object)}))
-            keep = matches(table, one, {self.column.name: wanted})
+            held = self.column.cast(pd.Series(levels, name=self.column.name, dtype=object))
+            keep = meets(held, self.column, wanted)
             return replace(
                 fact,
                 levels=tuple(level for level, kept in zip(levels, keep, strict=True) if kept),

@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from workbench.errors import InputError
+from workbench.errors import InputError, missing_package
 from workbench.generators import check_least
 from workbench.generators.language.cells import Cell
 from workbench.generators.language.checkpoint import load, random_checkpoint, untrained
@@ -104,10 +104,7 @@ class GReaT:
             )
         for package in ("transformers", "llguidance"):
             if find_spec(package) is None:
-                return (
-                    f"it needs {package}, which is not installed; pip install"
-                    ' "synthetic-workbench[language]".'
-                )
+                return str(missing_package(ModuleNotFoundError(name=package)))
         return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GReaT:

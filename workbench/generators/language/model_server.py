@@ -32,7 +32,7 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from workbench.errors import InputError
+from workbench.errors import InputError, missing_package
 
 
 @contextmanager
@@ -335,11 +335,8 @@ def main() -> None:
     options = parser.parse_args()
     try:
         import llguidance  # noqa: F401 (not needed by anything else, so it may be missing)
-    except ModuleNotFoundError:
-        sys.exit(
-            "the model server needs llguidance, which holds a model to a schema; pip install"
-            ' "synthetic-workbench[language]".'
-        )
+    except ModuleNotFoundError as error:
+        sys.exit(f"the model server needs llguidance: {missing_package(error)}")
     try:
         server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
     except OSError as error:

@@ -14,7 +14,7 @@ from workbench.errors import InputError, nearest
 from workbench.generators.language.facts import Fact, plain
 from workbench.tables.conditions import matches
 from workbench.tables.constraints import broken, unequal
-from workbench.tables.schema import Schema
+from workbench.tables.schema import Schema, formula_text
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Form:
         for total, sign, parts in self.schema.formulas:
             yield (
                 ~unequal(table, total, sign, parts),
-                f"'{total} = {f' {sign} '.join(parts)}' does not hold",
+                f"'{formula_text(total, sign, parts)}' does not hold",
             )
         for seen in self.combinations:
             known = set(map(tuple, as_records(seen)))

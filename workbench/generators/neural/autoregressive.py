@@ -30,7 +30,7 @@ from workbench.generators import check_least
 from workbench.generators.neural.layers import DEVICE, AdamW, gumbel, schedule
 from workbench.generators.neural.transformer import Network
 from workbench.generators.training import Epochs, bar
-from workbench.tables.conditions import matches, sample_matching
+from workbench.tables.conditions import meets, sample_matching
 from workbench.tables.encode import Codes
 from workbench.tables.schema import Schema
 
@@ -210,7 +210,7 @@ class AutoregressiveTransformer:
         allowed, asked = {}, []
         for name, wanted in where.items():
             column, values = self._schema[name], self._values.get(name)
-            found = values[matches(values.to_frame(), Schema((column,)), {name: wanted})]
+            found = values[meets(values, column, wanted)]
             if not len(found):
                 return {}, []
             mask = torch.zeros(self._codes.size(name), dtype=torch.bool, device=DEVICE)

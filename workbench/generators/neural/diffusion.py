@@ -33,7 +33,7 @@ from workbench.generators import check_least
 from workbench.generators.neural.layers import DEVICE, AdamW, gumbel, normal, random, schedule
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.training import Epochs, bar
-from workbench.tables.conditions import matches, sample_matching
+from workbench.tables.conditions import matches, meets, sample_matching
 from workbench.tables.encode import Marginal, from_float
 from workbench.tables.schema import Schema
 
@@ -241,16 +241,13 @@ class Diffusion:
             column, j = self._schema[name], self._schema.names.index(name)
             mask = np.zeros(self._encoding.sizes[j], dtype=bool)
 
-            def meets(values: pd.Series, column=column, wanted=wanted) -> np.ndarray:
-                return matches(values.to_frame(), Schema((column,)), {column.name: wanted})
-
             if column.is_discrete:
                 labels = self._encoding.levels[name]
-                mask[self._encoding.label_codes(labels[meets(labels)])] = True
+                mask[self._encoding.label_codes(labels[meets(labels, column, wanted)])] = True
             else:
                 i = list(self._encoding.numbers).index(name)
                 mask, levels[:, i] = self._encoding.numbers[name].allowed(
-                    lambda v, m=meets, c=column: m(from_float(v, c))
+                    lambda v, c=column, w=wanted: meets(from_float(v, c), c, w)
                 )
             if mask.any() and j in self._coded:
                 allowed[int(np.searchsorted(self._coded, j))] = torch.from_numpy(mask).to(

@@ -8,7 +8,7 @@ no budget pays for that, and `Domain.caveat` says for which columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -259,8 +259,7 @@ class Cells:
 
 
 def _empty(column: Column, rows: int) -> pd.Series:
-    only = Schema((replace(column, role="feature"),))
-    return only.cast(pd.DataFrame({column.name: [None] * rows}))[column.name]
+    return column.cast(pd.Series([None] * rows, name=column.name, dtype=object))
 
 
 def _check_names(
@@ -304,9 +303,8 @@ def _step(values: pd.Series, column: Column, declared: Sequence | None) -> float
 
 def _cast(declared: Sequence, column: Column) -> pd.Series:
     """Declared levels, or both declared bounds, in the column's dtype."""
-    only = Schema((replace(column, role="feature"),))
     values = list(declared) if column.is_discrete else list(declared)[:2]
-    values = only.cast(pd.DataFrame({column.name: values}))[column.name].dropna()
+    values = column.cast(pd.Series(values, name=column.name)).dropna()
     wanted = "at least one level"
     right = len(values) > 0
     if not column.is_discrete:
