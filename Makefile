@@ -29,11 +29,11 @@ CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || comman
 install: .venv/test-installed
 
 report: .venv/report-installed
-	$(BIN)/workbench run reports/loans
+	$(BIN)/workbench run --live reports/loans
 	$(BIN)/workbench index reports
 
 benchmark: .venv/report-installed
-	$(BIN)/workbench run reports/benchmark
+	$(BIN)/workbench run --live reports/benchmark
 	$(BIN)/workbench index reports
 
 pdf: .venv/report-installed

@@ -100,12 +100,17 @@ def _metrics() -> list[dict]:
 
 def _run(options) -> int:
     from workbench.batch import runner
+    from workbench.batch.progress import LivePage
     from workbench.report.publish import report
 
     _check_trust(options.report, options.trust)
     choices = {"workers": options.workers, "scheduler": options.scheduler}
+    page = Path(options.report).resolve() / "index.html"
+    live = LivePage(options.report) if options.live else None
+    when = "kept up to date from the first seed on" if live else "written when all cells have run"
+    print(f"{page}: {when}", flush=True)
     summary = runner.run(
-        options.report, retry_failed=options.retry_failed, wait=options.wait, **choices
+        options.report, retry_failed=options.retry_failed, wait=options.wait, live=live, **choices
     )
     page = report(options.report)
     print(f"{summary}\n{page}")
@@ -240,6 +245,7 @@ def _compare(options) -> int:
             trust=False,
             retry_failed=False,
             wait=False,
+            live=True,
             workers=options.workers,
             scheduler=options.scheduler,
         )
@@ -470,6 +476,9 @@ def _add_batch_commands(command: Command) -> None:
     )
     sub.add_argument(
         "--wait", action="store_true", help="wait for another run of this folder to end"
+    )
+    sub.add_argument(
+        "--live", action="store_true", help="write the page after one seed, and again as cells end"
     )
     _add_trust(sub)
     _add_workers(sub)

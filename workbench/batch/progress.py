@@ -1,14 +1,23 @@
-"""Watching a batch: one live view, its counts from another terminal, and what a cell left behind."""
+"""Watching a batch: one live view, its page while cells run, its counts from another terminal, and
+what a cell left behind.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from workbench.batch.folder import MOST_LOG, Folder
 from workbench.batch.grid import Cell
+from workbench.batch.keys import PACKAGE
 from workbench.batch.spec import FINAL, STATUSES
 from workbench.errors import InputError
 from workbench.files import plain, read_own, read_own_json, write_json
@@ -73,6 +82,82 @@ class Watch:
             "running": [f"{label}: {phase}, {seconds:.0f} s" for label, phase, seconds in running]
         }
         write_json(self.path, record | {"seconds_left": left and round(left)}, sync=False)
+
+
+class LivePage:
+    """The page of a batch that still runs, written again and again by a process of its own: a cell
+    waits for no page, and a page that cannot be written stops no cell.
+
+    The first is written once one seed of everything is there, or FIRST_AFTER seconds have passed;
+    later ones whenever cells have finished, and so that writing takes SHARE of the time at most.
+
+    Parameters
+    ----------
+    folder : the report folder
+    command : what writes its page; `workbench report FOLDER` where left out
+    """
+
+    FIRST_AFTER, SHARE, PATIENCE = 150, 0.1, 20
+
+    def __init__(self, folder: Path | str, command: Sequence[str] | None = None):
+        # -P: nothing that lies in the working directory is imported.
+        own = [sys.executable, "-P", "-m", "workbench", "report", str(folder)]
+        self.command = list(command or own)
+        self.began = time.monotonic()
+        self.not_before = self.began + self.FIRST_AFTER
+        self.shown = 0  # cells that had finished when the last page was begun
+        self.pages = 0
+        self.writer: subprocess.Popen | None = None
+        self.writer_began = 0.0
+
+    def look(self, finished: int, first_round_is_done: bool) -> None:
+        """Begin the next page if it is time for it. finished: cells, since the run began."""
+        now = time.monotonic()
+        if self.writer is not None:
+            if self.writer.poll() is None:
+                return
+            self._ended(now)
+        is_time = now >= self.not_before or (first_round_is_done and not self.pages)
+        if is_time and finished > self.shown:
+            self.shown = finished
+            self.pages += 1
+            self.writer_began = now
+            self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the writer runs
+            path = [str(PACKAGE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+            self.writer = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.errors,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(os.path.isabs, path))},
+            )
+
+    def _ended(self, now: float) -> None:
+        """Rest after a page in proportion to what it took; say why there is none, if it failed."""
+        took = now - self.writer_began
+        self.not_before = now + took * (1 / self.SHARE - 1)
+        if self.writer.returncode:
+            self.errors.seek(0)
+            said = self.errors.read().decode(errors="replace").strip().splitlines()
+            why = f"exit code {self.writer.returncode}"
+            if said:
+                why = plain(said[-1]).removeprefix("workbench: ")
+            print(f"\nworkbench: the page was not written this time: {why}", file=sys.stderr)
+        self.errors.close()
+        self.writer = None
+
+    def close(self) -> None:
+        """End what is being written: whoever ran the cells writes the whole page next."""
+        if self.writer is None:
+            return
+        self.writer.send_signal(signal.SIGINT)  # it takes its kernel along
+        try:
+            self.writer.wait(self.PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.writer.kill()
+            self.writer.wait()
+        self.errors.close()
+        self.writer = None
 
 
 def status(folder: Path | str) -> dict:

@@ -26,7 +26,7 @@ from typing import Any
 from workbench.batch import grid as grids
 from workbench.batch import keys
 from workbench.batch.folder import Folder, State, explained, says_disk_full
-from workbench.batch.progress import Watch, log, status
+from workbench.batch.progress import LivePage, Watch, log, status
 from workbench.batch.spec import FINAL, STATUSES, Outcome, Spec
 from workbench.errors import InputError
 
@@ -45,8 +45,20 @@ PARAMETERS = (
     "snapshot",
     "out",
 )
-# Families whose fits take minutes rather than seconds.
-SLOW = ("adversarial", "autoencoder", "diffusion", "autoregressive", "language model", "simulation")
+# How long the fits of a family take, in steps: below a second, seconds, tens of seconds, minutes.
+EXPENSE = {
+    "control": 0,
+    "statistical": 0,
+    "bayesian network": 1,
+    "mitigation": 1,
+    "adversarial": 2,
+    "autoencoder": 2,
+    "diffusion": 2,
+    "autoregressive": 2,
+    "simulation": 3,
+    "language model": 3,
+}
+PLUG_IN = 2  # nobody knows how long somebody's own takes
 MAX_LOST = 3  # times that a cell is run again after something outside it killed its processes
 
 
@@ -74,14 +86,16 @@ def run(
     retry_failed: bool = False,
     wait: bool = False,
     backend=None,
+    live: LivePage | None = None,
 ) -> Summary:
     """Run the pending cells of folder/grid.toml and store them under folder/runs.
 
     workers: cells at a time (default: cores // threads). scheduler: "tcp://HOST:PORT" of a Dask
     cluster to run them on. retry_failed: also run cells that failed or were skipped before. wait:
     wait for another run on this folder, do not refuse. backend: an object like those of
-    workbench.batch.backends. Raises InputError for mistakes in the grid, a folder that another run
-    holds, and a full disk; finished cells are kept in each case.
+    workbench.batch.backends. live: writes the page while cells run. Raises InputError for mistakes
+    in the grid, a folder that another run holds, and a full disk; finished cells are kept in each
+    case.
     """
     began = time.time()
     home = Folder(folder)
@@ -95,7 +109,7 @@ def run(
                 print(f"workbench: {problem}", file=sys.stderr)
         before = len(plan.cells) - len(pending)
         pending.sort(key=lambda cell: _turn(plan, cell))
-        run_cells(plan, home, pending, workers, progress, scheduler, before, backend)
+        run_cells(plan, home, pending, workers, progress, scheduler, before, backend, live)
         counts = Counter(home.statuses(cell.key for cell in plan.cells).values())
     return Summary(
         {status: counts[status] for status in STATUSES if counts[status]},
@@ -113,6 +127,7 @@ def run_cells(
     scheduler: str | None = None,
     before: int = 0,
     backend=None,
+    live: LivePage | None = None,
 ) -> None:
     """Run `cells` of a plan and store them in `home`, which the caller holds alone."""
     notebook = grids.NOTEBOOK.read_text(encoding="utf-8")
@@ -121,7 +136,7 @@ def run_cells(
     if cells:
         backend = backend or _backend(workers, scheduler, plan.grid.threads)
         with Watch(home.path, len(cells) + before, before, backend, progress) as watch:
-            _run_all(plan, home, notebook, cells, backend, watch)
+            _run_all(plan, home, notebook, cells, backend, watch, live)
 
 
 def _run_all(
@@ -131,9 +146,11 @@ def _run_all(
     pending: list[grids.Cell],
     backend,
     watch: Watch,
+    live: LivePage | None = None,
 ) -> None:
     """Keep `backend.slots` cells in flight; store outcomes as they come, run again what may be."""
     queue, flying, snapshots = deque(pending), {}, {}
+    first = {cell.key for cell in pending if _is_first_round(plan, cell)}
     lost, attempts = Counter(), {cell.key: [] for cell in pending}
     try:
         while queue or flying:
@@ -161,9 +178,14 @@ def _run_all(
                     queue.append(cell)
                 else:
                     watch.finish(cell, outcome.status)
+                    first.discard(cell.key)
             watch.show()
+            if live:
+                live.look(watch.finished, first_round_is_done=not first)
     finally:
         backend.close()
+        if live:
+            live.close()
 
 
 def _outcome(future: Future) -> Outcome:
@@ -265,21 +287,27 @@ def pending_cells(plan: grids.Plan, home: Folder, retry_failed: bool = False) ->
 
 
 def _turn(plan: grids.Plan, cell: grids.Cell) -> tuple[int, ...]:
-    """A cell's place in the queue: one seed of everything first, methods that train for long last.
+    """A cell's place in the queue: one seed of everything first, and in it what is cheap.
 
     A batch that is stopped early has then something to show of every method. Cells of one table
     stay together within a seed, because one table at a time is kept as bytes.
     """
     tables = [row["name"] for row in plan.grid.datasets]
     entry = grids.GENERATORS.get(cell.generator)
-    is_slow = entry is None or entry.family in SLOW
+    expense = EXPENSE.get(entry.family, PLUG_IN) if entry else PLUG_IN
     return (
         plan.grid.draws.index(cell.draw),
         plan.grid.seeds.index(cell.seed),
         plan.grid.splits.index(cell.split),
         tables.index(cell.dataset),
-        int(is_slow),
+        expense,
     )
+
+
+def _is_first_round(plan: grids.Plan, cell: grids.Cell) -> bool:
+    """Whether a cell belongs to the first seed of everything, from which a first page is written."""
+    grid = plan.grid
+    return (cell.draw, cell.seed, cell.split) == (grid.draws[0], grid.seeds[0], grid.splits[0])
 
 
 def _backend(workers: int | None, scheduler: str | None, threads: int):

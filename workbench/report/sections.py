@@ -69,6 +69,10 @@ def facts_line(batch: Batch) -> Piece:
     out = Markup('<p class="facts"><strong>{}</strong>: {}.</p>').format(
         batch.title, " · ".join(told)
     )
+    waiting = counts.get("pending", 0)
+    if waiting:
+        note = '<p class="note bad">This page is not finished: {} of {} have still to run.</p>'
+        out = Markup(note).format(f"{waiting:,}", plural(len(batch.cells), "cell")) + out
     for many, shown, what in (
         (len(batch.datasets), batch.shown, "datasets"),
         (most, LABELS, "generators of a dataset"),
