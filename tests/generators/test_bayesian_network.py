@@ -356,9 +356,9 @@ def test_mst_spends_epsilon_and_no_more():
     assert sum(rho for _, rho in generator.charges) == pytest.approx(1.5 * gaussian)
 
 
-@pytest.mark.parametrize("name", ["privbayes", "mst"])
+@pytest.mark.parametrize("name", ["privbayes", "mst", "dp-tan"])
 def test_private_networks_find_the_dependence_at_a_large_budget_and_lose_it_at_a_small_one(name):
-    draw, schema = rng(0), labels("abc")
+    draw, schema = rng(0), labels("abc", "b")
     a = draw.random(5000) < 0.4
     table = schema.cast(
         pd.DataFrame(
@@ -397,7 +397,7 @@ def test_a_declared_domain_hides_what_lies_outside(name):
     assert abs(drawn["x"].mean() - 5) < 0.3
 
 
-@pytest.mark.parametrize("name", ["privbayes", "mst"])
+@pytest.mark.parametrize("name", ["privbayes", "mst", "dp-tan"])
 def test_private_networks_export_to_pgmpy(name):
     table, schema = made()
     assert make(name, {"epsilon": 5.0}).fit(table, schema, rng(0)).network().check_model()

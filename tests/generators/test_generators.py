@@ -35,6 +35,7 @@ TINY = {
     # Private ones are repeated by a known seed, and guarantee nothing then; see test_private.py.
     "privbayes": {"epsilon": 1e4, "bins": 4, "noise_seed": 0},
     "mst": {"epsilon": 1e4, "noise_seed": 0},
+    "dp-tan": {"epsilon": 1e4, "noise_seed": 0},
     "bayes-hillclimb": {"bins": 4},
     "gan": {"epochs": 3, "batch_size": 50, "width": 16, "noise": 8},
     "pate-gan": {"teachers": 4, "rounds": 2, "width": 16, "noise": 8, "noise_seed": 0},

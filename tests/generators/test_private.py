@@ -23,6 +23,7 @@ from workbench.tables.schema import Column, Schema
 SMALL = {
     "privbayes": {},
     "mst": {},
+    "dp-tan": {},
     "pate-gan": {"teachers": 4, "rounds": 2, "width": 16, "noise": 8},
     "dp-gan": {"epochs": 2, "steps": 2, "batch_size": 100, "width": 16, "noise": 8},
 }
@@ -31,7 +32,7 @@ SCHEMA = Schema(
     (
         Column("x", "numeric"),
         Column("k", "integer"),
-        Column("c", "categorical"),
+        Column("c", "categorical", "target"),
         Column("b", "boolean"),
         Column("d", "datetime"),
     )
@@ -270,7 +271,7 @@ def test_numbers_stay_in_their_cell_and_labels_come_back():
 
 def test_bins_of_about_equal_weight_come_from_noisy_counts():
     counts = np.array([900.0, 3, -2, 1, 40, 60, 55, 45, 0, 0, 0, 5])
-    pool = pool_numbers(counts, np.append(np.full(11, True), True), 90, 1.0)
+    pool = pool_numbers(counts, np.append(np.full(11, True), True), 3, 1.0)
     sums = pool.sums(counts)
     assert sums[0] == 900 and pool.group[0] != pool.group[1], "a heavy cell stays alone"
     assert pool.group[-1] == pool.size - 1 and (pool.group[-1] != pool.group[:-1]).all()

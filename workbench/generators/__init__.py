@@ -138,6 +138,13 @@ GENERATORS: dict[str, Entry] = {
         "McKenna, Miklau and Sheldon 2021",
         supports=("epsilon",),
     ),
+    "dp-tan": Entry(
+        "workbench.generators.private.dp_tan:DPTAN",
+        "bayesian network",
+        "Tree-augmented naive Bayes (private)",
+        "after Friedman, Geiger and Goldszmidt 1997; McKenna, Miklau and Sheldon 2021",
+        supports=("epsilon",),
+    ),
     "bayes-hillclimb": Entry(
         "workbench.generators.bayes.networks:HillClimb",
         "bayesian network",

@@ -213,6 +213,47 @@ class Private:
         }
 
 
+@dataclass
+class Concentrated(Private):
+    """A private generator whose queries are composed as zero-concentrated privacy (Bun and Steinke
+    2016): every query costs rho, and the rhos add up.
+
+    Two tables are neighbours when one row of the first is blank in the second and counted nowhere.
+    """
+
+    def _start(self, epsilon: float, delta: float) -> float:
+        """Forget what was spent, and return the rho that may be."""
+        self.charges: list[tuple[str, float]] = []
+        # A little less, so that the sum of its parts does not exceed it by a rounding.
+        return concentrated(epsilon, delta) * (1 - 1e-12)
+
+    def _charge(self, what: str, rho: float, times: int = 1) -> float:
+        """Note the cost of `times` queries of counts that one row moves by one, rho each; returns
+        the deviation of the Gaussian noise that they need: rho = 1 / (2 sd^2).
+        """
+        self.charges += [(what, rho)] * times
+        return (1 / (2 * rho)) ** 0.5
+
+    def _choose(self, what: str, scores: np.ndarray, rho: float, noise: Noise) -> int:
+        """One index by the exponential mechanism, from scores that one row moves by one at most.
+
+        With this epsilon it is (epsilon^2 / 8)-concentrated (Cesar and Rogers 2021).
+        """
+        self.charges.append((what, rho))
+        return noise.choice(scores, 1.0, (8 * rho) ** 0.5)
+
+    def _promise_concentrated(self, delta: float, domain: Domain) -> None:
+        """Set what all charges cost together, for a blanked and for an exchanged row."""
+        rho = math.fsum(rho for _, rho in self.charges)
+        epsilon, exchange = spent(rho, delta), spent(4 * rho, delta)
+        claim = (
+            f"({epsilon:.4g}, {delta:g})-differential privacy for one row against a blank one"
+            f" that is counted nowhere, ({exchange:.4g}, {delta:g}) for the exchange of one"
+            " row for another, by exact integer noise"
+        )
+        self._promise(epsilon, delta, claim, domain)
+
+
 def choose_levels(
     domain: Domain, table: pd.DataFrame, most: Mapping[str, int], epsilon: float, noise: Noise
 ) -> int:

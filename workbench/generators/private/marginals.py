@@ -7,6 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+
+from workbench.generators.private.domain import Cells
+from workbench.generators.private.noise import Noise
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,17 @@ def pool_labels(counts: np.ndarray, allowed: np.ndarray, least: float, most: int
     return Pool(group, share)
 
 
-def pool_numbers(counts: np.ndarray, allowed: np.ndarray, least: float, noise: float) -> Pool:
-    """Neighbouring cells together until they hold `least` rows and drown no longer in the noise; a
-    cell that holds as many stays alone, and so does the last state, missing.
+def pool_numbers(counts: np.ndarray, allowed: np.ndarray, most: int, noise: float) -> Pool:
+    """Adaptive bins: neighbouring cells together until they hold their share of the rows and drown
+    no longer in the noise; a cell that holds as many stays alone, and so does the last state,
+    missing.
 
-    The cells' own noisy counts say how often each is drawn.
+    The cells' own noisy counts say how often each is drawn. Where many rows pile up in a few cells,
+    the others share what is left of the `most` bins: else all gains but zero were one bin.
     """
     present = project(counts[:-1], max(counts[:-1].sum(), 1.0))
+    heavy = present >= present.sum() / most
+    least = present[~heavy].sum() / max(most - heavy.sum(), most / 4)
     group, current, held, cells = np.zeros(len(counts), dtype=int), 0, 0.0, 0
     for cell, count in enumerate(present):
         enough = max(least, 3 * noise * max(cells, 1) ** 0.5)
@@ -67,6 +75,84 @@ def pool_numbers(counts: np.ndarray, allowed: np.ndarray, least: float, noise: f
     group[-1] = current + 1 if allowed[-1] else current
     share = conditional_shares(np.append(present, 1.0 * allowed[-1]), group, allowed)
     return Pool(group, share)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Every column's noisy histogram, and the bins that follow from it at no further cost.
+
+    cells    the fine cells that were counted
+    pools    for each column, which of them make a bin
+    singles  for each column, possible counts of its bins that sum to `rows`
+    rows     the number of rows, from noisy counts
+    """
+
+    cells: Cells
+    pools: list[Pool]
+    singles: list[np.ndarray]
+    rows: float
+
+    @property
+    def sizes(self) -> list[int]:
+        return [pool.size for pool in self.pools]
+
+    def bin(self, states: np.ndarray) -> np.ndarray:
+        """Bins of fine cells, shape (rows, columns)."""
+        binned = [pool.group[states[:, j]] for j, pool in enumerate(self.pools)]
+        return np.column_stack(binned)
+
+    def decode(self, codes: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+        """A table from bins: a cell of the bin by the noisy histogram, then a value of the cell."""
+        states = np.empty(codes.shape, dtype=np.int32)
+        for j, pool in enumerate(self.pools):
+            cells = np.argsort(pool.group, kind="stable")
+            # All bins end to end make one increasing sequence, and one search serves every row.
+            sequence = np.cumsum(pool.share[cells])
+            level = codes[:, j] + rng.random(len(codes)) * (1 - 1e-9)
+            states[:, j] = cells[np.searchsorted(sequence, level, side="right")]
+        return self.cells.decode(states, rng)
+
+    def labels(self, name: str) -> list[str]:
+        """A readable name for each bin of a column."""
+        j = self.cells.schema.names.index(name)
+        named = np.array(self.cells.labels(name), dtype=object)
+        shown = []
+        for code in range(self.pools[j].size):
+            inside = named[(self.pools[j].group == code) & self.cells.allowed[j]]
+            shown.append(self._label(inside, self.cells.is_ordered(j)))
+        return shown
+
+    @staticmethod
+    def _label(inside: np.ndarray, is_ordered: bool) -> str:
+        if len(inside) <= 1:
+            return str(inside[0]) if len(inside) else "none"
+        if is_ordered:
+            return f"{inside[0].split(' to ')[0]} to {inside[-1].split(' to ')[-1]}"
+        return f"(rare: {len(inside)} levels)"
+
+
+def measure_columns(
+    cells: Cells, states: np.ndarray, deviation: float, bins: int, max_levels: int, noise: Noise
+) -> Columns:
+    """Noisy counts of every column's cells, and what follows from them: how many rows there are,
+    and which cells are counted together from now on.
+    """
+    noisy = []
+    for j, size in enumerate(cells.sizes):
+        counts = np.bincount(states[:, j], minlength=size)
+        noisy.append(counts + noise.discrete_gaussian(deviation, counts.shape))
+    totals = [counts[shown].sum() for counts, shown in zip(noisy, cells.allowed, strict=True)]
+    rows = max(float(np.mean(totals)), 1.0)
+
+    pools, singles = [], []
+    for j, (counts, shown) in enumerate(zip(noisy, cells.allowed, strict=True)):
+        if cells.is_ordered(j):
+            pool = pool_numbers(counts, shown, bins, deviation)
+        else:
+            pool = pool_labels(counts, shown, 3 * deviation, max_levels)
+        pools.append(pool)
+        singles.append(project(pool.sums(np.where(shown, counts, 0)), rows))
+    return Columns(cells, pools, singles, rows)
 
 
 def conditional_shares(counts: np.ndarray, group: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -85,6 +171,11 @@ def conditional(counts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     shares = whole / whole.sum() if whole.sum() > 0 else allowed / allowed.sum()
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts / np.where(total > 0, total, 1), shares)
+
+
+def shares(counts: np.ndarray) -> np.ndarray:
+    """Each line's shares, where every state may be."""
+    return conditional(counts, np.ones(counts.shape[1]))
 
 
 def project(noisy: np.ndarray, total: float) -> np.ndarray:
@@ -110,3 +201,23 @@ def fit_margins(
             scale = np.expand_dims(margin, axis) / np.where(sums > 0, sums, 1)
             pair = pair * np.where(sums > 0, scale, 0)
     return pair
+
+
+def shrink(noisy: np.ndarray, expected: np.ndarray, deviation: float) -> np.ndarray:
+    """What noisy counts say beyond the expected ones, as far as it stands out of the noise
+    (empirical Bayes; Efron and Morris 1973).
+
+    A cell's true count is taken to lie about its expectation with a deviation proportional to it.
+    The factor is read off the noisy table, so cells that expect many rows follow their counts, and
+    those that expect next to none their expectation.
+    """
+    residual = noisy - expected
+    # Weighted least squares for spread^2 in E[residual^2] = spread^2 expected^2 + deviation^2.
+    squares = expected**2
+    spread = 0.0
+    for _ in range(5):
+        weight = 1 / (spread * squares + deviation**2) ** 2
+        top = (weight * squares * (residual**2 - deviation**2)).sum()
+        spread = max(top / max((weight * squares**2).sum(), 1e-300), 0.0)
+    factor = spread * squares / (spread * squares + deviation**2)
+    return np.maximum(expected + factor * residual, 0)

@@ -1,0 +1,206 @@
+"""DP-TAN: tree-augmented naive Bayes from noisy tables. The target is everybody's parent, a
+privately chosen tree joins the other columns, and every table has Gaussian noise.
+
+The model is Friedman, Geiger and Goldszmidt's (1997, "Bayesian network classifiers"); its private
+form here is made of known parts: the tree is chosen edge by edge with the exponential mechanism, as
+in MST (McKenna, Miklau and Sheldon 2021), and all costs are composed as zero-concentrated privacy
+(Bun and Steinke 2016). A fifth of the budget pays the histograms, from which adaptive bins follow at
+no further cost, a quarter every column's table with the target, a tenth the tree, and the rest the
+tables of three along it.
+
+It keeps what each column says of the target, and what pairs along one tree say given the target; no
+other dependence. Where rows are few beside the noise, the tables of three are shrunk towards
+independence given the target, so that little is left of the tree but nothing is invented.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from workbench.generators import check_least
+from workbench.generators.bayes.networks import Network, family_counts
+from workbench.generators.private.accounting import Concentrated, check_budget
+from workbench.generators.private.domain import Cells
+from workbench.generators.private.marginals import (
+    Columns,
+    fit_margins,
+    measure_columns,
+    shares,
+    shrink,
+)
+from workbench.generators.private.noise import Noise
+from workbench.tables.schema import Schema
+
+# Shares of the budget; the rest, .45, is for the tables of three.
+HISTOGRAMS, WITH_TARGET, CHOICE = 0.20, 0.25, 0.10
+
+
+@dataclass
+class DPTAN(Concentrated, Network):
+    """A differentially private tree-augmented naive Bayes network (after Friedman et al. 1997)."""
+
+    epsilon: float = 1.0
+    """Privacy budget, for one row blanked out (see `guarantee`); what was spent is in
+    `epsilon_spent` after the fit.
+    """
+    delta: float = 1e-5
+    """The chance with which the guarantee may fail; well below 1 / rows."""
+    cells: int = 128
+    """Cells of a column of numbers or dates that are counted at first, of equal width, with
+    geometric ones towards both ends and zero; each value of a shorter grid has its own.
+    """
+    bins: int = 16
+    """Adaptive bins that these cells are joined to before pairs are counted, at most."""
+    max_levels: int = 100
+    """Levels of a label that are states of their own, the most frequent by noisy counts; the others
+    share one, and are drawn from it alike.
+    """
+
+    def __post_init__(self):
+        check_least(self, cells=1, bins=1, max_levels=1)
+        check_budget("dp-tan", self.epsilon, self.delta)
+
+    def supports(self, schema: Schema) -> str | None:
+        if schema.target is None:
+            return "the target is every column's parent; declare one."
+        return super().supports(schema)
+
+    def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> DPTAN:
+        """Measure, select, measure, estimate. Raises InputError where `supports` says why not."""
+        domain, noise = self._domain(table, schema), self._noise()
+        cells = Cells(domain, self.cells, tails=True)
+        states = cells.encode(domain.restrict(table))
+        budget, count = self._start(self.epsilon, self.delta), len(schema.columns)
+        target = schema.names.index(schema.target.name)
+        others = [j for j in range(count) if j != target]
+
+        # Measure every column, and join what drowns in the noise.
+        deviation = self._charge("column", HISTOGRAMS * budget / count, count)
+        columns = measure_columns(cells, states, deviation, self.bins, self.max_levels, noise)
+        binned = columns.bin(states)
+        # Measure every column beside the target.
+        each = WITH_TARGET * budget / max(len(others), 1)
+        with_target = self._measure_with_target(columns, binned, target, each, noise)
+        # Select a tree of the columns, given the target, and measure its tables of three.
+        edges = self._select_tree(columns, binned, target, with_target, CHOICE * budget, noise)
+        share = 1 - HISTOGRAMS - WITH_TARGET - CHOICE
+        each = share * budget / max(len(others) - 1, 1)
+        triples = self._measure_triples(columns, binned, target, edges, each, noise)
+        # Estimate a network that has these tables.
+        self._schema, self._codes = schema, columns
+        self._estimate(target, with_target, edges, triples)
+        self._promise_concentrated(self.delta, domain)
+        return self
+
+    def _measure_with_target(
+        self, columns: Columns, states: np.ndarray, target: int, rho: float, noise: Noise
+    ) -> dict[int, np.ndarray]:
+        """Possible counts of each column beside the target, shape (size of target, size of column)."""
+        tables, classes = {}, columns.singles[target]
+        others = [j for j in range(len(columns.sizes)) if j != target]
+        for j in others:
+            deviation = self._charge("column and target", rho)
+            counts = family_counts(states, columns.sizes, j, (target,))
+            noisy = counts + noise.discrete_gaussian(deviation, counts.shape)
+            expected = np.outer(classes, columns.singles[j]) / columns.rows
+            shrunk = shrink(noisy, expected, deviation)
+            tables[j] = fit_margins(shrunk, classes, columns.singles[j])
+        return tables
+
+    def _select_tree(
+        self,
+        columns: Columns,
+        states: np.ndarray,
+        target: int,
+        with_target: dict[int, np.ndarray],
+        budget: float,
+        noise: Noise,
+    ) -> list[tuple[int, int]]:
+        """Edge by edge, the exponential mechanism prefers pairs that depend most given the target,
+        beyond what the noise on their table would hide.
+        """
+        others, sizes = list(with_target), columns.sizes
+        if len(others) < 2:
+            return []
+        each = budget / (len(others) - 1)
+        share = 1 - HISTOGRAMS - WITH_TARGET - CHOICE
+        deviation = (budget / CHOICE * share / (len(others) - 1) * 2) ** -0.5
+        scores = {}
+        for place, a in enumerate(others):
+            for b in others[place + 1 :]:
+                expected = _independent(with_target[a], with_target[b])
+                counts = family_counts(states, sizes, b, (target, a)).reshape(expected.shape)
+                hidden = (2 / np.pi) ** 0.5 * deviation * _seen(expected, deviation)
+                scores[a, b] = float(np.abs(counts - expected).sum()) - hidden
+        trees, edges = nx.utils.UnionFind(others), []
+        while open_pairs := [(a, b) for a, b in scores if trees[a] != trees[b]]:
+            open_scores = np.array([scores[pair] for pair in open_pairs])
+            edges.append(open_pairs[self._choose("edge", open_scores, each, noise)])
+            trees.union(*edges[-1])
+        return edges
+
+    def _measure_triples(
+        self,
+        columns: Columns,
+        states: np.ndarray,
+        target: int,
+        edges: list[tuple[int, int]],
+        rho: float,
+        noise: Noise,
+    ) -> dict[tuple[int, int], tuple[np.ndarray, float]]:
+        """Noisy counts of (target, first, second) along the tree, with the noise's deviation."""
+        triples, sizes = {}, columns.sizes
+        for a, b in edges:
+            deviation = self._charge("edge and target", rho)
+            counts = family_counts(states, sizes, b, (target, a))
+            noisy = counts + noise.discrete_gaussian(deviation, counts.shape)
+            triples[a, b] = noisy.reshape(sizes[target], sizes[a], sizes[b]), deviation
+        return triples
+
+    def _estimate(
+        self,
+        target: int,
+        with_target: dict[int, np.ndarray],
+        edges: list[tuple[int, int]],
+        triples: dict[tuple[int, int], tuple[np.ndarray, float]],
+    ) -> None:
+        """Conditional tables along the tree, the target first."""
+        sizes, classes = self._codes.sizes, self._codes.singles[target]
+        self.parents = {target: ()}
+        self._tables = {target: shares(classes[None, :])}
+        if not with_target:
+            return
+        graph = nx.Graph(edges)
+        graph.add_nodes_from(with_target)
+        root = min(with_target)
+        self.parents[root], self._tables[root] = (target,), shares(with_target[root])
+        for parent, node in nx.bfs_edges(graph, root):
+            turned = (parent, node) not in triples
+            noisy, deviation = triples[(node, parent) if turned else (parent, node)]
+            if turned:
+                noisy = noisy.transpose(0, 2, 1)
+            expected = _independent(with_target[parent], with_target[node])
+            table = shrink(noisy, expected, deviation)
+            for level in range(sizes[target]):
+                margins = with_target[parent][level], with_target[node][level]
+                table[level] = fit_margins(table[level], *margins)
+            # The network's parents are in the order of the columns.
+            if parent < target:
+                table = table.transpose(1, 0, 2)
+            self.parents[node] = tuple(sorted((target, parent)))
+            self._tables[node] = shares(table.reshape(-1, sizes[node]))
+
+
+def _independent(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Counts of (target, first, second) where both are independent given the target."""
+    classes = np.maximum(first.sum(axis=1), 1e-9)
+    return np.einsum("ta,tb->tab", first / classes[:, None], second)
+
+
+def _seen(expected: np.ndarray, deviation: float) -> float:
+    """How many cells' noise is to be reckoned with: one that expects next to nothing is shrunk."""
+    return float(np.minimum(expected / deviation, 1).sum())
