@@ -480,7 +480,7 @@ def arms(lending):
     """Predictions on test of the models trained on train and on synthetic, bool."""
     tables = (lending.train, lending.synthetic)
     return [
-        predictions(t, lending.test, lending.schema, "boosting").idxmax(axis=1).to_numpy() == "True"
+        predictions(t, lending.test, lending.schema, "logistic").idxmax(axis=1).to_numpy() == "True"
         for t in tables
     ]
 

@@ -1,15 +1,18 @@
 """Fairness of models: is one trained on the synthetic table less fair than one trained on train, on
 the same real test?
 
-Gradient boosting, which predicts its likeliest label. Intervals draw test rows again, paired for
-the two models; they leave out what another training run would change. What a group is: see
-groups.py.
+The models are logistic regressions, which predict their likeliest label. Intervals hold both what
+other test rows and what another training run would change: both models are fitted again on
+resamples of their tables (see refits.py), and test rows are drawn again, paired for the two models.
+A regression target is cut at the train median first. worst_group alone reads gradient boosting,
+since a sum of effects orders the rows of each group alike, whatever else a table has lost; its
+interval leaves out what another training run would change. What a group is: see groups.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -28,8 +31,79 @@ from workbench.metrics.groups import (
 )
 from workbench.metrics.intervals import Z, auc, from_influence
 from workbench.metrics.models import labels, predictions
+from workbench.metrics.refits import REFITS, Refits
 
 ARMS = ("trained on train", "trained on synthetic")
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Both models' answers on the test rows whose target is known.
+
+    Parameters
+    ----------
+    codes : each row's groups, and its target last, shape (rows, columns).
+    weights : how often a row is drawn: once as observed, then at random, shape (1 + REFITS, rows).
+    models : trained on train, on synthetic.
+    predicted : each model's label codes, refit by refit, shape (1 + REFITS, rows).
+    """
+
+    groups: Groups
+    test: pd.DataFrame
+    codes: np.ndarray
+    weights: np.ndarray
+    models: list[Refits]
+    predicted: list[np.ndarray]
+
+    @classmethod
+    def of(cls, trial: Trial) -> Arms:
+        """The arms of a trial, fitted once however many metrics ask."""
+        return trial.once("fairness arms", trial.synthetic, lambda: cls._fitted(trial))
+
+    @classmethod
+    def _fitted(cls, trial: Trial) -> Arms:
+        groups = Groups.of(trial)
+        known = trial.test[trial.schema.target.name].notna().to_numpy()
+        test = trial.test[known].reset_index(drop=True)
+        real = trial.once("real arm", trial.train, lambda: _model(trial, trial.train, "train"))
+        models = [real, _model(trial, trial.synthetic, "synthetic")]
+        predicted = [np.ascontiguousarray(model.predicted(test).T) for model in models]
+        weights = _drawn_again(len(test), trial.rng("fairness test rows"))
+        return cls(groups, test, groups.encode(test), weights, models, predicted)
+
+    def counts(self, view: tuple[int, ...], labels: np.ndarray, size: int) -> np.ndarray:
+        """How often each label, int, shape (1 + REFITS, rows), is given to each cell of the groups;
+        shape (1 + REFITS, cells, size).
+        """
+        sizes = [self.groups.sizes[j] for j in view]
+        cells = int(np.prod(sizes))
+        cell = np.ravel_multi_index(self.codes[:, view].T, sizes) * size
+        found = np.empty((len(labels), cells, size))
+        # Labels that are given once, as the true ones, are counted as observed alone.
+        for draw, (own, weight) in enumerate(zip(labels, self.weights, strict=False)):
+            counted = np.bincount(cell + own, weights=weight, minlength=cells * size)
+            found[draw] = counted.reshape(cells, size)
+        return found
+
+
+def _model(trial: Trial, table: pd.DataFrame, arm: str) -> Refits:
+    groups = Groups.of(trial)
+    target = trial.schema.target.name
+    codes = groups.encode(table)[:, groups.target]
+    # The last code is a missing target, or a label that train never had.
+    known = codes < groups.sizes[groups.target] - 1
+    inputs = [column for column in trial.schema.columns if column.name != target]
+    rng = trial.rng(f"refits on {arm}")
+    return Refits.of(table[known].reset_index(drop=True), codes[known], inputs, rng)
+
+
+def _drawn_again(rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Row weights: ones, then how often each row comes in REFITS bootstrap samples."""
+    weights = np.ones((1 + REFITS, rows))
+    for draw in range(REFITS):
+        drawn = rng.integers(rows, size=rows)
+        weights[1 + draw] = np.bincount(drawn, minlength=rows)
+    return weights
 
 
 def model_bias_amp(trial: Trial) -> Iterator[Row]:
@@ -38,46 +112,37 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
 
     A model's BiasAmp is the mean of s_at (P(predicted t|a) - P(t|a)) over test, s_at from train
     (Wang and Russakovsky 2021, eq. 1); the difference is in [-1, 1], 0 none, above 0 the synthetic
-    table makes its models more biased. Regression targets are cut at the train median. Known
-    failure: likeliest labels jump where a probability passes a half, so a group near it reads a
+    table makes its models more biased. Known failure: likeliest labels jump where a probability
+    passes a half, so a group near it reads a
     large change after a small one; and see bias_amp.
     """
     metric = "model_bias_amp"
     if problem := _problem(trial):
         yield Row(metric, np.nan, state=INSUFFICIENT, note=problem)
         return
-    groups = Groups.of(trial)
-    known = trial.test[trial.schema.target.name].notna().to_numpy()
-    predicted = [
-        groups.encode_target(predicted_labels(trial, table))[known]
-        for table in (trial.synthetic, trial.train)
-    ]
-    test = Resamples(
-        np.column_stack([groups.encode(trial.test)[known], *predicted]), trial.rng(metric)
-    )
-    truth, sizes = groups.target, [*groups.sizes, *[groups.sizes[groups.target]] * 2]
-    train, readings = Resamples(groups.encode(trial.train)), []
+    arms = Arms.of(trial)
+    groups, target = arms.groups, arms.groups.target
+    size = groups.sizes[target]
+    train = Resamples(groups.encode(trial.train))
+    truth = arms.codes[:, target][None, :]
+    readings = []
     for view in groups.views():
-        real = train.table(*view, truth, sizes=sizes)[0]
-        actual, synthetic_model, train_model = (
-            test.table(*view, truth + k, sizes=sizes) for k in range(3)
-        )
-        signs, names = clear_signs(real), [groups.names(view), groups.names((truth,))]
-        seen = real.any(axis=0) & (
-            np.arange(sizes[truth]) < sizes[truth] - 1
-        )  # a model never predicts a missing label
+        real = train.table(*view, target, sizes=groups.sizes)[0]
+        actual = arms.counts(view, truth, size)[0]
+        train_model, synthetic_model = (arms.counts(view, p, size) for p in arms.predicted)
+        signs, names = clear_signs(real), [groups.names(view), groups.names((target,))]
+        # A model never predicts a missing label.
+        seen = real.any(axis=0) & (np.arange(size) < size - 1)
         mean, rows = amplified(
             metric, groups.title(view), signs, seen, train_model, synthetic_model, names, ARMS
         )
         if mean is not None:
-            keep = np.ix_(actual[0].sum(axis=1) >= MIN_ROWS, seen)
-            levels = [
-                amplification(actual[0], model[0], signs)[keep].mean()
-                for model in (train_model, synthetic_model)
-            ]
-            rows[0] = replace(
-                rows[0], note="; ".join(filter(None, [levels_note(ARMS, levels), rows[0].note]))
-            )
+            keep = np.ix_(actual.sum(axis=1) >= MIN_ROWS, seen)
+            levels = []
+            for model in (train_model, synthetic_model):
+                levels.append(amplification(actual, model[0], signs)[keep].mean())
+            words = filter(None, [levels_note(ARMS, levels), rows[0].note])
+            rows[0] = replace(rows[0], note="; ".join(words))
         readings.append((mean, rows))
     yield from with_mean(metric, readings, len(groups.sensitive))
 
@@ -114,82 +179,68 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
     if problem:
         yield Row(metric, np.nan, state=INSUFFICIENT, note=problem)
         return
-    from fairlearn import metrics as fairlearn
-
-    difference = getattr(fairlearn, metric.replace("_shift", "_difference"))
-    groups, target, given_truth = (
-        Groups.of(trial),
-        trial.test[trial.schema.target.name],
-        len(rates) == 2,
-    )
-    texts = [
-        labels(target),
-        predicted_labels(trial, trial.train),
-        predicted_labels(trial, trial.synthetic),
-    ]
-    outcomes = [np.asarray(text == trial.schema.positive).astype(int) for text in texts]
-    codes = np.column_stack([groups.encode(trial.test)[:, : groups.target], *outcomes])
-    test, sizes = (
-        Resamples(codes[target.notna()], trial.rng(metric)),
-        [*groups.sizes[: groups.target], 2, 2, 2],
-    )
-    # fairlearn is given the distinct rows and their numbers, which is a hundred times faster than
-    # all rows and the same.
-    (truth, *models), weights = test.cells[:, groups.target :].T, test.counts[0]
-    constant = "".join(
-        f"; the model {arm} predicts one label"
-        for arm, m in zip(ARMS, models, strict=True)
-        if not np.ptp(m)
-    )
-    needed = (
-        f"{MIN_ROWS} positives and {MIN_ROWS} negatives" if given_truth else f"{MIN_ROWS} test rows"
-    )
+    arms = Arms.of(trial)
+    groups, given_truth = arms.groups, len(rates) == 2
+    positive = positive_code(groups, trial.schema.positive)
+    truth = (arms.codes[:, groups.target] == positive).astype(np.int64)
+    outcomes = [(predicted == positive).astype(np.int64) for predicted in arms.predicted]
+    constant = ""
+    for arm, outcome in zip(ARMS, outcomes, strict=True):
+        if not np.ptp(outcome[0]):
+            constant += f"; the model {arm} predicts one label"
+    needed = f"{MIN_ROWS} test rows"
+    if given_truth:
+        needed = f"{MIN_ROWS} positives and {MIN_ROWS} negatives"
     totals, details = [], []
-    for (j,) in groups.views(pairs=False):
-        column, names, given = (
-            groups.columns[j],
-            groups.names((j,)),
-            (j, groups.target) if given_truth else (j,),
-        )
-        tables = [test.table(*given, groups.target + 1 + m, sizes=sizes) for m in (0, 1)]
-        counts = [table.reshape(len(table), -1, len(rates), 2) for table in tables]
-        before, after = (shares(count)[..., 1] for count in counts)  # (1 + draws, groups, rates)
-        enough = (counts[0][0].sum(axis=-1) >= MIN_ROWS).all(axis=-1)
-        for g in np.flatnonzero(counts[0][0].sum(axis=(-2, -1))):
-            if not enough[g]:
-                note = f"insufficient: fewer than {needed}"
-                details.append(
-                    Row(
-                        metric, np.nan, column=column, group=names[g], state=INSUFFICIENT, note=note
-                    )
-                )
-                continue
-            for r, rate in enumerate(rates):
-                note = levels_note(ARMS, (before[0, g, r], after[0, g, r]))
-                details.append(
-                    reading(
-                        metric,
-                        after[:, g, r] - before[:, g, r],
-                        column,
-                        f"{names[g]}, {rate}",
-                        note,
-                    )
-                )
+    for view in groups.views(pairs=False):
+        column = groups.title(view)
+        counts = []
+        for outcome in outcomes:
+            answer = outcome + 2 * truth if given_truth else outcome
+            found = arms.counts(view, answer, 2 * len(rates))
+            counts.append(found.reshape(len(found), -1, len(rates), 2))
+        before, after = (shares(count)[..., 1] for count in counts)  # (draws, groups, rates)
+        sizes = counts[0][0].sum(axis=-1)  # (groups, rates)
+        enough = (sizes >= MIN_ROWS).all(axis=-1)
+        names = groups.names(view)
+        details += _rate_changes(metric, column, names, rates, before, after, sizes, needed)
         if enough.sum() < 2:
             note = f"insufficient: fewer than two groups with {needed}"
             totals.append(Row(metric, np.nan, column=column, state=INSUFFICIENT, note=note))
             continue
-        group = test.cells[:, j]
-        keep = enough[group]
-        facts = {"sensitive_features": group[keep], "sample_weight": weights[keep]}
-        levels = [float(difference(truth[keep], model[keep], **facts)) for model in models]
-        spread = [np.ptp(share[:, enough], axis=1).max(axis=-1) for share in (before, after)]
-        row = reading(
-            metric, spread[1] - spread[0], column, note=levels_note(ARMS, levels) + constant
-        )
-        totals.append(replace(row, value=levels[1] - levels[0]))
+        gaps = [largest_gap(share[:, enough]) for share in (before, after)]
+        note = levels_note(ARMS, (gaps[0][0], gaps[1][0])) + constant
+        totals.append(reading(metric, gaps[1] - gaps[0], column, note=note))
     yield worst_column(metric, totals)
     yield from totals + details
+
+
+def _rate_changes(metric, column, names, rates, before, after, sizes, needed) -> Iterator[Row]:
+    """The change of each rate of each group, from shares of shape (draws, groups, rates)."""
+    for g in np.flatnonzero(sizes.sum(axis=1)):
+        if (sizes[g] < MIN_ROWS).any():
+            note = f"insufficient: fewer than {needed}"
+            where = {"column": column, "group": names[g]}
+            yield Row(metric, np.nan, **where, state=INSUFFICIENT, note=note)
+            continue
+        for r, rate in enumerate(rates):
+            note = levels_note(ARMS, (before[0, g, r], after[0, g, r]))
+            change = after[:, g, r] - before[:, g, r]
+            yield reading(metric, change, column, f"{names[g]}, {rate}", note)
+
+
+def largest_gap(rates: np.ndarray) -> np.ndarray:
+    """fairlearn's difference: the largest minus the smallest rate over the groups, the larger of
+    two such where there are two rates. rates: shape (draws, groups, rates); returns (draws,).
+    """
+    # A group that a resample has lost has no rate, and no part in the gap.
+    return (np.nanmax(rates, axis=1) - np.nanmin(rates, axis=1)).max(axis=-1)
+
+
+def positive_code(groups: Groups, positive: str) -> int:
+    """The code of the positive label; -1 where train does not have it."""
+    texts = [str(label) for label in groups.labels[groups.target]]
+    return texts.index(positive) if positive in texts else -1
 
 
 def worst_group(trial: Trial) -> Iterator[Row]:
@@ -266,15 +317,3 @@ def _problem(trial: Trial) -> str:
     """Why there is nothing to measure, or ""."""
     missing = trial.test[trial.schema.target.name].isna().all()
     return "insufficient: no test row has a target" if missing else ""
-
-
-def predicted_labels(trial: Trial, table: pd.DataFrame) -> np.ndarray:
-    """Test's predicted labels as text, or its predicted values, by gradient boosting fitted on
-    `table`.
-    """
-    answer = predictions(table, trial.test, trial.schema, "boosting", trial.seed)
-    return (
-        answer["prediction"].to_numpy()
-        if trial.schema.task == "regression"
-        else answer.idxmax(axis=1).to_numpy()
-    )

@@ -19,9 +19,10 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
+from scipy.stats import norm
 
 from workbench.metrics import Row, Trial
-from workbench.metrics.intervals import LEVELS
+from workbench.metrics.intervals import LEVELS, Z
 from workbench.tables.encode import Codes
 from workbench.tables.schema import Schema
 
@@ -131,9 +132,17 @@ def reading(
 
 
 def worst_column(metric: str, rows: list[Row]) -> Row:
-    """The headline of rows of one column each: the largest by absolute value, its sign kept."""
+    """The headline of rows of one column each: the largest by absolute value, its sign kept, with a
+    Bonferroni interval, since it was picked out of several.
+    """
     row = max(rows, key=lambda row: -1 if np.isnan(row.value) else abs(row.value))
-    return replace(row, metric=metric, column="", note=f"{row.column}: {row.note}")
+    read = max(sum(np.isfinite(row.value) for row in rows), 1)
+    factor = float(norm.ppf(1 - 0.025 / read)) / Z
+    low = row.value - factor * (row.value - row.low)
+    high = row.value + factor * (row.high - row.value)
+    return replace(
+        row, metric=metric, low=low, high=high, column="", note=f"{row.column}: {row.note}"
+    )
 
 
 def levels_note(words: tuple[str, str], values) -> str:

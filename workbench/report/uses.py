@@ -6,11 +6,16 @@ seeds. Intervals are widened for the number of readings (Bonferroni), so that a 
 because one of twenty groups strayed by chance. Two kinds of gates:
 
     a merit must be shown     "at least", "at most": the whole interval lies on the right side
-    a harm must be shown      "within", "not above": fresh real rows read 0, and how wide their
-                              interval is depends on the table; so a reading passes unless it is
-                              clearly beyond the limit, or clearly different from 0 and not clearly
-                              inside the limit; an interval so wide that harm of the size `blind`
-                              could hide in it decides nothing
+    a harm must be shown      "within", "not raised", "not above": how wide an interval of fresh
+                              real rows is depends on the table, so a reading passes unless harm is
+                              shown; an interval so wide that harm of the size `blind` could hide in
+                              it decides nothing
+
+Two harms are differences, of which fresh rows read 0: "within" and, of a rise alone, "not raised".
+Harm is shown where the interval lies off 0 and the reading itself is beyond the limit. To want the
+whole interval beyond the limit asks for a proof of what is seen already: a doubled association of
+2,000 rows, .08 with a limit of .05, would fail in one simulation of six. "not above" is for
+readings whose value for fresh rows is not 0, as rates of an attack: their lower end is read.
 """
 
 from __future__ import annotations
@@ -37,8 +42,8 @@ class Gate:
     Parameters
     ----------
     metric : name in METRICS.
-    test : "at least", "at most", "within" (plus or minus the limit), "not above", or "none" (any
-        reading above 0 fails).
+    test : "at least", "at most", "within" (plus or minus the limit), "not raised" (the same of a
+        rise alone), "not above", or "none" (any reading above 0 fails).
     limit : in the metric's unit.
     title : the metric's name in a sentence.
     about : which rows are read: "table", "columns", "groups", or "any".
@@ -90,8 +95,10 @@ class Gate:
     def _limit(self) -> str:
         if self.test == "none":
             return "limit: none"
-        sign = "±" if self.test == "within" else ""
-        return f"limit: {self.test} {sign}{self.limit:g}"
+        if self.test == "within":
+            return f"limit: within ±{self.limit:g}"
+        side = "not above" if self.test == "not raised" else self.test
+        return f"limit: {side} {self.limit:g}"
 
     def _unreadable(self, row: dict) -> bool:
         """Whether the metric says that its place between floor and ceiling means nothing."""
@@ -102,35 +109,44 @@ class Gate:
         point = bool(self.claim)
         low = row["mean"] if point or not np.isfinite(wide["low"]) else wide["low"]
         high = row["mean"] if point or not np.isfinite(wide["high"]) else wide["high"]
-        state = _TESTS[self.test](self, low, high)
+        state = _TESTS[self.test](self, row["mean"], low, high)
         # Plain harm stays harm, whatever floor and ceiling are.
         if state == "meets" and self._unreadable(row):
             return "undecided"
         return state
 
 
-def _at_least(gate: Gate, low: float, high: float) -> str:
+def _at_least(gate: Gate, mean: float, low: float, high: float) -> str:
     if low >= gate.limit:
         return "meets"
     return "fails" if high < gate.limit else "undecided"
 
 
-def _at_most(gate: Gate, low: float, high: float) -> str:
+def _at_most(gate: Gate, mean: float, low: float, high: float) -> str:
     if high <= gate.limit:
         return "meets"
     return "fails" if low > gate.limit else "undecided"
 
 
-def _within(gate: Gate, low: float, high: float) -> str:
-    if low > gate.limit or high < -gate.limit:
+def _within(gate: Gate, mean: float, low: float, high: float) -> str:
+    shown = low > 0 or high < 0
+    if shown and abs(mean) > gate.limit:
         return "fails"
     if -gate.limit <= low and high <= gate.limit:
         return "meets"
-    none_shown = low <= 0 <= high
-    return "meets" if none_shown and (high - low) / 2 <= gate.blind else "undecided"
+    return "meets" if not shown and (high - low) / 2 <= gate.blind else "undecided"
 
 
-def _not_above(gate: Gate, low: float, high: float) -> str:
+def _not_raised(gate: Gate, mean: float, low: float, high: float) -> str:
+    shown = low > 0
+    if shown and mean > gate.limit:
+        return "fails"
+    if high <= gate.limit:
+        return "meets"
+    return "meets" if not shown and (high - low) / 2 <= gate.blind else "undecided"
+
+
+def _not_above(gate: Gate, mean: float, low: float, high: float) -> str:
     if low > gate.limit:
         return "fails"
     if high <= gate.limit:
@@ -138,7 +154,7 @@ def _not_above(gate: Gate, low: float, high: float) -> str:
     return "meets" if (high - low) / 2 <= gate.blind else "undecided"
 
 
-def _none(gate: Gate, low: float, high: float) -> str:
+def _none(gate: Gate, mean: float, low: float, high: float) -> str:
     return "fails" if low > 0 or high > 0 else "meets"
 
 
@@ -146,6 +162,7 @@ _TESTS = {
     "at least": _at_least,
     "at most": _at_most,
     "within": _within,
+    "not raised": _not_raised,
     "not above": _not_above,
     "none": _none,
 }
@@ -194,11 +211,12 @@ USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
             ),
             Gate(
                 "equalized_odds_shift",
-                "not above",
+                "not raised",
                 0.05,
                 "equalized odds shift",
                 "columns",
-                blind=0.2,
+                # Two models of 2,000 fresh rows differ by up to .2 in a column with a group of 5%.
+                blind=0.3,
             ),
         ),
     ),
