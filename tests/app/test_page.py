@@ -273,6 +273,18 @@ def test_uploads_stay_in_the_root_under_their_own_name(tmp_path):
     assert path == tmp_path / "root" / "uploads" / "evil.csv" and path.read_bytes() == b"a,b\n1,2\n"
     with pytest.raises(InputError, match=r"ends in none of"):
         session.upload("evil.py", b"")
+    precious = tmp_path / "precious.csv"
+    precious.write_text("my notes")
+    path.unlink()
+    path.symlink_to(precious)
+    assert session.upload("evil.csv", b"a,b\n3,4\n").read_bytes() == b"a,b\n3,4\n"
+    assert precious.read_text() == "my notes" and not path.is_symlink()
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.symlink_to(tmp_path)
+    with pytest.raises(InputError, match="is a link"):
+        session.upload("precious.csv", b"")
+    assert precious.read_text() == "my notes"
 
 
 def test_refused_choices_name_the_way_out_and_change_nothing(csv):

@@ -159,7 +159,10 @@ def test_a_generator_in_another_kernel_is_scored_by_ours(tmp_path, peer_kernel):
     rows = ", ".join([row.format(""), row.format("gil"), row.format("error"), "'./stub.py:Stub'"])
     (folder / "grid.toml").write_text((folder / "grid.toml").read_text().replace("[]", f"[{rows}]"))
     code = (folder / "stub.py").read_text()
-    check = 'assert os.environ.get("PEER_MARK") == "yes", "not in the peer"\n        return "stubs'
+    check = (
+        'assert os.environ.get("PEER_MARK") == "yes", "not in the peer"\n'
+        '        assert os.listdir(".") == [], "not started in an empty folder"\n        return "stubs'
+    )
     (folder / "stub.py").write_text(code.replace('return "stubs', check))
     run(folder, progress=False)
     cells = Folder(folder).cells()

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -19,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from workbench.batch import grid
 from workbench.batch.folder import Folder, explained
+from workbench.batch.kernels import PACKAGE_ROOT, isolated
 from workbench.batch.progress import log, status
 from workbench.batch.runner import make_spec
 from workbench.batch.spec import Outcome
@@ -30,7 +33,7 @@ from workbench.errors import InputError
 from workbench.files import write_text
 from workbench.metrics.rows import ROW_COLUMNS, write_rows
 from workbench.report.batch import Batch
-from workbench.report.publish import page_faults, publish
+from workbench.report.publish import page_faults, page_of, publish
 from workbench.tables.files import MOST_COLUMNS, read_file
 
 GENERATORS = ("copy", "independent", "permuted")
@@ -484,3 +487,62 @@ def test_the_pages_kernel_imports_nothing_that_lies_in_the_folder(folder, tmp_pa
     one.write_bytes(b"")
     assert all("written from other rows" in fault for fault in page_faults(place))
     assert len(page_faults(place)) == 2
+
+
+def test_a_page_takes_no_template_from_the_working_directory(tmp_path, monkeypatch):
+    """nbconvert looks there for templates, whose settings name what it imports and calls."""
+    marker = tmp_path / "executed"
+    for name in ("lab", "base", "classic"):
+        (tmp_path / name).mkdir()
+        call = {"type": "subprocess.run", "args": ["touch", str(marker)], "enabled": True}
+        (tmp_path / name / "conf.json").write_text(json.dumps({"preprocessors": {"x": call}}))
+        for file in ("index.html.j2", "base.html.j2", "null.j2", "mathjax.html.j2"):
+            (tmp_path / name / file).write_text("altered")
+    monkeypatch.chdir(tmp_path)
+    page = page_of("title", ["# Heading"])
+    assert "Heading" in page and "altered" not in page and not marker.exists()
+
+
+def test_a_started_interpreter_imports_nothing_from_where_it_starts(monkeypatch):
+    monkeypatch.setenv("WORKBENCH_DATA", "tables")
+    given = os.pathsep.join(["", ".", "relative", "/absolute"])
+    found = isolated(os.environ | {"PYTHONPATH": given})
+    assert found["PYTHONPATH"].split(os.pathsep) == [str(PACKAGE_ROOT), "/absolute"]
+    assert found["PYTHONSAFEPATH"] == "1" and os.path.isabs(found["WORKBENCH_DATA"])
+
+
+def test_a_full_disk_ends_in_a_sentence_and_leaves_no_half_file(folder, tmp_path):
+    """No file of a child may grow beyond zero bytes, which is how a full disk looks to it."""
+    (tmp_path / "t.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+    out = str(tmp_path / "out.csv")
+    commands = [
+        ["index", str(tmp_path)],
+        ["generate", str(tmp_path / "t.csv"), "--generator", "independent", "--out", out],
+        ["inspect", str(tmp_path / "t.csv"), "--out", str(tmp_path / "schema.json")],
+        ["run", str(folder)],
+        ["report", str(folder)],
+    ]
+    code = f"""
+import contextlib, io, os, resource
+from workbench.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+for command in {commands!r}:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        code = main(command)
+    os.write(1, f"{{code}} {{said.getvalue().strip().splitlines()[-1]}}\\n".encode())
+"""
+    before = files_in(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    lines = done.stdout.splitlines()
+    assert [line[:2] for line in lines] == ["2 "] * 5, done.stderr
+    said = ("cannot be written", "can be written", "no space left")
+    assert all(any(words in line for words in said) for line in lines), lines
+    assert files_in(tmp_path) == before
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path: content for path, content in found.items() if path.name != ".lock"}

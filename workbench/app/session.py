@@ -36,8 +36,10 @@ import psutil
 
 from workbench.batch.cell import check_synthetic, read_data, snapshot
 from workbench.batch.grid import canonical
+from workbench.batch.kernels import isolated
 from workbench.batch.worker import processes
 from workbench.errors import InputError
+from workbench.files import write_bytes
 from workbench.generators import find, make, views
 from workbench.metrics import METRICS, Guarantee, in_order
 from workbench.metrics.card import Card
@@ -172,8 +174,15 @@ class Session:
                 f"file {name!r} ends in none of {', '.join(SUFFIXES)}; upload a table."
             )
         path = self.root / "uploads" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        if path.parent.is_symlink():
+            raise InputError(f"{path.parent} is a link to another place; remove it, then upload.")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written ({error.strerror}); free or choose another folder."
+            ) from None
         return path
 
     @property
@@ -251,10 +260,16 @@ class Session:
     def _launch(self, first: int) -> None:
         """A worker process for the tasks from this one on."""
         with open(self._folder / "log.txt", "wb") as log:
-            command = [sys.executable, "-m", "workbench.app.session", str(self._folder), str(first)]
+            module = ["-P", "-m", "workbench.app.session"]
+            command = [sys.executable, *module, str(self._folder), str(first)]
             # In a session of its own: an interrupt of the kernel is not meant for the worker.
             self._worker = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | isolated(os.environ),
+                start_new_session=True,
             )
 
     def poll(self) -> bool:

@@ -283,9 +283,14 @@ def export(
         texts[f"{n.rpartition(':')[2]}-{s}.csv"] = as_csv(found.synthetic, formula_safe)
     for view in drawable(session):
         texts[f"{view}.svg"] = plots.svg(figure(session, view, name, seed, columns))
-    place.mkdir(parents=True, exist_ok=True)
-    for file, text in texts.items():
-        write_text(place / file, text)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for file, text in texts.items():
+            write_text(place / file, text)
+    except OSError as error:
+        raise InputError(
+            f"folder {folder!r} cannot be written ({error.strerror}); name another."
+        ) from None
     return [place / file for file in texts]
 
 

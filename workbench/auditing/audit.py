@@ -54,6 +54,8 @@ SEVERITY = {
     "FAIL": 2,
     "ALERT": 1,
 }  # what decides; the others decide only where nothing else is left
+# What `load` takes that may be the path of a file
+PLACES = ("schema", "metadata")
 FEW = 30  # synthetic rows below which a check that finds nothing says nothing
 
 TOLERANCES = {
@@ -336,13 +338,30 @@ def publish(out: str | Path, **parameters) -> Audit:
         ) from None
     pages.publish(
         NOTEBOOK,
-        parameters | {"out": str(folder)},
+        _from_anywhere(parameters) | {"out": str(folder)},
         folder,
         f"Audit of {parameters['real']}",
         "audit.html",
         True,
     )
     return Audit.read(folder / "audit.json")
+
+
+def _from_anywhere(parameters: Mapping) -> dict:
+    """The notebook's parameters with absolute paths: its kernel starts in a folder of its own."""
+    found = dict(parameters)
+    for name in ("real", "synthetic", "tolerances", "against"):
+        if isinstance(found.get(name), str | Path):
+            found[name] = _absolute(found[name])
+    if declared := found.get("declared"):
+        places = {name: _absolute(declared[name]) for name in PLACES if declared.get(name)}
+        found["declared"] = {**declared, **places}
+    return found
+
+
+def _absolute(place: str | Path) -> str:
+    """The absolute path of a file that is there; a dataset's name, say, as it is."""
+    return str(Path(place).absolute()) if Path(place).is_file() else str(place)
 
 
 def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> dict:

@@ -454,6 +454,10 @@ def explained(folder: Path) -> Iterator[None]:
             raise InputError(
                 f"{error.filename} cannot be written ({error.strerror}); choose a folder of yours."
             ) from None
+        if error.errno == errno.ENOENT and error.filename is None:  # of tempfile, about all of them
+            raise InputError(
+                "no folder for temporary files can be written; free some space, or set TMPDIR."
+            ) from None
         if not folder.is_dir():
             raise InputError(
                 f"{folder} is gone; somebody removed it while it was written."

@@ -9,6 +9,7 @@ as Parquet through a temporary folder.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from workbench.batch.kernels import PACKAGE_ROOT, isolated
 from workbench.errors import InputError, nearest
 from workbench.tables.schema import Schema
-
-PACKAGE_ROOT = str(Path(__file__).parents[2])
 
 SETUP = """
 import sys, json
@@ -65,10 +65,10 @@ class Peer:
         self._start(folder / "ipc")
         self._run(
             SETUP,
-            root=PACKAGE_ROOT,
+            root=str(PACKAGE_ROOT),
             folder=str(folder),
-            name=self.name,
-            params=json.dumps(self.params),
+            name=_from_anywhere(self.name),
+            params=json.dumps({key: _from_anywhere(value) for key, value in self.params.items()}),
         )
         return json.loads((folder / "reason.json").read_text())
 
@@ -91,7 +91,10 @@ class Peer:
 
         kernel_spec(self.kernel)
         self._manager = KernelManager(kernel_name=self.kernel, transport="ipc", ip=str(address))
-        self._manager.start_kernel()
+        # In an empty folder: a kernel imports, and reads settings, from where it starts.
+        place = address.with_name("empty")
+        place.mkdir()
+        self._manager.start_kernel(cwd=str(place), env=os.environ | isolated(os.environ))
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=120)
@@ -119,6 +122,16 @@ class Peer:
         if manager := getattr(self, "_manager", None):
             self._client.stop_channels()
             manager.shutdown_kernel(now=True)
+
+
+def _from_anywhere(value: object) -> object:
+    """A plug-in's name "./file.py:Class" with the absolute path, for a kernel that starts elsewhere;
+    anything else as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    file, _, class_name = value.rpartition(":")
+    return f"{Path(file).absolute()}:{class_name}" if file.endswith(".py") else value
 
 
 def kernel_spec(name: str) -> dict:

@@ -100,7 +100,7 @@ def run(
     began = time.time()
     home = Folder(folder)
     grid = grids.read(home.path)
-    with home.lock(wait), explained(home.path):
+    with explained(home.path), home.lock(wait):
         home.sweep()
         plan = grids.plan(grid)
         pending = pending_cells(plan, home, retry_failed)

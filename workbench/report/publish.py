@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -14,7 +15,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from workbench.batch.folder import Folder, explained
-from workbench.batch.keys import NOTEBOOKS, PACKAGE
+from workbench.batch.kernels import isolated
+from workbench.batch.keys import NOTEBOOKS
 from workbench.errors import InputError
 from workbench.files import Damaged, read_own, write_text
 
@@ -103,10 +105,11 @@ def publish(
     """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the
     page's path.
 
-    rows: the digest of the rows that the page is made from. With it, both files carry the sha256 of
-    their own text too, and the notebook runs in an empty folder: nothing that lies in FOLDER is
-    imported. Both files appear when they are whole. Raises the notebook's own InputError, and one
-    where FOLDER cannot be written.
+    The notebook runs in an empty folder: nothing that lies in FOLDER, or where the command was
+    given, is imported; paths among the parameters are absolute. rows: the digest of the rows that
+    the page is made from. With it, both files carry the sha256 of their own text too. Both files
+    appear when they are whole. Raises the notebook's own InputError, and one where FOLDER cannot be
+    written.
     """
     import nbformat
     import papermill
@@ -120,10 +123,11 @@ def publish(
                 parameters,
                 kernel_name="python3",
                 kernel_manager_class=_kernel(scratch),
-                cwd=scratch if rows else None,
+                cwd=scratch,
                 progress_bar=progress,
             )
-            executed = _without_paths(executed, {str(folder): ".", scratch: "."})
+            places = {str(Path.cwd()): ".", str(folder): ".", scratch: "."}
+            executed = _without_paths(executed, places)
             html = to_html(executed, title, rows=rows)
             text = nbformat.writes(executed)
             if rows:
@@ -150,7 +154,9 @@ def _without_paths(notebook, places: dict[str, str]):
     known = places | {sys.prefix: "(environment)", str(Path.home()): "~"}
     for place in sorted(known, key=len, reverse=True):
         if len(place) > 1:
-            text = text.replace(json.dumps(place, ensure_ascii=False)[1:-1], known[place])
+            written = re.escape(json.dumps(place, ensure_ascii=False)[1:-1])
+            # Whole names only: /tmp/a is no part of /tmp/ab.
+            text = re.sub(rf"(?<![\w.-]){written}(?![\w-])", known[place], text)
     return nbformat.reads(text, as_version=4)
 
 
@@ -161,19 +167,13 @@ def _kernel(scratch: str) -> type:
     """
     from jupyter_client.manager import AsyncKernelManager
 
-    # Those entries of PYTHONPATH that do not depend on where the kernel starts.
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    path = [str(PACKAGE.parent), *(place for place in given if os.path.isabs(place))]
-
     class Kernel(AsyncKernelManager):
         def __init__(self, **settings):
             super().__init__(**settings | {"transport": "ipc", "ip": str(Path(scratch, "kernel"))})
             module = ["-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             self.kernel_spec.argv = [sys.executable, *module]
-            self.kernel_spec.env = {
-                "PYTHONPATH": os.pathsep.join(path),
-                "IPYTHONDIR": str(Path(scratch, "ipython")),
-            }
+            ipython = {"IPYTHONDIR": str(Path(scratch, "ipython"))}
+            self.kernel_spec.env = isolated(os.environ) | ipython
 
     return Kernel
 
@@ -199,7 +199,12 @@ def to_html(notebook, title: str, language: str = "en", rows: str = "") -> str:
         "rows": rows,
     }
     exporter = HTMLExporter(
-        raw_template=template, mathjax_url="", require_js_url="", exclude_anchor_links=True
+        raw_template=template,
+        mathjax_url="",
+        require_js_url="",
+        exclude_anchor_links=True,
+        # Otherwise it takes templates, and what they import, from the working directory.
+        extra_template_basedirs=[],
     )
     return exporter.from_notebook_node(notebook, resources={"page": page})[0]
 

@@ -457,7 +457,7 @@ class Outcome:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, table in self.tables.items():
-                table.to_csv(folder / f"{name}.csv", index=False)
+                write_text(folder / f"{name}.csv", table.to_csv(index=False))
             write_text(
                 folder / "scenarios.json",
                 json.dumps(about, indent=1, ensure_ascii=False, default=str) + "\n",

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.files import write_text
 from workbench.tables import declared as declarations
 from workbench.tables import identifiers as identity
 from workbench.tables.datasets import read_raw
@@ -69,7 +70,7 @@ class Inspection:
                     f"{path} exists and says something else; name another file with --out, or"
                     " delete it."
                 )
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
         except OSError as error:
             raise InputError(
                 f"{path} cannot be written ({error.strerror}); name another file with --out."

@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from workbench.batch import keys
+from workbench.batch.kernels import isolated
 from workbench.batch.spec import Outcome, Spec
 from workbench.batch.worker.server import GRACE
 from workbench.batch.worker.supervisor import wall_limit
@@ -108,19 +109,16 @@ class Warm:
         listener.close()
 
     def _environment(self, threads: int) -> dict[str, str]:
-        path = os.pathsep.join(
-            filter(None, [str(keys.PACKAGE.parent), os.environ.get("PYTHONPATH")])
-        )
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
         return (
             os.environ
+            | isolated(os.environ)
             | counts
             | {
                 "LOKY_MAX_CPU_COUNT": str(threads),
                 "WORKBENCH_THREADS": str(threads),
                 "WORKBENCH_WARM": str(self.folder),
                 "WORKBENCH_REFERENCES": str(self.folder / "references"),
-                "PYTHONPATH": path,
                 "PYTHONHASHSEED": "0",
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "IPYTHONDIR": str(self.folder / "ipython"),

@@ -110,7 +110,12 @@ def run_kernel(connection_file: str, memory: int) -> None:
     app = IPKernelApp.instance(
         connection_file=connection_file, parent_handle=1
     )  # 1: no notice, no thread that polls it
-    app.initialize(["-f", connection_file, "--HistoryManager.enabled=False"])
+    settings = [
+        "--HistoryManager.enabled=False",
+        # A plug-in named like a module, random.py say, lies in this folder.
+        "--InteractiveShellApp.ignore_cwd=True",
+    ]
+    app.initialize(["-f", connection_file, *settings])
     _limit_memory(memory, app.shell)
     app.start()
 

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 
 from workbench.errors import InputError
+from workbench.files import write_text
 from workbench.generators.language.servers import is_named, plain, refusal
 from workbench.tables.packaged import cache_folder
 
@@ -87,9 +88,7 @@ class Chat:
 
     def _keep(self, path: Path, request: dict, answer: dict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        unfinished.write_text(json.dumps({"request": request, "answer": answer}), encoding="utf-8")
-        unfinished.replace(path)
+        write_text(path, json.dumps({"request": request, "answer": answer}))
 
     def _send(self, request: dict, stop: threading.Event) -> dict:
         """A checked answer, asked for again after faults that may pass."""
