@@ -368,16 +368,56 @@ def test_a_strangers_grid_runs_and_reads_nothing_without_a_yes(tmp_path, monkeyp
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)
     check(grid.read(moved), trust=False)  # by content, wherever the folder lies
+    elsewhere = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(folder, elsewhere)
+    (tmp_path / "elsewhere" / "private.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+    with pytest.raises(InputError, match=r"read the file \.\./private\.csv"):
+        check(grid.read(elsewhere), trust=False)  # the same name is another file there
     (folder / "stub.py").write_text((folder / "stub.py").read_text() + "\n# more\n")
     with pytest.raises(InputError, match="--trust"):
         check(grid.read(folder), trust=False)
 
 
 @pytest.mark.parametrize("value", ["/etc/passwd", "../../x.json", "https://evil.example/v1", "~/x"])
-def test_a_parameter_that_leads_out_of_the_folder_is_named(tmp_path, value):
+def test_a_parameter_that_leads_out_of_the_folder_is_named(tmp_path, monkeypatch, value):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     row = f"{{name = 'llm', params = {{base_url = {value!r}, model = 'm'}}}}"
     folder = report(tmp_path / "received", [row])
-    assert demands(grid.read(folder)) == [f"give llm the place {value}"]
+    (line,) = demands(grid.read(folder))
+    assert line.split(" (")[0] == f"give llm the place {value}"
+
+
+def test_a_link_of_any_name_leads_out(tmp_path):
+    folder = tmp_path / "received"
+    folder.mkdir()
+    (tmp_path / "private.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+    name = "x" * 230 + ".csv"
+    (folder / name).symlink_to(tmp_path / "private.csv")
+    text = f"generators = ['copy']\n[[datasets]]\npath = '{name}'\nname = 't'\ntarget = 'b'\n"
+    (folder / "grid.toml").write_text(text)
+    (line,) = demands(grid.read(folder))
+    assert str(tmp_path / "private.csv") in line
+
+
+def test_kernels_servers_and_real_rows_are_named(tmp_path, monkeypatch):
+    place = tmp_path / "jupyter" / "kernels" / "peer"
+    place.mkdir(parents=True)
+    spec = {"argv": ["python"], "display_name": "Peer", "language": "python"}
+    (place / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://paid.example/v1")
+    rows = [
+        "{name = 'independent', kernel = 'peer'}",
+        "{name = 'llm', params = {model = 'm', share_real_rows = true}}",
+    ]
+    lines = demands(grid.read(report(tmp_path / "received", rows)))
+    assert [line.split(" (")[0] for line in lines] == [
+        "start your Jupyter kernel peer",
+        "let llm send real rows of its tables to a model server",
+        "let llm ask the model server https://paid.example/v1, which may cost money",
+    ]
+    (place / "kernel.json").write_text(json.dumps(spec | {"argv": ["another"]}))
+    assert demands(grid.read(tmp_path / "received"))[0] != lines[0]
 
 
 def test_a_grid_within_its_folder_needs_no_yes(tmp_path):

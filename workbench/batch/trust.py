@@ -14,26 +14,50 @@ from pathlib import Path
 
 from workbench.batch.grid import Grid, canonical, plugin, plugins
 from workbench.batch.keys import digest
+from workbench.batch.peers import kernel_spec
 from workbench.errors import InputError
 from workbench.files import plain, write_text
 
 
 def demands(grid: Grid) -> list[str]:
-    """What the grid would run, read or reach beyond its folder, one line each; [] for nothing."""
+    """What the grid would run, read or reach beyond its folder, one line each; [] for nothing.
+
+    Each line says what is behind the name: the digest of the code, the place where a path leads
+    from this very folder. So a yes to one folder says nothing of a copy that lies elsewhere.
+    """
     found: list[str] = []
     for row in grid.generators:
-        places = [plugin(grid.folder, row["name"]), *plugins(grid.folder, row["params"]).values()]
-        for place in filter(None, places):
-            code = digest(place[0].read_text(encoding="utf-8"))
-            found.append(f"run the code of {os.path.relpath(place[0], grid.folder)} ({code[:16]})")
-        for text in _texts(row["params"]):
-            if _leads_out(grid.folder, text) and not text.rpartition(":")[0].endswith(".py"):
-                found.append(f"give {row['label']} the place {text}")
+        found += _of_generator(grid.folder, row)
     for row in grid.datasets:
         for key in ("path", "metadata", "schema"):
             if key in row and _leads_out(grid.folder, row[key]):
-                found.append(f"read the file {row[key]}")
+                found.append(f"read the file {_with_place(grid.folder, row[key])}")
     return list(dict.fromkeys(found))
+
+
+def _of_generator(folder: Path, row: dict) -> list[str]:
+    found: list[str] = []
+    named = {"": plugin(folder, row["name"])} | plugins(folder, row["params"])
+    for place in filter(None, named.values()):
+        code = digest(place[0].read_text(encoding="utf-8"))
+        found.append(f"run the code of {os.path.relpath(place[0], folder)} ({code[:16]})")
+    if row["kernel"]:
+        # The kernel is the user's own, but an old one may run what a new one refuses.
+        kernel = digest(canonical(kernel_spec(row["kernel"])))
+        found.append(f"start your Jupyter kernel {row['kernel']} ({kernel[:16]})")
+    # A plug-in's name is no place of data; all other texts are looked at, however deep.
+    others = {name: value for name, value in row["params"].items() if name not in named}
+    for text in _texts(others):
+        if "://" in text:
+            found.append(f"give {row['label']} the place {text}")
+        elif _leads_out(folder, text):
+            found.append(f"give {row['label']} the place {_with_place(folder, text)}")
+    if row["params"].get("share_real_rows"):
+        found.append(f"let {row['label']} send real rows of its tables to a model server")
+    if row["name"] == "llm" and os.environ.get("OPENAI_BASE_URL"):
+        server = row["params"].get("base_url") or os.environ["OPENAI_BASE_URL"]
+        found.append(f"let {row['label']} ask the model server {server}, which may cost money")
+    return found
 
 
 def check(grid: Grid, trust: bool, question=None) -> None:
@@ -87,12 +111,18 @@ def _leads_out(folder: Path, text: str) -> bool:
     """Whether a text is an address, or a path that leaves the folder, through a link too."""
     if "://" in text or text.startswith(("/", "~")):
         return True
-    if "/" not in text and not (folder / text[:200]).is_symlink():
-        return False
     try:
         return not (folder / text).resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError):
-        return False
+    except (OSError, ValueError, RuntimeError):  # too long for a name, or a loop of links
+        return "/" in text
+
+
+def _with_place(folder: Path, text: str) -> str:
+    """A path as the grid writes it, with where it leads from this folder."""
+    try:
+        return f"{text} ({(folder / text).resolve()})"
+    except (OSError, ValueError, RuntimeError):
+        return text
 
 
 def _texts(value: object) -> Iterator[str]:
