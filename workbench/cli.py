@@ -148,12 +148,13 @@ def _report(options) -> None:
 def _say_problems(folder: str) -> None:
     """On standard error: finished cells that are not as they were stored, and a changed grid."""
     from workbench.batch.folder import Folder
+    from workbench.files import plain
 
     home = Folder(folder)
-    for problem in home.problems():
-        print(f"workbench: {problem}", file=sys.stderr)
-    if home.grid_changed():
-        print(f"workbench: {folder}/grid.toml was changed since it was run", file=sys.stderr)
+    problems = [*home.problems(), *home.strays().values()]
+    problems += [f"{name} was changed since it was run" for name in home.changed_files()]
+    for problem in problems:
+        print(f"workbench: {plain(problem)}", file=sys.stderr)
 
 
 def _index(options) -> None:

@@ -85,7 +85,7 @@ def one_cell(folder: Path) -> Path:
 def test_an_honest_copy_stands(folder):
     home = Folder(folder)
     assert set(home.cells()["status"]) == {"ok"} and not home.problems()
-    assert not home.grid_changed() and len(home.rows()) == 6
+    assert not home.changed_files() and len(home.rows()) == 6
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def alterations(folder: Path, count: int) -> list[tuple[str, str]]:
         try:
             home = Folder(folder)
             home.rows()
-            if not home.problems() and not home.grid_changed():
+            if not home.problems() and not home.changed_files():
                 missed.append((path.name, place))
         except InputError:
             pass  # one sentence, which names the file

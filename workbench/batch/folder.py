@@ -6,10 +6,11 @@ A report folder that `workbench.batch.runner.run` wrote holds
     plan.json                      the cells, in order, each with its key, and a digest of them
     runs/KEY/                      a finished cell: cell.ipynb, rows.parquet, synthetic.parquet,
                                    manifest.json, log.txt, DONE
-    failed/KEY-ATTEMPT/            an attempt that did not finish: manifest.json, log.txt and
-                                   what else it left
+    failed/KEY-ATTEMPT/            an attempt that did not finish: manifest.json, log.txt, what else
+                                   it left, and DIGESTS
 
-DONE is written last and holds the sha256 of every other file of its cell. A report folder may come
+DONE is written last and holds the sha256 of every other file of its cell; so does DIGESTS of a
+failed one, and plan.json those of grid.toml and of all that it names in the folder. A folder may come
 from somebody else: nothing in it is followed through a link, read without a limit, or trusted to
 have the shape in which it was written. A cell that is not as it was stored counts as pending.
 """
@@ -37,7 +38,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from workbench.batch.grid import Cell, Plan, canonical
+from workbench.batch.grid import Cell, Grid, Plan, canonical, plugin, plugins
 from workbench.batch.keys import digest
 from workbench.batch.spec import FINAL, STATUSES, Outcome
 from workbench.errors import InputError
@@ -173,7 +174,8 @@ class Folder:
             )
         found = read_own_json(path, int(MOST_PLAN))
         cells = found.get("cells")
-        if not isinstance(cells, list) or not isinstance(found.get("title", ""), str):
+        shape = isinstance(cells, list) and isinstance(found.get("files", {}), dict)
+        if not shape or not isinstance(found.get("title", ""), str):
             raise Damaged(f"{path} is no plan; write it again: workbench run {self.path}")
         for cell in cells:
             _check_planned(cell, path)
@@ -189,20 +191,30 @@ class Folder:
         grid = plan.grid
         record = {"title": grid.title, "threads": grid.threads, "limits": asdict(grid.limits)}
         record["grid"] = grid.digest
+        record["files"] = _named_files(grid)
         record["cells"] = [asdict(cell) for cell in plan.cells]
         record["digest"] = plan_digest(record)
         write_json(self.path / "plan.json", record)
         self.__dict__.pop("plan", None)
 
-    def grid_changed(self) -> bool:
-        """Whether grid.toml is another than the one that plan.json was written from."""
-        planned = self.read_plan().get("grid")
-        if not planned:  # a plan of an older version
-            return False
-        try:
-            return digest(read_own(self.path / "grid.toml", int(MOST_PLAN))) != planned
-        except Damaged:
-            return True
+    def changed_files(self) -> list[str]:
+        """Which of grid.toml and the files of this folder that it names are not those that
+        plan.json was written from; none for a plan of an older version.
+        """
+        plan = self.read_plan()
+        named = plan.get("files", {})
+        expected = {name: named[name] for name in named if _stays_inside(name)}
+        if plan.get("grid"):
+            expected = {"grid.toml": plan["grid"], **expected}
+        changed = []
+        for name, planned in expected.items():
+            try:
+                same = _file_digest(self.path / name) == planned
+            except Damaged:
+                same = False
+            if not same:
+                changed.append(name)
+        return changed
 
     # Its cells ---------------------------------------------------------------------------------
 
@@ -245,8 +257,25 @@ class Folder:
         return sorted(key for key in self._finished if self.state(key).status in FINAL)
 
     def altered(self) -> dict[str, str]:
-        """Key -> what is wrong, of every cell in runs/ that is not as it was stored."""
-        return {key: self.state(key).problem for key in self._finished if self.state(key).problem}
+        """Key -> what is wrong, of every cell in runs/ or failed/ that is not as it was stored."""
+        keys = sorted({*self._finished, *self._attempts})
+        return {key: self.state(key).problem for key in keys if self.state(key).problem}
+
+    def strays(self) -> dict[str, str]:
+        """Key -> what is wrong, of every planned cell beside whose files lies one that no run
+        stored. Its numbers stand; hidden names, which editors and Jupyter leave, are not looked at.
+        """
+        found: dict[str, str] = {}
+        for cell in self.plan["cells"]:
+            home = self.state(cell["key"]).home
+            if home is None:
+                continue
+            stored = {*_vouched(home), "DONE", "DIGESTS"}
+            names = sorted(name for name in os.listdir(home) if name[:1] != ".")
+            strange = [name for name in names if name not in stored]
+            if strange and len(stored) > 2:
+                found[cell["key"]] = f"{strange[0]} was not stored by a run"
+        return found
 
     def _look(self, key: str) -> State:
         problem = ""
@@ -259,11 +288,19 @@ class Folder:
             return State(problem=problem)
         home = self.path / "failed" / f"{key}-{self._attempts[key][-1]}"
         try:
+            self._check_attempt(home)
             record = _manifest(home, key)
         except Damaged as damage:
             problem = problem or f"the failed cell {key[:12]} counts as pending: {damage}"
             return State(problem=problem)
         return _state(record, home, problem)
+
+    def _check_attempt(self, home: Path) -> None:
+        """Raises Damaged where an attempt that did not finish is not as it was stored."""
+        if os.path.lexists(home / "DIGESTS"):
+            _check_digests(home, "DIGESTS")
+        elif "files" in self.read_plan():  # older versions stored none
+            raise Damaged("DIGESTS is missing.")
 
     def manifest(self, key: str) -> dict:
         """The record of one cell: key, cell, inputs (what the key hashes), limits, status, phase,
@@ -345,9 +382,10 @@ class Folder:
         record = _record(plan, cell, outcome, attempts)
         files = dict(outcome.files)
         files["manifest.json"] = json.dumps(record, indent=1, ensure_ascii=False).encode()
+        hashes = {name: digest(content) for name, content in files.items()}
+        # The last of them
+        files["DONE" if outcome.status in FINAL else "DIGESTS"] = json.dumps(hashes).encode()
         if outcome.status in FINAL:
-            hashes = {name: digest(content) for name, content in files.items()}
-            files["DONE"] = json.dumps(hashes).encode()  # the last of them
             target = self.path / "runs" / cell.key
         else:
             numbers = self._attempts.setdefault(cell.key, [])
@@ -506,13 +544,7 @@ def _folders(place: Path) -> list[Path]:
 
 def _stored(home: Path) -> State:
     """The state of a finished cell. Raises Damaged unless it is as it was stored."""
-    hashes = read_own_json(home / "DONE", int(MOST_DONE))
-    for name, expected in hashes.items():
-        if "/" in name or name in ("", ".", ".."):
-            raise Damaged(f"{home.name}/DONE names the file {name[:40]!r}; no run writes that.")
-        with open_own(home / name) as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                raise Damaged(f"{name} was changed after the cell was stored.")
+    hashes = _check_digests(home, "DONE")
     record = _manifest(home, home.name)
     if record["status"] not in FINAL:
         raise Damaged("manifest.json says that it did not finish.")
@@ -526,6 +558,55 @@ def _stored(home: Path) -> State:
         if hashes.get(f"{name}.parquet") != expected:
             raise Damaged(f"{name}.parquet is not the one that manifest.json records.")
     return _state(record, home, "")
+
+
+def _check_digests(home: Path, record: str) -> dict:
+    """What DONE or DIGESTS records, file -> sha256. Raises Damaged unless the files are those."""
+    hashes = read_own_json(home / record, int(MOST_DONE))
+    for name, expected in hashes.items():
+        if "/" in name or name in ("", ".", ".."):
+            raise Damaged(f"{home.name}/{record} names the file {name[:40]!r}; no run writes that.")
+        if _file_digest(home / name) != expected:
+            raise Damaged(f"{name} was changed after the cell was stored.")
+    return hashes
+
+
+def _vouched(home: Path) -> dict:
+    """The files that DONE or DIGESTS names; none where neither can be read."""
+    for record in ("DONE", "DIGESTS"):
+        with suppress(Damaged):
+            return read_own_json(home / record, int(MOST_DONE))
+    return {}
+
+
+def _file_digest(path: Path) -> str:
+    with open_own(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stays_inside(name: str) -> bool:
+    return not os.path.isabs(name) and ".." not in Path(name).parts
+
+
+def _named_files(grid: Grid) -> dict[str, str]:
+    """Path seen from the folder -> sha256, of the files in it that the grid names: plug-ins, tables
+    and their schemas.
+    """
+    places: list[Path] = []
+    for row in grid.generators:
+        named = [plugin(grid.folder, row["name"]), *plugins(grid.folder, row["params"]).values()]
+        places += [place[0] for place in named if place]
+    for row in grid.datasets:
+        given = [row[key] for key in ("path", "metadata", "schema") if key in row]
+        places += [Path(grid.folder, path) for path in given]
+    found: dict[str, str] = {}
+    for place in places:
+        name = os.path.normpath(os.path.relpath(place, grid.folder))
+        # What lies outside does not travel with the folder.
+        if _stays_inside(name) and place.resolve().is_relative_to(grid.folder.resolve()):
+            with suppress(Damaged):  # a link within the folder
+                found[name] = _file_digest(grid.folder / name)
+    return found
 
 
 def _manifest(home: Path, key: str) -> dict:

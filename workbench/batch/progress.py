@@ -178,10 +178,10 @@ def status(folder: Path | str) -> dict:
             out |= {name: now[name] for name in ("running", "seconds_left") if name in now}
     failed = [cell for cell in cells if known.get(cell["key"], "ok") not in FINAL]
     out["failed"] = [f"{cell['key'][:8]} {_name(cell)}: {known[cell['key']]}" for cell in failed]
-    if problems := home.problems():
+    if problems := [*home.problems(), *home.strays().values()]:
         out["altered"] = problems
-    if home.grid_changed():
-        out["note"] = "grid.toml was changed since it was last run"
+    if changed := home.changed_files():
+        out["note"] = f"changed since the last run: {', '.join(changed)}"
     return out
 
 

@@ -9,7 +9,9 @@ not reproducible by design
                    the noise of a private generator came from the operating system, and nobody can
                    repeat it: the inputs and the budget are the same, and the same rows were
                    measured
-not verified       the re-run was cut off by a limit or from outside: it says nothing about the cell
+not verified       the re-run was cut off by a limit or from outside, or one of the two was skipped:
+                   it says nothing about the cell
+not run again      the cell had failed; that it did is its sender's word
 
 The plan is held against the grid, and each finished cell against the plan.
 """
@@ -26,8 +28,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.batch import grid as grids
-from workbench.batch.folder import MOST_PLAN, Folder, plan_digest
+from workbench.batch.folder import MOST_PLAN, Folder, explained, plan_digest
 from workbench.batch.runner import run_cells
+from workbench.batch.spec import FINAL
 from workbench.errors import InputError
 from workbench.files import Damaged, read_own
 from workbench.metrics.rows import read_rows
@@ -57,12 +60,12 @@ def verify(
     plan = grids.plan(grids.read(home.path))
     planned = {_identity(vars(cell)): cell for cell in plan.cells}
     lines = [*_disk_faults(home), *_grid_faults(home, planned)]
-    sound = _finished(home, plan)
-    chosen = sound[:cells]
+    chosen = _finished(home, plan)[:cells]
+    sound = [key for key in home.finished() if home.state(key).status == "ok"]
     wanted = {key: planned.get(_identity(home.manifest(key)["cell"])) for key in chosen}
     if not chosen and not lines:
         raise InputError(f"{home.path} has no finished cells; run it: workbench run {home.path}")
-    with tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
+    with explained(home.path), tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
         again = Folder(scratch)
         run_cells(
             plan, again, [cell for cell in wanted.values() if cell], workers, progress, scheduler
@@ -71,6 +74,7 @@ def verify(
         for key, cell in wanted.items():
             verdict, detail = _compare(home, key, again, cell, spread)
             lines.append(_line(home.manifest(key)["cell"] | {"key": key}, verdict, detail))
+    lines += _failed(home, plan)
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -94,7 +98,16 @@ def _finished(home: Folder, plan: grids.Plan) -> list[str]:
     keys = {cell.key for cell in plan.cells}
     with suppress(InputError):  # `_disk_faults` says what is wrong with it
         keys |= {cell["key"] for cell in home.read_plan()["cells"]}
-    return [key for key in home.finished() if key in keys and home.state(key).status == "ok"]
+    return [key for key in home.finished() if key in keys]
+
+
+def _failed(home: Folder, plan: grids.Plan) -> Iterator[dict]:
+    """The planned cells that failed: to run into the same limit again proves little."""
+    for cell in plan.cells:
+        state = home.state(cell.key)
+        if state.status not in ("pending", *FINAL):
+            detail = f"it had ended with {state.status}: {state.facts['reason']}"
+            yield _line(vars(cell), "not run again", detail)
 
 
 def _disk_faults(home: Folder) -> Iterator[dict]:
@@ -112,8 +125,11 @@ def _disk_faults(home: Folder) -> Iterator[dict]:
         as_written = text == json.dumps(found, ensure_ascii=False)
         if found["digest"] != plan_digest(found) or not as_written:
             yield _line({"label": "plan.json"}, "different", "it was changed after it was written")
-        if home.grid_changed():
-            yield _line({"label": "grid.toml"}, "different", "it is not the one that was run")
+        for name in home.changed_files():
+            yield _line({"label": name}, "different", "it is not the one that was run")
+    with suppress(Damaged):
+        for key, detail in home.strays().items():
+            yield _line({"key": key}, "different", detail)
     for cell in found["cells"]:
         if home.state(cell["key"]).status in ("ok", "skipped"):
             stored = home.manifest(cell["key"])["cell"]
@@ -160,6 +176,8 @@ def _compare(
         new["status"] == "error" and new["reason"].startswith("killed")
     ):
         return "not verified", f"its re-run was cut off: {new['reason']}"
+    if "skipped" in (old["status"], new["status"]):
+        return _compare_skipped(old, new)
     if new["status"] != "ok":
         return "different", f"it ended with {new['status']}: {new['reason']}"
     change = _first_change(old, new)
@@ -174,6 +192,16 @@ def _compare(
     if change and ratio <= SPREADS:
         return "within tolerance", f"{change}; {number}"
     return "different", "; ".join(filter(None, [change, number]))
+
+
+def _compare_skipped(old: dict, new: dict) -> tuple[str, str]:
+    """Whether a cell is skipped may depend on the machine: on the address of a model server, say."""
+    if old["status"] == new["status"]:
+        same = old["reason"] == new["reason"]
+        return ("identical", "") if same else ("different", f"its reason is now: {new['reason']}")
+    if old["status"] == "skipped":
+        return "not verified", f"it was skipped ({old['reason']}), and is {new['status']} here"
+    return "not verified", f"it is skipped here: {new['reason']}"
 
 
 def _has_fresh_noise(manifest: dict) -> bool:
