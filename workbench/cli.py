@@ -146,12 +146,15 @@ def _report(options) -> None:
 
 
 def _say_problems(folder: str) -> None:
-    """On standard error: finished cells that are not as they were stored, and a changed grid."""
+    """On standard error: what is not as it was stored, of the cells, the page, the grid and what it
+    names.
+    """
     from workbench.batch.folder import Folder
     from workbench.files import plain
+    from workbench.report.publish import page_faults
 
     home = Folder(folder)
-    problems = [*home.problems(), *home.strays().values()]
+    problems = [*home.problems(), *home.strays().values(), *page_faults(home, rows=False)]
     problems += [f"{name} was changed since it was run" for name in home.changed_files()]
     for problem in problems:
         print(f"workbench: {plain(problem)}", file=sys.stderr)
@@ -165,8 +168,12 @@ def _index(options) -> None:
 
 def _status(options) -> None:
     from workbench.batch import progress
+    from workbench.batch.folder import Folder
+    from workbench.report.publish import page_faults
 
     status = progress.status(options.report)
+    if faults := page_faults(Folder(options.report), rows=False):
+        status["altered"] = [*status.get("altered", []), *faults]
     print(
         json.dumps(status, indent=1)
         if options.json
@@ -214,10 +221,11 @@ def _print_verdicts(folder: str, table) -> list[str]:
 
 
 def _faults_of_page(folder: str) -> list[str]:
+    from workbench.batch.folder import Folder
     from workbench.report.publish import page_faults
 
     try:
-        return page_faults(folder)
+        return page_faults(Folder(folder))
     except InputError:  # the plan cannot be read, and that is said above
         return []
 

@@ -40,14 +40,19 @@ def report(folder: str | Path) -> Path:
     return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html", rows=rows)
 
 
-def page_faults(folder: str | Path) -> list[str]:
-    """One sentence for each way in which FOLDER's page is not the one that was written from its
+def page_faults(home: Folder, rows: bool = True) -> list[str]:
+    """One sentence for each way in which a folder's page is not the one that was written from its
     rows; none where it has no page.
+
+    rows: also where it is the one that was written, but from other rows.
     """
-    home = Folder(folder)
     faults = []
-    for name, check in (("index.html", _page_is_sealed), (NOTEBOOK.name, _notebook_is_sealed)):
-        if not os.path.lexists(home.path / name):
+    checks = {"index.html": _page_is_sealed, NOTEBOOK.name: _notebook_is_sealed}
+    there = [name for name in checks if os.path.lexists(home.path / name)]
+    for name, check in checks.items():
+        if name not in there:
+            if there:  # they are written together
+                faults.append(f"{name} is missing; write it again: workbench report")
             continue
         try:
             text = read_own(home.path / name, int(MOST_PAGE)).decode("utf-8")
@@ -56,7 +61,7 @@ def page_faults(folder: str | Path) -> list[str]:
             continue
         if not check(text):
             faults.append(f"{name} was changed after it was written from the rows")
-        elif home.rows_digest() not in text:
+        elif rows and home.rows_digest() not in text:
             faults.append(f"{name} was written from other rows; write it again: workbench report")
     return faults
 
