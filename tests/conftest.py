@@ -1,15 +1,33 @@
-"""CPU seconds beside the wall seconds of every test: neighbours on the machine do not stretch them.
-
-The end of a run names the tests and files that took most, with the processes that they started and
-waited for.
+"""What all tests share: readings of real rows that are measured once a session, and CPU seconds
+beside the wall seconds of every test, which neighbours on the machine do not stretch.
 """
 
 import os
+import shutil
+import tempfile
 from collections import Counter
 
 import pytest
 
-MOST = 25  # tests that are named
+MOST = 25  # tests and files that are named at the end
+
+
+def pytest_configure(config):
+    """One folder for the readings of reference tables, for this process and all that it starts.
+
+    Floors and ceilings depend on the real rows alone: notebooks, blocks of the README and tests
+    that evaluate the same table need them once. Tests of the metrics themselves do without.
+    """
+    if "WORKBENCH_REFERENCES" not in os.environ:
+        config.shared_references = tempfile.mkdtemp(prefix="workbench-references-")
+        os.environ["WORKBENCH_REFERENCES"] = config.shared_references
+
+
+def pytest_unconfigure(config):
+    """Remove the folder where it was made: workers of xdist leave it to whoever started them."""
+    if folder := getattr(config, "shared_references", None):
+        del os.environ["WORKBENCH_REFERENCES"]
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -80,7 +80,7 @@ def test_every_file_of_the_package_travels(installed):
 def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
     data = datasets.load("diabetes")
     table, out = installed.parent / "table.csv", installed.parent / "report"
-    data.train.to_csv(table, index=False)
+    data.train.head(100).to_csv(table, index=False)
     assert elsewhere(installed, "-c", "import workbench; print(workbench.__file__)").startswith(
         str(installed)
     )

@@ -1,7 +1,8 @@
 """kill -9 at any moment, two runners, a full disk: no finished cell is lost, nothing is left
 behind, the bytes stay the same.
 
-WORKBENCH_KILLS=60 python -m pytest tests/test_faults.py    kills that many times (default: 5)
+WORKBENCH_KILLS=60 WORKBENCH_LONG=1 python -m pytest tests/batch/test_faults.py    kills that many
+times (default: 5)
 """
 
 import os
@@ -57,9 +58,10 @@ def stamps(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_ino for path in folder.glob("runs/*/DONE")}
 
 
-def test_kill_9_loses_no_finished_cell(tmp_path):
+@pytest.mark.parametrize("most", [1, pytest.param(KILLS, marks=pytest.mark.long)])
+def test_kill_9_loses_no_finished_cell(tmp_path, most):
     """Kill a random process at a random moment, start again where the runner died, until the batch
-    is done; then again.
+    is done; then again. The quick one kills the runner once.
     """
     reference = batch(tmp_path / "reference")
     runner.run(reference, progress=False)
@@ -67,14 +69,14 @@ def test_kill_9_loses_no_finished_cell(tmp_path):
     assert len(expected) == 12
 
     draw, kills, rounds, killed = random.Random(0), 0, 0, dict.fromkeys(VICTIMS, 0)
-    while kills < KILLS:
+    while kills < most:
         rounds += 1
         folder, finished = batch(tmp_path / f"round{rounds}"), {}
         while made(folder) != expected:
             run = start_run(folder, "workers=2, retry_failed=True")
             try:
                 until = time.monotonic() + draw.uniform(1.5, 5)
-                victims = VICTIMS[kills % len(VICTIMS)] if kills < KILLS else None
+                victims = VICTIMS[kills % len(VICTIMS)] if kills < most else None
                 while victims and run.poll() is None:
                     chosen = processes(run)[victims]
                     if chosen and time.monotonic() > until:

@@ -231,7 +231,7 @@ def test_the_warm_process_has_one_thread(tmp_path):
     warm = Warm(1, imports)
     try:
         process = psutil.Process(warm.process.pid)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300  # of the clock: the machine may be busy
         while (
             not any("torch" in mapped.path for mapped in process.memory_maps())
             or process.cpu_percent(0.5) > 5
@@ -287,8 +287,8 @@ class Instant:
     def close(self) -> None: ...
 
 
-def ten_thousand(folder: Path, source: Path) -> None:
-    """Plan, run, watch and read a grid of 10,000 cells; prints seconds and peak memory."""
+def large_batch(folder: Path, source: Path, count: int) -> None:
+    """Plan, run, watch and read a grid of `count` cells; prints CPU seconds and peak memory."""
     key = next(source.glob("runs/*")).name
     record, files = Folder(source).manifest(key), (source / "runs" / key).glob("*")
     outcome = {
@@ -313,37 +313,51 @@ def ten_thousand(folder: Path, source: Path) -> None:
     seconds = {}
 
     def timed(name, call):
-        began = time.perf_counter()
+        began = time.process_time()
         out = call()
-        seconds[name] = round(time.perf_counter() - began, 2)
+        seconds[name] = round(time.process_time() - began, 2)
         return out
 
     plan = timed("plan", lambda: grid.plan(grid.read(folder)))
-    assert len({cell.key for cell in plan.cells}) == 10_000
+    assert len({cell.key for cell in plan.cells}) == count
     timed("run", lambda: run(folder, progress=False, backend=Instant(Outcome(**outcome))))
-    assert timed("status", lambda: runner.status(folder))["ok"] == 10_000
-    assert timed("resume", lambda: run(folder, progress=False, backend=None)).before == 10_000
+    assert timed("status", lambda: runner.status(folder))["ok"] == count
+    assert timed("resume", lambda: run(folder, progress=False, backend=None)).before == count
     # Not getrusage: its maximum outlives exec, so it would tell the size of the test process that
     # started this one.
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
-    assert len(timed("read", lambda: Folder(folder).rows())) >= 10_000
+    assert len(timed("read", lambda: Folder(folder).rows())) >= count
     print(json.dumps(seconds | {"peak_mb": round(peak)}))
 
 
-def test_ten_thousand_cells_are_planned_watched_and_resumed_quickly(finished, tmp_path):
+def facts_of_a_large_batch(finished, tmp_path, seeds: int) -> dict:
     rows = [stub(sleep=index) for index in range(100)]
-    folder = report(tmp_path / "large", rows, seeds=tuple(range(100)))
+    folder = report(tmp_path / "large", rows, seeds=tuple(range(seeds)))
     code = (
-        f"import test_runner as t; from pathlib import Path; t.ten_thousand(Path({str(folder)!r}),"
-        f" Path({str(finished)!r}))"
+        "import test_runner as t; from pathlib import Path; "
+        f"t.large_batch(Path({str(folder)!r}), Path({str(finished)!r}), {100 * seeds})"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     print(facts)
+    return facts
+
+
+@pytest.mark.long
+def test_ten_thousand_cells_are_planned_watched_and_resumed_quickly(finished, tmp_path):
+    """Quick sibling: test_a_thousand_cells_are_planned_watched_and_resumed_quickly."""
+    facts = facts_of_a_large_batch(finished, tmp_path, seeds=100)
     assert all(facts[name] < 10 for name in ("plan", "status", "resume")), facts
     assert facts["read"] < 60 and facts["peak_mb"] < 500, facts
+
+
+def test_a_thousand_cells_are_planned_watched_and_resumed_quickly(finished, tmp_path):
+    facts = facts_of_a_large_batch(finished, tmp_path, seeds=10)
+    # Reading the sources and importing what a plan needs takes most of it, however many cells.
+    assert all(facts[name] < 8 for name in ("plan", "status", "resume")), facts
+    assert facts["read"] < 10 and facts["peak_mb"] < 300, facts
 
 
 def test_statuses_of_a_half_finished_grid(finished, tmp_path):

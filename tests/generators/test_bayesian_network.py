@@ -324,7 +324,15 @@ def audit(name: str, epsilon: float, noise: float, runs: int = 300) -> float:
 
 
 @pytest.mark.parametrize("name", ["privbayes", "mst"])
+def test_a_quick_canary_proves_no_more_than_epsilon_and_catches_missing_noise(name):
+    assert audit(name, 1.0, 1.0, runs=100) <= 1.0
+    assert audit(name, 1.0, 0.0, runs=100) > 2.0, "no noise at all"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["privbayes", "mst"])
 def test_a_canary_proves_no_more_than_epsilon_and_catches_missing_noise(name):
+    """Quick sibling: the quick canary above."""
     assert 0 < audit(name, 3.0, 1.0) <= 3.0
     assert audit(name, 1.0, 0.0) > 2.0, "no noise at all"
     assert audit(name, 1.0, 0.1) > 1.0, "every one of ten tables spends the whole budget"

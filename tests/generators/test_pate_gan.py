@@ -446,7 +446,9 @@ class NoNoise(PateGAN):
         return votes > 0
 
 
+@pytest.mark.long
 def test_9_whole_fits_pass_a_canary_audit(monkeypatch):
+    """Quick sibling: test_9_the_votes_pass_a_canary_audit."""
     assert audit_fits(monkeypatch, PateGAN, 0.5) <= 0.5
     assert audit_fits(monkeypatch, NoNoise, 0.5) > 0.5
 
