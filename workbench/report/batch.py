@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ class Batch:
     heads: pd.DataFrame
     versions: Mapping[str, str]
     generators: Mapping[str, str]  # label -> generator: who is a control, and in what order
+    # What several sections need is computed by the first of them: dataset -> scores of its cells.
+    scores: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
@@ -95,8 +98,15 @@ class Batch:
         most = min(self.cells.groupby("dataset")["label"].nunique().max(), LABELS)
         return min(DATASETS, max(1, LINES // most), len(self.datasets))
 
-    def each(self) -> Iterator[Part]:
+    def each(self) -> list[Part]:
         """The datasets that are shown one by one."""
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        return list(self._each())
+
+    def _each(self) -> Iterator[Part]:
         for name in self.datasets[: self.shown]:
             cells = self.cells[self.cells["dataset"] == name]
             labels = self.ordered(cells["label"])[:LABELS]

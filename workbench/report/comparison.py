@@ -60,6 +60,7 @@ def mitigation(batch: Batch) -> Piece:
     """
     out = Markup("")
     for part in batch.each():
+        every = _scores(batch, part)
         metrics = [
             m for m in BOUGHT if part.heads.loc[part.heads["metric"] == m, "mean"].notna().any()
         ]
@@ -71,7 +72,7 @@ def mitigation(batch: Batch) -> Piece:
                     "<li><strong>{}</strong> is built on {}, which is not shown here.</li>"
                 ).format(label, inner)
                 continue
-            rows = significance.per_cell(_with_failures(batch, part.name, [label, inner]))
+            rows = every[every["label"].isin([label, inner])].copy()
             rows["score"] = rows["value"].where(rows["metric"].map(_signed), rows["score"])
             gains = {
                 metric: _gain(rows[rows["metric"] == metric], label, inner, _sizes(batch))
@@ -114,6 +115,15 @@ def mitigation(batch: Batch) -> Piece:
             " per-group.</p>"
         )
     )
+
+
+def _scores(batch: Batch, part: Part) -> pd.DataFrame:
+    """`significance.per_cell` of one dataset, for all metrics that this page compares; once a page."""
+    if part.name not in batch.scores:
+        rows = _with_failures(batch, part.name, list(part.labels))
+        metrics = dict.fromkeys([*COMPARED, *BOUGHT])
+        batch.scores[part.name] = significance.per_cell(rows, metrics, batch.heads)
+    return batch.scores[part.name]
 
 
 def _built_on(cells: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -182,7 +192,7 @@ def comparison(batch: Batch) -> Piece:
     """
     out = Markup("")
     for part in batch.each():
-        rows = significance.per_cell(_with_failures(batch, part.name, list(part.labels)))
+        rows = _scores(batch, part)
         rows = rows[rows["metric"].isin(COMPARED)]
         table = _behind(part, rows, _sizes(batch))
         out += (part.title + table + _components(part, rows)) if table else Markup("")

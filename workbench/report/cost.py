@@ -48,7 +48,7 @@ def section(batch: Batch) -> Piece:
         cards = []
         for metric in [metric for metric in QUALITIES if metric in set(part.rows["metric"])]:
             try:
-                figure = plots.cost(part.rows, part.cells, metric)
+                figure = plots.cost(part.rows, part.cells, metric, part.heads)
             except InputError as error:
                 cards.append(Markup('<p class="note">Not drawn: {}</p>').format(error))
                 continue

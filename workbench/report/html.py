@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import wraps
 
 import numpy as np
@@ -91,19 +92,34 @@ def footnotes(notes: list[str]) -> Markup:
     return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A picture as SVG text, with its size in pixels."""
+
+    svg: str
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, figure) -> Drawing:
+        """A figure of Matplotlib."""
+        from workbench.report.plots import svg
+
+        width, height = (round(100 * inches) for inches in figure.get_size_inches())
+        return cls(slim(svg(figure)), width, height)
+
+
 def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
     """An SVG image with its alternative text, saved as `name`; inside an img element it can run
-    nothing.
+    nothing. figure: a Drawing, or a figure of Matplotlib.
     """
-    from workbench.report.plots import svg
-
-    width, height = (round(100 * inches) for inches in figure.get_size_inches())
-    data = base64.b64encode(slim(svg(figure)).encode()).decode()
+    drawing = figure if isinstance(figure, Drawing) else Drawing.of(figure)
+    data = base64.b64encode(drawing.svg.encode()).decode()
     file = re.sub(r"\W+", "-", name.casefold()).strip("-")[:80] or "figure"
     return Markup(
         '<figure><img width="{}" height="{}" alt="{}" data-file="{}.svg"'
         ' src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
-    ).format(width, height, alt, file, data, caption)
+    ).format(drawing.width, drawing.height, alt, file, data, caption)
 
 
 def slim(svg: str) -> str:

@@ -30,7 +30,6 @@ from functools import cache
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from workbench.errors import InputError
@@ -65,10 +64,17 @@ STYLE = {
     "axes.unicode_minus": True,
     "figure.constrained_layout.use": True,
 }
-_PALETTE = sns.color_palette("colorblind").as_hex()
+# Seaborn's palette "colorblind" without its grey (controls) and its pale yellow.
 COLORS = [
-    _PALETTE[place] for place in (0, 3, 2, 1, 4, 5, 9, 6)
-]  # without its grey (controls) and its pale yellow
+    "#0173b2",
+    "#d55e00",
+    "#029e73",
+    "#de8f05",
+    "#cc78bc",
+    "#ca9161",
+    "#56b4e9",
+    "#fbafe4",
+]
 MARKERS = "osD^vPX<>ph"
 LETTER = 0.075  # inches that a letter of a label takes at most, at size 9 in sans-serif
 CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
@@ -150,7 +156,7 @@ def strips(
         _fix_margins(figure, axes, list(known), titles=len(metrics) > 1)
         for ax, metric in zip(axes, metrics, strict=False):
             head = heads[heads["metric"] == metric].groupby("label", sort=False).first()
-            _lines(ax, head, _seed_values(rows, metric, head), known, absent or {})
+            _lines(ax, head, seed_values(rows, metric, head), known, absent or {})
             _reference(ax, head, METRICS.get(metric, UNKNOWN).direction)
             if len(metrics) > 1:
                 ax.set_title(titled(metric), pad=14)
@@ -232,19 +238,23 @@ def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:
 
 
 def tradeoff(
-    rows: pd.DataFrame, utility: str | None = None, closeness: Sequence[str] | None = None
+    rows: pd.DataFrame,
+    utility: str | None = None,
+    closeness: Sequence[str] | None = None,
+    heads: pd.DataFrame | None = None,
 ) -> Figure:
     """Utility (up) against closeness to the training rows (right), a panel for each reading of
     closeness.
 
     The upper left corner is where a table is useful and no closer to its training rows than fresh
-    real rows are. Dashed lines are the two ceilings: what real rows reach.
+    real rows are. Dashed lines are the two ceilings: what real rows reach. `heads` are the
+    headlines of these rows where they are known already.
     """
     rows = prepared(rows)
     if utility is None or closeness is None:
         found = tradeoff_axes(rows)
         utility, closeness = utility or found[0], closeness or found[1]
-    heads = headlines(rows[rows["metric"].isin([utility, *closeness])])
+    heads = headlines(rows[rows["metric"].isin([utility, *closeness])]) if heads is None else heads
     style, keys = looks(identities(rows)), ["dataset", "label"]
     up = heads[heads["metric"] == utility].set_index(keys)
     with mpl.rc_context(STYLE):
@@ -264,15 +274,23 @@ def tradeoff(
     return figure
 
 
-def cost(rows: pd.DataFrame, cells: pd.DataFrame, metric: str = "utility_ratio") -> Figure:
+def cost(
+    rows: pd.DataFrame,
+    cells: pd.DataFrame,
+    metric: str = "utility_ratio",
+    heads: pd.DataFrame | None = None,
+) -> Figure:
     """A quality (up: its headline with its 95% interval) against the CPU seconds of the fit (right,
     log), with their range.
 
-    cells: `Folder(path).cells()`. Fits below a millisecond stand at one. The dashed line is the
-    ceiling: what real rows reach. Raises InputError where no cell has both numbers, as with cells
-    of versions that counted no CPU seconds.
+    cells: `Folder(path).cells()`. heads: the headlines of these rows where they are known already.
+    Fits below a millisecond stand at one. The dashed line is the ceiling: what real rows reach.
+    Raises InputError where no cell has both numbers, as with cells of versions that counted no CPU
+    seconds.
     """
-    up = headlines(prepared(rows[rows["metric"] == metric])).set_index(["dataset", "label"])
+    if heads is None:
+        heads = headlines(prepared(rows[rows["metric"] == metric]))
+    up = heads[heads["metric"] == metric].set_index(["dataset", "label"])
     spent = cells[cells["fit_cpu"].notna() & (cells["status"] == "ok")].groupby(
         ["dataset", "label"]
     )["fit_cpu"]
@@ -474,6 +492,8 @@ def correlation_difference(
     Two numbers or dates: absolute Spearman correlation. Otherwise labels and the other column's
     real deciles: Cramer's V.
     """
+    import seaborn as sns
+
     names = schema.names[:most]
     edges = {c.name: _deciles(real[c.name]) for c in schema.columns[:most] if not c.is_discrete}
     difference = pd.DataFrame(
@@ -651,7 +671,7 @@ def _reference(ax, head: pd.DataFrame, direction: str, limit: float | None = Non
         ax.annotate(name, (value, 1), xytext=(0, 1), ha=side, **top)
 
 
-def _seed_values(rows: pd.DataFrame, metric: str, head: pd.DataFrame) -> pd.DataFrame:
+def seed_values(rows: pd.DataFrame, metric: str, head: pd.DataFrame) -> pd.DataFrame:
     """The single-seed values behind a headline: its own column and group, or every row where
     columns differ by seed.
     """

@@ -185,10 +185,11 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
 @section
 def score_strips(batch: Batch) -> Piece:
     """Every headline metric as a small figure, by family."""
-    from workbench.report import plots
+    from workbench.report import marks
 
     out = Markup("")
     for part in batch.each():
+        lines = {label: part.generators[label] for label in part.labels}
         out += part.title + (
             Markup("") if len(part.heads) else Markup('<p class="note">No cell has finished.</p>')
         )
@@ -206,13 +207,7 @@ def score_strips(batch: Batch) -> Piece:
                         titled(metric), (readings["note"].iloc[0] or "no cell finished").rstrip(".")
                     )
                     continue
-                figure = plots.strips(
-                    part.rows[part.rows["metric"] == metric],
-                    [metric],
-                    absent=part.labels,
-                    generators=part.generators,
-                    heads=readings,
-                )
+                figure = marks.strip(part.rows, metric, readings, lines, part.labels)
                 caption = Markup("<strong>{}</strong> <span>{}</span>").format(
                     marked(metric), direction(metric)
                 )
@@ -242,7 +237,7 @@ def tradeoff(batch: Batch) -> Piece:
             continue
         cards = [
             image(
-                plots.tradeoff(part.rows, utility, [metric]),
+                plots.tradeoff(part.rows, utility, [metric], part.heads),
                 f"{_spoken(part, utility)} {_spoken(part, metric)}",
                 Markup(
                     "<strong>{}</strong> <span>up: more useful · right: closer to training"
@@ -403,13 +398,13 @@ def _largest_first(readings: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _bias_figures(part: Part, one: pd.DataFrame, keys: list[tuple[str, str]]) -> Markup:
     """A panel for each column or group, all on one scale, with the readings in words."""
-    from workbench.report import plots
+    from workbench.report import marks, plots
 
     metric = "bias_amp"
     rows = part.rows[(part.rows["metric"] == metric) & (part.rows["column"] != "")]
     limit, known, cards = plots.reach(one, keys), signs(one), []
     for key in keys:
-        figure = plots.bias_by_group(rows, metric, keys=[key], limit=limit, table=one)
+        figure = marks.bias_strip(rows, one, key, limit)
         here = known[(known["column"] == key[0]) & (known["group"] == key[1])]
         alt = ", ".join(
             f"{r['label']} {number(r['mean'])} ({r['sign']})"

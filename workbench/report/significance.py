@@ -77,9 +77,13 @@ def across(
     return {name: pd.DataFrame(records) for name, records in tables.items()}
 
 
-def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
+def per_cell(
+    rows: pd.DataFrame,
+    metrics: Iterable[str] = tuple(METRICS),
+    heads: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """One row for each cell and metric: value, score (more is better) and floor; missing where the
-    cell failed; no controls.
+    cell failed; no controls. heads: the headlines of these rows where they are known already.
 
     A metric is represented as in `summary.headlines`: by its row about the whole table, otherwise
     by its worst one. Where zero is best the score is minus the distance of a label's mean from
@@ -90,10 +94,11 @@ def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
     cell = ["dataset", "label", *factors]
     parts = []
     every = rows[cell].drop_duplicates()
-    for metric, part in rows[rows["metric"].isin(METRICS)].groupby("metric", sort=False):
+    wanted = [metric for metric in metrics if metric in METRICS]
+    for metric, part in rows[rows["metric"].isin(wanted)].groupby("metric", sort=False):
         if (part["state"] == NOT_APPLICABLE).all():
             continue
-        part = _representing(metric, part, rows)
+        part = _representing(metric, part, rows, heads)
         direction = METRICS[metric].direction
         turned = {name: -badness(part[name], direction) for name in ("value", "floor")}
         best = part[[*cell, "value"]].assign(score=turned["value"], floor=turned["floor"])
@@ -111,13 +116,16 @@ def per_cell(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _representing(metric: str, part: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def _representing(
+    metric: str, part: pd.DataFrame, rows: pd.DataFrame, heads: pd.DataFrame | None
+) -> pd.DataFrame:
     """The rows of a metric that its headline is made of: about the whole table, otherwise all; for
     the worst of many columns or groups, the rows of the one that each label's headline names.
     """
     if metric in WORST and {"low", "high"} <= set(part):
-        needed = rows[rows["metric"].isin([metric, "vanished_groups"])]
-        heads = headlines(needed.assign(ceiling=np.nan, note=needed["note"].fillna("")))
+        if heads is None:
+            needed = rows[rows["metric"].isin([metric, "vanished_groups"])]
+            heads = headlines(needed.assign(ceiling=np.nan, note=needed["note"].fillna("")))
         heads = heads[(heads["metric"] == metric) & heads["mean"].notna()]
         return part.merge(heads[["dataset", "label", "column", "group"]])
     rank = (part["column"] != "").astype(int) + 2 * (part["group"] != "").astype(int)
