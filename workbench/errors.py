@@ -14,6 +14,7 @@ EXTRAS = {
     "openai": "language",
     "tokenizers": "language",
     "transformers": "language",
+    "xllamacpp": "language",
     "ipywidgets": "app",
     "itables": "app",
     "jupyterlab": "app",

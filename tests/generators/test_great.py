@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from faulty_server import faulty_server
 from test_generators import SCHEMA, TABLE, TINY, rng, trained
 
 pytest.importorskip("transformers")
@@ -18,7 +19,6 @@ from workbench.generators import make
 from workbench.generators.language.cells import Cell, between
 from workbench.generators.language.facts import Fact
 from workbench.generators.language.great import random_checkpoint
-from workbench.generators.language.model_server import local_server
 from workbench.tables.datasets import table_hash
 from workbench.tables.schema import Column, Schema
 
@@ -99,7 +99,7 @@ def test_a_checkpoint_goes_in_and_out_and_is_served(tmp_path, monkeypatch):
         again.losses[0] < one.losses[0] and again.facts["start_sha256"] != one.facts["start_sha256"]
     )
     monkeypatch.setenv("WORKBENCH_LLM_CACHE", str(tmp_path / "cache"))
-    with local_server(
+    with faulty_server(
         "--checkpoint", tmp_path / "tuned", "--name", "tuned", lifetime=120
     ) as address:
         served = make("llm", {"base_url": address, "model": "tuned", "batch_rows": 3}).fit(

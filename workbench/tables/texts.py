@@ -1,19 +1,35 @@
-"""A real table with a column of free text that needs no download: what functions of installed
-packages say of themselves.
+"""Real tables with a column of free text that need no network: what functions of installed packages
+say of themselves, and how students answer an opening question in a chat.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.tables.datasets import Dataset
 from workbench.tables.schema import Column, Schema
 
+CHATS_PACKAGE = "chitchat-dataset"
+CHATS_COMMAND = f"pip install {CHATS_PACKAGE}==0.9.0"
+# The opening questions of the chats, by topic
+QUESTIONS = {
+    "country": "If you were in power for a day, how would you try to improve the country?",
+    "film": "What's the last film that truly made an impression on you?",
+    "music": "Mozart or Beethoven?",
+    "smell": "What's your favorite smell?",
+    "superpower": "What superpower do you wish you had, and why?",
+}
+TURNS = 2  # of each chat: later ones leave the topic
+FEWEST_WORDS, MOST_WORDS = 5, 40
 MODULES = {
     "numpy": "numpy numpy.linalg numpy.fft numpy.ma numpy.polynomial",
     "pandas": (
@@ -76,3 +92,44 @@ def _opening(doc: str) -> str:
     """What a docstring says before its first section, in one line that ends with a word."""
     line = " ".join(re.split(r"\n[A-Z][\w ]+\n---|>>>", doc)[0].split())
     return line if len(line) <= LONGEST else line[: line[:LONGEST].rfind(" ")]
+
+
+def chats(rows: int = 900, test_size: float = 0.35, seed: int = 0) -> Dataset:
+    """The first two turns of chats between students (Myers et al. 2020, the Chit-Chat Dataset of
+    BYU, MIT licence): `text`, and the `topic` of the question that opened the chat, the target.
+
+    Texts of 5 to 40 words, at most `rows`, none twice; all of a chat are on one side of the split.
+    Raises InputError where the package chitchat-dataset, which ships them, is not installed.
+
+    A classifier on words learns the topic from train's texts with a ROC AUC of about 0.9 on test's.
+    """
+    topics = {question: topic for topic, question in QUESTIONS.items()}
+    rng = np.random.default_rng(seed)
+    found: dict[str, tuple[str, str]] = {}
+    for chat, content in _all_chats().items():
+        topic = topics.get(content.get("prompt"))
+        for turn in content["messages"][:TURNS] if topic else []:
+            text = " ".join(" ".join(message["text"] for message in turn).split())
+            if FEWEST_WORDS <= len(re.findall(r"\w+", text)) <= MOST_WORDS:
+                found.setdefault(text, (topic, chat))
+    table = pd.DataFrame(list(found.values()), columns=["topic", "chat"])
+    table.insert(1, "text", list(found))
+    table = table.iloc[rng.permutation(len(table))[:rows]]
+    names = np.array(sorted(set(table["chat"])))
+    held_out = names[rng.permutation(len(names))[: int(test_size * len(names))]]
+    is_test = table.pop("chat").isin(held_out)
+    schema = Schema((Column("topic", "categorical", "target"), Column("text", "categorical")))
+    train, test = (schema.cast(table[side].reset_index(drop=True)) for side in (~is_test, is_test))
+    return Dataset("chats", train, test, schema)
+
+
+def _all_chats() -> dict:
+    """The chats as the package ships them; it is not imported, since that reads them all twice."""
+    try:
+        listed = files(CHATS_PACKAGE) or []
+    except PackageNotFoundError:
+        raise InputError(f"the chats are not installed; {CHATS_COMMAND} brings them.") from None
+    for file in listed:
+        if file.name == "dataset.json":
+            return json.loads(Path(str(file.locate())).read_text(encoding="utf-8"))
+    raise InputError(f"the package {CHATS_PACKAGE} is installed without its chats; {CHATS_COMMAND}")

