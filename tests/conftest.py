@@ -9,6 +9,9 @@ from collections import Counter
 
 import pytest
 
+from workbench.files import import_nbformat
+
+import_nbformat()  # before jsonschema is imported by anything else
 MOST = 25  # tests and files that are named at the end
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import stat
+import sys
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -189,6 +190,25 @@ def read_own_json(path: Path, most: int) -> dict:
 def plain(text: str) -> str:
     """A text without control characters, which a terminal would obey; lines and tabs stay."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
+
+
+def import_nbformat():
+    """The module nbformat, imported in a third of the time.
+
+    It checks notebooks by jsonschema, which, where rfc3987_syntax is installed, builds a grammar of
+    international addresses at its import: two seconds of each process, for a format that no
+    notebook uses. That module is hidden while nbformat is imported, and can be imported afterwards.
+    """
+    name = "rfc3987_syntax"
+    is_new = name not in sys.modules
+    if is_new:
+        sys.modules[name] = None  # its import fails, as where it is not installed
+    try:
+        import nbformat
+    finally:
+        if is_new:
+            del sys.modules[name]
+    return nbformat
 
 
 def _umask() -> int:

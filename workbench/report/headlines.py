@@ -102,7 +102,8 @@ def half_width(w, s2, k):
     """Half of the 95% interval from within-cell variance w, between-seed variance s2 and k seeds
     (arrays alike).
     """
-    from scipy.stats import t
+    # scipy.special holds the same function, and is imported in a tenth of scipy.stats' time.
+    from scipy.special import stdtrit
 
     w, between, k = (
         np.asarray(w, float),
@@ -111,18 +112,19 @@ def half_width(w, s2, k):
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(between > 0, np.maximum(k - 1, 1) * (1 + w / between) ** 2, np.inf)
-    return t.ppf(0.975, freedom) * np.sqrt(w + between)
+    return stdtrit(freedom, 0.975) * np.sqrt(w + between)
 
 
 def over_splits(s2, splits, test_per_train: float):
     """Half of the 95% interval of a mean over random splits of one table: their test rows overlap,
     so the variance between them does not shrink to 0 (Nadeau and Bengio 2003).
     """
-    from scipy.stats import t
+    # scipy.special holds the same function, and is imported in a tenth of scipy.stats' time.
+    from scipy.special import stdtrit
 
     splits = np.maximum(np.asarray(splits, float), 1)
     freedom = np.maximum(splits - 1, 1)
-    return t.ppf(0.975, freedom) * np.sqrt(np.asarray(s2, float) * (1 / splits + test_per_train))
+    return stdtrit(freedom, 0.975) * np.sqrt(np.asarray(s2, float) * (1 / splits + test_per_train))
 
 
 # A metric with a reading for each column or group, whose headline is one of these: the largest, or
@@ -231,9 +233,9 @@ def stretched(readings, factor):
 
 def simultaneous(count: int) -> float:
     """How much wider 95% intervals must be for `count` of them to hold at once."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float(norm.ppf(1 - 0.025 / max(count, 1)) / norm.ppf(0.975))
+    return float(ndtri(1 - 0.025 / max(count, 1)) / ndtri(0.975))
 
 
 def _first(size: pd.Series, table: pd.DataFrame) -> pd.Index:

@@ -18,7 +18,7 @@ from workbench.batch.folder import Folder, explained
 from workbench.batch.kernels import isolated
 from workbench.batch.keys import NOTEBOOKS
 from workbench.errors import InputError
-from workbench.files import Damaged, read_own, write_text
+from workbench.files import Damaged, import_nbformat, read_own, write_text
 
 NOTEBOOK = NOTEBOOKS / "report.ipynb"
 MOST_PAGE = 256e6  # bytes of a page that are read to check it
@@ -116,7 +116,7 @@ def publish(
     appear when they are whole. Raises the notebook's own InputError, and one where FOLDER cannot be
     written.
     """
-    import nbformat
+    nbformat = import_nbformat()
     import papermill
 
     try:
@@ -149,7 +149,7 @@ def publish(
 
 def _without_paths(notebook, places: dict[str, str]):
     """The notebook without the reader's absolute paths: it is sent on with the report."""
-    import nbformat
+    nbformat = import_nbformat()
 
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -216,7 +216,7 @@ def to_html(notebook, title: str, language: str = "en", rows: str = "") -> str:
 
 def page_of(title: str, parts: Iterable[Markup | str]) -> str:
     """The same kind of page without a notebook: Markdown texts and pieces of HTML, in this order."""
-    from nbformat import v4
+    v4 = import_nbformat().v4
 
     cells = [
         (

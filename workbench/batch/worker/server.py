@@ -29,6 +29,7 @@ import psutil
 
 from workbench.batch.worker import processes
 from workbench.batch.worker.supervisor import supervise
+from workbench.files import import_nbformat
 
 # What every cell's kernel and papermill need, besides what the cells themselves import.
 ALWAYS = (
@@ -81,6 +82,7 @@ def _preload(names: list[str]) -> None:
         if "matplotlib.pyplot" in names
         else []
     )
+    import_nbformat()
     for name in [*ALWAYS, *names, *drawing]:
         try:
             import_module(name)
