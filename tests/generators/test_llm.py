@@ -362,6 +362,30 @@ def test_answers_are_checked_row_by_row(server, answer, rows, why):
     )
 
 
+def test_a_labels_shares_are_trains_where_they_are_to_be(server):
+    table = SMALL.cast(pd.concat([ROWS] * 5, ignore_index=True))
+    hints = {"ward": {"a": "the first floor", "b": "the second"}}
+    generator = fitted(table, per_level="ward", hints=hints)
+    counts = generator.sample(10, rng(2))["ward"].value_counts()
+    assert dict(counts) == {"a": 5, "b": 3, "c": 2} or dict(counts) == {"a": 5, "b": 2, "c": 3}
+    told = [body["messages"][1]["content"] for body in server.requests]
+    assert "a: the first floor" in told[0] and "the second" not in told[0]
+    assert "a: the first floor; b: the second" in generator.request()["messages"][1]["content"]
+    assert "did you mean ward" in make("llm", {"per_level": "wards"}).supports(SMALL)
+    assert "has no levels" in make("llm", {"per_level": "age"}).supports(SMALL)
+
+
+def test_rows_as_lists_are_read_by_their_place(server):
+    generator = fitted(response_format="grammar", layout="lists")
+    table, why = generator._form.read('{"rows": [[35, null, "a"], [35, 60, "d"], [35, 60]]}')
+    assert len(table) == 1 and list(table["ward"]) == ["a"] and "ward: 'd' is not" in why
+    request = generator.request()
+    assert 'order ["age", "weight", "ward"].' in request["messages"][1]["content"]
+    assert 'row ::= "[" c0 "," c1 "," c2 "]"' in request["grammar"]
+    with pytest.raises(InputError, match="needs response_format = 'grammar'"):
+        make("llm", {"layout": "lists"})
+
+
 # Resuming, and what answers take.
 
 

@@ -269,7 +269,7 @@ class LLM:
 
     def _sample_per_level(self, n: int, rng: np.random.Generator, where: Mapping) -> pd.DataFrame:
         """Rows of each level of the column `per_level`, as many as train has of it, in random order."""
-        wanted = self._shares * n
+        wanted = self._shares.to_numpy() * n
         counts = np.floor(wanted).astype(int)
         # The largest remainders get the rows that are left
         left = n - int(counts.sum())
