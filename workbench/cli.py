@@ -302,7 +302,7 @@ def _generate(options) -> None:
         bar.set_description_str("write")
         bar.update()
         try:
-            _write_table(synthetic, out)
+            _write_table(data, synthetic, out)
         except OSError as error:
             raise InputError(
                 f"--out {out} cannot be written ({error.strerror}); name another file."
@@ -314,11 +314,12 @@ def _generate(options) -> None:
     )
 
 
-def _write_table(table, out: Path) -> None:
-    """The whole file or none, never through a link."""
+def _write_table(data, table, out: Path) -> None:
+    """The whole file or none, never through a link; values written as in the real table."""
     from workbench.files import write_bytes
 
     is_text = out.suffix == ".csv"
+    table = data.written(table, as_text=is_text)
     content = table.to_csv(index=False).encode() if is_text else table.to_parquet(index=False)
     write_bytes(out, content)
 

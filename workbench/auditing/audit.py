@@ -237,8 +237,7 @@ def audit(
     limits = read_tolerances(tolerances, data.schema.modelled)
     previous = against if isinstance(against, Audit) or against is None else Audit.read(against)
     if not isinstance(synthetic, pd.DataFrame):
-        labels = {column.name for column in data.schema.columns if column.kind == "categorical"}
-        synthetic = read_file(Path(synthetic), labels)
+        synthetic = read_file(Path(synthetic))
     identity = _identifiers(data, synthetic)
     role_notes = data.schema.role_notes
     # No gate but the one on identifiers looks at them: it is no fault that real ones are missing.

@@ -182,7 +182,7 @@ def plan(grid: Grid) -> Plan:
         facts = {
             "train": table_hash(data.train),
             "test": table_hash(data.test),
-            "schema": json.loads(data.schema.to_json()),
+            "schema": json.loads(data.schema.plain.to_json()),
         }
         for generator in grid.generators:
             about, _ = used[generator["label"]]

@@ -387,16 +387,20 @@ def generate(
     **params,
 ) -> pd.DataFrame:
     """Fit generator `name` on data.train and sample `rows` rows (as many as it was fitted on by
-    default).
+    default). They have train's dtypes; `data.written(rows)` gives them the units, marks and dtypes
+    of the table that was read.
 
     Raises InputError for an unknown generator or parameter, and where the generator cannot take
     such a table.
     """
     import numpy as np
 
+    from workbench.tables.schema import rounded
+
     check_rows_and_seed(1 if rows is None else rows, seed)
     rows = len(views(name, data, seed)[0]) if rows is None else rows
     # Two streams of one seed: what fitting draws never shifts what sampling draws.
-    return fitted(name, data, seed, **params).sample(
+    drawn = fitted(name, data, seed, **params).sample(
         rows, np.random.default_rng([seed, 1]), where=where
     )
+    return rounded(drawn, data.schema)

@@ -44,10 +44,11 @@ class _Identified:
     def supports(self, schema: Schema) -> str | None:
         if not schema.modelled.columns:
             return "every column is an identifier or a group; nothing is left to learn."
-        return self._own_supports(schema.modelled)
+        return self._own_supports(schema.modelled.plain)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:
-        modelled = schema.modelled
+        # What generators write themselves is no text of the raw table.
+        modelled = schema.modelled.plain
         self._schema = schema
         self._patterns = {
             column.name: Pattern.learn(table[column.name]) for column in schema.identifying

@@ -81,9 +81,7 @@ def evaluate(
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
     if isinstance(synthetic, str | Path):
-        # Labels are kept as they are written: "NA" and "007" are no gap and no number.
-        texts = [column.name for column in data.schema.columns if column.kind == "categorical"]
-        synthetic = read_file(Path(synthetic), texts)
+        synthetic = read_file(Path(synthetic))
     identity_notes = [*data.schema.role_notes, *_copied_identifiers(data, synthetic)]
     group_column = data.schema.group
     # Identifiers are no features: whether a synthetic table has them, and which, moves no score.
@@ -482,6 +480,8 @@ def _coerced(series: pd.Series, column: Column) -> pd.Series:
     """Values that the kind can hold: numbers from text where it is a number, whole where they must
     be, the rest missing.
     """
+    if column.form is not None:
+        series = column.form.read(series, strict=False)
     if column.kind == "datetime":
         series = pd.to_datetime(series.astype(str), errors="coerce", format="ISO8601", utc=True)
     elif column.kind == "boolean":

@@ -22,11 +22,11 @@ import pandas as pd
 from workbench.errors import InputError, nearest
 from workbench.tables.catalog import DATASETS, Entry
 from workbench.tables.constraints import check as check_constraints
-from workbench.tables.declared import Declared, apply_formats, apply_missing
+from workbench.tables.declared import Declared, apply_missing
 from workbench.tables.declared import read as read_declared
 from workbench.tables.files import SUFFIXES, read_file
 from workbench.tables.packaged import check_pin, local_file, read_openml, true_network
-from workbench.tables.schema import Schema
+from workbench.tables.schema import Schema, written
 from workbench.tables.sdv import read as read_metadata
 
 __all__ = ["DATASETS", "Dataset", "Entry", "load", "table_hash", "true_network"]
@@ -57,6 +57,14 @@ class Dataset:
             return self
         names = schema.names
         return replace(self, train=self.train[names], test=self.test[names], schema=schema)
+
+    def written(self, table: pd.DataFrame, as_text: bool = False) -> pd.DataFrame:
+        """Synthetic rows as the real table was written: units, marks, digits, dates, zones, 0 and 1.
+
+        as_text for a file of text, where 12.50 keeps its last digit; otherwise plain numbers stay
+        numbers. `wb.load` reads such a table as it read the real one.
+        """
+        return written(table, self.schema, as_text)
 
     def _facts(self) -> dict[str, str]:
         facts = {
@@ -158,7 +166,7 @@ def load(
     declared = read_declared(schema)
     kinds = declared.kinds | dict(kinds or {})
     formats = {**declared.formats, **(formats or {})}
-    kinds |= dict.fromkeys(formats, "datetime")
+    kinds = {name: kind for name, kind in kinds.items() if name not in formats}
     constraints = declared.constraints if constraints is None else constraints
     group = declared.group if group is None else group
     identifiers = _identifiers(declared, identifiers, group)
@@ -168,9 +176,8 @@ def load(
     sdv = read_metadata(metadata) if metadata is not None else None
     if sdv:
         kinds = {name: kind for name, kind in sdv.kinds.items() if kind != "number"} | kinds
-    name, entry, raw, read_from = _read(
-        name_or_path, kinds, as_text={*(sdv.formats if sdv else ()), *formats}
-    )
+    name, entry, raw, read_from = _read(name_or_path)
+    reading_notes = raw.attrs.get("notes", [])
     target = entry.target if target is None else target
     if sensitive is None:
         sensitive = [column for column in entry.sensitive if column != target]
@@ -180,7 +187,7 @@ def load(
     if sdv:
         table, private = sdv.apply(table, kept=kinds)
         left_out |= private
-    table = apply_formats(apply_missing(table, marks), formats)
+    table = apply_missing(table, marks)
     if read_from.startswith("OpenML"):
         check_pin(name, table, entry)
     every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
@@ -191,7 +198,14 @@ def load(
     )
     table, dropped_rows = _drop_rows_without_target(table, target)
     schema = Schema.infer(
-        table, target, sensitive, kinds, constraints or (), identifiers=identifiers, group=group
+        table,
+        target,
+        sensitive,
+        kinds,
+        constraints or (),
+        identifiers=identifiers,
+        group=group,
+        formats=formats,
     )
     schema = replace(
         schema,
@@ -228,7 +242,7 @@ def load(
         "test_sha256": table_hash(test),
         "dropped_rows": dropped_rows,
         "dropped_columns": left_out,
-        "notes": _notes(table, schema, dropped_rows),
+        "notes": [*reading_notes, *_notes(table, schema, dropped_rows)],
     }
     return Dataset(name, train, test, schema, provenance)
 
@@ -265,15 +279,11 @@ def read_raw(table: pd.DataFrame | str | Path) -> tuple[str, pd.DataFrame]:
     """The name of a table, a path or a dataset's name, and its rows as they stand, under the names
     they get.
     """
-    name, entry, raw, _ = _read(table, {})
+    name, entry, raw, _ = _read(table)
     return name, _prepare(raw, entry)[0]
 
 
-def _read(
-    name_or_path: str | Path | pd.DataFrame,
-    kinds: Mapping[str, str],
-    as_text: Iterable[str] = (),
-) -> tuple[str, Entry, pd.DataFrame, str]:
+def _read(name_or_path: str | Path | pd.DataFrame) -> tuple[str, Entry, pd.DataFrame, str]:
     """The dataset's name, its entry, its raw table, and in words where that was read."""
     if isinstance(name_or_path, pd.DataFrame):
         if not len(name_or_path):
@@ -288,17 +298,11 @@ def _read(
     )
     entry = DATASETS.get(name) if is_name else None
     local = local_file(name) if is_name else None
-    declared = {
-        column
-        for column, kind in {**(entry.kinds if entry else {}), **kinds}.items()
-        if kind == "categorical"
-    }
-    declared |= set(as_text)
     if local:
         return (
             name,
             entry or _unnamed(local),
-            read_file(local, declared),
+            read_file(local),
             f"{local.name} in WORKBENCH_DATA",
         )
     if entry:
@@ -312,7 +316,7 @@ def _read(
     stem = path.name
     for suffix in SUFFIXES:
         stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
-    return stem, _unnamed(path), read_file(path, declared), f"file {path.name}"
+    return stem, _unnamed(path), read_file(path), f"file {path.name}"
 
 
 def _unnamed(path: Path) -> Entry:
@@ -466,4 +470,4 @@ def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
                 f"column {column.name!r} has a value of its own in every row; if it names persons,"
                 " declare it an identifier."
             )
-    return [*notes, *schema.role_notes]
+    return [*notes, *schema.form_notes, *schema.role_notes]

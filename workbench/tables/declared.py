@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workbench.errors import InputError, nearest
+from workbench.errors import InputError
 from workbench.tables.schema import Schema
 
 
@@ -56,7 +56,8 @@ class Declared:
         return self.schema.constraints if self.schema else ()
 
     def to_json(self) -> str:
-        facts = json.loads(self.schema.to_json())
+        # How values are written is read off each file anew, but for what "formats" declare.
+        facts = json.loads(self.schema.plain.to_json())
         reading = {"missing": list(self.missing), "formats": dict(self.formats)}
         facts["reading"] = {name: value for name, value in reading.items() if value}
         return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
@@ -113,31 +114,3 @@ def _without_number_marks(values: pd.Series, marks: set[str]) -> dict[str, pd.Se
     numbers = pd.to_numeric(pd.Series(sorted(marks), dtype=object), errors="coerce").dropna()
     is_mark = values.isin(list(numbers)) if len(numbers) else pd.Series(False, index=values.index)
     return {values.name: values.mask(is_mark)} if is_mark.any() else {}
-
-
-def apply_formats(table: pd.DataFrame, formats: Mapping[str, str]) -> pd.DataFrame:
-    """The table with dates read as their format says. Raises InputError for the first value of
-    another form.
-    """
-    changed = {}
-    for name, form in formats.items():
-        if name not in table.columns:
-            raise InputError(
-                f"format of column {name!r}: it is not in the table;"
-                f" {nearest(name, map(str, table.columns))}"
-            )
-        values = table[name]
-        if pd.api.types.is_datetime64_any_dtype(values.dtype):
-            continue
-        if pd.api.types.is_float_dtype(values.dtype):
-            values = values.astype("Int64")
-        texts = values.astype(object).map(lambda v: v if pd.isna(v) else str(v).strip())
-        dates = pd.to_datetime(texts, format=form, errors="coerce")
-        wrong = dates.isna() & values.notna()
-        if wrong.any():
-            raise InputError(
-                f"column {name!r}: {texts[wrong].iloc[0]!r} is not written as {form}; give the"
-                f" format it has (--format '{name}=%d.%m.%Y'), or mark it missing (--missing)."
-            )
-        changed[name] = dates
-    return table.assign(**changed) if changed else table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -9,7 +10,6 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 5000  # a table of more takes hours in every metric; it is a mistake or an attack
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+SEPARATORS = ",;\t|"  # the likelier first
+HEAD = 1 << 20  # bytes in which separator and header are looked for
+LOOKED_ROWS = 200
+TEXT = pd.StringDtype("pyarrow")
 
 
-def read_file(path: Path, text_columns: Iterable[str] = ()) -> pd.DataFrame:
-    """The raw table of a CSV, gzipped CSV or Parquet file. An empty CSV field is missing; "NA" or
-    "None" are text.
+def read_file(path: Path) -> pd.DataFrame:
+    """The raw table of a CSV, gzipped CSV or Parquet file: the columns of a CSV are text as it is
+    written. An empty CSV field is missing; "NA" or "None" are text.
 
-    text_columns of a CSV ("*" for all of them) are kept as they are written, and so are columns of
-    digits with a leading zero: these are codes. A CSV is UTF-8 with a header row; fields are set
-    apart by comma, semicolon, tab or bar, and spaces before a field are dropped. Raises InputError
-    for a file that cannot be read, is not UTF-8, is empty, has no rows, repeats a column name or
-    has a row of another length.
+    A CSV is UTF-8, or UTF-16 with its mark; its fields are set apart by comma, semicolon, tab or
+    bar, whichever header and rows agree on, and spaces before a field are dropped. A first row that
+    is plainly data gets names, `column_1` and so on. The table's attrs hold "decimal", the mark
+    that the separator makes likely, and "notes", sentences on what a reader should know. Raises
+    InputError for a file that cannot be read or decoded, is empty, has no rows, repeats a column
+    name or has a row of another length.
     """
     if os.path.isdir(path):
         raise InputError(
@@ -52,11 +57,8 @@ def read_file(path: Path, text_columns: Iterable[str] = ()) -> pd.DataFrame:
         raise InputError(f"file {str(path)!r} cannot be read ({error}); check the path.") from None
     if not raw:
         raise InputError(f"file {path.name!r} is empty; it needs a header row and rows.")
-    table = (
-        _read_parquet(raw, path.name)
-        if path.suffix.lower() == ".parquet"
-        else _read_csv(raw, path.name, text_columns)
-    )
+    read = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
+    table = read(raw, path.name)
     if table.shape[1] > MOST_COLUMNS:
         raise _too_wide(path.name, table.shape[1])
     if not len(table):
@@ -161,34 +163,40 @@ def _read_parquet(raw: bytes, name: str) -> pd.DataFrame:
     return table.reset_index() if any(level is not None for level in table.index.names) else table
 
 
-def _read_csv(raw: bytes, name: str, text_columns: Iterable[str]) -> pd.DataFrame:
-    text = _decode(raw, name)
-    separator, header = _check_rows(text, name)
-    text_columns = (
-        set(header) if "*" in text_columns else set(text_columns) | _codes(text, separator, header)
-    )
-    # A European file has semicolons between fields and commas inside numbers.
-    decimal = (
-        "," if separator == ";" and re.search(r"(^|;)-?\d+,\d+(;|$)", text, re.MULTILINE) else "."
-    )
-    return pd.read_csv(
-        io.StringIO(text),
-        header=0,
-        names=header,
-        sep=separator,
-        skipinitialspace=True,
-        # The default may be off by one bit, and 0.1 would not lie on a grid of tenths
-        float_precision="round_trip",
-        dtype=dict.fromkeys(text_columns & set(header), str),
-        decimal=decimal,
-        keep_default_na=False,
-        na_values=[""],
-        low_memory=False,  # else the kind of a column depends on where a chunk ends
-        index_col=False,
-    )
+def _read_csv(raw: bytes, name: str) -> pd.DataFrame:
+    raw = _decoded(raw, name)
+    head = raw[:HEAD].decode("utf-8", errors="ignore")
+    head = _without_last_line(head) if len(raw) > HEAD else head
+    start = _length_of_hint(head)
+    separator = head[4] if start else _separator(head)
+    header, length = _header(head[start:], separator)
+    start += length
+    notes = []
+    first_rows = _rows(head[start:], separator)
+    if _is_data(header, first_rows):
+        start -= length
+        notes.append(
+            f"the first row of {name!r}, {_shown(header)}, is data: columns are named column_1 to"
+            f" column_{len(header)}; add a header row to name them."
+        )
+        header = [f"column_{place}" for place in range(1, len(header) + 1)]
+    elif _looks_like_data(header):
+        notes.append(
+            f"the names {_shown(header)} of {name!r} look like a row of data; if they are, add a"
+            " header row to the file."
+        )
+    _check_header(header, name)
+    body = raw[start:]
+    if not body.strip():
+        raise InputError(f"file {name!r} has a header but no rows; it needs rows to learn from.")
+    _check_rows(body, raw[:start].count(b"\n"), separator, header, name)
+    table = _parsed(body, separator, header, name)
+    table.attrs = {"decimal": "," if separator == ";" else "", "notes": notes}
+    return table
 
 
-def _decode(raw: bytes, name: str) -> str:
+def _decoded(raw: bytes, name: str) -> bytes:
+    """The bytes of a text file as UTF-8 with plain line ends, without a byte order mark."""
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = _unpack(raw, name)
@@ -196,21 +204,185 @@ def _decode(raw: bytes, name: str) -> str:
             raise InputError(
                 f"file {name!r} cannot be unpacked ({error}); copy it again."
             ) from None
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        try:
+            raw = raw.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"file {name!r} is not UTF-16 though it begins so ({error.reason}); save it as"
+                " UTF-8."
+            ) from None
+    raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
-        text = raw.decode("utf-8-sig")
+        raw.isascii() or raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise InputError(
             f"file {name!r} is not UTF-8 (byte 0x{raw[error.start]:02x} in line {line}); convert"
             " it, for example with iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW."
         ) from None
-    if "\0" in text:
+    if b"\0" in raw:
         raise InputError(
             f"file {name!r} holds a null character; it is not text, or is UTF-16: save it as UTF-8."
         )
-    if not text.strip():
+    if b"\r" in raw:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    raw = raw.strip(b"\n") + b"\n"
+    if not raw.strip():
         raise InputError(f"file {name!r} is empty; it needs a header row and rows.")
-    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
+    return raw
+
+
+def _without_last_line(head: str) -> str:
+    """A head that was cut within a line, up to the end of the line before."""
+    end = head.rfind("\n")
+    return head if end < 0 else head[: end + 1]
+
+
+def _length_of_hint(head: str) -> int:
+    """The length of a first line "sep=;", which spreadsheets write and read."""
+    match = re.match(r"sep=[,;\t|]\n", head)
+    return match.end() if match else 0
+
+
+def _rows(text: str, separator: str, most: int = LOOKED_ROWS) -> list[list[str]]:
+    """The first rows of a text, up to one that cannot be read."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    rows = []
+    try:
+        for row in reader:
+            if row:
+                rows.append(row)
+            if len(rows) == most:
+                break
+    except csv.Error:
+        pass
+    return rows
+
+
+def _separator(head: str) -> str:
+    """The mark between fields: the one that gives most fields, as many in the rows as in the header.
+
+    A header may hold commas in its names, and rows of semicolons decimal commas.
+    """
+    best, best_score = ",", (-1.0, 0)
+    for mark in SEPARATORS:
+        rows = _rows(head, mark)
+        width = len(rows[0]) if rows else 0
+        if width < 2:
+            continue
+        agreeing = sum(len(row) == width for row in rows) / len(rows)
+        # A mark that most rows disagree with is none, however many fields the header has of it.
+        score = (1.0 if agreeing == 1 else agreeing / 2, width)
+        if score > best_score:
+            best, best_score = mark, score
+    return best
+
+
+def _header(head: str, separator: str) -> tuple[list[str], int]:
+    """The names, and the bytes that the header row takes."""
+    lines = head.splitlines(keepends=True)
+    reader = csv.reader(iter(lines), delimiter=separator, skipinitialspace=True)
+    try:
+        names = next(reader, [])
+    except csv.Error:
+        names = []
+    length = len("".join(lines[: reader.line_num]).encode())
+    return [name.strip() for name in names], length
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", text.strip()))
+
+
+def _is_data(header: list[str], rows: list[list[str]]) -> bool:
+    """Whether the first row is plainly one of data: a fraction that stands where every row has a
+    number, or names that repeat, and nothing that only a header would say.
+    """
+    rows = [row for row in rows if len(row) == len(header)]
+    if len(rows) < 3 or not header:
+        return False
+    columns = list(zip(*rows, strict=True))
+    fractions, explained = 0, 0
+    for name, column in zip(header, columns, strict=True):
+        present = [value.strip() for value in column if value.strip()]
+        if not name:
+            explained += 1
+        elif _is_number(name) and present and all(map(_is_number, present)):
+            explained += 1
+            fractions += bool(re.search("[.,]", name))
+        elif name in present:
+            explained += 1
+    # Years and the numbers of pixels are names as well; they are whole and differ.
+    names = [name for name in header if name]
+    repeats = len(set(names)) < len(names) and all(map(_is_number, names))
+    return explained == len(header) and (fractions > 0 or repeats)
+
+
+def _looks_like_data(header: list[str]) -> bool:
+    """Whether most names are numbers."""
+    return sum(map(_is_number, header)) > max(1, len(header) / 2)
+
+
+def _shown(header: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in header[:4])
+    return shown + (", ..." if len(header) > 4 else "")
+
+
+def _parsed(body: bytes, separator: str, header: list[str], name: str) -> pd.DataFrame:
+    """The fields of all rows as text; Arrow reads them an order faster than Python would."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    has_quotes = b'"' in body
+    spaced = f"{separator} ".encode() in body or b"\n " in body or body[:1] == b" "
+    if spaced and has_quotes:
+        return _parsed_by_pandas(body, separator, header)
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(body),
+            read_options=arrow_csv.ReadOptions(column_names=header, use_threads=True),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=separator,
+                quote_char='"' if has_quotes else False,
+                newlines_in_values=has_quotes,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"file {name!r} cannot be read ({reason}); mend that line.") from None
+    return pd.DataFrame(
+        {column: _as_strings(table.column(column), spaced) for column in header}, copy=False
+    )
+
+
+def _as_strings(column: pa.ChunkedArray, spaced: bool) -> pd.Series:
+    import pyarrow.compute as pc
+
+    if spaced:
+        column = pc.utf8_ltrim(column, characters=" ")
+        column = pc.if_else(pc.equal(column, ""), None, column)
+    return pd.Series(pd.array(column, dtype=TEXT))
+
+
+def _parsed_by_pandas(body: bytes, separator: str, header: list[str]) -> pd.DataFrame:
+    """The same for quotes that stand after a space."""
+    return pd.read_csv(
+        io.BytesIO(body),
+        header=None,
+        names=header,
+        sep=separator,
+        skipinitialspace=True,
+        dtype=TEXT,
+        keep_default_na=False,
+        na_values=[""],
+        index_col=False,
+    )
 
 
 def _unpack(raw: bytes, name: str) -> bytes:
@@ -236,22 +408,13 @@ def _check_binary(table: pd.DataFrame, name: str) -> None:
             )
 
 
-def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
-    """The separator and the header; pandas would rename repeated columns and fill up short rows
-    without a word.
-    """
-    first = io.StringIO(text.lstrip("\n"))
-    headers = {}
-    for mark in ",;\t|":
-        first.seek(0)
-        headers[mark] = next(csv.reader(first, delimiter=mark, skipinitialspace=True))
-    separator = "," if len(headers[","]) > 1 else max(headers, key=lambda mark: len(headers[mark]))
-    header = [column.strip() for column in headers[separator]]
+def _check_header(header: list[str], name: str) -> None:
     if len(header) > MOST_COLUMNS:
         raise _too_wide(name, len(header))
     if len(header) < 2:
+        first = header[0] if header else ""
         raise InputError(
-            f"file {name!r} has only one column, {header[0]!r}; a table needs two or more, set"
+            f"file {name!r} has only one column, {first!r}; a table needs two or more, set"
             " apart by comma, semicolon, tab or bar."
         )
     seen: set[str] = set()
@@ -261,25 +424,42 @@ def _check_rows(text: str, name: str) -> tuple[str, list[str]]:
                 f"file {name!r}: column {header.index('') + 1} has no name; name it in the header"
                 " row."
             )
-        repeated = column in seen
-        seen.add(column)
-        if repeated:
+        if column in seen:
             raise InputError(
                 f"file {name!r}: column name {column!r} occurs more than once; rename one of them."
             )
-    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+        seen.add(column)
+
+
+def _check_rows(
+    body: bytes, lines_before: int, separator: str, header: list[str], name: str
+) -> None:
+    """Raises InputError for a row of another length, which readers fill up or cut without a word."""
+    import numpy as np
+
+    if b'"' not in body:
+        marks = np.frombuffer(body, dtype=np.uint8)
+        ends = np.flatnonzero(marks == ord("\n"))
+        places = np.flatnonzero(marks == ord(separator))
+        counts = np.diff(np.searchsorted(places, ends), prepend=0)
+        is_empty = np.diff(ends, prepend=-1) == 1
+        if not ((counts != len(header) - 1) & ~is_empty).any():
+            return
+    text = io.StringIO(body.decode("utf-8"))
+    rows = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
     try:
         for row in rows:
             if len(row) != len(header) and row:
                 raise InputError(
-                    f"file {name!r}: line {rows.line_num} has {len(row)} fields where the header"
-                    f" has {len(header)}; mend it, or quote a field that holds the separator."
+                    f"file {name!r}: line {rows.line_num + lines_before} has {len(row)} fields"
+                    f" where the header has {len(header)}; mend it, or quote a field that holds the"
+                    " separator."
                 )
     except csv.Error as error:
+        line = rows.line_num + lines_before
         raise InputError(
-            f"file {name!r}: line {rows.line_num} cannot be read ({error}); mend that line."
+            f"file {name!r}: line {line} cannot be read ({error}); mend that line."
         ) from None
-    return separator, header
 
 
 def _too_wide(name: str, columns: int) -> InputError:
@@ -287,21 +467,3 @@ def _too_wide(name: str, columns: int) -> InputError:
         f"file {name!r} has {columns:,} columns; at most {MOST_COLUMNS:,} are read: keep those you"
         " need."
     )
-
-
-def _codes(text: str, separator: str, header: list[str]) -> set[str]:
-    """Columns that hold digits which a number would change: a leading zero, as in a postal code, or
-    more digits than a float keeps.
-    """
-    end = re.escape(separator)
-    if not re.search(rf"(^|{end}|\")(0\d+|-?\d{{16,}})($|{end}|\")", text, re.MULTILINE):
-        return set()
-    rows = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    next(rows)
-    found = set()
-    for row in rows:
-        for name, value in zip(header, row, strict=False):
-            digits = value.removeprefix("-")
-            if digits.isdigit() and (len(digits) > 15 or (value[:1] == "0" and len(value) > 1)):
-                found.add(name)
-    return found

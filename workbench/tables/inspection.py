@@ -18,17 +18,12 @@ from workbench.files import write_text
 from workbench.tables import declared as declarations
 from workbench.tables import identifiers as identity
 from workbench.tables.datasets import read_raw
+from workbench.tables.forms import infer as infer_form
+from workbench.tables.forms import is_text
 from workbench.tables.schema import MISSING_MARKS, Schema, formula_text
 from workbench.tables.structure import find_dependencies, find_formulas, find_skips
 
-MARKS = MISSING_MARKS | {"--", "unknown", "#n/a"}
-DATE_FORMS = {
-    r"\d{1,2}/\d{1,2}/\d{4}": ("%d/%m/%Y", "%m/%d/%Y"),
-    r"\d{1,2}\.\d{1,2}\.\d{4}": ("%d.%m.%Y",),
-    r"\d{1,2}-\d{1,2}-\d{4}": ("%d-%m-%Y", "%m-%d-%Y"),
-    r"\d{4}/\d{1,2}/\d{1,2}": ("%Y/%m/%d",),
-    r"(19|20)\d{6}": ("%Y%m%d",),
-}
+MARKS = MISSING_MARKS | {"--", "#n/a"}
 SAMPLE = 20_000  # rows that are looked at first; what is found is checked on every row
 FEW_CODES = 12  # distinct whole numbers up to which they may be codes
 
@@ -116,18 +111,16 @@ def inspect(
     name, raw = read_raw(table)
     sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)
     given = [missing] if isinstance(missing, str) else list(missing)
+    formats, kinds = dict(formats or {}), dict(kinds or {})
     findings = list(_header(raw))
-    marks, found = _marks(raw, given)
+    marks, found = _marks(raw, given, kinds, formats)
     findings += found
     raw = declarations.apply_missing(raw, marks)
-    forms, found = _dates(raw, dict(formats or {}), dict(kinds or {}))
+    kinds, found = _mixed(raw, kinds, formats)
     findings += found
-    raw = declarations.apply_formats(raw, forms)
-
-    kinds = dict(kinds or {}) | dict.fromkeys(forms, "datetime")
-    kinds, found = _mixed(raw, kinds)
+    schema = Schema.infer(raw, target, sensitive, kinds, formats=formats)
+    forms, found = _written(raw, schema, formats)
     findings += found
-    schema = Schema.infer(raw, target, sensitive, kinds)
     schema, found = _codes(raw, schema, kinds)
     findings += found
     cast = schema.cast(raw)
@@ -148,6 +141,9 @@ def _header(raw: pd.DataFrame) -> list[Finding]:
     """Names that are numbers, or values of their own column: the first row of data read as the
     header.
     """
+    found = [Finding("no header", (), note.rstrip(".")) for note in raw.attrs.get("notes", [])]
+    if found:
+        return found
     suspicious = [str(name) for name in raw.columns if re.fullmatch(r"-?\d+([.,]\d+)?", str(name))]
     for name in raw.columns:
         if str(name) not in suspicious and (raw[name].head(SAMPLE).astype(object) == name).any():
@@ -161,87 +157,105 @@ def _header(raw: pd.DataFrame) -> list[Finding]:
     return [Finding("no header", tuple(suspicious), message)]
 
 
-def _marks(raw: pd.DataFrame, given: list[str]) -> tuple[list[str], list[Finding]]:
+def _marks(
+    raw: pd.DataFrame, given: list[str], kinds: dict[str, str], formats: dict[str, str]
+) -> tuple[list[str], list[Finding]]:
     """Marks of missing values, those that were given first: a common one among numbers, dates or
     labels.
     """
     marks, findings = list(given), []
-    for name, counts in _text_columns(raw):
-        lowered = counts.index.str.strip().str.lower()
-        spelled = counts[lowered.isin(MARKS)]
-        spelled.index = spelled.index.str.strip()
-        new = [mark for mark in spelled.index.unique() if mark not in marks]
-        rest = counts.index[~lowered.isin(MARKS)][:SAMPLE]
+    for name in raw.columns:
+        if kinds.get(name) == "categorical" or not is_text(raw[name]):
+            continue
+        labels = raw[name].dropna().unique()
+        spelled = [str(v).strip() for v in labels if str(v).strip().lower() in MARKS]
+        if not spelled:
+            continue
         # Among labels only what no language uses as a word is a mark: "none" may be an answer.
-        is_numbers = len(rest) > 0 and pd.notna(pd.to_numeric(rest, errors="coerce")).all()
-        marks += [mark for mark in new if is_numbers or mark in ("?", "#N/A", "NA", "N/A")]
-        shown = [mark for mark in spelled.index.unique() if mark in marks]
+        beside_values = _has_levels(raw[name], kinds.get(name), formats.get(name, ""))
+        new = [text for text in spelled if beside_values or text in ("?", "#N/A", "NA", "N/A")]
+        marks += [mark for mark in dict.fromkeys(new) if mark not in marks]
+        shown = [text for text in spelled if text in marks]
         if shown:
-            share = spelled[spelled.index.isin(shown)].sum() / len(raw)
+            share = raw[name].astype("string").str.strip().isin(shown).mean()
             message = f"{name!r} marks missing values with {shown[0]!r} ({share:.1%} of rows)"
             findings.append(Finding("missing mark", (name,), message, f"--missing '{shown[0]}'"))
     return marks, findings
 
 
-def _text_columns(raw: pd.DataFrame) -> list[tuple[str, pd.Series]]:
-    """The columns of text with the count of each spelling."""
-    found = []
-    for name in raw.columns:
-        is_text = raw[name].dtype == object or pd.api.types.is_string_dtype(raw[name].dtype)
-        if is_text and raw[name].notna().any():
-            counts = raw[name].value_counts()
-            counts.index = counts.index.map(str)
-            found.append((name, counts))
-    return found
+def _has_levels(values: pd.Series, kind: str | None, format_: str) -> bool:
+    """Whether a column holds numbers or dates, and texts beside them."""
+    try:
+        form = infer_form(values, kind, format_)[1]
+    except InputError:
+        return False
+    return form is not None and bool(form.level_texts)
 
 
-def _dates(
-    raw: pd.DataFrame, given: dict[str, str], kinds: dict[str, str]
+def _written(
+    raw: pd.DataFrame, schema: Schema, given: dict[str, str]
 ) -> tuple[dict[str, str], list[Finding]]:
-    """The form of each column of dates that is no ISO date, those that were given first."""
-    forms, findings = dict(given), []
-    for name in raw.columns:
-        if name in forms or name in kinds:
+    """How columns are written where their kind does not say it, and the formats to declare."""
+    formats, findings = dict(given), []
+    for column in schema.columns:
+        form, name = column.form, column.name
+        if form is None:
+            if column.kind == "categorical":
+                findings += _numbers_as_codes(raw[name])
             continue
-        values = raw[name].dropna()
-        if not len(values) or pd.api.types.is_bool_dtype(values.dtype):
-            continue
-        if pd.api.types.is_float_dtype(values.dtype):
-            continue
-        texts = pd.Series(values.unique()).astype(str).str.strip()
-        fitting = _forms_that_fit(texts)
-        if not fitting:
-            continue
-        forms[name] = fitting[0]
-        doubt = f"; {fitting[1]} fits as well" if len(fitting) > 1 else ""
-        message = f"{name!r} holds dates written as {fitting[0]}{doubt}"
-        findings.append(Finding("date", (name,), message, f"--format '{name}={fitting[0]}'"))
-    return forms, findings
+        pattern = re.sub("%[-^]", "%", form.stamp.pattern) if form.stamp else ""
+        if pattern and pattern != "%Y-%m-%d" and not form.dtype:
+            if name not in formats and not form.stamp.zone:
+                formats[name] = pattern
+            doubt = f"; {form.other} fits as well" if form.other else ""
+            message = f"{name!r} holds dates written as {pattern}{doubt}"
+            option = f"--format '{name}={pattern}'"
+            findings.append(Finding("date", (name,), message, option))
+        elif (form.number is not None and not form.number.is_plain) or form.other:
+            example = form.number.example()
+            doubt = f"; {form.other} fits as well" if form.other else ""
+            if form.other:
+                formats.setdefault(name, example)
+            message = f"{name!r} holds numbers written as {form.sentence()}{doubt}"
+            findings.append(Finding("number", (name,), message, f"--format '{name}={example}'"))
+        if form.level_texts:
+            share = raw[name].astype("string").isin(form.level_texts).mean()
+            shown = ", ".join(map(repr, form.level_texts))
+            message = f"{name!r} holds {shown} among its values ({share:.1%} of rows): a level of"
+            message += " its own beside them; if it only means missing, say so"
+            option = f"--missing '{form.level_texts[0]}'"
+            findings.append(Finding("level", (name,), message, option))
+        if form.counted or (form.stamp is not None and form.stamp.zone == "UTC"):
+            note = replace(schema, columns=(column,), constraints=()).form_notes
+            findings += [Finding("date", (name,), text.rstrip(".")) for text in note]
+    return formats, findings
 
 
-def _forms_that_fit(texts: pd.Series) -> list[str]:
-    """The forms in which every value is a date, the likelier first."""
-    if len(texts) < 3:
+def _numbers_as_codes(values: pd.Series) -> list[Finding]:
+    """A column of labels that are all numbers, written as nobody writes a quantity."""
+    if not is_text(values):
         return []
-    for shape, forms in DATE_FORMS.items():
-        # A look at a few values spares the search in long columns of something else.
-        if texts.head(50).str.fullmatch(shape).all() and texts.str.fullmatch(shape).all():
-            return [
-                form
-                for form in forms
-                if pd.to_datetime(texts, format=form, errors="coerce").notna().all()
-            ]
-    return []
+    labels = values.dropna()
+    if not len(labels) or pd.to_numeric(labels.head(50), errors="coerce").isna().any():
+        return []
+    labels = pd.Series(labels.unique(), dtype=object)
+    if pd.to_numeric(labels, errors="coerce").isna().any():
+        return []
+    name = str(values.name)
+    message = f"{name!r} holds numbers that are written as codes; read as labels"
+    return [Finding("codes", (name,), message, f"--kind {name}=categorical")]
 
 
-def _mixed(raw: pd.DataFrame, kinds: dict[str, str]) -> tuple[dict[str, str], list[Finding]]:
+def _mixed(
+    raw: pd.DataFrame, kinds: dict[str, str], formats: dict[str, str]
+) -> tuple[dict[str, str], list[Finding]]:
     """Columns that `load` refuses are declared categorical, with the reason."""
     kinds, findings = dict(kinds), []
     for name in raw.columns:
-        if name in kinds or pd.api.types.is_numeric_dtype(raw[name].dtype):
+        if name in kinds or name in formats or not is_text(raw[name]):
             continue
         try:
-            Schema.infer(raw[[name]], identifiers=())
+            infer_form(raw[name])
         except InputError as error:
             kinds[name] = "categorical"
             findings.append(Finding("mixed", (name,), str(error), f"--kind {name}=categorical"))

@@ -14,7 +14,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from html import escape
 from pathlib import Path
@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError, nearest
+from workbench.tables import forms, sdv
 from workbench.tables import identifiers as identity
-from workbench.tables import sdv
+from workbench.tables.forms import MISSING_MARKS, Form
 
 KINDS = {
     "numeric": "float64",
@@ -36,16 +37,13 @@ KINDS = {
 ROLES = ("feature", "target", "sensitive", "identifier", "group")
 
 BOOLEAN_TEXT = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
-_ZERO_LED = re.compile(
-    r"0\d+$"
-)  # 01234 is a code, such as a postal code: its zero is lost in a number
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$")
+__all__ = ["BOOLEAN_TEXT", "KINDS", "MISSING_MARKS", "ROLES", "Column", "Schema"]
+__all__ += ["formula_text", "rounded", "written"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column. form says how its values were written, where their kind does not.
 
     >>> Column("age", "integer").is_discrete
     False
@@ -55,6 +53,7 @@ class Column:
     kind: str
     role: str = "feature"
     description: str = ""
+    form: Form | None = None
 
     def __post_init__(self):
         if not isinstance(self.name, str):
@@ -74,7 +73,12 @@ class Column:
         return self.kind in ("categorical", "boolean")
 
     def cast(self, values: pd.Series) -> pd.Series:
-        """The values in the dtype of this kind. Raises InputError for one that it cannot take."""
+        """The values in the dtype of this kind; text is read as the column's form says.
+
+        Raises InputError for a value that it cannot take.
+        """
+        if self.form is not None:
+            values = self.form.read(values)
         if isinstance(values.dtype, pd.CategoricalDtype):
             values = values.astype(object)
         try:
@@ -87,6 +91,17 @@ class Column:
                 f"column {self.name!r} cannot be read as {self.kind} ({reason}); declare another"
                 " kind."
             ) from None
+
+    def to_dict(self) -> dict:
+        """The column as JSON holds it; without a form where it has none."""
+        facts = {name: getattr(self, name) for name in ("name", "kind", "role", "description")}
+        return facts | ({"form": self.form.to_dict()} if self.form is not None else {})
+
+    @classmethod
+    def from_dict(cls, facts: Mapping) -> Column:
+        if facts.get("form") is None:
+            return cls(**facts)
+        return cls(**{**facts, "form": Form.from_dict(facts["form"])})
 
 
 @dataclass(frozen=True)
@@ -169,6 +184,19 @@ class Schema:
         return replace(self, columns=kept)
 
     @property
+    def plain(self) -> Schema:
+        """The same columns without their forms: for tables that are cast already."""
+        if all(column.form is None for column in self.columns):
+            return self
+        return replace(self, columns=tuple(replace(c, form=None) for c in self.columns))
+
+    @property
+    def form_notes(self) -> list[str]:
+        """A sentence on each column that might have been read in another way."""
+        notes = [_form_note(column) for column in self.columns if column.form is not None]
+        return [note for note in notes if note]
+
+    @property
     def role_notes(self) -> list[str]:
         """A sentence on the identifiers and one on the group, where there are any."""
         notes = []
@@ -224,40 +252,47 @@ class Schema:
         constraints: Iterable[str | Iterable[str]] = (),
         identifiers: Iterable[str] | None = None,
         group: str | None = None,
+        formats: Mapping[str, str] | None = None,
     ) -> Schema:
         """Read a schema off a raw table; `kinds` overrides what is inferred, `constraints` are
         taken as declared. Columns with a value of their own in nearly every row are identifiers,
         unless `identifiers` names them (none where it is empty).
 
-        Whole numbers are integer, 0/1 and true/false are boolean, ISO dates are datetime, other
-        text is categorical, and so are text columns of digits with a leading zero (codes). A target
-        with two distinct values, and a sensitive column with at most ten distinct whole numbers,
-        are labels. Raises InputError for duplicate names, infinite values, up to a tenth of text
-        (or any "NA" or "?") among numbers, and roles that name no column.
+        Whole numbers are integer, 0/1 and true/false are boolean, dates are datetime, other text is
+        categorical, and so are numbers that nobody writes as a quantity (0123, 1E2, +49). How
+        values are written is kept as the form of the column; `formats` says it where it is
+        ambiguous, "%d/%m/%Y" of dates or "1.234,56" of numbers. A target with two distinct values,
+        and a sensitive column with at most ten distinct whole numbers, are labels. Raises
+        InputError for duplicate names, infinite values, numbers with many other texts among them,
+        and roles that name no column.
         """
         _check_names(table)
         names = list(table.columns)
         kinds, sensitive = dict(kinds or {}), list(sensitive)
+        formats = dict(formats or {})
         roles = _declared_roles(names, target, sensitive, identifiers, group)
         _check_known("kinds", kinds, names)
+        _check_known("formats", formats, names)
 
+        # The rest of a file says which of its marks is the decimal one, where a column does not.
+        decimal = table.attrs.get("decimal", "")
         columns = []
         for name in names:
             role = roles.get(name, "feature")
-            kind = kinds.get(name) or _inferred_kind(table[name], role)
-            if name not in kinds and kind in ("numeric", "integer"):
-                distinct = table[name].nunique()
-                if (role == "target" and distinct <= 2) or (
-                    role == "sensitive" and kind == "integer" and distinct <= 10
-                ):
-                    kind = "categorical"
+            declared = kinds.get(name)
+            if declared is not None and declared not in KINDS:
+                Column(name, declared)  # raises, with the nearest kinds
+            kind, form = _inferred(table[name], role, declared, formats.get(name, ""), decimal)
+            if declared is None and _is_label_by_role(table[name], role, kind):
+                kind, form = "categorical", None
             if (
                 identifiers is None
                 and role == "feature"
                 and identity.is_identifier(table[name], kind)
             ):
                 role = "identifier"
-            columns.append(Column(name, kind, role))
+            columns.append(Column(name, kind, role, form=form))
+        columns = _with_one_order_of_dates(columns, table)
         return cls(tuple(columns), constraints=_listed_constraints(constraints)).with_positive(
             table
         )
@@ -330,18 +365,17 @@ class Schema:
 
     def to_json(self) -> str:
         """The schema as JSON text; `Schema.from_json` reads it back equal."""
-        facts = asdict(self)
-        if (
-            not self.constraints
-        ):  # a schema without any reads as it did before there were constraints
-            del facts["constraints"]
+        facts: dict = {"columns": [column.to_dict() for column in self.columns]}
+        facts["positive"] = self.positive
+        if self.constraints:
+            facts["constraints"] = self.constraints
         return json.dumps(facts, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Schema:
         try:
             data = json.loads(text)
-            columns = tuple(Column(**column) for column in data["columns"])
+            columns = tuple(Column.from_dict(column) for column in data["columns"])
             return cls(columns, data.get("positive"), data.get("constraints", ()))
         except InputError:
             raise
@@ -376,9 +410,11 @@ class Schema:
         )
 
     def _repr_html_(self) -> str:
-        table = pd.DataFrame([asdict(column) for column in self.columns]).to_html(
-            index=False, escape=True
-        )
+        facts = [replace(column, form=None).to_dict() for column in self.columns]
+        written = [column.form.sentence() if column.form else "" for column in self.columns]
+        if any(written):
+            facts = [fact | {"written": text} for fact, text in zip(facts, written, strict=True)]
+        table = pd.DataFrame(facts).to_html(index=False, escape=True)
         texts = [
             text if isinstance(text, str) else f"combinations of {', '.join(text)} as in train"
             for text in self.constraints
@@ -386,6 +422,27 @@ class Schema:
         return table + (
             f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else ""
         )
+
+
+def written(table: pd.DataFrame, schema: Schema, as_text: bool = False) -> pd.DataFrame:
+    """A cast table as the raw one was written: see Form. Columns without a form stay as they are."""
+    columns = {
+        column.name: table[column.name]
+        if column.form is None
+        else column.form.write(table[column.name], as_text)
+        for column in schema.columns
+    }
+    return pd.DataFrame(columns, index=table.index)
+
+
+def rounded(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """A cast table whose numbers have no more digits than those of the raw one."""
+    changed = {
+        column.name: column.form.rounded(table[column.name])
+        for column in schema.columns
+        if column.form is not None and column.form.number is not None
+    }
+    return table.assign(**changed) if changed else table
 
 
 def _check_known(role: str, given: Iterable[str], names: list[str]) -> None:
@@ -424,15 +481,71 @@ def _declared_roles(
     return roles
 
 
-def _inferred_kind(values: pd.Series, role: str) -> str:
-    """The kind of a column nobody declared one for; what names rows is a whole number or a label."""
-    if role not in ("identifier", "group"):
-        return _infer_kind(values)
+def _inferred(
+    values: pd.Series, role: str, declared: str | None, format_: str, decimal: str
+) -> tuple[str, Form | None]:
+    """Kind and form of a column; what names rows is a whole number or a label, as it is written."""
+    if role not in ("identifier", "group") or declared is not None:
+        return forms.infer(values, declared, format_, decimal)
     try:
-        kind = _infer_kind(values)
+        kind, form = forms.infer(values, None, format_, decimal)
     except InputError:
-        return "categorical"
-    return kind if kind == "integer" else "categorical"
+        return "categorical", None
+    return (kind, None) if kind == "integer" and _is_bare(form) else ("categorical", None)
+
+
+def _is_bare(form: Form | None) -> bool:
+    """Whether whole numbers have no unit, no mark and no other text beside them."""
+    return form is None or (form.number is None and not form.levels and not form.clock)
+
+
+def _is_label_by_role(values: pd.Series, role: str, kind: str) -> bool:
+    """Whether numbers are labels because they are what is predicted, or name groups."""
+    if kind not in ("numeric", "integer"):
+        return False
+    distinct = values.nunique()
+    if role == "target":
+        return distinct <= 2
+    return role == "sensitive" and kind == "integer" and distinct <= 10
+
+
+def _with_one_order_of_dates(columns: list[Column], table: pd.DataFrame) -> list[Column]:
+    """Dates that may begin with the day or with the month follow the other dates of the table."""
+    stamps = [c.form.stamp.pattern for c in columns if c.form and c.form.stamp and not c.form.other]
+    begins = [re.sub("[^dm]", "", pattern)[:2] for pattern in stamps]
+    if "md" not in begins or "dm" in begins:
+        return columns
+    return [
+        replace(column, form=forms.infer(table[column.name], None, column.form.other)[1])
+        if column.form and column.form.stamp and column.form.other
+        else column
+        for column in columns
+    ]
+
+
+def _form_note(column: Column) -> str:
+    """What a person should know of how a column was read, in one sentence; "" for nothing."""
+    form, name = column.form, column.name
+    if form.other:
+        return (
+            f"column {name!r} is read as {form.sentence()}, and {form.other} fits as well; if that"
+            f" is meant, say --format '{name}={form.other}' (formats=)."
+        )
+    if form.counted:
+        unit = {"D": "days", "s": "seconds"}[form.counted]
+        return (
+            f"column {name!r} holds dates before 1677 or after 2262 and counts {unit} since 1970."
+        )
+    if form.level_texts:
+        shown = ", ".join(repr(text) for text in form.level_texts)
+        what = "dates" if form.stamp else "numbers"
+        return (
+            f"column {name!r} holds {shown} among its {what}: kept as a level of its own beside"
+            f" them; if it only means missing, say --missing {form.level_texts[0]!r} (missing=)."
+        )
+    if form.stamp is not None and form.stamp.zone == "UTC":
+        return f"column {name!r} holds times of several zones, which are read as UTC."
+    return ""
 
 
 def _listed_constraints(constraints) -> tuple[str | tuple[str, ...], ...]:
@@ -607,82 +720,12 @@ def _check_names(table: pd.DataFrame) -> None:
         raise InputError(f"column name {repeated[0]!r} occurs more than once; rename one of them.")
 
 
-def _infer_kind(values: pd.Series) -> str:
-    if pd.api.types.is_bool_dtype(values.dtype):
-        return "boolean"
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return "datetime"
-    present = values.dropna()
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        return _infer_number_kind(present)
-    if not len(present):
-        return "categorical"
-    written = present.astype(object).astype(str)
-    text = pd.Series(
-        written.unique(), dtype=object, name=values.name
-    )  # each spelling is looked at once
-    if set(text.str.lower()) <= {"true", "false"}:
-        return "boolean"
-    number = pd.to_numeric(text, errors="coerce")
-    if number.notna().all():
-        is_code = text.str.match(_ZERO_LED).any() or _has_long_integers(text, number)
-        return "categorical" if is_code else _infer_number_kind(number)
-    _refuse_mixed(written, text[number.isna()])
-    return "datetime" if text.str.match(_ISO_DATE).all() else "categorical"
-
-
-def _has_long_integers(text: pd.Series, number: pd.Series) -> bool:
-    """Whether whole numbers are written that a float cannot hold to the last digit."""
-    long = text.str.fullmatch(r"-?\d{16,}")
-    return bool((long & (number.abs() >= 2**53)).any())
-
-
-def _refuse_mixed(written: pd.Series, strange: pd.Series) -> None:
-    """Raises InputError where a column of numbers holds some text, which would make each number a
-    label of its own.
-    """
-    if len(strange) == written.nunique():
-        return
-    is_strange = written.isin(strange)
-    if set(strange.str.lower()) <= MISSING_MARKS:
-        raise InputError(
-            f"column {written.name!r} marks missing numbers with {strange.iloc[0]!r}; leave these"
-            " fields empty, or declare the column categorical."
-        )
-    if is_strange.mean() <= 0.1:
-        row = written.index[is_strange][0]
-        raise InputError(
-            f"column {written.name!r} mixes numbers with text (row {row} holds {written[row]!r}); "
-            "clean it, or declare it categorical."
-        )
-
-
-def _infer_number_kind(present: pd.Series) -> str:
-    array = present.to_numpy(dtype=float)
-    _refuse_infinite(present.name, array)
-    if len(array) and set(np.unique(array)) == {0.0, 1.0}:
-        return "boolean"
-    if not len(array) or not np.all(array == np.round(array)):
-        return "numeric"
-    if np.abs(array).max() < 2**53:
-        return "integer"
-    # Whole numbers that a float cannot hold are codes, and keep every digit as text.
-    return "categorical" if pd.api.types.is_integer_dtype(present.dtype) else "numeric"
-
-
-def _refuse_infinite(name: str, array: np.ndarray) -> None:
-    if np.isinf(array).any():
-        raise InputError(
-            f"column {name!r} holds infinite values ({int(np.isinf(array).sum())}); make them"
-            " missing or cap them."
-        )
-
-
 def _cast_numeric(values: pd.Series) -> pd.Series:
-    cast = (
-        pd.to_numeric(values).astype("Float64").astype("float64") + 0.0
-    )  # there is one zero: -0.0 becomes 0.0
-    _refuse_infinite(values.name, cast.to_numpy())
+    if pd.api.types.is_float_dtype(values.dtype) and values.dtype.itemsize < 8:
+        values = forms.to_double(values)
+    # There is one zero: -0.0 becomes 0.0.
+    cast = pd.to_numeric(values).astype("Float64").astype("float64") + 0.0
+    forms.refuse_infinite(values.name, cast.to_numpy())
     return cast
 
 
@@ -693,7 +736,7 @@ def _cast_integer(values: pd.Series) -> pd.Series:
 def _cast_boolean(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return values.astype("boolean")
-    text = values.dropna().astype(str).str.lower()
+    text = values.dropna().astype(str).str.strip().str.lower()
     strange = text[~text.isin(BOOLEAN_TEXT)]
     if len(strange):
         raise ValueError(f"it holds {strange.iloc[0]!r}")
@@ -706,6 +749,11 @@ def _cast_categorical(values: pd.Series) -> pd.Series:
         and (values.dropna() == values.dropna().round()).all()
     ):
         values = values.astype("Int64")  # 3.0 beside a missing value is the label "3"
+    if pd.api.types.is_string_dtype(values.dtype) and values.dtype != object:
+        # Equal labels are one object in memory, however many rows have them.
+        codes, labels = pd.factorize(values)
+        text = np.append(labels.astype(object), [np.nan])[codes]
+        return pd.Series(text, index=values.index, dtype=object, name=values.name)
     missing = values.isna().to_numpy(dtype=bool)
     text = values.astype(object).astype(str).to_numpy(dtype=object, copy=True)
     text[missing] = np.nan
@@ -718,9 +766,8 @@ def _cast_datetime(values: pd.Series) -> pd.Series:
             "it holds numbers, and nothing says whether they count seconds, days or years"
         )
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        values = pd.to_datetime(
-            values, format="ISO8601", utc=True
-        )  # one zone for all rows, whatever each row is written in
+        # One zone for all rows, whatever each row is written in.
+        values = pd.to_datetime(values.astype(object), format="ISO8601", utc=True)
     if values.dt.tz is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     return values.astype("datetime64[ns]")
