@@ -290,6 +290,11 @@ def _read(name_or_path: str | Path | pd.DataFrame) -> tuple[str, Entry, pd.DataF
             raise InputError("the table has no rows; it needs rows to learn from.")
         entry = Entry("table", "a DataFrame", "folder", 0, 0)
         return "table", entry, name_or_path.reset_index(drop=True), "a DataFrame"
+    if not isinstance(name_or_path, str | Path):
+        raise InputError(
+            f"a table is a DataFrame, the path of a file or the name of a dataset, not"
+            f" {name_or_path!r:.60}."
+        )
     name = str(name_or_path)
     is_name = (
         not isinstance(name_or_path, Path)

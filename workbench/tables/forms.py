@@ -106,7 +106,9 @@ class Form:
         distinct, codes = encoded.dictionary, encoded.indices
         if self.number is None and self.stamp is None and self.clock is None:
             return _taken(self._labels_of(distinct), codes)
-        found = self._parsed(distinct)
+        # 9999-12-31 may be a date and yet a level.
+        gone = pc.is_in(distinct, pa.array(self.level_texts, distinct.type))
+        found = self._parsed(pc.if_else(gone, None, distinct))
         if strict:
             self._refuse_strange(values.name, distinct, found)
         return _taken(found, codes)
@@ -146,7 +148,10 @@ class Form:
         return found
 
     def _refuse_strange(self, name: object, distinct: pa.Array, found: np.ndarray) -> None:
-        strange = pd.isna(found) & ~np.isin(_objects(distinct), self.level_texts)
+        strange = pd.isna(found)
+        strange &= ~pc.is_in(distinct, pa.array(self.level_texts, distinct.type)).to_numpy(
+            zero_copy_only=False
+        )
         strange &= ~pc.is_null(distinct).to_numpy(zero_copy_only=False)
         if strange.any():
             first = distinct[int(np.flatnonzero(strange)[0])].as_py()
@@ -311,8 +316,9 @@ def infer(
     rows = rows[np.asarray(pc.is_valid(distinct))]
     looked = _Texts(values.name, distinct.drop_null(), rows, gaps, decimal)
     found_kind, found = looked.infer(kind, form)
-    if found is not None:
-        found = replace(found, dtype=_object_type(values))
+    dtype = _object_type(values) if found_kind != "categorical" else ""
+    if dtype:
+        found = replace(found or Form(), dtype=dtype)
     return found_kind, found
 
 
@@ -654,7 +660,8 @@ def _infer_datetimes(values: pd.Series, kind: str | None) -> tuple[str, Form | N
         outside = (times.min() < FIRST_DATE) or (times.max() > LAST_DATE)
         if outside and kind is None:
             return "integer", Form(dtype=str(values.dtype), counted="s")
-    return "datetime", Form(dtype=str(values.dtype)) if zone is not None else None
+    is_plain = str(values.dtype) == "datetime64[ns]"
+    return "datetime", None if is_plain else Form(dtype=str(values.dtype))
 
 
 def _infer_numbers(values: pd.Series, kind: str | None, form: str) -> tuple[str, Form | None]:
@@ -671,7 +678,8 @@ def _infer_numbers(values: pd.Series, kind: str | None, form: str) -> tuple[str,
     found = _kind_of_numbers(numbers)
     whole = bool(len(numbers)) and bool(np.all(numbers == np.round(numbers)))
     if found == "numeric" and whole and pd.api.types.is_integer_dtype(present.dtype):
-        found = "categorical"  # whole numbers that a float cannot hold are codes
+        # Whole numbers that a float cannot hold are codes, and keep every digit as text.
+        return kind or "categorical", Form(dtype=str(values.dtype))
     kind = kind or found
     if kind == "boolean":
         return kind, Form(labels=("0", "1"), dtype=str(values.dtype))
