@@ -109,7 +109,8 @@ out = Path(sys.argv[1] if len(sys.argv) > 1 else "side-by-side")
 out.mkdir(parents=True, exist_ok=True)
 rows.to_csv(out / "scores.csv", index=False, lineterminator="\\r\\n")
 for (name, seed), table in tables.items():
-    table.to_csv(out / f"{{name.rpartition(':')[2]}}-{{seed}}.csv", index=False, lineterminator="\\r\\n")
+    place = out / f"{{name.rpartition(':')[2]}}-{{seed}}.csv"
+    data.written(table, as_text=True).to_csv(place, index=False, lineterminator="\\r\\n")
 for name, figure in figures.items():
     (out / f"{{name}}.svg").write_text(plots.svg(figure), encoding="utf-8")
 '''

@@ -41,6 +41,7 @@ from workbench.metrics.scarcity import LEARNER, rare_class_gain
 from workbench.tables.conditions import TooFew, matches
 from workbench.tables.datasets import Dataset
 from workbench.tables.encode import to_float
+from workbench.tables.schema import Schema, written
 
 LEAST = 20  # real test rows of a scenario; of fewer nothing is told but their number
 HALVINGS = 20  # of the train rows of a scenario, for coverage and its ceiling
@@ -216,6 +217,7 @@ def run(
         wanted,
         tables,
         pd.DataFrame(records).drop(columns=["column", "group"]),
+        data.schema,
     )
 
 
@@ -404,6 +406,8 @@ class Outcome:
     scenarios: tuple[Scenario, ...]
     tables: dict[str, pd.DataFrame]
     rows: pd.DataFrame
+    schema: Schema | None = None
+    """How the real table was written, and so the files will be."""
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -457,6 +461,8 @@ class Outcome:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, table in self.tables.items():
+                if self.schema is not None:
+                    table = written(table, self.schema, as_text=True)
                 write_text(folder / f"{name}.csv", table.to_csv(index=False))
             write_text(
                 folder / "scenarios.json",

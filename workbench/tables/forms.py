@@ -156,7 +156,7 @@ class Form:
         if strange.any():
             first = distinct[int(np.flatnonzero(strange)[0])].as_py()
             raise InputError(
-                f"column {name!r}: {first!r} is not written as {self.sentence()}; mark it missing"
+                f"column {name!r}: {first!r} is not written as {self.sentence() or 'a number'}; mark it missing"
                 f" (--missing '{first}'), or declare another kind or format."
             )
 
@@ -169,6 +169,8 @@ class Form:
         if self.stamp is not None:
             zone = f" ({self.stamp.zone})" if self.stamp.zone else ""
             return self.stamp.pattern + zone
+        if self.number is not None and self.number.is_plain and not self.other:
+            return ""  # as any program writes numbers
         if self.number is not None:
             return self.number.prefix + self.number.example() + self.number.suffix
         if self.clock is not None:
