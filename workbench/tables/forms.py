@@ -155,8 +155,9 @@ class Form:
         strange &= ~pc.is_null(distinct).to_numpy(zero_copy_only=False)
         if strange.any():
             first = distinct[int(np.flatnonzero(strange)[0])].as_py()
+            form = self.sentence() or "a number"
             raise InputError(
-                f"column {name!r}: {first!r} is not written as {self.sentence() or 'a number'}; mark it missing"
+                f"column {name!r}: {first!r} is not written as {form}; mark it missing"
                 f" (--missing '{first}'), or declare another kind or format."
             )
 
