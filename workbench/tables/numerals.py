@@ -248,13 +248,17 @@ def _settled(numeral: Numeral, numbers: pa.Array, hint: str) -> tuple[Numeral, s
     and a half.
     """
     text = numbers
-    one_comma = pc.all(pc.match_substring_regex(text, r"(^|\D)[1-9]\d{0,2},\d{3}([^\d.,]|$)")).as_py()
+    one_comma = pc.all(
+        pc.match_substring_regex(text, r"(^|\D)[1-9]\d{0,2},\d{3}([^\d.,]|$)")
+    ).as_py()
     if numeral.thousands == "," and one_comma and numeral.decimal == ".":
         as_decimal = Numeral(",", "", numeral.prefix, numeral.suffix, numeral.minus)
         if hint == ",":
             return as_decimal, numeral.example()
         return numeral, as_decimal.example()
-    one_point = pc.all(pc.match_substring_regex(text, r"(^|\D)[1-9]\d{0,2}\.\d{3}([^\d.,]|$)")).as_py()
+    one_point = pc.all(
+        pc.match_substring_regex(text, r"(^|\D)[1-9]\d{0,2}\.\d{3}([^\d.,]|$)")
+    ).as_py()
     if numeral.decimal == "." and not numeral.thousands and one_point:
         return numeral, Numeral(",", ".").example()
     return numeral, ""
