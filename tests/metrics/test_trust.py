@@ -93,9 +93,9 @@ def test_an_area_of_few_positives_is_held_by_its_interval(positives):
 
 @pytest.mark.long
 @pytest.mark.parametrize("gap", [0.0, 1.0, 2.0])
-@pytest.mark.parametrize("positives", [2, 5, 10, 30])
+@pytest.mark.parametrize("positives", [2, 5, 10, 30, 60])
 def test_coverage_of_areas(positives, gap):
-    assert area_held(3000, positives, gap) >= 0.92
+    assert 0.93 <= area_held(2000, positives, gap) <= 0.985
 
 
 # Bias amplification with many groups

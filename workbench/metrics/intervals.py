@@ -93,24 +93,52 @@ def auc(positive: np.ndarray, score: np.ndarray) -> tuple[float, np.ndarray]:
     return value, (placement - value) * n / np.where(positive, n1, n - n1)
 
 
+FEW = 30  # rows of the rarer class, up to which an area's own variance says too little
+
+
 def auc_interval(value: float, influence: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
     """The 95% interval of an area under the ROC curve that may rest on few positives.
 
-    DeLong's variance with one degree of freedom taken from each class, on the logit scale (Pepe
-    2003, section 5.2), with Student's t at Welch's degrees of freedom. With value 0 or 1, where the
-    variance is 0, the exact interval of as many trials as the smaller class has; (0, 1) where a
-    class has fewer than two rows. value, influence: as `auc` gives them, or their mean over several
-    scores of the same rows.
+    With up to FEW rows of the rarer class Newcombe's score interval (2006, method 5): the areas
+    whose variance by Hanley and McNeil would make this one likely. With more, DeLong's variance on
+    the logit scale (Pepe 2003, section 5.2) with Student's t at Welch's degrees of freedom. (0, 1)
+    where a class has fewer than two rows. value, influence: as `auc` gives them, or their mean over
+    several scores of the same rows.
     """
+    positive = np.asarray(positive, dtype=bool)
+    sizes = [int(positive.sum()), int((~positive).sum())]
+    if min(sizes) < 2 or not np.isfinite(value):
+        return 0.0, 1.0
+    if min(sizes) <= FEW:
+        return _newcombe(float(value), sizes)
+    return _logit_interval(value, influence, positive)
+
+
+def _newcombe(value: float, sizes: list[int]) -> tuple[float, float]:
+    from scipy.optimize import brentq
+
+    middle = sum(sizes) / 2
+
+    def beyond(area: float) -> float:
+        spread = (1 - area) / (2 - area) + area / (1 + area)
+        variance = area * (1 - area) * (1 + (middle - 1) * spread) / (sizes[0] * sizes[1])
+        return abs(value - area) - Z * np.sqrt(variance)
+
+    tiny = 1e-9
+    low = high = value
+    if value > tiny:
+        low = float(brentq(beyond, tiny, min(value, 1 - tiny)))
+    if value < 1 - tiny:
+        high = float(brentq(beyond, max(value, tiny), 1 - tiny))
+    return low, high
+
+
+def _logit_interval(value: float, influence: np.ndarray, positive: np.ndarray):
     from scipy.stats import t
 
-    positive = np.asarray(positive, dtype=bool)
     n, sizes = len(positive), [int(positive.sum()), int((~positive).sum())]
-    fewest = min(sizes)
-    if fewest < 2 or not np.isfinite(value):
-        return 0.0, 1.0
     if value in (0.0, 1.0):
-        return clopper_pearson(round(value * fewest), fewest)
+        return clopper_pearson(round(value * min(sizes)), min(sizes))
     parts = []
     for rows, size in zip((positive, ~positive), sizes, strict=True):
         placement = influence[rows] * size / n
