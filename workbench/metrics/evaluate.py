@@ -108,6 +108,17 @@ def evaluate(
     )
 
 
+def readings(trial: Trial, names: Iterable[str]) -> pd.DataFrame:
+    """The rows of some metrics alone, without references: floor and ceiling stay missing."""
+    chosen = {name: get(name) for name in names}
+    rows: list[Row] = []
+    with one_thread(), np.errstate(over="ignore", invalid="ignore"):
+        for function in dict.fromkeys(metric.function for metric in chosen.values()):
+            group = {name: one for name, one in chosen.items() if one.function == function}
+            rows += _run(group, trial)
+    return to_table(rows)
+
+
 def without_identifiers(synthetic: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """A synthetic table without the columns that say who a row is; it need not have them."""
     names = {column.name for column in schema.identifying}

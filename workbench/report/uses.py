@@ -46,11 +46,14 @@ class Gate:
         rise alone), "not above", or "none" (any reading above 0 fails).
     limit : in the metric's unit.
     title : the metric's name in a sentence.
-    about : which rows are read: "table", "columns", "groups", or "any".
+    about : which rows are read: "table", "columns", "groups", "details" (all but the table's), or
+        "any".
     blind : for gates of harm, the half width from which on an interval decides nothing.
     claim : a metric whose value is the limit; there is no gate where it has none. The reading is
         then a lower bound that already holds with 95% confidence: it decides by itself.
     without : a metric of what the reading leaves out; where it is above 0, nothing is met.
+    complete : whether a reading without a value, among others that have one, is a loss: of an
+        effect whose label no synthetic row holds nothing can be estimated.
     relative : whether the reading is a share of the way from floor to ceiling, and so means
         nothing where these are within noise of each other.
     """
@@ -63,6 +66,7 @@ class Gate:
     blind: float = np.inf
     claim: str = ""
     without: str = ""
+    complete: bool = False
     relative: bool = False
 
     def against(self, claimed: list[dict]) -> Gate | None:
@@ -81,6 +85,10 @@ class Gate:
         finite = [row for row in rows if np.isfinite(row["mean"])]
         if not finite:
             return "not measured", f"{self.title}: {rows[0]['note'] or 'no value'}"
+        lost = [row for row in rows if not np.isfinite(row["mean"])]
+        if self.complete and lost:
+            named = ", ".join(_subject(row) for row in lost[:NAMED])
+            return "fails", f"{self.title}: nothing is left of {named}"
         factor = simultaneous(len(finite))
         judged = [(self._state(row, factor), row) for row in finite]
         state = next(state for state in ORDER if any(state == found for found, _ in judged))
@@ -220,6 +228,21 @@ USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
             ),
         ),
     ),
+    "analyse": (
+        "Estimate effects in place of the real rows",
+        (
+            # In standard errors of the real fit: two of them are the reach of its own interval.
+            Gate(
+                "coefficient_shift",
+                "within",
+                2.0,
+                "a coefficient's shift in standard errors",
+                "details",
+                without="vanished_groups",
+                complete=True,
+            ),
+        ),
+    ),
     "augment": (
         "Add rows to the real ones",
         (Gate("augmentation_gain", "at least", 0.0, "augmentation gain"),),
@@ -287,6 +310,8 @@ def read_by(rows: list[dict], about: str) -> list[dict]:
     """The rows that a gate reads; those about the whole table where there are no others."""
     if about == "any":
         chosen = rows
+    elif about == "details":
+        chosen = [row for row in rows if subject(row["column"], row["group"]) != "table"]
     else:
         chosen = [row for row in rows if subject(row["column"], row["group"]) == about]
     if any(np.isfinite(row["mean"]) for row in chosen):
@@ -311,5 +336,12 @@ def _wider(row: dict, factor: float) -> dict:
 
 
 def _about(row: dict) -> str:
-    about = row["group"] or row["column"]
+    about = _subject(row)
     return f"of {about} " if about else ""
+
+
+def _subject(row: dict) -> str:
+    """The column or group that a reading is about, in words; a group names its column as a rule."""
+    if "=" in row["group"]:
+        return row["group"]
+    return " ".join(filter(None, [row["column"], row["group"]]))
