@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench.metrics import Trial, bias, privacy
+from workbench.metrics import Trial, bias, fidelity, privacy
 from workbench.metrics.evaluate import evaluate, reference_table
 from workbench.metrics.intervals import auc, auc_interval
 from workbench.tables.datasets import Dataset
@@ -187,6 +187,33 @@ def test_rows_moved_in_one_number_are_near_copies_and_fresh_rows_are_not(leaked)
         hidden = hidden.astype(fresh.dtypes)
         seen += near(hidden, train, test).low > 0
     assert seen == 10 and passed >= 9
+
+
+# Coverage, whose balls overlap
+
+
+def coverage_held(repeats, n=300, shift=0.0):
+    """How often the interval holds what tables of this size read on average."""
+    schema = Schema(tuple(Column(name, "numeric") for name in "ab"))
+    rows = []
+    for seed in range(repeats):
+        rng = np.random.default_rng([seed, n])
+        tables = [pd.DataFrame(rng.normal(size=(n, 2)), columns=["a", "b"]) for _ in range(3)]
+        tables[2]["a"] += shift
+        rows.append(next(fidelity.coverage(Trial(*tables, schema))))
+    truth = np.mean([row.value for row in rows])
+    return np.mean([row.low <= truth <= row.high for row in rows])
+
+
+def test_coverage_is_held_by_its_interval():
+    assert coverage_held(40) >= 0.87
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_coverage_of_coverage(shift):
+    """Wilson's interval for independent rows held it in .74 to .86."""
+    assert 0.92 <= coverage_held(300, 500, shift) <= 0.99
 
 
 # Files and references
