@@ -82,20 +82,21 @@ def test_a_value_outside_train_has_no_probability(known):
     assert generator.log_likelihood(generator._schema.cast(missing))[0] == -np.inf
 
 
+@torch.no_grad()
 def test_cached_states_are_the_same_as_all_at_once(known):
     generator = known[0]
     network, codes = generator._network, generator._encode(known[1]).long()
-    parts = network.parts(generator._weights)
-    whole = network.hidden(parts, codes[:, :3])
+    meaning = network.meaning()
+    whole = network.hidden(meaning, codes[:, :3])
     for prompt in (0, 2):  # how many columns are given before the first is drawn
         cache, seen, steps = network.cache(len(codes), 4), 0, []
         for known_columns in range(prompt, 4):
-            steps.append(network.hidden(parts, codes[:, :known_columns], cache=cache, seen=seen))
+            steps.append(network.hidden(meaning, codes[:, :known_columns], cache=cache, seen=seen))
             seen = known_columns + 1
         assert torch.allclose(torch.cat(steps, dim=1), whole, atol=1e-5)
     changed = codes.clone()
     changed[:, 2] = (changed[:, 2] + 1) % 2
-    assert torch.equal(network.hidden(parts, changed[:, :3])[:, :3], whole[:, :3]), (
+    assert torch.equal(network.hidden(meaning, changed[:, :3])[:, :3], whole[:, :3]), (
         "a column sees only those before it"
     )
 

@@ -12,7 +12,7 @@ from scipy.special import ndtr
 
 from workbench.errors import InputError
 from workbench.generators import make
-from workbench.generators.neural.diffusion import Network, Rows, Scores, _angle
+from workbench.generators.neural.diffusion import Denoiser, EncodedRows, Scores, _angle
 from workbench.generators.training import Diverged
 from workbench.tables.schema import Column, Schema
 
@@ -33,7 +33,7 @@ def gaussian():
     """A generator trained on two normal numbers of correlation 0.8."""
     z = seeded(0).multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 10_000)
     return train(
-        pd.DataFrame({"a": 5 + 2 * z[:, 0], "b": z[:, 1]}), told=0.4, epochs=30, batch_size=256
+        pd.DataFrame({"a": 5 + 2 * z[:, 0], "b": z[:, 1]}), revealed=0.4, epochs=30, batch_size=256
     )
 
 
@@ -64,10 +64,10 @@ def test_an_untrained_network_has_the_loss_of_independent_columns():
         rng.normal(size=(4000, 2)).astype(np.float32),
         rng.choice(3, (4000, 1), p=[0.7, 0.2, 0.1]),
     )
-    rows = Rows(scores, codes)
-    network = Network(rows, width=16, blocks=1)
-    weights = network.initial(rng)
-    losses = [float(network.loss(weights, *rows.noised(np.arange(4000), rng))) for _ in range(50)]
+    rows = EncodedRows(scores, codes)
+    network = Denoiser(rows, 16, 1, rng)
+    with torch.no_grad():
+        losses = [float(network.loss(rows.noised(np.arange(4000), rng))) for _ in range(50)]
     share = np.bincount(codes[:, 0]) / 4000
     assert np.mean(losses) == pytest.approx(2 - share @ np.log(share), abs=0.02)
 
@@ -86,7 +86,7 @@ def test_trained_velocities_are_the_best_ones_of_normal_data(gaussian):
         x, codes = torch.from_numpy(noised).float(), torch.zeros(2000, 0, dtype=torch.long)
         with torch.no_grad():
             found, _ = gaussian._network(
-                gaussian._weights, x, torch.zeros_like(x), codes, torch.full((2000, 1), share)
+                x, torch.zeros_like(x), codes, torch.full((2000, 1), share)
             )
         assert np.square(found.numpy() - best).mean() < 0.05 * np.square(best).mean(), share
 
@@ -128,7 +128,7 @@ def test_what_is_missing_together_and_where_stays_so(moons):
 
 def test_a_range_is_given_to_the_network_and_gives_the_conditional_distribution(gaussian):
     where = {"a": (7, 9)}
-    scores, _ = gaussian._denoise(500, seeded(3), *gaussian._allowed(where))
+    scores, _ = gaussian._denoise(500, seeded(3), gaussian._restriction(where))
     asked = gaussian._encoding.numbers["a"].others.quantile(ndtr(scores[:, 0]))
     assert ((asked >= 7) & (asked <= 9)).mean() > 0.98, "no row is drawn in vain"
     made = gaussian.sample(4000, seeded(4), where=where)
@@ -143,7 +143,7 @@ def test_a_range_is_given_to_the_network_and_gives_the_conditional_distribution(
 def test_labels_asked_for_stand_from_the_start(moons):
     table, generator = moons
     _, codes = generator._denoise(
-        500, seeded(3), *generator._allowed({"moon": "lower", "note": "p"})
+        500, seeded(3), generator._restriction({"moon": "lower", "note": "p"})
     )
     assert (codes[:, 0] == 0).all() and (codes[:, 1] == 0).all(), "no row is drawn in vain"
     made, real = (
@@ -183,7 +183,8 @@ def test_many_levels_share_a_code_so_that_weights_stay_few():
         epochs=1,
         max_levels=100,
     )
-    assert generator._network._sizes == [100] and len(generator._weights) < 40_000
+    weights = sum(parameter.numel() for parameter in generator._network.parameters())
+    assert generator._network.sizes == [100] and weights < 40_000
     assert generator.sample(2000, seeded(1))["id"].nunique() > 1000
     wanted = generator.sample(20, seeded(2), where={"id": "level 77"})
     assert (wanted["id"] == "level 77").all()

@@ -86,9 +86,9 @@ def test_a_charge_over_the_budget_is_refused_and_not_noted():
 
 
 def row_by_row(critic: Perceptron, rows: torch.Tensor, clip: float) -> list[torch.Tensor]:
-    total = [torch.zeros_like(parameter) for parameter in critic.parameters]
+    total = [torch.zeros_like(parameter) for parameter in critic.parameters()]
     for row in rows:
-        gradient = torch.autograd.grad(F.softplus(-critic(row[None])).sum(), critic.parameters)
+        gradient = torch.autograd.grad(F.softplus(-critic(row[None])).sum(), critic.parameters())
         norm = sum(part.square().sum() for part in gradient) ** 0.5
         total = [
             one + part * min(1.0, clip / float(norm))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workbench.errors import InputError
-from workbench.generators.neural.gan import GAN, Bounded, Maker, Perceptron, Rows
+from workbench.generators.neural.gan import GAN, Bounded, GeneratorNetwork, OneHotTable, Perceptron
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.training import Diverged
 from workbench.tables.schema import Schema
@@ -31,7 +31,7 @@ def mixed() -> tuple[pd.DataFrame, Schema]:
 def test_rows_hold_the_place_between_the_bounds_a_flag_and_labels(mixed):
     table, schema = mixed
     encoding = TableModes(table, schema, 1, 0.0, 100, number=Bounded)
-    rows = Rows(encoding, table, seeded(1)).take(np.arange(len(table))).numpy()
+    rows = OneHotTable(encoding, table, seeded(1)).take(np.arange(len(table))).numpy()
     price = table["price"].to_numpy()
     low, high = np.nanmin(price), np.nanmax(price)
     place = np.where(np.isnan(price), 0, 2 * (price - low) / (high - low) - 1)
@@ -76,10 +76,10 @@ def test_it_learns_shares_and_a_dependence(mixed):
 def test_start_from_draws_codes_as_often_as_the_table(mixed):
     table, schema = mixed
     encoding = TableModes(table, schema, 1, 0.0, 100, number=Bounded)
-    maker = Maker(encoding, 8, 16, 0.5, seeded(1))
-    maker.parameters[-2].data.zero_()
-    maker.start_from(table, seeded(2))
-    made = maker.draw(20_000, seeded(3))
+    network = GeneratorNetwork(encoding, 8, 16, 0.5, seeded(1))
+    network.perceptron.linear[-1].weight.data.zero_()
+    network.start_from(table, seeded(2))
+    made = network.draw(20_000, seeded(3))
     assert (
         made["city"].value_counts(normalize=True) - table["city"].value_counts(normalize=True)
     ).abs().max() < 0.02
@@ -91,10 +91,10 @@ def test_copies_of_a_network_are_networks_of_their_own():
     out = many(rows)
     for i in range(3):
         one = Perceptron([4, 8, 1], seeded(1))
-        for mine, theirs in zip(one.parameters, many.parameters, strict=True):
+        for mine, theirs in zip(one.parameters(), many.parameters(), strict=True):
             mine.data = theirs.data[i]
         assert torch.allclose(one(rows), out[i], atol=1e-6)
-    (gradient,) = torch.autograd.grad(out[1].sum(), many.parameters[:1])
+    (gradient,) = torch.autograd.grad(out[1].sum(), many.linear[0].weight)
     assert (gradient[1] != 0).any() and (gradient[[0, 2]] == 0).all()
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.generators import check_least
-from workbench.tables.conditions import matching_rows, sample_matching
+from workbench.generators.rejection import SampledByRejection
+from workbench.tables.conditions import matching_rows
 from workbench.tables.encode import Features, Marginal, from_float, to_float
 from workbench.tables.schema import Schema
 
@@ -60,15 +61,10 @@ class Holdout(Copy):
 
 
 @dataclass
-class Permuted(Copy):
+class Permuted(SampledByRejection, Copy):
     """Each column of the fitted rows shuffled on its own: true marginals, no joint structure (Shi
     and Horvath 2006).
     """
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         columns = {
@@ -79,7 +75,7 @@ class Permuted(Copy):
 
 
 @dataclass
-class Smote:
+class Smote(SampledByRejection):
     """SMOTE over the whole table: a random place between a train row and one of its nearest
     neighbours (Chawla et al. 2002).
 
@@ -121,11 +117,6 @@ class Smote:
             if not column.is_discrete
         }
         return self
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         one = rng.integers(len(self._table), size=n)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.generators import check_least, make
-from workbench.tables.conditions import sample_matching
+from workbench.generators.rejection import SampledByRejection
 from workbench.tables.encode import Codes
 from workbench.tables.schema import Column, Schema
 
@@ -60,7 +60,7 @@ class Reweighed:
 
 
 @dataclass
-class PerGroup:
+class PerGroup(SampledByRejection):
     """An inner generator for each sensitive group, and the groups' train shares (after Dwork et al.
     2018).
 
@@ -91,11 +91,6 @@ class PerGroup:
         parts = [table[group == g].reset_index(drop=True) for g in range(len(self._shares))]
         self._fitted = [make(self.inner).fit(part, schema, rng) for part in parts]
         return self
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         counts = rng.multinomial(n, self._shares)

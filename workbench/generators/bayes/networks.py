@@ -27,7 +27,7 @@ from scipy.special import gammaln
 
 from workbench.errors import InputError, nearest
 from workbench.generators import check_least
-from workbench.tables.conditions import sample_matching
+from workbench.generators.rejection import SampledByRejection
 from workbench.tables.encode import Codes
 from workbench.tables.schema import Schema
 
@@ -35,7 +35,7 @@ TABU = 100  # changes of hill climbing that are not taken back
 LEAST_GAIN = 1e-4  # of the score, for another change
 
 
-class Network:
+class Network(SampledByRejection):
     """A fitted network over codes: `parents` maps each column's index to the sorted indices of its
     parents.
     """
@@ -49,11 +49,6 @@ class Network:
 
     def supports(self, schema: Schema) -> str | None:
         return None
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def network(self):
         """The fitted network as a pgmpy DiscreteBayesianNetwork, ready for its exact inference.

@@ -127,9 +127,10 @@ class GReaT:
         else:
             self._model, self.tokenizer = load(self.checkpoint)
         rows = self._read(texts)
-        weights = self._flat()
-        self._start = hashlib.sha256(weights.cpu().numpy().tobytes()).hexdigest()
-        adam, steps = AdamW(weights, self.weight_decay), math.ceil(len(table) / self.batch_size)
+        parameters = list(self._model.parameters())
+        adam = AdamW(parameters, self.weight_decay)
+        self._start = hashlib.sha256(adam.vector.cpu().numpy().tobytes()).hexdigest()
+        steps = math.ceil(len(table) / self.batch_size)
         rate = self.learning_rate or (1e-2 if self.checkpoint == RANDOM else 1e-4)
         for epoch in self.trained:
             total = 0.0
@@ -138,13 +139,13 @@ class GReaT:
                 batch = batches[step]
                 tokens, wanted = self._shuffled([rows[i] for i in batch], rng)
                 loss = self._model(input_ids=tokens, labels=wanted, use_cache=False).loss
-                gradient = torch.autograd.grad(loss, list(self._model.parameters()))
+                gradients = torch.autograd.grad(loss, parameters)
                 done = self.trained.share(epoch, step, steps)
-                adam.step(torch.cat([part.flatten() for part in gradient]), rate * schedule(done))
+                adam.step(gradients, rate * schedule(done))
                 total += float(loss.detach())
             self.trained.check(total, "GReaT", f"the learning rate {rate:g} is too large")
             self.losses.append(total / (step + 1))
-        weights.copy_(adam.average)
+        adam.use(adam.average)
         return self
 
     def sample(
@@ -283,16 +284,6 @@ class GReaT:
             for lines, fill in ((tokens, 0), (wanted, -100))
         )
         return tuple(torch.tensor(lines, device=DEVICE) for lines in padded)
-
-    def _flat(self) -> torch.Tensor:
-        """All weights of the model as views of one vector."""
-        parameters = list(self._model.parameters())
-        vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
-        for parameter, part in zip(
-            parameters, vector.split([p.numel() for p in parameters]), strict=True
-        ):
-            parameter.data = part.view(parameter.shape)
-        return vector
 
     def _matcher(self, pattern: str):
         from llguidance import LLMatcher

@@ -28,7 +28,7 @@ import torch
 from workbench.errors import InputError, nearest
 from workbench.generators import check_least
 from workbench.generators.neural.layers import DEVICE, AdamW, gumbel, schedule
-from workbench.generators.neural.transformer import Network
+from workbench.generators.neural.transformer import CausalTransformer
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import meets, sample_matching
 from workbench.tables.encode import Codes
@@ -122,41 +122,60 @@ class AutoregressiveTransformer:
             table, schema, max(1, min(self.bins, len(table) // 8)), self.max_levels, tail_rows=4
         )
         codes = self._encode(table)
-        self.held = rng.permutation(len(table))[: min(int(len(table) * self.validation), 10_000)]
-        train, held = codes[np.delete(np.arange(len(table)), self.held)], codes[self.held]
-        size = max(1, min(self.batch_size, len(train) // 20, TOKENS // codes.shape[1]))
-        steps, rate = len(train) // size, self.learning_rate * min(1.0, size / 256) ** 0.5
+        held_count = min(int(len(table) * self.validation), 10_000)
+        self.held = rng.permutation(len(table))[:held_count]
+        held = codes[self.held]
+        train = codes[np.delete(np.arange(len(table)), self.held)]
+        self._network = CausalTransformer(
+            codes,
+            [self._codes.size(name) for name in self._order],
+            [not schema[name].is_discrete for name in self._order],
+            self.width,
+            self.layers,
+            self.heads,
+            self.knots,
+            self.dropout,
+            rng,
+        ).to(DEVICE)
+        self._train(train, held, rng)
+        return self
 
-        numbers = [not schema[name].is_discrete for name in self._order]
-        sizes = [self._codes.size(name) for name in self._order]
-        network = self._network = Network(codes, sizes, numbers, self)
-        weights = network.initial(rng).requires_grad_()
-        adam = AdamW(weights, self.weight_decay)
-        self._weights, self.losses = adam.average, []
+    def _train(self, train: torch.Tensor, held: torch.Tensor, rng: np.random.Generator) -> None:
+        """Train on codes, and keep the weights that were best for those held out."""
+        network = self._network
+        parameters = list(network.parameters())
+        adam = AdamW(parameters, self.weight_decay)
+        size = max(1, min(self.batch_size, len(train) // 20, TOKENS // train.shape[1]))
+        steps = len(train) // size
+        rate = self.learning_rate * min(1.0, size / 256) ** 0.5
+
+        best = adam.average
+        self.losses = []
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for epoch in self.trained:
             total = torch.zeros((), device=DEVICE)
-            batches = torch.from_numpy(rng.permutation(len(train))[: size * steps]).view(
-                steps, size
-            )
+            order = torch.from_numpy(rng.permutation(len(train))[: size * steps])
+            batches = order.view(steps, size)
             for step in self.trained.steps(steps):
-                rows = batches[step]
-                loss = network.losses(weights, train[rows], rng).mean()
+                loss = network.losses(train[batches[step]], rng).mean()
+                gradients = torch.autograd.grad(loss, parameters)
                 done = self.trained.share(epoch, step, steps)
-                adam.step(*torch.autograd.grad(loss, weights), rate * schedule(done))
+                adam.step(gradients, rate * schedule(done))
                 total += loss.detach()
             self.trained.check(
                 float(total),
                 "autoregressive",
                 f"the learning rate {self.learning_rate:g} is too large",
             )
-            if len(held):
-                self.losses.append(-float(self._scores(adam.average, held).mean()))
-                if self.losses[-1] <= min(self.losses):
-                    self._weights = adam.average.clone()
-                elif len(self.losses) - np.argmin(self.losses) > self.patience:
-                    break
-        return self
+            if not len(held):
+                continue
+            with adam.averaged():
+                self.losses.append(-float(self._scores(held).mean()))
+            if self.losses[-1] <= min(self.losses):
+                best = adam.average.clone()
+            elif len(self.losses) - np.argmin(self.losses) > self.patience:
+                break
+        adam.use(best)
 
     def log_likelihood(self, table: pd.DataFrame) -> np.ndarray:
         """Log probability of each row's codes in nats, shape (rows,); minus infinity where train
@@ -164,67 +183,67 @@ class AutoregressiveTransformer:
 
         Probabilities are of bins and of shared levels; see `bins` and `max_levels`.
         """
-        return self._scores(self._weights, self._encode(table))
+        return self._scores(self._encode(table))
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
         """Columns up to the last one in `where` are drawn among what it allows; of these
-        beginnings, those are kept that the model had a good chance to draw unasked (in proportion
-        to it), and completed. Rejection then makes it exact."""
-        allowed, asked = self._allowed(where or {})
+        beginnings, those are kept that the model had a good chance to draw without a condition (in
+        proportion to it), and completed. Rejection then makes it exact.
+        """
+        allowed, requested = self._allowed(where or {})
+        in_table_order = [self._order.index(name) for name in self._schema.names]
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
             rows = torch.empty((size, 0), dtype=torch.int64, device=DEVICE)
             if allowed:
-                rows, chance = self._extend(rows, max(allowed) + 1, rng, allowed)
-                rows = rows[
-                    torch.from_numpy(rng.random(size)).to(DEVICE).log() < chance - chance.max()
-                ]
-            codes = self._extend(rows, len(self._order), rng)[0].cpu().numpy()
-            made = self._codes.decode(
-                codes[:, [self._order.index(name) for name in self._schema.names]], rng
-            )
-            for value in asked:
-                made[value.name] = value.take(np.zeros(len(made), dtype=int)).reset_index(drop=True)
-            return made
+                rows, log_chance = self._extend(rows, max(allowed) + 1, rng, allowed)
+                threshold = torch.from_numpy(rng.random(size)).to(DEVICE).log()
+                rows = rows[threshold < log_chance - log_chance.max()]
+            rows, _ = self._extend(rows, len(self._order), rng)
+            codes = rows.cpu().numpy()
+            table = self._codes.decode(codes[:, in_table_order], rng)
+            for value in requested:
+                repeated = value.take(np.zeros(len(table), dtype=int))
+                table[value.name] = repeated.reset_index(drop=True)
+            return table
 
         return sample_matching(draw, n, rng, self._schema, where)
 
     def _encode(self, table: pd.DataFrame) -> torch.Tensor:
         """The table's codes, columns in the order they are drawn, shape (rows, columns)."""
-        codes = np.empty(
-            (len(table), len(self._order)),
-            dtype=np.int16 if max(self._codes.sizes) < 2**15 else np.int32,
-        )
+        dtype = np.int16 if max(self._codes.sizes) < 2**15 else np.int32
+        codes = np.empty((len(table), len(self._order)), dtype=dtype)
         for position, name in enumerate(self._order):
             codes[:, position] = self._codes.encode_column(table[name])
         return torch.from_numpy(codes).to(DEVICE)
 
     def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], list[pd.Series]]:
         """Which codes conditions leave of the column at a position, bool, shape (size,); and the
-        values asked outright.
+        values requested outright.
 
         Nothing where no train value meets a condition.
         """
-        allowed, asked = {}, []
+        allowed: dict[int, torch.Tensor] = {}
+        requested: list[pd.Series] = []
         for name, wanted in where.items():
-            column, values = self._schema[name], self._values.get(name)
+            column = self._schema[name]
+            values = self._values[name]
             found = values[meets(values, column, wanted)]
             if not len(found):
                 return {}, []
             mask = torch.zeros(self._codes.size(name), dtype=torch.bool, device=DEVICE)
             mask[self._codes.encode_column(found).astype(np.int64)] = True
             allowed[self._order.index(name)] = mask
-            asked += [] if isinstance(wanted, (list, tuple)) else [found]
-        return allowed, asked
+            if not isinstance(wanted, (list, tuple)):
+                requested.append(found)
+        return allowed, requested
 
     @torch.no_grad()
-    def _scores(self, weights: torch.Tensor, codes: torch.Tensor) -> np.ndarray:
-        parts = [
-            -self._network.losses(weights, part)
-            for part in codes.split(max(1, TOKENS // codes.shape[1]))
-        ]
+    def _scores(self, codes: torch.Tensor) -> np.ndarray:
+        size = max(1, TOKENS // codes.shape[1])
+        parts = [-self._network.losses(part) for part in codes.split(size)]
         return torch.cat(parts).double().cpu().numpy()
 
     @torch.no_grad()
@@ -238,24 +257,25 @@ class AutoregressiveTransformer:
         """Codes of the columns before `end`, shape (n, end), and the log chance of meeting
         `allowed`, shape (n,).
         """
-        parts, done = self._network.parts(self._weights), []
+        network = self._network
+        meaning = network.meaning()
+        likeness = network.likeness()
+        extended, log_chances = [], []
         for codes in rows.split(2 * TOKENS // len(self._order) + 1):
-            chance, cache, seen = (
-                torch.zeros(len(codes), device=DEVICE),
-                self._network.cache(len(codes), end),
-                0,
-            )
+            log_chance = torch.zeros(len(codes), device=DEVICE)
+            cache = network.cache(len(codes), end)
+            seen = 0
             for position in range(codes.shape[1], end):
-                hidden = self._network.hidden(parts, codes, cache=cache, seen=seen)[:, -1]
-                logits, seen = self._network.logits(parts, hidden, position), position + 1
+                hidden = network.hidden(meaning, codes, cache=cache, seen=seen)[:, -1]
+                seen = position + 1
+                logits = network.logits(likeness, hidden, position)
                 if allowed and position in allowed:
-                    total, logits = (
-                        logits.logsumexp(1),
-                        logits.masked_fill(~allowed[position], -torch.inf),
-                    )
-                    chance += logits.logsumexp(1) - total
-                drawn = (logits + gumbel(rng, *logits.shape).to(DEVICE)).argmax(1, keepdim=True)
+                    total = logits.logsumexp(1)
+                    logits = logits.masked_fill(~allowed[position], -torch.inf)
+                    log_chance += logits.logsumexp(1) - total
+                noise = gumbel(rng, *logits.shape).to(DEVICE)
+                drawn = (logits + noise).argmax(1, keepdim=True)
                 codes = torch.cat([codes, drawn], dim=1)
-            done.append((codes, chance))
-        codes, chances = zip(*done, strict=True)
-        return torch.cat(codes), torch.cat(chances)
+            extended.append(codes)
+            log_chances.append(log_chance)
+        return torch.cat(extended), torch.cat(log_chances)

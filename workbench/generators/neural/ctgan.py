@@ -25,21 +25,25 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from workbench.errors import InputError
 from workbench.generators.neural.layers import (
     Adam,
     Blocks,
-    Critic,
-    GeneratorNetwork,
+    Linear,
+    OneHotLinear,
     gumbel,
     normal,
+    random,
 )
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
+
+CHUNK = 8192  # most rows that are drawn at once
 
 
 @dataclass
@@ -112,62 +116,72 @@ class CTGAN:
         self._encoding = TableModes(
             table, schema, self.modes, self.min_mode_weight, self.max_levels
         )
-        self._rows = rows = Rows(*self._encoding.encode(table, rng), self._encoding)
-        self._generator = generator = GeneratorNetwork(
-            self.noise, self.width, rows.size, len(rows.counts), rng
-        )
-        critic = Critic(rows.size, len(rows.counts), self.pac, self.width, self.dropout, rng)
+        offsets, codes = self._encoding.encode(table, rng)
+        self._rows = rows = ConditionalTable(offsets, codes, self._encoding)
+        levels = len(rows.counts)
+        self._generator = ConditionalGenerator(self.noise, self.width, rows.size, levels, rng)
+        critic = Critic(rows.size, levels, self.pac, self.width, self.dropout, rng)
+        self._train(self._generator, critic, len(table), rng)
+        self._average_statistics(rng)
+        return self
+
+    def _train(
+        self,
+        generator: ConditionalGenerator,
+        critic: Critic,
+        table_rows: int,
+        rng: np.random.Generator,
+    ) -> None:
+        rows = self._rows
+        generator_parameters = list(generator.parameters())
+        critic_parameters = list(critic.parameters())
         generator_adam = Adam(
-            generator.parameters, self.learning_rate, self.weight_decay, average=self.average
+            generator_parameters, self.learning_rate, self.weight_decay, average=self.average
         )
-        critic_adam = Adam(critic.parameters, self.learning_rate)
+        critic_adam = Adam(critic_parameters, self.learning_rate)
 
         # At least two groups: a batch of one row has no variance, and one of a single group little.
-        groups = min(max(len(table) // (10 * self.pac), 2), self.batch_size // self.pac)
+        groups = min(max(table_rows // (10 * self.pac), 2), self.batch_size // self.pac)
         size = groups * self.pac
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             losses = torch.zeros(())
-            for _ in self.trained.steps(max(len(table) // size, 1)):
+            for _ in self.trained.steps(max(table_rows // size, 1)):
                 for _ in range(self.critic_steps):
                     level = rows.levels(rows.by_log_frequency, size, rng)
                     logits = generator(normal(rng, size, self.noise), level)
                     fake = rows.activate(logits, self.tau, rng)
-                    critic_loss, gradients = critic.loss(
-                        rows.real(level, rng), fake.detach(), level, self.penalty, rng
-                    )
-                    critic_adam.step(gradients)
-                score, gradient = critic.judge(fake.detach(), level, rng)
+                    real = rows.real(level, rng)
+                    critic_loss = critic.loss(real, fake.detach(), level, self.penalty, rng)
+                    critic_adam.step(torch.autograd.grad(critic_loss, critic_parameters))
+                # The last fakes train the generator too, so that it need not make others.
                 condition_loss = rows.condition_loss(logits, level)
-                generator_adam.step(
-                    torch.autograd.grad(
-                        (condition_loss, fake), generator.parameters, (None, -gradient)
-                    )
-                )
-                losses += critic_loss + condition_loss.detach() - score
+                generator_loss = condition_loss - critic(fake, level, rng).mean()
+                generator_adam.step(torch.autograd.grad(generator_loss, generator_parameters))
+                losses += critic_loss.detach() + generator_loss.detach()
             cause = (
                 f"the learning rate {self.learning_rate:g} or the penalty {self.penalty:g} is too"
                 " large for this table"
             )
             self.trained.check(float(losses), "ctgan", cause)
         generator_adam.use_averages()
-        self._average_statistics(rng)
-        return self
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
-        """The rarest label in `where` is asked of the generator itself; rejection then makes all of
+        """The rarest label in `where` is given to the generator itself; rejection then makes all of
         `where` exact.
         """
-        asked = self._encoding.asked(where or {})
-        levels = [
-            self._rows.level_of(value.name, *self._encoding.label_codes(value)) for value in asked
-        ]
-        level = min(levels, key=lambda level: self._rows.counts[level], default=None)
+        requested = self._encoding.requested(where or {})
+        levels = []
+        for value in requested:
+            (code,) = self._encoding.label_codes(value)
+            levels.append(self._rows.level_of(value.name, code))
+        rarest = min(levels, key=lambda level: self._rows.counts[level], default=None)
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            return self._encoding.decode(*self._generate(size, rng, level), rng, asked)
+            offsets, codes = self._generate(size, rng, rarest)
+            return self._encoding.decode(offsets, codes, rng, requested)
 
         return sample_matching(draw, n, rng, self._schema, where)
 
@@ -175,28 +189,149 @@ class CTGAN:
     def _generate(
         self, n: int, rng: np.random.Generator, level: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        parts = []
-        for start in range(0, n, 8192):
-            size = min(8192, n - start)
-            levels = (
-                self._rows.levels(self._rows.by_frequency, size, rng)
-                if level is None
-                else torch.full((size,), level)
-            )
-            logits = self._generator(normal(rng, size, self.noise), levels, momentum=None)
-            parts.append(self._rows.decide(logits, rng))
-        offsets, codes = zip(*parts, strict=True)
+        """Offsets and codes of n rows, given one level, or as many levels as train has them."""
+        offsets, codes = [], []
+        for start in range(0, n, CHUNK):
+            size = min(CHUNK, n - start)
+            if level is None:
+                levels = self._rows.levels(self._rows.by_frequency, size, rng)
+            else:
+                levels = torch.full((size,), level)
+            logits = self._generator(normal(rng, size, self.noise), levels)
+            part_offsets, part_codes = self._rows.decide(logits, rng)
+            offsets.append(part_offsets)
+            codes.append(part_codes)
         return np.concatenate(offsets), np.concatenate(codes)
 
     @torch.no_grad()
     def _average_statistics(self, rng: np.random.Generator, batches: int = 20) -> None:
-        """Batch normalisation's means and variances over conditions as they are sampled."""
-        for i in range(batches):
+        """Batch normalisation's means and variances over conditions as they are sampled, so that a
+        row does not depend on the rows sampled beside it.
+        """
+        self._generator.average_statistics_anew()
+        for _ in range(batches):
             level = self._rows.levels(self._rows.by_frequency, self.batch_size, rng)
-            self._generator(normal(rng, self.batch_size, self.noise), level, momentum=1 / (i + 1))
+            self._generator(normal(rng, self.batch_size, self.noise), level)
+        self._generator.eval()
 
 
-class Rows:
+class ConditionalGenerator(nn.Module):
+    """Two residual layers with batch normalisation, then a linear one, all of which see the noise
+    and the condition (Xu et al. 2019, section 4.4).
+    """
+
+    def __init__(self, noise: int, width: int, size: int, levels: int, rng: np.random.Generator):
+        super().__init__()
+        self.first = ConditionalLinear(noise, levels, width, rng)
+        self.second = ConditionalLinear(width + noise, levels, width, rng)
+        self.last = ConditionalLinear(2 * width + noise, levels, size, rng)
+        self.first_norm = nn.BatchNorm1d(width)
+        self.second_norm = nn.BatchNorm1d(width)
+
+    def forward(self, noise: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (n, size), of noise, shape (n, noise), and conditions, int64, shape (n,)."""
+        hidden = noise
+        for layer, norm in ((self.first, self.first_norm), (self.second, self.second_norm)):
+            added = norm(layer(hidden, levels)).relu()
+            hidden = torch.cat([added, hidden], dim=1)
+        return self.last(hidden, levels)
+
+    def average_statistics_anew(self) -> None:
+        """Forget the batches seen so far; those to come count alike."""
+        for norm in (self.first_norm, self.second_norm):
+            norm.reset_running_stats()
+            norm.momentum = None  # torch's word for a plain average
+
+
+class ConditionalLinear(nn.Module):
+    """A linear layer on inputs and a one-hot condition beside them."""
+
+    def __init__(self, inputs: int, levels: int, outputs: int, rng: np.random.Generator):
+        super().__init__()
+        bound = (inputs + levels) ** -0.5
+        self.linear = Linear(inputs, outputs, rng, bound)
+        self.condition = OneHotLinear(levels, outputs, rng, bound)
+
+    def forward(self, x: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + self.condition(levels[:, None])
+
+
+class Critic(nn.Module):
+    """Two leaky layers with dropout on `pac` rows laid side by side, and one score for each such
+    group (Lin et al. 2018), trained by the Wasserstein loss with a gradient penalty (Gulrajani et
+    al. 2017).
+    """
+
+    def __init__(
+        self, size: int, levels: int, pac: int, width: int, dropout: float, rng: np.random.Generator
+    ):
+        super().__init__()
+        self._pac = pac
+        self._levels = levels
+        self._dropout = dropout
+        bound = (pac * (size + levels)) ** -0.5
+        self.first = Linear(pac * size, width, rng, bound)
+        self.condition = OneHotLinear(pac * levels, width, rng, bound)
+        self.second = Linear(width, width, rng)
+        self.last = Linear(width, 1, rng, bias=False)  # a bias would cancel in every loss
+
+    def forward(
+        self, rows: torch.Tensor, levels: torch.Tensor, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Scores, shape (n / pac, 1), of rows, shape (n, size), and their conditions, shape (n,)."""
+        return self._scores(self._first_sums(rows) + self._condition_sums(levels), rng)
+
+    def loss(
+        self,
+        real: torch.Tensor,
+        fake: torch.Tensor,
+        levels: torch.Tensor,
+        penalty: float,
+        rng: np.random.Generator,
+    ) -> torch.Tensor:
+        """How far real rows fail to score above fakes of the same conditions, and the penalty."""
+        condition = self._condition_sums(levels)
+        real_sums = self._first_sums(real) + condition
+        fake_sums = self._first_sums(fake) + condition
+        scores = self._scores(torch.cat([real_sums, fake_sums]), rng)
+        real_score, fake_score = scores.view(2, -1).mean(dim=1)
+
+        # Slopes are held near one at random points between a real group and its fake. The first
+        # layer is linear, so these points may be taken behind it, and the slope with respect to
+        # rows is its weights times the slope there.
+        share = random(rng, len(real_sums), 1)
+        between = torch.lerp(real_sums, fake_sums, share).detach().requires_grad_()
+        score = self._scores(between, rng).sum()
+        (slope_behind,) = torch.autograd.grad(score, between, create_graph=True)
+        slope = slope_behind @ self.first.weight
+        excess = slope.norm(dim=1) - 1
+        return fake_score - real_score + penalty * excess.square().mean()
+
+    def _first_sums(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows' part of the first layer's sums, shape (n / pac, width)."""
+        return self.first(rows.reshape(len(rows) // self._pac, -1))
+
+    def _condition_sums(self, levels: torch.Tensor) -> torch.Tensor:
+        """The conditions' part of the first layer's sums, shape (n / pac, width)."""
+        first_places = self._levels * torch.arange(self._pac)
+        return self.condition(levels.view(-1, self._pac) + first_places)
+
+    def _scores(self, sums: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """From the first layer's sums on."""
+        hidden = self._activate(sums, rng)
+        hidden = self._activate(self.second(hidden), rng)
+        return self.last(hidden)
+
+    def _activate(self, sums: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """A leaky rectifier, then dropout."""
+        hidden = F.leaky_relu(sums, 0.2)
+        if not self._dropout:
+            return hidden
+        is_kept = random(rng, *hidden.shape) >= self._dropout
+        return hidden * (is_kept / (1 - self._dropout))
+
+
+class ConditionalTable:
     """The encoded table as the networks see it: offsets first, then a one-hot block for every
     column.
 
@@ -205,61 +340,71 @@ class Rows:
     """
 
     def __init__(self, offsets: np.ndarray, codes: np.ndarray, encoding: TableModes):
-        self._blocks = blocks = Blocks(encoding.sizes, offsets.shape[1])
-        self.size, starts = blocks.size, blocks.starts
-        self._offsets, self._hot = (
-            torch.from_numpy(offsets),
-            torch.from_numpy((codes + starts).astype(np.int32)),
-        )
+        self._blocks = Blocks(encoding.sizes, offsets.shape[1])
+        self.size = self._blocks.size
+        self._offsets = torch.from_numpy(offsets)
+        self._hot = torch.from_numpy((codes + self._blocks.starts).astype(np.int32))
 
         columns = [encoding.schema.names.index(name) for name in encoding.labels]
-        levels = np.array(encoding.sizes)[columns] if columns else np.array([1])
-        first = np.cumsum(levels) - levels
+        if columns:
+            sizes = np.array(encoding.sizes)[columns]
+            members = codes[:, columns].T
+        else:
+            sizes = np.array([1])
+            members = np.zeros((1, len(codes)), dtype=int)
+        first = np.cumsum(sizes) - sizes
         self._first = dict(zip(encoding.labels, first, strict=False))
-        members = codes[:, columns].T if columns else np.zeros((1, len(codes)), dtype=int)
+
+        # Rows sorted by level, so that a row of a level is drawn without a search.
         self._by_level = np.concatenate([np.argsort(member, kind="stable") for member in members])
         self.counts = np.concatenate(
-            [np.bincount(member, minlength=n) for member, n in zip(members, levels, strict=True)]
+            [np.bincount(member, minlength=n) for member, n in zip(members, sizes, strict=True)]
         )
         self._begin = np.cumsum(self.counts) - self.counts
         self.by_frequency = _shares(self.counts, first)
         self.by_log_frequency = _shares(np.log1p(self.counts), first)
+        self._aim_at_levels(columns, sizes, first)
 
-        column = np.repeat(np.arange(len(levels)), levels)
-        target = (
-            starts[columns][column] + np.arange(len(column)) - first[column]
-            if columns
-            else np.zeros(1, dtype=int)
-        )
-        outside = np.full((len(levels), self.size), -np.inf, dtype=np.float32)
+    def _aim_at_levels(self, columns: list[int], sizes: np.ndarray, first: np.ndarray) -> None:
+        """For the condition's loss: each level's column and entry, and which entries of a row are
+        outside a column (minus infinity there).
+        """
+        column = np.repeat(np.arange(len(sizes)), sizes)
+        if columns:
+            within = np.arange(len(column)) - first[column]
+            target = self._blocks.starts[columns][column] + within
+        else:
+            target = np.zeros(1, dtype=int)
+        outside = np.full((len(sizes), self.size), -np.inf, dtype=np.float32)
         outside[column, target] = 0
-        self._column, self._target, self._outside = map(torch.from_numpy, (column, target, outside))
+        self._column = torch.from_numpy(column)
+        self._target = torch.from_numpy(target)
+        self._outside = torch.from_numpy(outside)
 
     def levels(self, shares: np.ndarray, n: int, rng: np.random.Generator) -> torch.Tensor:
         """Levels by their shares in a uniformly drawn label column, int64, shape (n,)."""
         drawn = rng.integers(len(self._outside), size=n) + rng.random(n)
-        return torch.from_numpy(
-            np.searchsorted(shares, drawn, side="right").clip(max=len(shares) - 1)
-        )
+        found = np.searchsorted(shares, drawn, side="right")
+        return torch.from_numpy(found.clip(max=len(shares) - 1))
 
     def level_of(self, name: str, code: int) -> int:
         return int(self._first[name] + code)
 
     def real(self, levels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """A random table row that has each level, float32, shape (n, size)."""
-        levels = levels.numpy()
-        index = self._by_level[
-            self._begin[levels] + (rng.random(len(levels)) * self.counts[levels]).astype(int)
-        ]
-        rows = torch.zeros(len(levels), self.size)
+        wanted = levels.numpy()
+        place = (rng.random(len(wanted)) * self.counts[wanted]).astype(int)
+        index = self._by_level[self._begin[wanted] + place]
+        rows = torch.zeros(len(wanted), self.size)
         rows[:, : self._blocks.numbers] = self._offsets[index]
         return rows.scatter_(1, self._hot[index].long(), 1.0)
 
     def activate(self, logits: torch.Tensor, tau: float, rng: np.random.Generator) -> torch.Tensor:
         """Rows from the generator's outputs: tanh of an offset, Gumbel softmax of a block."""
         numbers = self._blocks.numbers
-        noisy = (logits.T[numbers:] + gumbel(rng, self.size - numbers, len(logits))) / tau
-        return torch.cat([logits.T[:numbers].tanh(), self._blocks.softmax(noisy)]).T.contiguous()
+        noise = gumbel(rng, self.size - numbers, len(logits))
+        soft = self._blocks.softmax((logits.T[numbers:] + noise) / tau)
+        return torch.cat([logits.T[:numbers].tanh(), soft]).T.contiguous()
 
     def decide(
         self, logits: torch.Tensor, rng: np.random.Generator
@@ -279,6 +424,7 @@ class Rows:
 
 def _shares(weights: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Cumulative shares of levels within their column j, from j to j + 1."""
-    return np.concatenate(
-        [j + np.cumsum(part) / part.sum() for j, part in enumerate(np.split(weights, first[1:]))]
-    )
+    shares = []
+    for j, part in enumerate(np.split(weights, first[1:])):
+        shares.append(j + np.cumsum(part) / part.sum())
+    return np.concatenate(shares)

@@ -17,7 +17,7 @@ CUDA is used where there is one (never tested).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -26,11 +26,21 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import ndtr, ndtri
+from torch import nn
 from torch.nn import functional as F
 
 from workbench.errors import InputError
 from workbench.generators import check_least
-from workbench.generators.neural.layers import DEVICE, AdamW, gumbel, normal, random, schedule
+from workbench.generators.neural.layers import (
+    DEVICE,
+    AdamW,
+    Linear,
+    OneHotLinear,
+    gumbel,
+    normal,
+    random,
+    schedule,
+)
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import matches, meets, sample_matching
@@ -70,8 +80,10 @@ class Diffusion:
     """Highest rate of AdamW."""
     weight_decay: float = 0.01
     """Of AdamW."""
-    told: float = 0.1
-    """Share of the training rows of which the network is told a random part, as conditions do."""
+    revealed: float = 0.1
+    """Share of the training rows of which the network sees a random part clean, as conditions make
+    it see.
+    """
     steps: int = 30
     """Steps from noise to rows."""
     max_values: int = 30
@@ -95,7 +107,7 @@ class Diffusion:
             max_values=1,
             max_levels=2,
         )
-        for name in ("validation", "told"):
+        for name in ("validation", "revealed"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
                     f"diffusion: {name} is {getattr(self, name)}; it must be at least 0 and"
@@ -118,47 +130,59 @@ class Diffusion:
         # to learn.
         self._coded = np.flatnonzero(np.array(self._encoding.sizes) > 1)
         self._scored = np.flatnonzero(np.isfinite(scores).any(axis=0))
-        rows = Rows(scores[:, self._scored], codes[:, self._coded])
-        self._network = network = Network(rows, self.width, self.blocks)
+        rows = EncodedRows(scores[:, self._scored], codes[:, self._coded])
+        self._network = Denoiser(rows, self.width, self.blocks, rng).to(DEVICE)
+        self._train(rows, rng)
+        return self
 
-        held = min(int(len(table) * self.validation), 2000)
-        order = rng.permutation(len(table))
-        valid, train, seed = order[:held], order[held:], int(rng.integers(2**32))
+    def _train(self, rows: EncodedRows, rng: np.random.Generator) -> None:
+        """Train until rows held out say that it is enough, and keep the weights that were best for
+        them.
+        """
+        network = self._network
+        count = len(rows.scores)
+        held = min(int(count * self.validation), 2000)
+        order = rng.permutation(count)
+        valid, train = order[:held], order[held:]
+        noise_seed = int(rng.integers(2**32))
         size = max(1, min(self.batch_size, len(train) // 20))
         rounds = min(len(train), 100_000) // size
-        weights = network.initial(rng).requires_grad_()
-        adam = AdamW(weights, self.weight_decay)
-        least, since, best, self.losses = np.inf, 0, adam.average, []
+        parameters = list(network.parameters())
+        adam = AdamW(parameters, self.weight_decay)
+
+        best = adam.average
+        least = np.inf
+        epochs_since = 0
+        self.losses = []
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for epoch in self.trained:
-            total = 0.0
+            total = torch.zeros((), device=DEVICE)
             batches = np.split(rng.permutation(train)[: size * rounds], rounds)
             for step in self.trained.steps(rounds):
-                batch = batches[step]
-                loss = network.loss(weights, *rows.noised(batch, rng, self.told))
+                loss = network.loss(rows.noised(batches[step], rng, self.revealed))
+                gradients = torch.autograd.grad(loss, parameters)
                 done = self.trained.share(epoch, step, rounds)
-                adam.step(
-                    *torch.autograd.grad(loss, weights),
-                    self.learning_rate * schedule(done, warm_up=0.03),
-                )
+                adam.step(gradients, self.learning_rate * schedule(done, warm_up=0.03))
                 total += loss.detach()
             self.trained.check(
                 float(total), "diffusion", f"the learning rate {self.learning_rate:g} is too large"
             )
-            if held:
-                # The same noise each time, so that losses differ by the weights alone.
-                with torch.no_grad():
-                    loss = float(
-                        network.loss(adam.average, *rows.noised(valid, np.random.default_rng(seed)))
-                    )
-                self.losses.append((float(total) / (step + 1), loss))
-                least, since, best = (
-                    (loss, 0, adam.average.clone()) if loss < least else (least, since + 1, best)
-                )
-                if since >= self.patience:
-                    break
-        self._weights = best
-        return self
+            if not held:
+                continue
+            # The same noise each time, so that losses differ by the weights alone.
+            noise = np.random.default_rng(noise_seed)
+            with torch.no_grad(), adam.averaged():
+                held_out_loss = float(network.loss(rows.noised(valid, noise)))
+            self.losses.append((float(total) / (step + 1), held_out_loss))
+            if held_out_loss < least:
+                least = held_out_loss
+                epochs_since = 0
+                best = adam.average.clone()
+            else:
+                epochs_since += 1
+            if epochs_since >= self.patience:
+                break
+        adam.use(best)
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
@@ -171,216 +195,270 @@ class Diffusion:
         standard deviation off), and rejection makes all of `where` hold.
         """
         where = where or {}
-        asked = self._encoding.asked(where)
-        conditions = self._allowed({})
+        requested = self._encoding.requested(where)
+        restriction = self._restriction({})
         rows_drawn = rows_met = 0
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            nonlocal conditions, rows_drawn, rows_met
+            nonlocal restriction, rows_drawn, rows_met
             codes = np.zeros((size, len(self._encoding.sizes)), dtype=np.int64)
             scores = np.zeros((size, len(self._encoding.numbers)), dtype=np.float32)
             for start in range(0, size, CHUNK):
                 part = slice(start, min(start + CHUNK, size))
-                drawn = self._denoise(part.stop - start, rng, *conditions)
+                drawn = self._denoise(part.stop - start, rng, restriction)
                 scores[part, self._scored], codes[part, self._coded] = drawn
-            table = self._encoding.decode(scores, codes, rng, asked)
+            table = self._encoding.decode(scores, codes, rng, requested)
             if where:
                 rows_drawn += size
                 rows_met += int(matches(table, self._schema, where).sum())
                 if rows_drawn >= PROBE and rows_met < RARE * rows_drawn:
-                    conditions = self._allowed(where)
+                    restriction = self._restriction(where)
             return table
 
         return sample_matching(draw, n, rng, self._schema, where)
 
     @torch.no_grad()
     def _denoise(
-        self, n: int, rng: np.random.Generator, allowed: dict, levels: np.ndarray
-    ) -> tuple:
+        self, n: int, rng: np.random.Generator, restriction: Restriction
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scores, shape (n, scored columns), and codes, shape (n, coded columns), from noise."""
-        network, device = self._network, self._weights.device
-        x = normal(rng, n, len(self._scored)).to(device)
-        low, high = levels
-        wanted = (
-            torch.from_numpy(ndtri((low + (high - low) * rng.random(x.shape)).clip(1e-9, 1 - 1e-9)))
-            .float()
-            .to(device)
-        )
-        given = torch.from_numpy(high - low < 1).to(device).expand(x.shape)
+        network = self._network
+        x = normal(rng, n, len(self._scored)).to(DEVICE)
+        wanted, is_given = restriction.scores(rng, x)
         codes = network.masks.repeat(n, 1)
-        for j, mask in allowed.items():
-            if mask.sum() == 1:
-                codes[:, j] = int(mask.nonzero())
-        angles = _angle(torch.linspace(1, 0, self.steps + 1, dtype=float)).tolist()
-        before, turned = 0.0, np.inf
-        for step, (angle, after) in zip(range(self.steps, 0, -1), pairwise(angles), strict=True):
-            x = torch.where(given, wanted, x)
-            velocity, logits = network(
-                self._weights, x, given, codes, torch.full((n, 1), step / self.steps, device=device)
-            )
+        for column, code in restriction.single_codes():
+            codes[:, column] = code
+        angles = _angle(torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)).tolist()
+        velocity_before = 0.0
+        turn_before = np.inf
+        for step, (angle, next_angle) in zip(
+            range(self.steps, 0, -1), pairwise(angles), strict=True
+        ):
+            x = torch.where(is_given, wanted, x)
+            time = torch.full((n, 1), step / self.steps, device=DEVICE)
+            velocity, logits = network(x, is_given, codes, time)
             # Adams and Bashforth's second step: the velocity's change goes on as it did.
-            turn = angle - after
-            x = x - turn * (velocity + turn / (2 * turned) * (velocity - before))
-            before, turned = velocity, turn
-            reveal = (codes == network.masks) & (random(rng, *codes.shape).to(device) < 1 / step)
-            for j, logit in enumerate(logits):
-                logit = logit[reveal[:, j]]
-                if j in allowed:
-                    logit = logit.masked_fill(~allowed[j], -torch.inf)
-                codes[reveal[:, j], j] = (logit + gumbel(rng, *logit.shape).to(device)).argmax(1)
-        return torch.where(given, wanted, x).cpu().numpy(), codes.cpu().numpy()
+            turn = angle - next_angle
+            change = turn / (2 * turn_before) * (velocity - velocity_before)
+            x = x - turn * (velocity + change)
+            velocity_before = velocity
+            turn_before = turn
+            # Of the masked codes as many are revealed at each step, the last ones at the last.
+            is_masked = codes == network.masks
+            is_revealed = is_masked & (random(rng, *codes.shape).to(DEVICE) < 1 / step)
+            for column, logit in enumerate(logits):
+                rows = is_revealed[:, column]
+                allowed = restriction.masked(column, logit[rows])
+                noise = gumbel(rng, *allowed.shape).to(DEVICE)
+                codes[rows, column] = (allowed + noise).argmax(1)
+        return torch.where(is_given, wanted, x).cpu().numpy(), codes.cpu().numpy()
 
-    def _allowed(self, where: Mapping) -> tuple[dict[int, torch.Tensor], np.ndarray]:
-        """What conditions leave: codes, bool, by coded column; lowest and highest levels, shape (2,
-        scored columns).
-
-        Nothing is restricted where a condition is met by no train value.
+    def _restriction(self, where: Mapping) -> Restriction:
+        """What conditions leave of codes and scores. Nothing is restricted where a condition is met
+        by no train value.
         """
-        allowed, levels = {}, np.tile([[0.0], [1.0]], len(self._encoding.numbers))
+        allowed: dict[int, torch.Tensor] = {}
+        levels = np.tile([[0.0], [1.0]], len(self._encoding.numbers))
+        numbers = list(self._encoding.numbers)
         for name, wanted in where.items():
-            column, j = self._schema[name], self._schema.names.index(name)
-            mask = np.zeros(self._encoding.sizes[j], dtype=bool)
-
+            column = self._schema[name]
+            position = self._schema.names.index(name)
             if column.is_discrete:
                 labels = self._encoding.levels[name]
-                mask[self._encoding.label_codes(labels[meets(labels, column, wanted)])] = True
+                met = labels[meets(labels, column, wanted)]
+                mask = np.zeros(self._encoding.sizes[position], dtype=bool)
+                mask[self._encoding.label_codes(met)] = True
             else:
-                i = list(self._encoding.numbers).index(name)
-                mask, levels[:, i] = self._encoding.numbers[name].allowed(
-                    lambda v, c=column, w=wanted: meets(from_float(v, c), c, w)
-                )
-            if mask.any() and j in self._coded:
-                allowed[int(np.searchsorted(self._coded, j))] = torch.from_numpy(mask).to(
-                    self._weights.device
-                )
-        return allowed, levels[:, self._scored]
+
+                def is_met(values, column=column, wanted=wanted):
+                    return meets(from_float(values, column), column, wanted)
+
+                mask, levels[:, numbers.index(name)] = self._encoding.numbers[name].allowed(is_met)
+            if mask.any() and position in self._coded:
+                coded_column = int(np.searchsorted(self._coded, position))
+                allowed[coded_column] = torch.from_numpy(mask).to(DEVICE)
+        return Restriction(allowed, levels[:, self._scored])
 
 
-class Rows:
+@dataclass
+class Restriction:
+    """What conditions leave of a row.
+
+    allowed   codes, bool, shape (size,), of the coded columns that are restricted
+    levels    lowest and highest level of each score in train's distribution, shape (2, columns)
+    """
+
+    allowed: dict[int, torch.Tensor]
+    levels: np.ndarray
+
+    def scores(
+        self, rng: np.random.Generator, like: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A draw of each score from its range by train's distribution, and which of them are to be
+        given, both shaped like the scores `like`.
+        """
+        low, high = self.levels
+        level = low + (high - low) * rng.random(like.shape)
+        wanted = torch.from_numpy(ndtri(level.clip(1e-9, 1 - 1e-9))).float().to(like.device)
+        is_given = torch.from_numpy(high - low < 1).to(like.device)
+        return wanted, is_given.expand(like.shape)
+
+    def single_codes(self) -> Iterator[tuple[int, int]]:
+        """Columns of which a single code is left, and this code."""
+        for column, mask in self.allowed.items():
+            if mask.sum() == 1:
+                yield column, int(mask.nonzero())
+
+    def masked(self, column: int, logits: torch.Tensor) -> torch.Tensor:
+        """The logits of a column, minus infinity for codes that are not allowed."""
+        if column not in self.allowed:
+            return logits
+        return logits.masked_fill(~self.allowed[column], -torch.inf)
+
+
+@dataclass
+class NoisedRows:
+    """A batch of rows on their way to noise. Scores have shape (n, scored columns), codes (n, coded
+    columns), times (n, 1).
+    """
+
+    clean: torch.Tensor
+    noise: torch.Tensor
+    is_given: torch.Tensor  # scores that the network sees clean, and need not predict
+    codes: torch.Tensor
+    is_masked: torch.Tensor  # codes that the network does not see
+    time: torch.Tensor
+
+
+class EncodedRows:
     """The encoded table: normal scores, NaN where a row's value is a code alone, and codes of
     `sizes` kinds a column.
     """
 
     def __init__(self, scores: np.ndarray, codes: np.ndarray):
-        self.scores, self.codes = (
-            torch.from_numpy(scores).to(DEVICE),
-            torch.from_numpy(codes).to(DEVICE),
-        )
+        self.scores = torch.from_numpy(scores).to(DEVICE)
+        self.codes = torch.from_numpy(codes).to(DEVICE)
         self.counts = [np.bincount(column) for column in codes.T]
         self.sizes = [len(count) for count in self.counts]
 
     def noised(
-        self, rows: np.ndarray, rng: np.random.Generator, told: float = 0.0
-    ) -> tuple[torch.Tensor, ...]:
-        """Clean and noised scores, which are given, codes clean and masked, and times, shape (n,
-        1), spread over (0, 1).
-
-        A share `told` of the rows are told a random part of themselves.
-        """
-        n, index = len(rows), torch.from_numpy(rows)
-        scores, codes = self.scores[index], self.codes[index]
+        self, rows: np.ndarray, rng: np.random.Generator, revealed: float = 0.0
+    ) -> NoisedRows:
+        """Rows at times spread over (0, 1); of a share `revealed` of them a random part is clean."""
+        n = len(rows)
+        index = torch.from_numpy(rows)
+        scores = self.scores[index]
+        codes = self.codes[index]
+        device = scores.device
         # What is not there is noise, of which nothing can be learnt.
-        clean = torch.where(scores.isnan(), normal(rng, *scores.shape).to(scores.device), scores)
+        clean = torch.where(scores.isnan(), normal(rng, *scores.shape).to(device), scores)
         time = (torch.from_numpy(rng.permutation(n))[:, None] + random(rng, n, 1)) / n
-        told = torch.where(random(rng, n, 1) < told, random(rng, n, 1), 0.0)
-        given = (random(rng, *scores.shape) < told).to(scores.device)
-        masked = ((random(rng, *codes.shape) < time) & (random(rng, *codes.shape) >= told)).to(
-            codes.device
+        is_revealed = random(rng, n, 1) < revealed
+        part = torch.where(is_revealed, random(rng, n, 1), 0.0)
+        is_given = random(rng, *scores.shape) < part
+        is_masked = random(rng, *codes.shape) < time
+        is_masked &= random(rng, *codes.shape) >= part
+        noise = normal(rng, *scores.shape)
+        return NoisedRows(
+            clean,
+            noise.to(device),
+            is_given.to(device),
+            codes,
+            is_masked.to(device),
+            time.to(device),
         )
-        time = time.to(scores.device)
-        return clean, normal(rng, *scores.shape).to(scores.device), given, codes, masked, time
 
 
-class Network:
-    """A residual network as a function of one flat vector of weights."""
+class Denoiser(nn.Module):
+    """A residual network that predicts the velocities of noised scores and the codes behind masks.
 
-    def __init__(self, rows: Rows, width: int, blocks: int, frequencies: int = 16):
-        self._numbers, self._sizes, self._counts = rows.scores.shape[1], rows.sizes, rows.counts
-        self.masks = torch.tensor(
-            rows.sizes, dtype=torch.long, device=rows.codes.device
-        )  # the code after a column's last
-        self._starts = (self.masks + 1).cumsum(0) - self.masks - 1
-        self._waves = torch.arange(1, frequencies + 1, device=rows.codes.device) * torch.pi / 2
-        self._width, out = width, self._numbers + sum(rows.sizes)
-        self._shapes = [
-            (2 * self._numbers, width),
-            (sum(rows.sizes) + len(rows.sizes), width),
-            (2 * frequencies, width),
-        ]
-        self._shapes += [(width,), *[(width, width), (width,)] * blocks, (width, out), (out,)]
+    It starts with outputs of velocity 0 and the codes' shares, whatever the input: columns that are
+    independent of each other.
+    """
 
-    def initial(self, rng: np.random.Generator) -> torch.Tensor:
-        """Small random weights, and outputs of velocity 0 and the codes' logarithmic shares,
-        whatever the input.
+    def __init__(
+        self,
+        rows: EncodedRows,
+        width: int,
+        blocks: int,
+        rng: np.random.Generator,
+        frequencies: int = 16,
+    ):
+        super().__init__()
+        self._numbers = rows.scores.shape[1]
+        self.sizes = rows.sizes
+        self.width = width
+        masks = torch.tensor(rows.sizes, dtype=torch.long)  # the code after a column's last
+        self.register_buffer("masks", masks)
+        self.register_buffer("_starts", (masks + 1).cumsum(0) - masks - 1)
+        self.register_buffer("_waves", torch.arange(1, frequencies + 1) * torch.pi / 2)
+
+        outputs = self._numbers + sum(rows.sizes)
+        # Uniform weights whose variance is one over the inputs, so that sums start with variance 1;
+        # of the codes, one a column counts as an input.
+        self.numbers = Linear(2 * self._numbers, width, rng, _bound(2 * self._numbers), bias=False)
+        entries = sum(rows.sizes) + len(rows.sizes)
+        self.codes = OneHotLinear(entries, width, rng, _bound(len(rows.sizes)))
+        self.time = Linear(2 * frequencies, width, rng, _bound(2 * frequencies))
+        layers = [Linear(width, width, rng, _bound(width)) for _ in range(blocks)]
+        self.blocks = nn.ModuleList(layers)
+        self.last = Linear(width, outputs, rng)
+        with torch.no_grad():
+            self.last.weight.zero_()
+            self.last.bias.zero_()
+            if rows.counts:
+                log_counts = torch.from_numpy(np.log(np.concatenate(rows.counts)))
+                self.last.bias[self._numbers :] = log_counts
+
+    def forward(
+        self, x: torch.Tensor, is_given: torch.Tensor, codes: torch.Tensor, time: torch.Tensor
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Velocities, shape (n, numbers), and a list of each column's logits, shape (n, size).
+
+        x: noised scores, and clean ones where `is_given`. codes: a column's mask where unseen.
         """
-        inputs = [shape[0] if len(shape) > 1 else np.inf for shape in self._shapes]
-        inputs[1] = len(self._sizes)  # one level of every column
-        parts = [
-            normal(rng, *shape) * max(n, 1) ** -0.5
-            for shape, n in zip(self._shapes, inputs, strict=True)
-        ]
-        parts[-2].zero_()
-        if self._counts:
-            parts[-1][self._numbers :] = torch.from_numpy(np.log(np.concatenate(self._counts)))
-        return torch.cat([part.flatten() for part in parts]).to(self.masks.device)
-
-    def __call__(
-        self, weights: torch.Tensor, x: torch.Tensor, given: torch.Tensor, codes, time
-    ) -> tuple:
-        """Velocities, shape (n, numbers), and a list of each column's logits, shape (n, size)."""
         # Products of half as many bits take half the time where the processor has instructions for
         # them.
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            out = self._outputs(weights, torch.cat([x, given], dim=1), codes, time).float()
-        velocity, *logits = out.split([self._numbers, *self._sizes], dim=1)
+        has_half = torch.cpu._is_avx512_bf16_supported()
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_half):
+            turns = time * self._waves
+            hidden = self.time(torch.cat([turns.cos(), turns.sin()], dim=1))
+            hidden = hidden + self.numbers(torch.cat([x, is_given], dim=1))
+            if self.sizes:
+                hidden = hidden + self.codes(codes + self._starts)
+            for block in self.blocks:
+                hidden = hidden + F.silu(block(self._normalised(hidden)))
+            output = self.last(self._normalised(hidden)).float()
+        velocity, *logits = output.split([self._numbers, *self.sizes], dim=1)
         return velocity, logits
 
-    def _outputs(
-        self, weights: torch.Tensor, x: torch.Tensor, codes: torch.Tensor, time: torch.Tensor
-    ) -> torch.Tensor:
-        parts = weights.split([int(np.prod(shape)) for shape in self._shapes])
-        numbers, levels, waves, bias, *layers = (
-            part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)
-        )
-        turns = time * self._waves
-        hidden = torch.addmm(bias, torch.cat([turns.cos(), turns.sin()], dim=1), waves).addmm(
-            x, numbers
-        )
-        if self._sizes:
-            hidden = hidden + F.embedding_bag(codes + self._starts, levels, mode="sum")
-        *blocks, weight, bias = layers
-        for inner, shift in zip(blocks[::2], blocks[1::2], strict=True):
-            hidden = hidden + F.silu(torch.addmm(shift, F.layer_norm(hidden, [self._width]), inner))
-        return torch.addmm(bias, F.layer_norm(hidden, [self._width]), weight)
+    def _normalised(self, hidden: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(hidden, [self.width])
 
-    def loss(
-        self,
-        weights: torch.Tensor,
-        x: torch.Tensor,
-        noise: torch.Tensor,
-        given: torch.Tensor,
-        codes,
-        masked,
-        time,
-    ) -> torch.Tensor:
+    def loss(self, rows: NoisedRows) -> torch.Tensor:
         """Squared error of the velocities, and MDLM's bound on the codes: the cross-entropy of the
         masked ones over time.
 
         Time is replaced by what it is on average given k of c codes are masked: 1 / time by (c + 1)
         / k.
         """
-        cos, sin = _angle(time).cos(), _angle(time).sin()
-        noised = torch.where(given, x, x * cos + noise * sin)
-        velocity, logits = self(
-            weights, noised, given, torch.where(masked, self.masks, codes), time
-        )
-        loss = ((velocity - noise * cos + x * sin).square() * ~given).sum(1)
-        weight = (len(logits) + 1) / masked.sum(1).clamp(min=1)
+        cos = _angle(rows.time).cos()
+        sin = _angle(rows.time).sin()
+        noised = torch.where(rows.is_given, rows.clean, rows.clean * cos + rows.noise * sin)
+        seen = torch.where(rows.is_masked, self.masks, rows.codes)
+        velocity, logits = self(noised, rows.is_given, seen, rows.time)
+        error = velocity - (rows.noise * cos - rows.clean * sin)
+        loss = (error.square() * ~rows.is_given).sum(1)
+        weight = (len(logits) + 1) / rows.is_masked.sum(1).clamp(min=1)
         for j, logit in enumerate(logits):
-            loss = (
-                loss + F.cross_entropy(logit, codes[:, j], reduction="none") * masked[:, j] * weight
-            )
+            surprise = F.cross_entropy(logit, rows.codes[:, j], reduction="none")
+            loss = loss + surprise * rows.is_masked[:, j] * weight
         return loss.mean()
+
+
+def _bound(inputs: int) -> float:
+    """Of uniform weights with variance 1 / inputs."""
+    return (3 / max(inputs, 1)) ** 0.5
 
 
 class Scores:
@@ -394,25 +472,27 @@ class Scores:
     def __init__(self, values: np.ndarray, max_values: int, share: float):
         present = values[~np.isnan(values)]
         distinct, counts = np.unique(present, return_counts=True)
-        self.atoms = (
-            distinct if len(distinct) <= max_values else distinct[counts >= share * len(present)]
-        )
+        if len(distinct) <= max_values:
+            self.atoms = distinct
+        else:
+            self.atoms = distinct[counts >= share * len(present)]
         others = Marginal.fit(present[~np.isin(present, self.atoms)])
         # A grid that the whole column shows, such as multiples of 100, holds for its few other values.
         step = Marginal.fit(present).step
         is_coarser = step is not None and others.step is not None and step > others.step
         self.others = Marginal(others.values, step) if is_coarser else others
         self._has_others = len(self.others.values) > 0
-        self.size = len(self.atoms) + self._has_others + bool(np.isnan(values).any())
+        self.size = len(self.atoms) + int(self._has_others) + int(np.isnan(values).any())
 
     def encode(self, values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Scores, NaN where the code says all, and codes, each of shape (n,)."""
-        codes, other = (
-            np.searchsorted(self.atoms, values),
-            ~np.isin(values, self.atoms) & ~np.isnan(values),
-        )
-        codes[other], codes[np.isnan(values)] = len(self.atoms), self.size - 1
-        return ndtri(self.others.uniform_rank(np.where(other, values, np.nan), rng)), codes
+        is_missing = np.isnan(values)
+        is_other = ~np.isin(values, self.atoms) & ~is_missing
+        codes = np.searchsorted(self.atoms, values)
+        codes[is_other] = len(self.atoms)
+        codes[is_missing] = self.size - 1
+        ranks = self.others.uniform_rank(np.where(is_other, values, np.nan), rng)
+        return ndtri(ranks), codes
 
     def decode(self, scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
@@ -423,25 +503,19 @@ class Scores:
         return values
 
     def allowed(
-        self, meets: Callable[[np.ndarray], np.ndarray]
+        self, is_met: Callable[[np.ndarray], np.ndarray]
     ) -> tuple[np.ndarray, tuple[float, float]]:
         """Which codes can meet a condition, bool, shape (size,), and the lowest and highest level
         of other values that do.
         """
-        mask, found = (
-            meets(np.append(self.atoms, [np.nan, np.nan]))[: self.size],
-            np.flatnonzero(meets(self.others.values)),
-        )
+        mask = is_met(np.append(self.atoms, [np.nan, np.nan]))[: self.size]
+        met = np.flatnonzero(is_met(self.others.values))
         if self._has_others:
-            mask[len(self.atoms)] = len(found) > 0
-        return mask, (
-            (
-                found[0] / len(self.others.values),
-                (found[-1] + 1) / len(self.others.values),
-            )
-            if len(found)
-            else (0, 1)
-        )
+            mask[len(self.atoms)] = len(met) > 0
+        if not len(met):
+            return mask, (0.0, 1.0)
+        count = len(self.others.values)
+        return mask, (met[0] / count, (met[-1] + 1) / count)
 
 
 def _angle(time: torch.Tensor) -> torch.Tensor:

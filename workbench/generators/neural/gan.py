@@ -14,7 +14,7 @@ column (Jang et al. 2017); missing is a level of a label column, and a flag besi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -22,19 +22,22 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from workbench.generators import check_least
 from workbench.generators.neural.layers import Adam, gumbel, normal, uniform
 from workbench.generators.neural.modes import TableModes
+from workbench.generators.rejection import SampledByRejection
 from workbench.generators.training import Epochs, bar
-from workbench.tables.conditions import sample_matching
 from workbench.tables.encode import Marginal
 from workbench.tables.schema import Schema
 
+CHUNK = 8192  # most rows that are drawn at once
+
 
 @dataclass
-class GAN:
+class GAN(SampledByRejection):
     """A plain GAN of two multilayer perceptrons (Goodfellow et al. 2014)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
@@ -75,27 +78,33 @@ class GAN:
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GAN:
         """Raises Diverged where a loss is no longer finite."""
-        rows = Rows(TableModes(table, schema, 1, 0.0, self.max_levels, number=Bounded), table, rng)
-        self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
+        self._schema = schema
+        encoding = TableModes(table, schema, 1, 0.0, self.max_levels, number=Bounded)
+        rows = OneHotTable(encoding, table, rng)
+        self._generator = GeneratorNetwork(encoding, self.noise, self.width, self.tau, rng)
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
-        maker_adam, critic_adam = (
-            Adam(self._maker.parameters, self.learning_rate),
-            Adam(critic.parameters, self.learning_rate),
-        )
+        generator_parameters = list(self._generator.parameters())
+        critic_parameters = list(critic.parameters())
+        generator_adam = Adam(generator_parameters, self.learning_rate)
+        critic_adam = Adam(critic_parameters, self.learning_rate)
 
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             losses = torch.zeros(())
             for _ in self.trained.steps(max(len(table) // self.batch_size, 1)):
                 real = rows.take(rng.integers(len(table), size=self.batch_size))
-                fake = self._maker(self.batch_size, rng)
-                critic_loss = (
-                    F.softplus(-critic(real)).mean() + F.softplus(critic(fake.detach())).mean()
-                )
-                critic_adam.step(torch.autograd.grad(critic_loss, critic.parameters))
-                maker_loss = F.softplus(-critic(fake)).mean()
-                maker_adam.step(torch.autograd.grad(maker_loss, self._maker.parameters))
-                losses += critic_loss.detach() + maker_loss.detach()
+                fake = self._generator(self.batch_size, rng)
+
+                # The critic learns to give real rows a high score, and made rows a low one.
+                real_loss = F.softplus(-critic(real)).mean()
+                fake_loss = F.softplus(critic(fake.detach())).mean()
+                critic_loss = real_loss + fake_loss
+                critic_adam.step(torch.autograd.grad(critic_loss, critic_parameters))
+
+                # The generator learns to be taken for real (the paper's non-saturating loss).
+                generator_loss = F.softplus(-critic(fake)).mean()
+                generator_adam.step(torch.autograd.grad(generator_loss, generator_parameters))
+                losses += critic_loss.detach() + generator_loss.detach()
             self.trained.check(
                 float(losses),
                 "gan",
@@ -103,10 +112,8 @@ class GAN:
             )
         return self
 
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
+    def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        return self._generator.draw(n, rng)
 
 
 class Bounded:
@@ -116,34 +123,34 @@ class Bounded:
 
     def __init__(self, values: np.ndarray, *_):
         self.marginal = Marginal.fit(values)
-        self.low, self.high = (
-            self.marginal.values[[0, -1]] if len(self.marginal.values) else (np.nan, np.nan)
-        )
-        self.size = bool(len(self.marginal.values)) + bool(np.isnan(values).any())
+        has_values = len(self.marginal.values) > 0
+        self.low, self.high = self.marginal.values[[0, -1]] if has_values else (np.nan, np.nan)
+        self.size = int(has_values) + int(np.isnan(values).any())
 
     def encode(self, values: np.ndarray, _: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Offsets and codes, 0 present and the last missing, each of shape (n,)."""
         # Halved first: the distance between bounds near the largest float is infinite.
-        place = np.divide(values / 2 - self.low / 2, (self.high / 2 - self.low / 2) or 1.0)
+        width = (self.high / 2 - self.low / 2) or 1.0
+        place = np.divide(values / 2 - self.low / 2, width)
         missing = np.isnan(values)
-        return np.where(missing, 0.0, np.clip(2 * place - 1, -1, 1)), np.where(
-            missing, self.size - 1, 0
-        )
+        offsets = np.where(missing, 0.0, np.clip(2 * place - 1, -1, 1))
+        codes = np.where(missing, self.size - 1, 0)
+        return offsets, codes
 
     def decode(self, offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
         share = (np.asarray(offsets, dtype=float) + 1) / 2
         values = self.marginal.snap(self.low * (1 - share) + self.high * share)
-        return np.where((codes > 0) | np.isnan(self.low), np.nan, values)
+        is_missing = (codes > 0) | np.isnan(self.low)
+        return np.where(is_missing, np.nan, values)
 
 
-class Rows:
+class OneHotTable:
     """A table as a critic reads it: offsets first, then a one-hot block for every column; made a
-    batch at a time.
+    batch at a time, because all of it may be too much.
     """
 
     def __init__(self, encoding: TableModes, table: pd.DataFrame, rng: np.random.Generator):
-        self.encoding = encoding
         self._offsets, codes = encoding.encode(table, rng)
         first = len(encoding.numbers) + np.cumsum(encoding.sizes) - encoding.sizes
         self._hot = (codes + first).astype(np.int32)
@@ -153,78 +160,97 @@ class Rows:
         """The rows at `index`, float32, of its shape and one axis more."""
         rows = torch.zeros(*index.shape, self.size)
         rows[..., : self._offsets.shape[1]] = torch.from_numpy(self._offsets[index])
-        return rows.scatter_(-1, torch.from_numpy(self._hot[index].astype(np.int64)), 1.0)
+        hot = torch.from_numpy(self._hot[index].astype(np.int64))
+        return rows.scatter_(-1, hot, 1.0)
 
 
-class Maker:
-    """The generator: a perceptron from noise to the logits of a row, a row as a critic reads it,
-    and a table.
+class GeneratorNetwork(nn.Module):
+    """A perceptron from noise to the logits of a row, to a row as a critic reads it, and to a
+    table.
     """
 
     def __init__(
         self, encoding: TableModes, noise: int, width: int, tau: float, rng: np.random.Generator
     ):
-        self.encoding, self._noise, self._tau = encoding, noise, tau
+        super().__init__()
+        self.encoding = encoding
+        self._noise = noise
+        self._tau = tau
         self._numbers = len(encoding.numbers)
-        self._perceptron = Perceptron([noise, width, width, encoding.size], rng)
-        self.parameters = self._perceptron.parameters
+        self.perceptron = Perceptron([noise, width, width, encoding.size], rng)
 
     @torch.no_grad()
     def start_from(self, table: pd.DataFrame, rng: np.random.Generator) -> None:
         """Draw codes as often as `table` has them, before any training."""
-        codes = self.encoding.encode(table, rng)[1].T
+        _, codes = self.encoding.encode(table, rng)
         counts = [
-            np.bincount(code, minlength=size)
-            for code, size in zip(codes, self.encoding.sizes, strict=True)
+            np.bincount(column, minlength=size)
+            for column, size in zip(codes.T, self.encoding.sizes, strict=True)
         ]
-        self.parameters[-1][0, self._numbers :] += torch.from_numpy(
-            np.log(np.concatenate(counts) / len(table) + 1e-9)
-        ).float()
+        log_shares = np.log(np.concatenate(counts) / len(table) + 1e-9)
+        last_bias = self.perceptron.linear[-1].bias
+        last_bias[0, self._numbers :] += torch.from_numpy(log_shares).float()
 
-    def _parts(self, n: int, rng: np.random.Generator) -> list[torch.Tensor]:
+    def _parts(self, n: int, rng: np.random.Generator) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Offsets, shape (n, numbers), and noisy logits of every column, shape (n, its size)."""
-        logits = self._perceptron(normal(rng, n, self._noise))
-        offsets, logits = logits[:, : self._numbers].tanh(), logits[:, self._numbers :]
-        return [offsets, *(logits + gumbel(rng, *logits.shape)).split(self.encoding.sizes, dim=1)]
+        output = self.perceptron(normal(rng, n, self._noise))
+        offsets = output[:, : self._numbers].tanh()
+        logits = output[:, self._numbers :]
+        noisy = logits + gumbel(rng, *logits.shape)
+        return offsets, list(noisy.split(self.encoding.sizes, dim=1))
 
-    def __call__(self, n: int, rng: np.random.Generator) -> torch.Tensor:
+    def forward(self, n: int, rng: np.random.Generator) -> torch.Tensor:
         """Made rows, shape (n, size), through which gradients flow."""
-        offsets, *blocks = self._parts(n, rng)
-        return torch.cat(
-            [offsets, *((block / self._tau).softmax(dim=1) for block in blocks)], dim=1
-        )
+        offsets, blocks = self._parts(n, rng)
+        soft = [(block / self._tau).softmax(dim=1) for block in blocks]
+        return torch.cat([offsets, *soft], dim=1)
 
     @torch.no_grad()
     def draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
-        parts = [self._parts(min(8192, n - start), rng) for start in range(0, n, 8192)]
-        offsets = torch.cat([offsets for offsets, *_ in parts])
-        codes = torch.cat(
-            [torch.stack([block.argmax(dim=1) for block in blocks], dim=1) for _, *blocks in parts]
-        )
-        return self.encoding.decode(offsets.numpy(), codes.numpy(), rng)
+        """A table of n rows: of each column the code whose noisy logit is the largest."""
+        offsets, codes = [], []
+        for start in range(0, n, CHUNK):
+            part, blocks = self._parts(min(CHUNK, n - start), rng)
+            offsets.append(part)
+            codes.append(torch.stack([block.argmax(dim=1) for block in blocks], dim=1))
+        return self.encoding.decode(torch.cat(offsets).numpy(), torch.cat(codes).numpy(), rng)
 
 
-class Perceptron:
+class Perceptron(nn.Module):
     """Leaky hidden layers and a linear one. With `copies`, as many networks of their own: rows have
     that axis in front.
     """
 
     def __init__(self, sizes: list[int], rng: np.random.Generator, copies: tuple[int, ...] = ()):
-        self.parameters = []
-        for inputs, outputs in pairwise(sizes):
-            bound = (3 / inputs) ** 0.5 if outputs > 1 else inputs**-0.5
-            self.parameters.append(uniform(rng, bound, *copies, inputs, outputs))
-            self.parameters.append(torch.zeros(*copies, 1, outputs))
-        for parameter in self.parameters:
-            parameter.requires_grad_()
+        super().__init__()
+        pairs = pairwise(sizes)
+        self.linear = nn.ModuleList([CopiedLinear(*pair, rng, copies) for pair in pairs])
 
     def layers(self, rows: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What goes into each linear layer, and what comes out of it."""
         passed = []
-        for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
-            passed.append((rows, rows @ weight + bias))
-            rows = F.leaky_relu(passed[-1][1], 0.2)
+        for linear in self.linear:
+            output = linear(rows)
+            passed.append((rows, output))
+            rows = F.leaky_relu(output, 0.2)
         return passed
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        return self.layers(rows)[-1][1]
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        _, last_output = self.layers(rows)[-1]
+        return last_output
+
+
+class CopiedLinear(nn.Module):
+    """Linear layers side by side, one for each of `copies`, that do not know of each other."""
+
+    def __init__(
+        self, inputs: int, outputs: int, rng: np.random.Generator, copies: tuple[int, ...]
+    ):
+        super().__init__()
+        # He's bound for a hidden layer keeps the size of what passes; the last has torch's own.
+        bound = (3 / inputs) ** 0.5 if outputs > 1 else inputs**-0.5
+        self.weight = nn.Parameter(uniform(rng, bound, *copies, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(*copies, 1, outputs))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows @ self.weight + self.bias

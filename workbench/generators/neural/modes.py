@@ -246,7 +246,7 @@ class TableModes:
             self._used[self.labels.index(values.name)], self._codes.encode_column(values)
         )
 
-    def asked(self, where: Mapping) -> list[pd.Series]:
+    def requested(self, where: Mapping) -> list[pd.Series]:
         """The values that conditions on label columns name, one row each; none for a label the
         fitted table lacks.
         """
@@ -262,9 +262,9 @@ class TableModes:
         offsets: np.ndarray,
         codes: np.ndarray,
         rng: np.random.Generator,
-        asked: Iterable[pd.Series] = (),
+        requested: Iterable[pd.Series] = (),
     ) -> pd.DataFrame:
-        """A table. Where labels share a code, `asked` is taken for all of them."""
+        """A table. Where labels share a code, `requested` is taken for all of them."""
         position = {name: j for j, name in enumerate(self.schema.names)}
         columns = {}
         if self.labels:
@@ -273,7 +273,7 @@ class TableModes:
                 for name, used in zip(self.labels, self._used, strict=True)
             ]
             columns.update(self._codes.decode(np.column_stack(labels), rng))
-        for value in asked:
+        for value in requested:
             shared = codes[:, position[value.name]] == self.label_codes(value)
             columns[value.name] = columns[value.name].mask(shared, value.iloc[0])
         for i, (name, modes) in enumerate(self.numbers.items()):

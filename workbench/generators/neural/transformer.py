@@ -1,4 +1,4 @@
-"""A causal transformer over the columns of a coded table, and its optimiser.
+"""A causal transformer over the columns of a coded table.
 
 Vaswani et al. 2017 with the normalisation before each block; every column has codes, logits and a
 position of its own.
@@ -7,128 +7,68 @@ position of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from workbench.generators.neural.layers import DEVICE, normal, random
-
-if TYPE_CHECKING:
-    from workbench.generators.neural.autoregressive import AutoregressiveTransformer
+from workbench.generators.neural.layers import Linear, normal, random
 
 RARE = 500  # train rows at which a number's code says as much by itself as with its neighbours
 
 
-class Network:
-    """The transformer as a function of one flat vector of weights. Position j sees the columns
-    before j and predicts j.
+class CausalTransformer(nn.Module):
+    """Position j sees the columns before j and predicts j.
+
+    Parameters
+    ----------
+    codes : torch.Tensor, shape (rows, columns)
+        Of the train table. Without what the weights add, every column has its train shares, and
+        codes that train lacks are impossible.
+    sizes : sequence of int
+        How many codes each column has.
+    is_number : sequence of bool
+        Which columns are numbers: their codes learn from their neighbours.
+    width, layers, heads, knots, dropout
+        As the fields of AutoregressiveTransformer.
+    rng : numpy.random.Generator
+        Of the first weights.
     """
 
     def __init__(
         self,
         codes: torch.Tensor,
         sizes: Sequence[int],
-        numbers: Sequence[bool],
-        settings: AutoregressiveTransformer,
+        is_number: Sequence[bool],
+        width: int,
+        layers: int,
+        heads: int,
+        knots: int,
+        dropout: float,
+        rng: np.random.Generator,
     ):
-        """codes: of the train table; sizes: how many each column has; numbers: which columns are
-        numbers.
-        """
-        self.settings, self._ends, width = settings, np.cumsum([0, *sizes]), settings.width
-        # Without what the weights add, every column has its train shares; codes that train lacks
-        # stay impossible.
-        per_column = [
-            torch.bincount(column.long(), minlength=size)
+        super().__init__()
+        ends = np.cumsum([0, *sizes])
+        self._spans = [slice(start, end) for start, end in pairwise(ends)]
+        counts = [
+            torch.bincount(column.long(), minlength=size).cpu()
             for column, size in zip(codes.T, sizes, strict=True)
         ]
-        counts, column = torch.cat(per_column), np.repeat(np.arange(len(sizes)), sizes)
-        self._shares, self._column = (
-            (counts / len(codes)).log(),
-            torch.tensor(column, device=DEVICE),
-        )
-        self._first = torch.tensor(self._ends[:-1], device=DEVICE)
-        # A number's code has a say of its own where train holds it often; a rare one says what its
-        # neighbours say.
-        self._own = torch.where(
-            torch.tensor(np.array(numbers)[column], device=DEVICE), counts / (counts + RARE), 1.0
-        )[:, None]
-        places, knots = _places(sizes, numbers, settings.knots)
-        self._low, self._between = (
-            places.long().to(DEVICE),
-            places.frac().float()[:, None].to(DEVICE),
-        )
-        self._scores = torch.cat(
-            [_scores(*both) for both in zip(per_column, numbers, strict=True)]
-        )[:, :, None]
-        blocks = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
-        tables = [(len(counts), width), (knots, width), (len(sizes), 2, width)]
-        self._shapes = [
-            *tables,
-            *tables,
-            (len(counts),),
-            (len(sizes), width),
-            *blocks * settings.layers,
-        ]
+        self.register_buffer("_log_shares", (torch.cat(counts) / len(codes)).log())
+        self.register_buffer("_first_code", torch.tensor(ends[:-1]))
 
-    def initial(self, rng: np.random.Generator) -> torch.Tensor:
-        scales = [
-            0.2,
-            0.5,
-            0.5,
-            0.0,
-            0.0,
-            0.0,
-            0.0,
-            0.5,
-            *(shape[0] ** -0.5 for shape in self._shapes[8:]),
-        ]
-        drawn = [
-            normal(rng, *shape).flatten() * scale
-            for shape, scale in zip(self._shapes, scales, strict=True)
-        ]
-        return torch.cat(drawn).to(DEVICE)
-
-    def parts(self, weights: torch.Tensor) -> list[torch.Tensor]:
-        """What each code says, what makes it likely, the codes' and the positions' biases, and four
-        matrices a block.
-        """
-        parts = weights.split([int(np.prod(shape)) for shape in self._shapes])
-        parts = [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
-        return [
-            self._vectors(*parts[:3]),
-            self._vectors(*parts[3:6]),
-            parts[6] + self._shares,
-            *parts[7:],
-        ]
-
-    def _vectors(
-        self, own: torch.Tensor, knots: torch.Tensor, curves: torch.Tensor
-    ) -> torch.Tensor:
-        """A vector for each code: its own, between those of two knots, and along a parabola of its
-        normal score.
-        """
-        low, high = (
-            F.embedding(index, knots)
-            for index in (self._low, (self._low + 1).clamp(max=len(knots) - 1))
-        )
-        return (
-            own * self._own
-            + torch.lerp(low, high, self._between)
-            + (self._scores * curves[self._column]).sum(1)
-        )
-
-    def cache(self, rows: int, positions: int) -> torch.Tensor:
-        """Room for the keys and values of every block."""
-        heads, width = self.settings.heads, self.settings.width
-        return torch.empty(
-            self.settings.layers, 2, rows, heads, positions, width // heads, device=DEVICE
-        )
+        self.meaning = CodeVectors(counts, is_number, width, knots, (0.2, 0.5, 0.5), rng)
+        # Zero at first: then every column has its train shares, whatever came before it.
+        self.likeness = CodeVectors(counts, is_number, width, knots, (0.0, 0.0, 0.0), rng)
+        self.bias = nn.Parameter(torch.zeros(len(self._log_shares)))
+        self.positions = nn.Parameter(0.5 * normal(rng, len(sizes), width))
+        self.blocks = nn.ModuleList([Block(width, heads, dropout, rng) for _ in range(layers)])
 
     def hidden(
         self,
-        parts: list[torch.Tensor],
+        meaning: torch.Tensor,
         codes: torch.Tensor,
         rng: np.random.Generator | None = None,
         cache: torch.Tensor | None = None,
@@ -137,75 +77,168 @@ class Network:
         """What predicts the columns from position `seen` to the one after `codes`, shape (rows,
         positions, width).
 
-        codes: the first columns of the rows, shape (rows, k). rng: for dropout, in training only.
-        cache: of the `seen` positions before, 0 or k of them, and filled with these.
+        Parameters
+        ----------
+        meaning : torch.Tensor
+            `self.meaning()`, which is the same for many calls.
+        codes : torch.Tensor, shape (rows, k)
+            The first columns of the rows.
+        rng : numpy.random.Generator, optional
+            For dropout, in training only.
+        cache : torch.Tensor, optional
+            From `self.cache`, of the `seen` positions before, 0 or k of them; filled with these.
         """
-        said, _, _, columns, *blocks = parts
-        width, end = said.shape[1], codes.shape[1] + 1
-        states = F.embedding(
-            codes[:, max(seen - 1, 0) :] + self._first[max(seen - 1, 0) : end - 1], said
-        )
+        first = max(seen - 1, 0)
+        end = codes.shape[1] + 1
+        states = F.embedding(codes[:, first:] + self._first_code[first : end - 1], meaning)
         if not seen:
             states = F.pad(states, (0, 0, 1, 0))  # nothing comes before the first column
-        states = states + columns[seen:end]
-        for layer, (look, merge, widen, narrow) in enumerate(zip(*[iter(blocks)] * 4, strict=True)):
-            split = (F.layer_norm(states, (width,)) @ look).unflatten(
-                2, (3, self.settings.heads, -1)
-            )
-            query, key, value = split.permute(2, 0, 3, 1, 4)
-            if cache is not None:
-                cache[layer, 0, :, :, seen:end], cache[layer, 1, :, :, seen:end] = key, value
-                key, value = cache[layer, :, :, :, :end]
-            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=not seen)
-            states = states + self._drop(mixed.transpose(1, 2).flatten(2) @ merge, rng)
-            states = states + self._drop(
-                (F.layer_norm(states, (width,)) @ widen).relu() @ narrow, rng
-            )
-        return F.layer_norm(states, (width,))
+        states = states + self.positions[seen:end]
+        for number, block in enumerate(self.blocks):
+            states = block(states, rng, None if cache is None else cache[number], seen)
+        return _normalised(states)
 
-    def _drop(self, states: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
-        share = self.settings.dropout
-        return (
-            states
-            if rng is None or not share
-            else states * (random(rng, *states.shape) >= share).to(DEVICE) / (1 - share)
-        )
+    def cache(self, rows: int, positions: int) -> torch.Tensor:
+        """Room for the keys and values of every block."""
+        width = self.positions.shape[1]
+        heads = self.blocks[0].heads
+        shape = (len(self.blocks), 2, rows, heads, positions, width // heads)
+        return torch.empty(shape, device=self.positions.device)
 
-    def logits(
-        self, parts: list[torch.Tensor], hidden: torch.Tensor, position: int
-    ) -> torch.Tensor:
-        """Of the codes of the column at a position, shape (rows, size)."""
-        own = slice(self._ends[position], self._ends[position + 1])
-        return torch.addmm(parts[2][own], hidden, parts[1][own].T)
+    def logits(self, likeness: torch.Tensor, hidden: torch.Tensor, position: int) -> torch.Tensor:
+        """Of the codes of the column at a position, shape (rows, size).
 
-    def losses(
-        self, weights: torch.Tensor, codes: torch.Tensor, rng: np.random.Generator | None = None
-    ) -> torch.Tensor:
+        likeness: `self.likeness()`. hidden: shape (rows, width).
+        """
+        span = self._spans[position]
+        bias = self.bias[span] + self._log_shares[span]
+        return torch.addmm(bias, hidden, likeness[span].T)
+
+    def losses(self, codes: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
         """Minus the log probability of each row, shape (rows,)."""
-        parts, codes = self.parts(weights), codes.long()
-        hidden = self.hidden(parts, codes[:, :-1], rng)
-        logits = (self.logits(parts, hidden[:, j], j) for j in range(codes.shape[1]))
-        losses = [
-            F.cross_entropy(logit, column, reduction="none")
-            for logit, column in zip(logits, codes.T, strict=True)
-        ]
+        codes = codes.long()
+        likeness = self.likeness()
+        hidden = self.hidden(self.meaning(), codes[:, :-1], rng)
+        losses = []
+        for position, column in enumerate(codes.T):
+            logits = self.logits(likeness, hidden[:, position], position)
+            losses.append(F.cross_entropy(logits, column, reduction="none"))
         return torch.stack(losses).sum(0)
 
 
-def _places(sizes: Sequence[int], numbers: Sequence[bool], knots: int) -> tuple[torch.Tensor, int]:
+class CodeVectors(nn.Module):
+    """A vector for each code of the table: one of its own, one between those of two knots, and one
+    along a parabola of its normal score.
+
+    A number's code has a say of its own only where train holds it often; a rare one says what its
+    neighbours say.
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[torch.Tensor],
+        is_number: Sequence[bool],
+        width: int,
+        knots: int,
+        scales: tuple[float, float, float],
+        rng: np.random.Generator,
+    ):
+        super().__init__()
+        sizes = [len(count) for count in counts]
+        column = np.repeat(np.arange(len(sizes)), sizes)
+        places, knot_count = _places(sizes, is_number, knots)
+        every_count = torch.cat(list(counts))
+        of_number = torch.tensor(np.array(is_number)[column])
+        trust = torch.where(of_number, every_count / (every_count + RARE), 1.0)
+        scores = [_scores(*one) for one in zip(counts, is_number, strict=True)]
+        low = places.long()
+        self.register_buffer("_column", torch.tensor(column))
+        self.register_buffer("_trust", trust[:, None])
+        self.register_buffer("_low", low)
+        self.register_buffer("_high", (low + 1).clamp(max=knot_count - 1))
+        self.register_buffer("_between", places.frac().float()[:, None])
+        self.register_buffer("_scores", torch.cat(scores)[:, :, None])
+
+        own_scale, knot_scale, curve_scale = scales
+        self.own = nn.Parameter(own_scale * normal(rng, len(every_count), width))
+        self.knots = nn.Parameter(knot_scale * normal(rng, knot_count, width))
+        self.curves = nn.Parameter(curve_scale * normal(rng, len(sizes), 2, width))
+
+    def forward(self) -> torch.Tensor:
+        """Shape (codes, width)."""
+        low = F.embedding(self._low, self.knots)
+        high = F.embedding(self._high, self.knots)
+        curve = (self._scores * self.curves[self._column]).sum(1)
+        return self.own * self._trust + torch.lerp(low, high, self._between) + curve
+
+
+class Block(nn.Module):
+    """Attention to the columns before, then a network of one hidden layer, each added to the
+    states.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float, rng: np.random.Generator):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.look = _matrix(width, 3 * width, rng)
+        self.merge = _matrix(width, width, rng)
+        self.widen = _matrix(width, 4 * width, rng)
+        self.narrow = _matrix(4 * width, width, rng)
+
+    def forward(
+        self,
+        states: torch.Tensor,
+        rng: np.random.Generator | None,
+        cache: torch.Tensor | None,
+        seen: int,
+    ) -> torch.Tensor:
+        """states: shape (rows, positions, width), of the positions from `seen` on."""
+        split = self.look(_normalised(states)).unflatten(2, (3, self.heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            end = seen + states.shape[1]
+            cache[0, :, :, seen:end] = key
+            cache[1, :, :, seen:end] = value
+            key, value = cache[:, :, :, :end]
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=not seen)
+        states = states + self._drop(self.merge(mixed.transpose(1, 2).flatten(2)), rng)
+        wide = self.widen(_normalised(states)).relu()
+        return states + self._drop(self.narrow(wide), rng)
+
+    def _drop(self, states: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
+        if rng is None or not self.dropout:
+            return states
+        is_kept = (random(rng, *states.shape) >= self.dropout).to(states.device)
+        return states * (is_kept / (1 - self.dropout))
+
+
+def _matrix(inputs: int, outputs: int, rng: np.random.Generator) -> Linear:
+    """Without a bias, of weights with variance 1 / inputs."""
+    return Linear(inputs, outputs, rng, (3 / inputs) ** 0.5, bias=False)
+
+
+def _normalised(states: torch.Tensor) -> torch.Tensor:
+    return F.layer_norm(states, states.shape[-1:])
+
+
+def _places(
+    sizes: Sequence[int], is_number: Sequence[bool], knots: int
+) -> tuple[torch.Tensor, int]:
     """Where each code lies among all knots, and how many those are.
 
     A number's codes lie evenly on its knots; missing has one of its own, and so have labels, one a
     column.
     """
-    places, count = [], 0
-    for size, number in zip(sizes, numbers, strict=True):
+    places = []
+    count = 0
+    for size, number in zip(sizes, is_number, strict=True):
         own = min(knots, (size - 1) // 2) if number else 1
-        places += (
-            [count + np.linspace(0, max(own - 1, 0), size - 1), [count + own]]
-            if own > 1
-            else [np.full(size, count)]
-        )
+        if own > 1:
+            places.append(count + np.linspace(0, own - 1, size - 1))
+            places.append(np.array([count + own]))
+        else:
+            places.append(np.full(size, count))
         count += own + 1
     return torch.from_numpy(np.concatenate(places).astype(float)), count
 
@@ -215,9 +248,9 @@ def _scores(counts: torch.Tensor, is_number: bool) -> torch.Tensor:
     zeros for other codes.
     """
     if not is_number:
-        return torch.zeros(len(counts), 2, device=DEVICE)
+        return torch.zeros(len(counts), 2)
     present = counts[:-1].double()
-    score = torch.special.ndtri(
-        (present.cumsum(0) - present / 2) / present.sum().clamp(min=1)
-    ).clamp(-4, 4)
-    return F.pad(torch.stack([score, (score**2 - 1) / 2], dim=1), (0, 0, 0, 1)).float()
+    rank = (present.cumsum(0) - present / 2) / present.sum().clamp(min=1)
+    score = torch.special.ndtri(rank).clamp(-4, 4)
+    both = torch.stack([score, (score**2 - 1) / 2], dim=1)
+    return F.pad(both, (0, 0, 0, 1)).float()  # missing, the last code, has none

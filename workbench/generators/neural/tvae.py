@@ -18,20 +18,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
+from torch import nn
 
 from workbench.generators import check_least
-from workbench.generators.neural.layers import DEVICE, Adam, Blocks, normal, uniform
+from workbench.generators.neural.layers import (
+    DEVICE,
+    Adam,
+    Blocks,
+    Linear,
+    OneHotLinear,
+    normal,
+)
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
+
+CHUNK = 8192  # most rows that are drawn at once
 
 
 @dataclass
@@ -74,7 +82,6 @@ class TVAE:
     def supports(self, schema: Schema) -> str | None:
         return None
 
-    @torch.no_grad()
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> TVAE:
         """Raises Diverged where a loss is no longer finite. Weights depend on rng and on torch's
         number of threads.
@@ -84,159 +91,117 @@ class TVAE:
             table, schema, self.modes, self.min_mode_weight, self.max_levels
         )
         offsets, codes = self._encoding.encode(table, rng)
-        self._blocks = blocks = Blocks(self._encoding.sizes, offsets.shape[1])
-        offsets, hot = (
-            torch.from_numpy(offsets).to(DEVICE),
-            torch.from_numpy(codes + blocks.starts).to(DEVICE),
-        )
-        encoder = Network([blocks.size, self.width, self.width, 2 * self.embedding], rng)
-        self._decoder = decoder = Network(
-            [self.embedding, self.width, self.width, blocks.size], rng
-        )
-        self._deviations = torch.full((blocks.numbers, 1), 0.1, device=DEVICE)
-        parameters = [*encoder.parameters, *decoder.parameters, self._deviations]
-        normals = torch.Generator(DEVICE).manual_seed(
-            int(rng.integers(2**63))
-        )  # twice as fast as numpy's
+        blocks = Blocks(self._encoding.sizes, offsets.shape[1])
+        self._network = network = Autoencoder(blocks, self.width, self.embedding, rng).to(DEVICE)
+        all_offsets = torch.from_numpy(offsets).to(DEVICE)
+        all_hot = torch.from_numpy(codes + blocks.starts).to(DEVICE)
+        parameters = list(network.parameters())
         adam = Adam(parameters, self.learning_rate, self.weight_decay, betas=(0.9, 0.999))
+        # torch's own normal numbers come twice as fast as numpy's.
+        normals = torch.Generator(DEVICE).manual_seed(int(rng.integers(2**63)))
 
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         size = min(self.batch_size, max(len(table) // 10, 1))
         for _ in self.trained:
             batches = torch.from_numpy(rng.permutation(len(table))).to(DEVICE).split(size)
+            losses = torch.zeros((), device=DEVICE)
             for step in self.trained.steps(len(batches)):
                 rows = batches[step]
-                x, ones = offsets[rows].T, hot[rows]
-                mean, log_variance = encoder(x, ones).chunk(2)
-                deviation, noise = (
-                    (log_variance / 2).exp(),
-                    torch.randn(mean.shape, generator=normals, device=DEVICE),
+                reconstruction, divergence = network.losses(
+                    all_offsets[rows], all_hot[rows], normals
                 )
-                output = decoder(torch.addcmul(mean, deviation, noise))
-
-                # The gradient of the loss: reconstruction, and the divergence (mean^2 + variance -
-                # log variance - 1) / 2.
-                slope, deviations_slope = self._slopes(output, x, ones)
-                weight = self.loss_factor / len(rows)
-                pull, decoder_gradients = decoder.gradients(slope.mul_(weight))
-                variance_pull = (
-                    (pull * noise)
-                    .add_(deviation, alpha=1 / len(rows))
-                    .mul_(deviation)
-                    .sub_(1 / len(rows))
-                    .div_(2)
-                )
-                mean_pull = pull.add_(mean, alpha=1 / len(rows))
-                _, encoder_gradients = encoder.gradients(torch.cat([mean_pull, variance_pull]))
-                adam.step([*encoder_gradients, *decoder_gradients, weight * deviations_slope])
-                self._deviations.clamp_(0.01, 1.0)
-            loss = float(
-                self._reconstruction(output, x, ones)
-                + mean.square().sum()
-                + deviation.square().sum()
-            )
+                loss = (self.loss_factor * reconstruction + divergence) / len(rows)
+                adam.step(torch.autograd.grad(loss, parameters))
+                with torch.no_grad():
+                    network.deviations.clamp_(0.01, 1.0)
+                losses += loss.detach()
             self.trained.check(
-                loss,
+                float(losses),
                 "tvae",
                 f"the learning rate {self.learning_rate:g} is too large for this table",
             )
         return self
 
-    def _reconstruction(
-        self, output: torch.Tensor, offsets: torch.Tensor, hot: torch.Tensor
-    ) -> torch.Tensor:
-        """Minus the log-likelihood of rows, but for a constant."""
-        numbers = self._blocks.numbers
-        chances = self._blocks.softmax(output[numbers:]).gather(0, hot.T - numbers).clamp(min=1e-30)
-        distance = (output[:numbers].tanh() - offsets) / self._deviations
-        return (
-            distance.square().sum() / 2
-            + offsets.shape[1] * self._deviations.log().sum()
-            - chances.log().sum()
-        )
-
-    def _slopes(
-        self, output: torch.Tensor, offsets: torch.Tensor, hot: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The gradient of `_reconstruction` at `output` and at the deviations."""
-        mean = output[: self._blocks.numbers].tanh()
-        distance = (mean - offsets) / self._deviations
-        chances = self._blocks.softmax(output[len(mean) :])
-        slope = torch.cat([distance / self._deviations * (1 - mean.square()), chances])
-        slope.scatter_add_(0, hot.T, torch.full(hot.T.shape, -1.0, device=hot.device))
-        return slope, ((1 - distance.square()) / self._deviations).sum(dim=1, keepdim=True)
-
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
-        asked = self._encoding.asked(where or {})
+        requested = self._encoding.requested(where or {})
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            offsets, codes = zip(
-                *(self._draw(min(8192, size - start), rng) for start in range(0, size, 8192)),
-                strict=True,
+            offsets, codes = [], []
+            for start in range(0, size, CHUNK):
+                part = self._network.draw(min(CHUNK, size - start), rng)
+                offsets.append(part[0])
+                codes.append(part[1])
+            return self._encoding.decode(
+                np.concatenate(offsets), np.concatenate(codes), rng, requested
             )
-            return self._encoding.decode(np.concatenate(offsets), np.concatenate(codes), rng, asked)
 
         return sample_matching(draw, n, rng, self._schema, where)
 
-    def _draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        output, numbers = (
-            self._decoder(normal(rng, self.embedding, n).to(DEVICE)).cpu(),
-            self._blocks.numbers,
-        )
-        offsets = output[:numbers].tanh() + self._deviations.cpu() * normal(rng, numbers, n)
-        return offsets.clamp(-1, 1).T.numpy(), self._blocks.draw(output[numbers:], rng)
 
-
-class Network:
-    """Linear layers with rectifiers between them, started as torch.nn.Linear starts them; rows are
-    columns, shape (sizes, n).
-
-    As in CTGAN's critic, gradients are written out: they are products of weights, inputs and
-    slopes.
+class Autoencoder(nn.Module):
+    """The encoder sends a row to a normal distribution in the cloud, the decoder a point of the
+    cloud to the distribution of a row (Xu et al. 2019, section 4.6).
     """
 
-    def __init__(self, sizes: list[int], rng: np.random.Generator):
-        self.parameters = []
-        for inputs, outputs in pairwise(sizes):
-            shapes = (inputs, outputs), (outputs, 1)
-            self.parameters += [uniform(rng, inputs**-0.5, *shape).to(DEVICE) for shape in shapes]
+    def __init__(self, blocks: Blocks, width: int, embedding: int, rng: np.random.Generator):
+        super().__init__()
+        self._blocks = blocks
+        self._embedding = embedding
+        # A row's one-hot entries are given by their places: no product with zeros is made.
+        bound = blocks.size**-0.5
+        self.encode_offsets = Linear(blocks.numbers, width, rng, bound)
+        self.encode_codes = OneHotLinear(blocks.size, width, rng, bound)
+        self.encoder = nn.Sequential(
+            nn.ReLU(),
+            Linear(width, width, rng),
+            nn.ReLU(),
+            Linear(width, 2 * embedding, rng),
+        )
+        self.decoder = nn.Sequential(
+            Linear(embedding, width, rng),
+            nn.ReLU(),
+            Linear(width, width, rng),
+            nn.ReLU(),
+            Linear(width, blocks.size, rng),
+        )
+        self.deviations = nn.Parameter(torch.full((blocks.numbers,), 0.1))
 
-    def __call__(self, x: torch.Tensor, hot: torch.Tensor | None = None) -> torch.Tensor:
-        """With `hot`, shape (n, columns), x has the first inputs alone; the others are one-hot:
-        their part is a sum of rows.
-        """
-        self._hot, self._inputs = hot, []
-        for weight, bias in zip(self.parameters[::2], self.parameters[1::2], strict=True):
-            x = x.relu_() if self._inputs else x
-            self._inputs.append(x)
-            if hot is not None and len(self._inputs) == 1:
-                bias = F.embedding_bag(hot, weight, mode="sum").T + bias
-            x = torch.addmm(bias, weight[: len(x)].T, x)
-        return x
+    def losses(
+        self, offsets: torch.Tensor, hot: torch.Tensor, normals: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums over rows: minus the log-likelihood of the rows at drawn points of the cloud (but
+        for a constant), and the divergence of their distributions there from the normal cloud.
 
-    def gradients(self, slope: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """From the loss's gradient at the last outputs: its gradient at the first inputs, and for
-        each parameter.
+        offsets: shape (n, numbers). hot: places of the ones, shape (n, columns).
         """
-        gradients = []
-        for i, (weight, x) in reversed(
-            list(enumerate(zip(self.parameters[::2], self._inputs, strict=True)))
-        ):
-            if i or self._hot is None:
-                gradient = x @ slope.T
-            else:
-                gradient = torch.zeros_like(weight)
-                gradient.index_add_(
-                    0,
-                    self._hot.flatten(),
-                    slope.T.contiguous().repeat_interleave(self._hot.shape[1], dim=0),
-                )
-                gradient[: len(x)] = x @ slope.T
-            gradients[:0] = [gradient, slope.sum(dim=1, keepdim=True)]
-            if i or self._hot is None:
-                slope = weight @ slope
-            if i:
-                slope *= x.sign()
-        return slope, gradients
+        hidden = self.encode_offsets(offsets) + self.encode_codes(hot)
+        mean, log_variance = self.encoder(hidden).chunk(2, dim=1)
+        noise = torch.randn(mean.shape, generator=normals, device=mean.device)
+        point = mean + (log_variance / 2).exp() * noise
+        reconstruction = self.reconstruction(self.decoder(point), offsets, hot)
+        divergence = (mean.square() + log_variance.exp() - log_variance - 1).sum() / 2
+        return reconstruction, divergence
+
+    def reconstruction(
+        self, output: torch.Tensor, offsets: torch.Tensor, hot: torch.Tensor
+    ) -> torch.Tensor:
+        """Minus the log-likelihood of rows under the decoder's output, but for a constant."""
+        numbers = self._blocks.numbers
+        distance = (output[:, :numbers].tanh() - offsets) / self.deviations
+        of_offsets = distance.square().sum() / 2 + len(offsets) * self.deviations.log().sum()
+        log_chances = self._blocks.log_softmax(output[:, numbers:].T)
+        of_codes = -log_chances.gather(0, hot.T - numbers).sum()
+        return of_offsets + of_codes
+
+    @torch.no_grad()
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets, shape (n, numbers), and codes, shape (n, columns), from points of the cloud."""
+        numbers = self._blocks.numbers
+        point = normal(rng, n, self._embedding).to(self.deviations.device)
+        output = self.decoder(point).cpu()
+        noise = self.deviations.cpu() * normal(rng, n, numbers)
+        offsets = (output[:, :numbers].tanh() + noise).clamp(-1, 1)
+        codes = self._blocks.draw(output[:, numbers:].T, rng)
+        return offsets.numpy(), codes

@@ -15,7 +15,7 @@ in CTGAN, and DP-CTGAN after it), since its label frequencies would leak; no pac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from workbench.generators import check_least
-from workbench.generators.neural.gan import Bounded, Maker, Perceptron, Rows
+from workbench.generators.neural.gan import Bounded, GeneratorNetwork, OneHotTable, Perceptron
 from workbench.generators.neural.layers import Adam
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.private.accounting import (
@@ -36,13 +36,13 @@ from workbench.generators.private.accounting import (
     least_noise,
 )
 from workbench.generators.private.noise import Noise
+from workbench.generators.rejection import SampledByRejection
 from workbench.generators.training import Epochs, bar
-from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
 
 
 @dataclass
-class DPGAN(Private):
+class DPGAN(Private, SampledByRejection):
     """A GAN with differentially private steps of its critic (Xie et al. 2018)."""
 
     progress: ClassVar[Callable[[range], Iterable[int]]] = staticmethod(bar)
@@ -93,17 +93,18 @@ class DPGAN(Private):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> DPGAN:
         """Raises InputError where `supports` says why not, Diverged where a loss is not finite."""
+        self._schema = schema
         domain, noise = self._domain(table, schema), self._noise()
         table = domain.restrict(table)
         self.ledger = Ledger(self.epsilon, self.delta)
         left = choose_common_levels(domain, table, self.max_levels, self.ledger, noise)
         encoding = TableModes(domain.table, schema, 1, 0.0, self.max_levels, number=Bounded)
-        rows = Rows(encoding, table, rng)
-        self._maker = Maker(encoding, self.noise, self.width, self.tau, rng)
-        self._maker.start_from(domain.table, rng)
+        rows = OneHotTable(encoding, table, rng)
+        self._generator = GeneratorNetwork(encoding, self.noise, self.width, self.tau, rng)
+        self._generator.start_from(domain.table, rng)
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
-        maker_adam = Adam(self._maker.parameters, self.learning_rate)
-        critic_adam = Adam(critic.parameters, self.learning_rate)
+        generator_adam = Adam(self._generator.parameters(), self.learning_rate)
+        critic_adam = Adam(critic.parameters(), self.learning_rate)
 
         chance = min(1.0, self.batch_size / len(table))
         self.noise_multiplier = least_noise(
@@ -115,13 +116,15 @@ class DPGAN(Private):
             losses = torch.zeros(())
             for _ in range(self.steps):
                 real = self._real_gradients(critic, rows, len(table), chance, noise)
-                fake = self._maker(self.batch_size, rng)
+                fake = self._generator(self.batch_size, rng)
                 critic_loss = F.softplus(critic(fake.detach())).mean()
-                gradients = torch.autograd.grad(critic_loss, critic.parameters)
+                gradients = torch.autograd.grad(critic_loss, critic.parameters())
                 critic_adam.step([one + other for one, other in zip(real, gradients, strict=True)])
-                maker_loss = F.softplus(-critic(fake)).mean()
-                maker_adam.step(torch.autograd.grad(maker_loss, self._maker.parameters))
-                losses += critic_loss.detach() + maker_loss.detach()
+                generator_loss = F.softplus(-critic(fake)).mean()
+                generator_adam.step(
+                    torch.autograd.grad(generator_loss, self._generator.parameters())
+                )
+                losses += critic_loss.detach() + generator_loss.detach()
             self.trained.check(
                 float(losses),
                 "dp-gan",
@@ -140,7 +143,7 @@ class DPGAN(Private):
         return self
 
     def _real_gradients(
-        self, critic: Perceptron, rows: Rows, count: int, chance: float, noise: Noise
+        self, critic: Perceptron, rows: OneHotTable, count: int, chance: float, noise: Noise
     ) -> list[torch.Tensor]:
         """The clipped and noisy gradients of the rows that this step happens to draw."""
         drawn = noise.subset(count, chance)
@@ -150,10 +153,8 @@ class DPGAN(Private):
             gradients.append((total + torch.from_numpy(added).float()) / self.batch_size)
         return gradients
 
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
+    def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        return self._generator.draw(n, rng)
 
 
 def _step(noise_multiplier: float, chance: float):

@@ -17,7 +17,7 @@ about equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from workbench.errors import InputError
 from workbench.generators import check_least
-from workbench.generators.neural.gan import Bounded, Maker, Perceptron, Rows
+from workbench.generators.neural.gan import Bounded, GeneratorNetwork, OneHotTable, Perceptron
 from workbench.generators.neural.layers import Adam
 from workbench.generators.neural.modes import TableModes
 from workbench.generators.private.accounting import (
@@ -40,13 +40,13 @@ from workbench.generators.private.accounting import (
 )
 from workbench.generators.private.domain import Domain
 from workbench.generators.private.noise import Noise
+from workbench.generators.rejection import SampledByRejection
 from workbench.generators.training import Epochs, bar
-from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
 
 
 @dataclass
-class PateGAN(Private):
+class PateGAN(Private, SampledByRejection):
     """A GAN whose student discriminator is taught by private aggregation of teachers (Jordon et al.
     2019).
     """
@@ -135,19 +135,20 @@ class PateGAN(Private):
         """Raises InputError where the first round would cost more than epsilon, Diverged where a
         loss is not finite.
         """
+        self._schema = schema
         domain, chance = self._domain(table, schema), self._noise()
         table = domain.restrict(table)
         self.ledger = Ledger(self.epsilon, self.delta)
         left = choose_common_levels(domain, table, self.max_levels, self.ledger, chance)
-        rows = Rows(self._encoding(domain, table, schema), table, rng)
-        self._maker = Maker(rows.encoding, self.noise, self.width, self.tau, rng)
-        self._maker.start_from(domain.table, rng)
+        rows = OneHotTable(self._encoding(domain, table, schema), table, rng)
+        self._generator = GeneratorNetwork(rows.encoding, self.noise, self.width, self.tau, rng)
+        self._generator.start_from(domain.table, rng)
         self.teacher_of = self._partition(len(table), rng)
         teachers = Teachers(
             rows, self.teacher_of, self.teachers, self.width // 4, self.learning_rate, rng
         )
         student = Student(rows.size, self.width, self.learning_rate, rng)
-        maker_adam = Adam(self._maker.parameters, self.learning_rate)
+        generator_adam = Adam(self._generator.parameters(), self.learning_rate)
         query, noise = self._query(left)
 
         self.trained = Epochs(self.rounds, self.seconds, self.progress)
@@ -161,15 +162,19 @@ class PateGAN(Private):
                     )
                 break
             for _ in range(self.teacher_steps):
-                teachers.learn(self._maker(self.batch_size, rng).detach(), self.batch_size, rng)
-            asked = self._maker(self.queries, rng).detach()
+                teachers.learn(self._generator(self.batch_size, rng).detach(), self.batch_size, rng)
+            asked = self._generator(self.queries, rng).detach()
             self.ledger.charge(query, self.queries)
             student.remember(asked, self._label(teachers.votes(asked), noise, chance), self.memory)
             loss = sum(student.learn(self.queries, rng) for _ in range(self.student_steps))
             for _ in range(self.generator_steps):
-                maker_loss = F.softplus(-student.network(self._maker(self.queries, rng))).mean()
-                maker_adam.step(torch.autograd.grad(maker_loss, self._maker.parameters))
-                loss += float(maker_loss.detach())
+                generator_loss = F.softplus(
+                    -student.network(self._generator(self.queries, rng))
+                ).mean()
+                generator_adam.step(
+                    torch.autograd.grad(generator_loss, self._generator.parameters())
+                )
+                loss += float(generator_loss.detach())
             self.trained.check(
                 loss,
                 "pate-gan",
@@ -184,10 +189,8 @@ class PateGAN(Private):
         self._promise(epsilon, self.delta, claim, domain)
         return self
 
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._maker.draw, n, rng, self._maker.encoding.schema, where)
+    def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        return self._generator.draw(n, rng)
 
     def _encoding(self, domain: Domain, table: pd.DataFrame, schema: Schema) -> TableModes:
         """Fitted on the domain: the table itself must not shape it."""
@@ -226,7 +229,7 @@ class Teachers:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: OneHotTable,
         teacher_of: np.ndarray,
         count: int,
         width: int,
@@ -237,7 +240,7 @@ class Teachers:
         self._by_teacher = np.argsort(teacher_of, kind="stable")
         self._counts = np.bincount(teacher_of, minlength=count)
         self._network = Perceptron([rows.size, width, 1], rng, (count,))
-        self._adam = Adam(self._network.parameters, rate)
+        self._adam = Adam(self._network.parameters(), rate)
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """The numbers of n rows of every teacher's own part, with replacement, shape (teachers, n)."""
@@ -256,7 +259,7 @@ class Teachers:
         losses = F.softplus(-self._network(real)) * has_rows, F.softplus(self._network(fake))
         self._adam.step(
             torch.autograd.grad(
-                sum(loss.mean(dim=1).sum() for loss in losses), self._network.parameters
+                sum(loss.mean(dim=1).sum() for loss in losses), self._network.parameters()
             )
         )
 
@@ -273,7 +276,7 @@ class Student:
 
     def __init__(self, size: int, width: int, rate: float, rng: np.random.Generator):
         self.network = Perceptron([size, width, width, 1], rng)
-        self._adam = Adam(self.network.parameters, rate)
+        self._adam = Adam(self.network.parameters(), rate)
         self._rows, self._labels = torch.empty(0, size), torch.empty(0)
 
     def remember(self, rows: torch.Tensor, labels: np.ndarray, most: int) -> None:
@@ -286,5 +289,5 @@ class Student:
         loss = F.binary_cross_entropy_with_logits(
             self.network(self._rows[index])[:, 0], self._labels[index]
         )
-        self._adam.step(torch.autograd.grad(loss, self.network.parameters))
+        self._adam.step(torch.autograd.grad(loss, self.network.parameters()))
         return float(loss.detach())

@@ -14,7 +14,6 @@ instead of from a truncated normal: spikes, grids, bounds and missing values sta
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +21,14 @@ import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 
 from workbench.generators import check_least
+from workbench.generators.rejection import SampledByRejection
 from workbench.generators.statistical.margins import Margins
-from workbench.tables.conditions import sample_matching
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.schema import Schema
 
 
 @dataclass
-class AdversarialForest:
+class AdversarialForest(SampledByRejection):
     """Adversarial random forest (Watson et al. 2023).
 
     After fit, `accuracy` holds the out-of-bag accuracies: first against rows with independent
@@ -90,11 +89,6 @@ class AdversarialForest:
             self._leaves, leaves = leaves, following
         self._leaves.sort([j for j, name in enumerate(schema.names) if name in self._numbers])
         return self
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _tell_apart(
         self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator

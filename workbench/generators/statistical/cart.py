@@ -9,7 +9,7 @@ columns matters; a column never sees those after it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +18,13 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from workbench.errors import InputError, nearest
 from workbench.generators import check_least
-from workbench.tables.conditions import sample_matching
+from workbench.generators.rejection import SampledByRejection
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.schema import Schema
 
 
 @dataclass
-class Cart:
+class Cart(SampledByRejection):
     """Sequential synthesis by classification and regression trees (Reiter 2005)."""
 
     min_samples_leaf: int = 5
@@ -66,11 +66,6 @@ class Cart:
             before = {other: self._columns[other] for other in self._order[:position]}
             self._steps[name] = _Step(before, self._columns[name], self, int(rng.integers(2**31)))
         return self
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         seen: dict[

@@ -8,20 +8,19 @@ quantiles, labels and missing values their shares in train.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from workbench.tables.conditions import sample_matching
+from workbench.generators.rejection import SampledByRejection
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.schema import KINDS, Column, Schema
 
 
 @dataclass
-class Independent:
+class Independent(SampledByRejection):
     """Independent draws from each column's empirical distribution (Shi and Horvath 2006). It has no
     parameters.
     """
@@ -38,11 +37,6 @@ class Independent:
             column.name: _fit_column(table[column.name], column) for column in schema.columns
         }
         return self
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         columns = {

@@ -11,7 +11,6 @@ of the columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +18,8 @@ import pandas as pd
 
 from workbench.errors import InputError, nearest
 from workbench.generators import check_least
+from workbench.generators.rejection import SampledByRejection
 from workbench.generators.statistical.margins import Margins
-from workbench.tables.conditions import sample_matching
 from workbench.tables.schema import Schema
 
 FAMILIES = {
@@ -34,7 +33,7 @@ FAMILIES = {
 
 
 @dataclass
-class VineCopula:
+class VineCopula(SampledByRejection):
     """Truncated regular vine over empirical margins (Dissmann et al. 2013). After fit, `vine` is
     pyvinecopulib's Vinecop.
     """
@@ -81,11 +80,6 @@ class VineCopula:
         rows = np.sort(rng.permutation(len(table))[: self.fit_rows])
         self.vine = _fit_vine(low[self._names].iloc[rows], high[self._names].iloc[rows], self)
         return self
-
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         if self.vine is None:
