@@ -42,9 +42,8 @@ class Network(SampledByRejection):
 
     _schema: Schema
     _codes: Codes
-    _tables: dict[
-        int, np.ndarray
-    ]  # P(node | parents), shape (parent configurations, states), for each node
+    # P(node | parents), shape (parent configurations, states), for each node
+    _tables: dict[int, np.ndarray]
     parents: dict[int, tuple[int, ...]]
 
     def supports(self, schema: Schema) -> str | None:
@@ -60,31 +59,25 @@ class Network(SampledByRejection):
         from pgmpy.models import DiscreteBayesianNetwork
 
         names = self._schema.names
-        states = {
-            name: [f"{code}: {label}" for code, label in enumerate(self._codes.labels(name))]
-            for name in names
-        }
+        states = {}
+        for name in names:
+            labels = self._codes.labels(name)
+            states[name] = [f"{code}: {label}" for code, label in enumerate(labels)]
         network = DiscreteBayesianNetwork()
         network.add_nodes_from(names)
-        network.add_edges_from(
-            (names[parent], names[node])
-            for node, parents in self.parents.items()
-            for parent in parents
-        )
         for node, parents in self.parents.items():
-            family = [names[node], *(names[parent] for parent in parents)]
-            size, *parent_sizes = (len(states[name]) for name in family)
-            shown = {name: states[name] for name in family}
-            network.add_cpds(
-                TabularCPD(
-                    family[0],
-                    size,
-                    self._tables[node].T,
-                    family[1:],
-                    parent_sizes,
-                    state_names=shown,
-                )
+            network.add_edges_from((names[parent], names[node]) for parent in parents)
+        for node, parents in self.parents.items():
+            parent_names = [names[parent] for parent in parents]
+            distribution = TabularCPD(
+                names[node],
+                len(states[names[node]]),
+                self._tables[node].T,
+                parent_names,
+                [len(states[name]) for name in parent_names],
+                state_names={name: states[name] for name in (names[node], *parent_names)},
             )
+            network.add_cpds(distribution)
         return network
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -154,22 +147,19 @@ class TreeAugmented(_Counted):
     """
 
     def supports(self, schema: Schema) -> str | None:
-        return (
-            None
-            if schema.target
-            else "its tree hangs on the target, and there is none; declare one."
-        )
+        if schema.target is None:
+            return "its tree hangs on the target, and there is none; declare one."
+        return None
 
     def _structure(self, states: np.ndarray):
         target = self._schema.names.index(self._schema.target.name)
         others = [node for node in range(states.shape[1]) if node != target]
-        graph = _tree(states, self._codes.sizes, others, (target,), self.max_cells)
         sizes = self._codes.sizes
+        graph = _tree(states, sizes, others, (target,), self.max_cells)
+        # The target is everybody's parent, where the table with it is not too large.
         for node in others:
-            if (
-                math.prod(sizes[member] for member in (node, target, *graph.predecessors(node)))
-                <= self.max_cells
-            ):
+            family = (node, target, *graph.predecessors(node))
+            if math.prod(sizes[member] for member in family) <= self.max_cells:
                 graph.add_edge(target, node)
         return graph
 
@@ -197,10 +187,11 @@ class ExpertNetwork(_Counted):
                         f"edge {list(edge)!r} names no column {name!r};"
                         f" {nearest(str(name), schema.names)}"
                     )
+        parents = {}
+        for name in schema.names:
+            parents[name] = [parent for parent, child in self.edges if child == name]
         try:
-            TopologicalSorter(
-                {name: [a for a, b in self.edges if b == name] for name in schema.names}
-            ).prepare()
+            TopologicalSorter(parents).prepare()
         except CycleError as error:
             return f"the edges run in a circle: {' -> '.join(error.args[1])}; take one of them out."
         return None
@@ -208,10 +199,10 @@ class ExpertNetwork(_Counted):
     def _structure(self, states: np.ndarray):
         import networkx as nx
 
-        names, sizes = self._schema.names, self._codes.sizes
-        graph = nx.DiGraph(
-            (names.index(parent), names.index(child)) for parent, child in self.edges
-        )
+        names = self._schema.names
+        sizes = self._codes.sizes
+        pairs = [(names.index(parent), names.index(child)) for parent, child in self.edges]
+        graph = nx.DiGraph(pairs)
         for node in graph:
             cells = math.prod(sizes[member] for member in (node, *graph.predecessors(node)))
             if cells > self.max_cells:
@@ -261,7 +252,8 @@ class HillClimb(_Counted):
 
     def _candidates(self, states: np.ndarray) -> list[set[int]]:
         """The columns that may become a parent of each column."""
-        sizes, nodes = self._codes.sizes, range(states.shape[1])
+        sizes = self._codes.sizes
+        nodes = range(states.shape[1])
         if len(nodes) - 1 <= self.max_candidates:
             return [set(nodes) - {node} for node in nodes]
         information = np.zeros((len(nodes), len(nodes)))
@@ -339,22 +331,26 @@ def _changes(
 
     edges = list(graph.edges)
     turned = {(child, parent) for parent, child in edges}
-    for parent, child in set(permutations(range(len(parents)), 2)) - set(edges) - turned:
+    all_pairs = set(permutations(range(len(parents)), 2))
+    for parent, child in all_pairs - set(edges) - turned:
         if parent not in candidates[child] or len(parents[child]) >= max_parents:
             continue
         if parent not in below[child] and ("add", (parent, child)) not in tabu:
             yield ("add", (parent, child)), gain(child, (*parents[child], parent))
+
     fewer = {}
     for parent, child in edges:
         fewer[parent, child] = tuple(node for node in parents[child] if node != parent)
         if ("drop", (parent, child)) not in tabu:
             yield ("drop", (parent, child)), gain(child, fewer[parent, child])
+
     for parent, child in _turnable(graph, edges, below):
         if len(parents[parent]) >= max_parents:
             continue
         if not tabu & {("turn", (parent, child)), ("turn", (child, parent))}:
-            both = gain(parent, (*parents[parent], child)) + gain(child, fewer[parent, child])
-            yield ("turn", (parent, child)), both
+            of_parent = gain(parent, (*parents[parent], child))
+            of_child = gain(child, fewer[parent, child])
+            yield ("turn", (parent, child)), of_parent + of_child
 
 
 def _turnable(
@@ -387,13 +383,15 @@ def _bdeu(counts: np.ndarray, states: int, configurations: int, weight: float) -
     """Log marginal likelihood under a uniform Dirichlet prior worth `weight` rows (Buntine 1991;
     Heckerman et al. 1995).
     """
-    line, cell = weight / configurations, weight / configurations / states
-    cells, lines = counts[counts > 0], counts.sum(axis=1)
-    lines = lines[lines > 0]
-    return float(
-        (gammaln(cells + cell) - gammaln(cell)).sum()
-        - (gammaln(lines + line) - gammaln(line)).sum()
-    )
+    # The prior's rows that fall to one configuration of the parents, and to one cell of the table.
+    of_configuration = weight / configurations
+    of_cell = weight / configurations / states
+    cells = counts[counts > 0]
+    totals = counts.sum(axis=1)
+    totals = totals[totals > 0]
+    in_cells = (gammaln(cells + of_cell) - gammaln(of_cell)).sum()
+    in_configurations = (gammaln(totals + of_configuration) - gammaln(of_configuration)).sum()
+    return float(in_cells - in_configurations)
 
 
 def _tree(
@@ -404,30 +402,30 @@ def _tree(
     max_cells: int,
 ):
     """The tree over these column indices of largest mutual information (given others, if any) by
-    pgmpy, away from the
-    column with the most of it."""
+    pgmpy, away from the column with the most of it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # pgmpy 1.1 warns of its own renamed modules
         from pgmpy.estimators import TreeSearch
 
     import networkx as nx
 
-    room = max_cells // math.prod(sizes[node] for node in given)
-
-    def weight(one: pd.Series, other: pd.Series) -> float:
-        # Never zero: pgmpy drops an edge without weight, and with it the columns behind it.
-        if sizes[one.name] * sizes[other.name] > room:
-            return 1e-12
-        return max(mutual_information(states, sizes, one.name, other.name, given=given), 1e-12)
-
     if len(nodes) < 2:
         graph = nx.DiGraph()
         graph.add_nodes_from(nodes)
         return graph
-    graph = TreeSearch(pd.DataFrame(states)[list(nodes)], n_jobs=1).estimate(
-        edge_weights_fn=weight, show_progress=False
-    )
-    graph.remove_edges_from([(a, b) for a, b in graph.edges if sizes[a] * sizes[b] > room])
+    largest = max_cells // math.prod(sizes[node] for node in given)  # of a pair, in cells
+
+    def weight(one: pd.Series, other: pd.Series) -> float:
+        # Never zero: pgmpy drops an edge without weight, and with it the columns behind it.
+        if sizes[one.name] * sizes[other.name] > largest:
+            return 1e-12
+        return max(mutual_information(states, sizes, one.name, other.name, given=given), 1e-12)
+
+    search = TreeSearch(pd.DataFrame(states)[list(nodes)], n_jobs=1)
+    graph = search.estimate(edge_weights_fn=weight, show_progress=False)
+    too_large = [(a, b) for a, b in graph.edges if sizes[a] * sizes[b] > largest]
+    graph.remove_edges_from(too_large)
     return graph
 
 
@@ -436,9 +434,12 @@ def mutual_information(
 ) -> float:
     """I(one; others | given) in nats, by plugging in the observed shares."""
     counts = family_counts(states, sizes, one, (*others, *given))
+    # Axes: the joint state of the others, of what is given, and of the one.
     counts = counts.reshape(math.prod(sizes[other] for other in others), -1, sizes[one])
-    parts = (counts, counts.sum(axis=0), counts.sum(axis=2), counts.sum(axis=(0, 2)))
-    both, without_others, without_one, neither = (_sum_n_log_n(part.ravel()) for part in parts)
+    both = _sum_n_log_n(counts.ravel())
+    without_others = _sum_n_log_n(counts.sum(axis=0).ravel())
+    without_one = _sum_n_log_n(counts.sum(axis=2).ravel())
+    neither = _sum_n_log_n(counts.sum(axis=(0, 2)))
     return (both - without_others - without_one + neither) / len(states)
 
 
@@ -463,7 +464,8 @@ def family_counts(
     """Rows in each state of the node for each joint state of its parents, shape (parent
     configurations, states).
     """
-    configurations, size = math.prod(sizes[parent] for parent in parents), sizes[node]
+    configurations = math.prod(sizes[parent] for parent in parents)
+    size = sizes[node]
     cells = _configuration(states, sizes, parents) * size + states[:, node]
     return np.bincount(cells, minlength=configurations * size).reshape(configurations, size)
 

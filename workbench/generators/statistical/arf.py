@@ -24,15 +24,18 @@ from workbench.generators import check_least
 from workbench.generators.rejection import SampledByRejection
 from workbench.generators.statistical.margins import Margins
 from workbench.tables.encode import Marginal, from_float, to_float
-from workbench.tables.schema import Schema
+from workbench.tables.schema import Column, Schema
 
 
 @dataclass
 class AdversarialForest(SampledByRejection):
     """Adversarial random forest (Watson et al. 2023).
 
-    After fit, `accuracy` holds the out-of-bag accuracies: first against rows with independent
-    columns, then against the rows of each round's leaves.
+    Attributes
+    ----------
+    accuracy : list of float
+        After fit, the out-of-bag accuracies: first against rows with independent columns, then
+        against the rows of each round's leaves.
     """
 
     trees: int = 30
@@ -61,74 +64,97 @@ class AdversarialForest(SampledByRejection):
     def fit(
         self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator
     ) -> AdversarialForest:
-        self._schema, self._table, self.accuracy = schema, table.copy(), []
-        # Numbers of which few are repeated are drawn between two rows of a leaf, all else as one of
-        # its rows has it.
-        distinct = {c.name: table[c.name].nunique() for c in schema.columns if not c.is_discrete}
-        self._numbers = {
-            name: to_float(table[name])
-            for name, count in distinct.items()
-            if 4 * count > table[name].count()
-        }
+        self._schema = schema
+        self._table = table.copy()
+        self.accuracy: list[float] = []
+        self._numbers = self._continuous_numbers(table, schema)
         self._marginals = {name: Marginal.fit(numbers) for name, numbers in self._numbers.items()}
-        margins = Margins(table, schema).columns
         # Places among the train values: trees only compare, and places fit the float32 they read.
-        real = np.column_stack([margins[name].codes(table[name]) for name in schema.names]).astype(
-            np.float32
-        )
+        margins = Margins(table, schema).columns
+        places = [margins[name].codes(table[name]) for name in schema.names]
+        real = np.column_stack(places).astype(np.float32)
+
+        # The first synthetic rows have independent columns; those of each later round are drawn
+        # from the leaves of the round before.
         synthetic = np.column_stack([rng.permutation(column) for column in real.T])
-        leaves = self._leaves = self._tell_apart(real, synthetic, rng)
+        leaves = self._discriminate(real, synthetic, rng)
+        self._leaves = leaves
         while self.accuracy[-1] > 0.5 + self.delta and len(self.accuracy) <= self.max_rounds:
             drawn = leaves.draw(len(real), rng)
             synthetic = np.column_stack([column[leaves.rows(drawn, rng)] for column in real.T])
-            following = self._tell_apart(real, synthetic, rng)
+            next_leaves = self._discriminate(real, synthetic, rng)
             if self.accuracy[-1] >= min(self.accuracy[:-1]):
                 # The rows of these leaves are no harder to tell apart than those of the leaves
-                # before
+                # before.
                 break
-            self._leaves, leaves = leaves, following
+            self._leaves = leaves
+            leaves = next_leaves
         self._leaves.sort([j for j, name in enumerate(schema.names) if name in self._numbers])
         return self
 
-    def _tell_apart(
+    def _continuous_numbers(self, table: pd.DataFrame, schema: Schema) -> dict[str, np.ndarray]:
+        """Columns of numbers of which few are repeated: they are drawn between two rows of a leaf,
+        all else as one of its rows has it.
+        """
+        numbers = {}
+        for column in schema.columns:
+            values = table[column.name]
+            if not column.is_discrete and 4 * values.nunique() > values.count():
+                numbers[column.name] = to_float(values)
+        return numbers
+
+    def _discriminate(
         self, real: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator
     ) -> _Leaves:
         """The leaves of a forest that learns which rows are real; its accuracy says how good the
         synthetic ones are.
         """
-        seed = int(rng.integers(2**31))
-        settings = {
-            "min_samples_leaf": self.min_node_size,
-            "max_samples": min(self.tree_rows, 2 * len(real)),
-        }
-        forest = RandomForestClassifier(self.trees, oob_score=True, random_state=seed, **settings)
+        forest = RandomForestClassifier(
+            self.trees,
+            min_samples_leaf=self.min_node_size,
+            max_samples=min(self.tree_rows, 2 * len(real)),
+            oob_score=True,
+            random_state=int(rng.integers(2**31)),
+        )
+        both = np.vstack([real, synthetic])
+        is_real = np.repeat([1, 0], [len(real), len(synthetic)])
         with warnings.catch_warnings():  # few rows or few trees leave some rows in every bag
             warnings.simplefilter("ignore", UserWarning)
-            forest.fit(np.vstack([real, synthetic]), np.repeat([1, 0], [len(real), len(synthetic)]))
+            forest.fit(both, is_real)
         self.accuracy.append(float(forest.oob_score_))
-        return _Leaves([tree.tree_ for tree in forest.estimators_], real, self.min_node_size)
+        trees = [tree.tree_ for tree in forest.estimators_]
+        return _Leaves(trees, real, self.min_node_size)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        """n rows: a leaf each, then every column on its own from the rows of that leaf."""
         leaves = self._leaves.draw(n, rng)
         columns = {}
         for j, column in enumerate(self._schema.columns):
-            if column.name not in self._numbers:
-                size = self._leaves.counts[leaves]
-                anywhere = rng.random(n) * (size + self.smoothing) >= size
-                donors = np.where(
-                    anywhere, rng.integers(len(self._table), size=n), self._leaves.rows(leaves, rng)
-                )
-                columns[column.name] = self._table[column.name].take(donors).array
+            if column.name in self._numbers:
+                columns[column.name] = self._draw_number(j, column, leaves, rng)
             else:
-                low, high, share = self._leaves.neighbours(leaves, j, rng)
-                start, end = self._numbers[column.name][low], self._numbers[column.name][high]
-                between = self._marginals[column.name].snap((1 - share) * start + share * end)
-                # Missing values are last in a leaf: next to one, a draw goes to the nearer of the
-                # two.
-                columns[column.name] = from_float(
-                    np.where(np.isnan(end) & (share < 0.5), start, between), column
-                ).array
+                columns[column.name] = self._draw_label(column, leaves, rng)
         return pd.DataFrame(columns, columns=self._schema.names)
+
+    def _draw_label(self, column: Column, leaves: np.ndarray, rng: np.random.Generator):
+        """A value of a row of each leaf, and now and then of any row of the table (smoothing)."""
+        n = len(leaves)
+        size = self._leaves.counts[leaves]
+        is_from_anywhere = rng.random(n) * (size + self.smoothing) >= size
+        anywhere = rng.integers(len(self._table), size=n)
+        donors = np.where(is_from_anywhere, anywhere, self._leaves.rows(leaves, rng))
+        return self._table[column.name].take(donors).array
+
+    def _draw_number(self, j: int, column: Column, leaves: np.ndarray, rng: np.random.Generator):
+        """A number between two neighbours of each leaf."""
+        low, high, share = self._leaves.neighbours(leaves, j, rng)
+        numbers = self._numbers[column.name]
+        start = numbers[low]
+        end = numbers[high]
+        between = self._marginals[column.name].snap((1 - share) * start + share * end)
+        # Missing values are last in a leaf: next to one, a draw goes to the nearer of the two.
+        is_start = np.isnan(end) & (share < 0.5)
+        return from_float(np.where(is_start, start, between), column).array
 
 
 class _Leaves:
@@ -139,17 +165,19 @@ class _Leaves:
     """
 
     def __init__(self, trees: list, real: np.ndarray, least: int):
-        self._real, self.of, leaves = real, np.empty((len(trees), len(real)), dtype=np.int32), 0
+        self._real = real
+        self.of = np.empty((len(trees), len(real)), dtype=np.int32)
+        leaf_count = 0
         for number, tree in enumerate(trees):
-            _, self.of[number] = np.unique(
-                _prune(tree, tree.apply(real), least), return_inverse=True
-            )
-            self.of[number] += leaves
-            leaves = self.of[number].max() + 1
+            nodes = _prune(tree, tree.apply(real), least)
+            _, self.of[number] = np.unique(nodes, return_inverse=True)
+            self.of[number] += leaf_count
+            leaf_count = self.of[number].max() + 1
         self.counts = np.bincount(self.of.ravel())
+        # The rows of leaf k are _order[_starts[k] : _starts[k] + counts[k]].
         self._starts = np.cumsum(self.counts) - self.counts
         self._order = np.argsort(self.of, axis=1, kind="stable").astype(np.int32).ravel()
-        self._orders = {}
+        self._orders: dict[int, np.ndarray] = {}
 
     def sort(self, columns: list[int]) -> None:
         """Put the rows of each leaf in the order of these columns' values, missing ones last."""
@@ -160,25 +188,32 @@ class _Leaves:
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """n leaves: a tree at random, then one of its leaves by its share of the real rows."""
-        return self.of[rng.integers(len(self.of), size=n), rng.integers(self.of.shape[1], size=n)]
+        tree_count, row_count = self.of.shape
+        trees = rng.integers(tree_count, size=n)
+        rows = rng.integers(row_count, size=n)
+        return self.of[trees, rows]
 
     def rows(self, leaves: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A real row of each leaf."""
-        return self._order[
-            self._starts[leaves] + (rng.random(len(leaves)) * self.counts[leaves]).astype(int)
-        ]
+        place = (rng.random(len(leaves)) * self.counts[leaves]).astype(int)
+        return self._order[self._starts[leaves] + place]
 
-    def neighbours(self, leaves: np.ndarray, column: int, rng: np.random.Generator) -> tuple:
+    def neighbours(
+        self, leaves: np.ndarray, column: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Two real rows that are neighbours by a sorted column in each leaf, and how far to go from
         the first to the second.
 
         Each has shape (n,). Taking the nearer one draws every row of the leaf with the same chance.
         """
-        last, order = self.counts[leaves] - 1, self._orders[column]
+        order = self._orders[column]
+        last = self.counts[leaves] - 1
+        # Every row of a leaf owns a stretch of length one around its place.
         place = np.clip(rng.random(len(leaves)) * (last + 1) - 0.5, 0, last)
         low = place.astype(int)
+        high = np.minimum(low + 1, last)
         starts = self._starts[leaves]
-        return order[starts + low], order[starts + np.minimum(low + 1, last)], place - low
+        return order[starts + low], order[starts + high], place - low
 
 
 def _prune(tree, leaves: np.ndarray, least: int) -> np.ndarray:
@@ -190,11 +225,12 @@ def _prune(tree, leaves: np.ndarray, least: int) -> np.ndarray:
     for node in range(tree.node_count - 1, -1, -1):  # children come after their parent
         if sides[node, 0] >= 0:
             counts[node] = counts[sides[node]].sum()
-    inner = sides[:, 0] >= 0
-    few = (counts[sides] > 0) & (counts[sides] < least) & inner[:, None]
-    stands = np.arange(tree.node_count)
-    is_leaf = few.any(axis=1)
-    for node in np.flatnonzero(inner):
+    is_split = sides[:, 0] >= 0
+    is_too_small = (counts[sides] > 0) & (counts[sides] < least) & is_split[:, None]
+    is_leaf = is_too_small.any(axis=1)
+    stands_for = np.arange(tree.node_count)
+    for node in np.flatnonzero(is_split):
         if is_leaf[node]:
-            stands[sides[node]], is_leaf[sides[node]] = stands[node], True
-    return stands[leaves]
+            stands_for[sides[node]] = stands_for[node]
+            is_leaf[sides[node]] = True
+    return stands_for[leaves]

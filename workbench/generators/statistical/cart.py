@@ -68,25 +68,21 @@ class Cart(SampledByRejection):
         return self
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
-        seen: dict[
-            str, np.ndarray
-        ] = {}  # codes of the columns drawn so far, shape (n,): what later trees look at
+        """n rows, column by column, each from the leaf that the columns before lead to."""
+        # Codes of the columns drawn so far, shape (n,): what later trees look at.
+        seen: dict[str, np.ndarray] = {}
         drawn = {}
         for name in self._order:
-            step, coded = self._steps[name], self._columns[name]
-            low, high, share = step.donors(seen, n, rng)
+            coded = self._columns[name]
+            low, high, share = self._steps[name].donors(seen, n, rng)
             if self.smooth and not coded.is_label:
                 numbers = coded.between(low, high, share)
-                seen[name], drawn[name] = (
-                    coded.place(numbers),
-                    from_float(numbers, self._schema[name]),
-                )
+                seen[name] = coded.place(numbers)
+                drawn[name] = from_float(numbers, self._schema[name])
             else:
                 donors = np.where(share < 0.5, low, high)
-                seen[name], drawn[name] = (
-                    coded.codes[donors],
-                    self._table[name].take(donors).reset_index(drop=True),
-                )
+                seen[name] = coded.codes[donors]
+                drawn[name] = self._table[name].take(donors).reset_index(drop=True)
         return pd.DataFrame(drawn, columns=self._schema.names)
 
 
@@ -104,34 +100,46 @@ class _Coded:
     def __init__(self, column: pd.Series, is_label: bool, max_levels: int):
         self.is_label = is_label
         if is_label:
-            codes, levels = pd.factorize(column.astype(object), use_na_sentinel=False)
-            counts = np.bincount(codes, minlength=len(levels))
-            rank = np.empty(len(levels), dtype=int)
-            rank[np.lexsort([levels.astype(str), -counts])] = np.arange(len(levels))
-            self.codes = self.outcome = np.minimum(rank[codes], max_levels)
-            self.size = min(len(levels), max_levels + 1)
+            self._code_labels(column, max_levels)
         else:
-            self.numbers = to_float(column)
-            self.marginal = Marginal.fit(self.numbers)
-            self._distinct = np.unique(self.marginal.values)
-            self.codes = self.place(self.numbers)
-            self.outcome = np.column_stack([self._rank(), np.isnan(self.numbers)])
+            self._code_numbers(column)
+
+    def _code_labels(self, column: pd.Series, max_levels: int) -> None:
+        codes, levels = pd.factorize(column.astype(object), use_na_sentinel=False)
+        counts = np.bincount(codes, minlength=len(levels))
+        # Ties go by name: the order of train's rows must not matter.
+        commonest_first = np.lexsort([levels.astype(str), -counts])
+        rank = np.empty(len(levels), dtype=int)
+        rank[commonest_first] = np.arange(len(levels))
+        self.codes = np.minimum(rank[codes], max_levels)
+        self.outcome = self.codes
+        self.size = min(len(levels), max_levels + 1)
+
+    def _code_numbers(self, column: pd.Series) -> None:
+        self.numbers = to_float(column)
+        self.marginal = Marginal.fit(self.numbers)
+        self._distinct = np.unique(self.marginal.values)
+        self.codes = self.place(self.numbers)
+        self.outcome = np.column_stack([self._rank(), np.isnan(self.numbers)])
 
     def _rank(self) -> np.ndarray:
+        """Mid-ranks of the numbers in [0, 1], a half where missing."""
         values = self.marginal.values
-        both = np.searchsorted(values, self.numbers, "left") + np.searchsorted(
-            values, self.numbers, "right"
-        )
-        return np.where(np.isnan(self.numbers), 0.5, both / (2 * max(len(values), 1)))
+        below = np.searchsorted(values, self.numbers, "left")
+        up_to = np.searchsorted(values, self.numbers, "right")
+        rank = (below + up_to) / (2 * max(len(values), 1))
+        return np.where(np.isnan(self.numbers), 0.5, rank)
 
     def place(self, numbers: np.ndarray) -> np.ndarray:
+        """The code of each number."""
         return np.where(np.isnan(numbers), np.nan, np.searchsorted(self._distinct, numbers))
 
     def between(self, low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Numbers a share of the way from train row low to train row high, on the grid; the nearer
         one if high is missing.
         """
-        start, end = self.numbers[low], self.numbers[high]
+        start = self.numbers[low]
+        end = self.numbers[high]
         mixed = self.marginal.snap((1 - share) * start + share * end)
         return np.where(np.isnan(end) & (share < 0.5), start, mixed)
 
@@ -142,31 +150,32 @@ class _Step:
     """
 
     def __init__(self, before: dict[str, _Coded], response: _Coded, settings: Cart, seed: int):
-        rows, outcome = len(response.codes), response.outcome
+        rows = len(response.codes)
+        outcome = response.outcome
         train = {name: coded.codes for name, coded in before.items()}
-        self._before = list(before)
         self._orderings = {
             name: _level_order(coded, response) for name, coded in before.items() if coded.is_label
         }
+        self._before = list(before)
         if len(before) > settings.max_predictors:
             strength = _correlation(self._matrix(train, rows), response)
-            self._before = [
-                self._before[j]
-                for j in np.sort(np.argsort(-strength, kind="stable")[: settings.max_predictors])
-            ]
+            strongest = np.argsort(-strength, kind="stable")[: settings.max_predictors]
+            self._before = [self._before[j] for j in np.sort(strongest)]
+
         self._tree = None
         if before and (outcome != outcome[0]).any():
             tree_class = DecisionTreeClassifier if response.is_label else DecisionTreeRegressor
             self._tree = tree_class(min_samples_leaf=settings.min_samples_leaf, random_state=seed)
             self._tree.fit(self._matrix(train, rows), outcome)
         leaves = self._leaves(train, rows)
-        self._rows = np.lexsort(
-            [response.codes, leaves]
-        )  # by leaf, and by value inside a leaf with missing ones last
+        # By leaf, and by value inside a leaf with missing ones last.
+        self._rows = np.lexsort([response.codes, leaves])
         self._counts = np.bincount(leaves)
         self._starts = np.cumsum(self._counts) - self._counts
 
-    def donors(self, seen: dict[str, np.ndarray], n: int, rng: np.random.Generator) -> tuple:
+    def donors(
+        self, seen: dict[str, np.ndarray], n: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Two train rows that are neighbours by value in each row's leaf, and how far to go from
         the first to the second.
 
@@ -175,28 +184,25 @@ class _Step:
         """
         leaves = self._leaves(seen, n)
         last = self._counts[leaves] - 1
+        # Every train row of a leaf owns a stretch of length one around its place.
         place = np.clip(rng.random(n) * (last + 1) - 0.5, 0, last)
         low = place.astype(int)
         high = np.minimum(low + 1, last)
-        return (
-            self._rows[self._starts[leaves] + low],
-            self._rows[self._starts[leaves] + high],
-            place - low,
-        )
+        starts = self._starts[leaves]
+        return self._rows[starts + low], self._rows[starts + high], place - low
 
     def _leaves(self, seen: dict[str, np.ndarray], n: int) -> np.ndarray:
-        return (
-            np.zeros(n, dtype=int)
-            if self._tree is None
-            else self._tree.apply(self._matrix(seen, n))
-        )
+        """The leaf of each row, shape (n,); one for all where nothing could be split."""
+        if self._tree is None:
+            return np.zeros(n, dtype=int)
+        return self._tree.apply(self._matrix(seen, n))
 
     def _matrix(self, seen: dict[str, np.ndarray], n: int) -> np.ndarray:
+        """What the tree reads, float32, shape (n, predictors)."""
         matrix = np.empty((n, len(self._before)), dtype=np.float32)
         for j, name in enumerate(self._before):
-            matrix[:, j] = (
-                self._orderings[name][seen[name]] if name in self._orderings else seen[name]
-            )
+            codes = seen[name]
+            matrix[:, j] = self._orderings[name][codes] if name in self._orderings else codes
         return matrix
 
 
@@ -209,9 +215,9 @@ def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
     (Coppersmith, Hong and Hosking 1999).
     """
     counts = np.bincount(predictor.codes, minlength=predictor.size)
-    outcome = np.eye(response.size)[response.codes] if response.is_label else response.outcome
+    outcome = _indicators(response)
     if not response.is_label and not outcome[:, 1].any():
-        outcome = outcome[:, :1]
+        outcome = outcome[:, :1]  # nothing is missing: the rank says all
     shares = np.empty((predictor.size, outcome.shape[1]))
     for column, weights in enumerate(outcome.T):
         totals = np.bincount(predictor.codes, weights=weights, minlength=predictor.size)
@@ -221,20 +227,34 @@ def _level_order(predictor: _Coded, response: _Coded) -> np.ndarray:
     # Where a number has gaps, levels differ in its mean rank and in how often it is missing: the
     # mean alone could not part a level without any value from the others.
     centred = shares - np.average(shares, axis=0, weights=counts)
-    _, vectors = np.linalg.eigh((centred * counts[:, None]).T @ centred)
-    return centred @ vectors[:, -1]
+    covariance = (centred * counts[:, None]).T @ centred
+    _, vectors = np.linalg.eigh(covariance)
+    first_component = vectors[:, -1]
+    return centred @ first_component
 
 
 def _correlation(matrix: np.ndarray, response: _Coded) -> np.ndarray:
     """The largest absolute correlation of each predictor with a column of the outcome (an indicator
     a class), shape (p,).
     """
-    outcome = np.eye(response.size)[response.codes] if response.is_label else response.outcome
-    present = ~np.isnan(matrix)
-    middle = matrix.sum(axis=0, where=present) / np.maximum(present.sum(axis=0), 1)
-    sides = []
-    for side in (np.where(present, matrix, middle), outcome):
-        centred = side - side.mean(axis=0)
-        length = np.linalg.norm(centred, axis=0)
-        sides.append(np.divide(centred, length, out=np.zeros_like(centred), where=length > 0))
-    return np.abs(sides[0].T @ sides[1]).max(axis=1)
+    is_present = ~np.isnan(matrix)
+    counts = np.maximum(is_present.sum(axis=0), 1)
+    means = matrix.sum(axis=0, where=is_present) / counts
+    filled = np.where(is_present, matrix, means)
+    predictors = _standardised(filled)
+    outcomes = _standardised(_indicators(response))
+    return np.abs(predictors.T @ outcomes).max(axis=1)
+
+
+def _indicators(response: _Coded) -> np.ndarray:
+    """The outcome as columns of numbers: an indicator a class, or a number's rank and gaps."""
+    if response.is_label:
+        return np.eye(response.size)[response.codes]
+    return response.outcome
+
+
+def _standardised(columns: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and length 1; a constant one is zero."""
+    centred = columns - columns.mean(axis=0)
+    length = np.linalg.norm(centred, axis=0)
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
