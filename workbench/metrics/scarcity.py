@@ -100,104 +100,145 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
     if reason:
         yield Row("rare_class_gain", np.nan, state=state, note=reason)
         return
-    target = trial.schema.target.name
-    inputs = [column for column in trial.schema.columns if column.name != target]
-    known = [table[table[target].notna()] for table in (trial.train, trial.synthetic, trial.test)]
-    train, synthetic, test = (in_own_order(table, trial.rng("rare_class")) for table in known)
-    train = train.head(RARE_ROWS)
-    added = synthetic[labels(synthetic[target]) == rare]
-    features = Features(train, inputs)
-    x, x_test, x_added = matrices(features, [train, test, added], LEARNER)
-    y, truth = (labels(table[target]) == rare for table in (train, test))
-    lacking = max(len(y) - 2 * int(y.sum()), 0)
-    x_added = x_added[:lacking]
-
-    def learn(rows, hits, weights=None) -> Callable[[np.ndarray], np.ndarray]:
-        return fit(
-            rows,
-            hits.astype(int),
-            LEARNER,
-            features.categorical,
-            trial.seed,
-            "classification",
-            weights,
-        )
-
-    def baselines():
-        rng = trial.rng("oversampling")
-        repeated = rng.choice(np.flatnonzero(y), lacking)
-        weights = np.where(y, len(y) / (2 * y.sum()), len(y) / (2 * (~y).sum()))
-        arms = {"none": learn(x, y), "class weights": learn(x, y, weights)}
-        arms["random oversampling"] = learn(np.vstack([x, x[repeated]]), np.append(y, y[repeated]))
-        filler = _filler(x, features.categorical)
-        smote = learn(*_smote(filler(x), y, features.categorical, int(rng.integers(2**31))))
-        arms |= {"SMOTENC": lambda rows: smote(filler(rows))}
-        cut = np.clip(
-            _tuned(learn, x, y, trial.seed), 1e-9, 1 - 1e-9
-        )  # moved to 0.5, the order of rows kept
-        return arms | {
-            "tuned threshold": lambda rows: np.interp(arms["none"](rows), [0, cut, 1], [0, 0.5, 1])
-        }
-
-    fitted = remembered((fingerprint(train), trial.schema, "rare class", trial.seed), baselines)
-    joint = learn(np.vstack([x, x_added]), np.append(y, np.ones(len(x_added), dtype=bool)))
-    answers = [predict(x_test)[:, 1] for predict in (joint, *fitted.values())]
-    rankings, called = (
-        [Ranking(truth, answer) for answer in answers],
-        np.array([answer > 0.5 for answer in answers]),
+    task = _RareTask(trial, rare)
+    key = (fingerprint(task.train), trial.schema, "rare class", trial.seed)
+    baselines = remembered(key, task.baselines)
+    with_synthetic = task.learn(
+        np.vstack([task.x, task.x_added]),
+        np.append(task.y, np.ones(len(task.x_added), dtype=bool)),
     )
+    answers = [predict(task.x_test)[:, 1] for predict in (with_synthetic, *baselines.values())]
+    scores = _RareScores(task.truth, answers)
+    value = scores.under(np.ones(len(task.truth)))
+    resampled = scores.resampled(trial.rng("test rows"))
 
-    def scores(weights):  # shape (4 scores, 1 + baselines)
-        reads = (
-            Ranking.average_precision,
-            lambda r, w: r.recall(w, 0.01),
-            lambda r, w: r.recall(w, 0.05),
-        )
-        return np.array(
-            [
-                *([read(r, weights) for r in rankings] for read in reads),
-                _balanced(truth, called, weights),
-            ]
-        )
-
-    n, rng = len(truth), trial.rng("test rows")
-    value = scores(np.ones(n))
-    drawn = np.stack([scores(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(REPEATS)])
-    names = [
-        "average precision",
-        "recall at 1% false positives",
-        "recall at 5% false positives",
-        "balanced accuracy",
-    ]
-
-    def row(which: int, against: int, group: str) -> Row:
-        low, high = np.nanquantile(drawn[:, which, 0] - drawn[:, which, against], LEVELS)
-        gain, (ours, theirs) = value[which, 0] - value[which, against], value[which, [0, against]]
+    def row(which: int, arm: int, group: str) -> Row:
+        """The gain of synthetic rows, which are arm 0, over another arm, in one of the scores."""
+        gain = value[which, 0] - value[which, arm]
+        low, high = np.nanquantile(resampled[:, which, 0] - resampled[:, which, arm], LEVELS)
         note = (
-            f"{names[which]} {ours:.3f} with {len(x_added):,} synthetic rows, {theirs:.3f} with"
-            f" {list(fitted)[against - 1]}"
+            f"{_RareScores.NAMES[which]} {value[which, 0]:.3f} with {len(task.x_added):,} synthetic"
+            f" rows, {value[which, arm]:.3f} with {list(baselines)[arm - 1]}"
         )
         return Row("rare_class_gain", float(gain), float(low), float(high), group=group, note=note)
 
     best = 1 + value[:, 1:].argmax(axis=1)
     yield row(0, best[0], "")
-    yield from (
-        row(0, 1 + k, f"over {name}") for k, name in enumerate(fitted) if name != "tuned threshold"
+    for arm, name in enumerate(baselines, start=1):
+        # A threshold leaves the order of rows as it is, and with it the average precision.
+        if name != "tuned threshold":
+            yield row(0, arm, f"over {name}")
+    for which in (1, 2, 3):
+        yield row(which, best[which], f"in {_RareScores.NAMES[which]}")
+
+
+class _RareTask:
+    """Train, added synthetic and test rows of a rare label, as boosted trees read them.
+
+    train             at most RARE_ROWS real rows
+    x, y              their matrix, and whether each row has the rare label
+    x_added           synthetic rows of the rare label, as many as equal frequency needs at most
+    x_test, truth     as x and y, of the test rows
+    """
+
+    def __init__(self, trial: Trial, rare: str):
+        self._trial = trial
+        target = trial.schema.target.name
+        inputs = [column for column in trial.schema.columns if column.name != target]
+        ordered = []
+        for table in (trial.train, trial.synthetic, trial.test):
+            labelled = table[table[target].notna()]
+            ordered.append(in_own_order(labelled, trial.rng("rare_class")))
+        train, synthetic, test = ordered
+        self.train = train.head(RARE_ROWS)
+        added = synthetic[labels(synthetic[target]) == rare]
+        self._features = Features(self.train, inputs)
+        self.x, self.x_test, x_added = matrices(self._features, [self.train, test, added], LEARNER)
+        self.y = labels(self.train[target]) == rare
+        self.truth = labels(test[target]) == rare
+        self._lacking = max(len(self.y) - 2 * int(self.y.sum()), 0)
+        self.x_added = x_added[: self._lacking]
+
+    def learn(
+        self, rows: np.ndarray, hits: np.ndarray, weights: np.ndarray | None = None
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Boosted trees for the rare label, as a function of rows to both labels' chances."""
+        return fit(
+            rows,
+            hits.astype(int),
+            LEARNER,
+            self._features.categorical,
+            self._trial.seed,
+            "classification",
+            weights,
+        )
+
+    def baselines(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        """What costs nothing, by name."""
+        x, y = self.x, self.y
+        rng = self._trial.rng("oversampling")
+        repeated = rng.choice(np.flatnonzero(y), self._lacking)
+        weights = np.where(y, len(y) / (2 * y.sum()), len(y) / (2 * (~y).sum()))
+        plain = self.learn(x, y)
+        weighted = self.learn(x, y, weights)
+        oversampled = self.learn(np.vstack([x, x[repeated]]), np.append(y, y[repeated]))
+        filler = _filler(x, self._features.categorical)
+        seed = int(rng.integers(2**31))
+        smote = self.learn(*_smote(filler(x), y, self._features.categorical, seed))
+        # The best threshold is moved to 0.5, and the order of rows is kept.
+        cut = np.clip(_tuned(self.learn, x, y, self._trial.seed), 1e-9, 1 - 1e-9)
+        return {
+            "none": plain,
+            "class weights": weighted,
+            "random oversampling": oversampled,
+            "SMOTENC": lambda rows: smote(filler(rows)),
+            "tuned threshold": lambda rows: np.interp(plain(rows), [0, cut, 1], [0, 0.5, 1]),
+        }
+
+
+class _RareScores:
+    """What several arms' answers on the same test rows are worth, by four scores."""
+
+    NAMES = (
+        "average precision",
+        "recall at 1% false positives",
+        "recall at 5% false positives",
+        "balanced accuracy",
     )
-    yield from (row(which, best[which], f"in {names[which]}") for which in (1, 2, 3))
+
+    def __init__(self, truth: np.ndarray, answers: list[np.ndarray]):
+        self._truth = truth
+        self._rankings = [Ranking(truth, answer) for answer in answers]
+        self._called = np.array([answer > 0.5 for answer in answers])
+
+    def under(self, weights: np.ndarray) -> np.ndarray:
+        """Scores, shape (4, arms), with weighted test rows."""
+        return np.array(
+            [
+                [ranking.average_precision(weights) for ranking in self._rankings],
+                [ranking.recall(weights, 0.01) for ranking in self._rankings],
+                [ranking.recall(weights, 0.05) for ranking in self._rankings],
+                _balanced(self._truth, self._called, weights),
+            ]
+        )
+
+    def resampled(self, rng: np.random.Generator) -> np.ndarray:
+        """Scores of REPEATS bootstrap samples of the test rows, shape (REPEATS, 4, arms)."""
+        n = len(self._truth)
+        shares = np.full(n, 1 / n)
+        return np.stack([self.under(rng.multinomial(n, shares)) for _ in range(REPEATS)])
 
 
 def _balanced(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of the shares of both labels that are called rightly, under row weights: called (arms,
     n) gives (arms,).
     """
-    return (
-        sum(
-            (called == kind) @ (weights * (truth == kind)) / max(weights @ (truth == kind), 1)
-            for kind in (True, False)
-        )
-        / 2
-    )
+    shares = 0.0
+    for kind in (True, False):
+        of_kind = weights * (truth == kind)
+        right = (called == kind) @ of_kind
+        shares = shares + right / max(weights @ (truth == kind), 1)
+    return shares / 2
 
 
 def _tuned(learn: Callable, x: np.ndarray, y: np.ndarray, seed: int) -> float:
