@@ -31,7 +31,7 @@ from workbench.errors import InputError
 from workbench.generators.training import bar
 from workbench.simulators import Prior
 from workbench.tables.encode import to_float
-from workbench.tables.schema import Schema
+from workbench.tables.schema import Column, Schema
 
 ROUNDS = 4  # in each of which a share of the tables is simulated
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles of a number
@@ -43,131 +43,163 @@ READ = 10  # most statistics that a parameter is read off
 # Least tables for each of them: with fewer, hundreds of statistics to pick from fit anything
 TABLES = 10
 LEAST = 60  # draws that are kept, whatever share was asked for
-# Width of a round's box: where a parameter is told exactly, something must still move with it
+# Width of a round's box: where a parameter is known exactly, something must still move with it
 NARROWEST = 1e-3
 # A statistic is reached up to this share of the simulated tables' range beyond it: they are
 # finitely many
 MARGIN = 0.2
-TIED = 0.5  # a statistic is moved by a parameter from this absolute rank correlation on
-SHARE, TIE = -1.0, -2.0  # in the place of a number's typical size
+MOVED = 0.5  # a statistic is moved by a parameter from this absolute rank correlation on
+# In the place of a number's typical size
+SHARE = -1.0
+CORRELATION = -2.0
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number read off a table."""
+
+    name: str  # words for a person
+    scale: float  # SHARE, CORRELATION, or the typical size of a number in train
+    value: float
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Numbers of a table's rows that may be correlated with others."""
+
+    name: str  # words for a person
+    column: str
+    values: np.ndarray
 
 
 class Statistics:
-    """What is read off a table, the same for train and for every simulated one; `real` is what
-    train reads.
+    """What is read off a table, the same for train and for every simulated one.
 
     Numbers: quantiles; labels: shares of train's levels, or how often two rows share one; missing
     shares; for all pairs correlations of ranks and of levels. Calling it gives them as they are,
     `steady` on scales on which noise is about even.
+
+    Parameters
+    ----------
+    train : pandas.DataFrame
+        Its levels, and the typical sizes of its numbers, are those of all tables.
+    schema : Schema
+
+    Attributes
+    ----------
+    names : tuple of str
+    real : numpy.ndarray, shape (names,)
+        What train reads.
+    is_correlation : numpy.ndarray of bool, shape (names,)
     """
 
     def __init__(self, train: pd.DataFrame, schema: Schema):
-        self._schema, self._levels, self._sizes = schema, {}, {}
+        self._schema = schema
+        self._levels: dict[str, pd.Index] = {}
+        self._sizes: dict[str, float] = {}
         for column in schema.columns:
             values = train[column.name].dropna()
             if column.is_discrete:
-                self._levels[column.name] = (
-                    values.value_counts()
-                    .sort_index()
-                    .sort_values(ascending=False, kind="stable")
-                    .index
-                )
+                by_label = values.value_counts().sort_index()
+                commonest_first = by_label.sort_values(ascending=False, kind="stable")
+                self._levels[column.name] = commonest_first.index
             else:
-                self._sizes[column.name] = (
-                    float(np.median(np.abs(to_float(values)))) if len(values) else 0.0
-                )
-        self.names, scales, real = zip(
-            *self._read(train), strict=True
-        )  # names are words for a person
-        self._scales, self.real = np.array(scales), np.array(real, dtype=float)
-        self.is_tie = self._scales == TIE
+                size = float(np.median(np.abs(to_float(values)))) if len(values) else 0.0
+                self._sizes[column.name] = size
+        found = list(self._read(train))
+        self.names = tuple(one.name for one in found)
+        self.real = np.array([one.value for one in found], dtype=float)
+        self._scales = np.array([one.scale for one in found])
+        self.is_correlation = self._scales == CORRELATION
 
     def __call__(self, table: pd.DataFrame) -> np.ndarray:
-        return np.array([value for _, _, value in self._read(table)], dtype=float)
+        return np.array([one.value for one in self._read(table)], dtype=float)
 
     def steady(self, values: np.ndarray) -> np.ndarray:
         """Numbers by their inverse hyperbolic sine, shares by their angle, correlations by Fisher's
         z: (tables, names).
         """
         angle = 2 * np.arcsin(np.sqrt(np.clip(values, 0, 1)))
-        other = np.where(
-            self.is_tie,
-            np.arctanh(np.clip(values, -0.999, 0.999)),
-            np.arcsinh(values / self._scales),
-        )
+        z = np.arctanh(np.clip(values, -0.999, 0.999))
+        size = np.arcsinh(values / self._scales)
+        other = np.where(self.is_correlation, z, size)
         return np.where(self._scales == SHARE, angle, other)
 
-    def _read(self, table: pd.DataFrame) -> Iterator[tuple[str, float, float]]:
-        """Name, scale (SHARE, TIE, or the typical size of a number in train) and value of each
-        statistic.
-        """
-        axes = []  # name, column, values: what may be correlated
+    def _read(self, table: pd.DataFrame) -> Iterator[Statistic]:
+        axes: list[_Axis] = []
         for column in self._schema.columns:
-            name, values = column.name, table[column.name]
-            yield f"missing share of {name}", SHARE, values.isna().mean()
+            values = table[column.name]
+            yield Statistic(f"missing share of {column.name}", SHARE, values.isna().mean())
             if column.is_discrete:
-                yield from self._read_labels(name, values, axes)
-                continue
-            numbers = to_float(values)
-            parts = {name: numbers} | (
-                {f"the hour of {name}": numbers % 86400 / 3600} if column.kind == "datetime" else {}
-            )
-            for words, numbers in parts.items():
-                held = ~np.isnan(numbers)
-                cuts = (
-                    np.quantile(numbers[held], LEVELS)
-                    if held.any()
-                    else np.full(len(LEVELS), np.nan)
-                )
-                yield from (
-                    (f"{level:.0%} quantile of {words}", self._sizes[name] or 1.0, cut)
-                    for level, cut in zip(LEVELS, cuts, strict=True)
-                )
-                ranks = np.full(len(numbers), (held.sum() + 1) / 2)
-                ranks[held] = rankdata(numbers[held])
-                axes.append((words, name, ranks))
-        matrix = np.array([values - values.mean() for _, _, values in axes])
-        length = np.linalg.norm(matrix, axis=-1)
-        ties = matrix @ matrix.T / np.maximum(np.outer(length, length), 1e-12) if axes else matrix
-        for i, (one, column, _) in enumerate(axes):
-            yield from (
-                (f"correlation of {other} and {one}", TIE, ties[i, j])
-                for j, (other, another, _) in enumerate(axes[:i])
-                if column != another
-            )
+                yield from self._read_labels(column.name, values, axes)
+            else:
+                yield from self._read_numbers(column, to_float(values), axes)
+        yield from _correlations(axes)
 
-    def _read_labels(
-        self, name: str, values: pd.Series, axes: list
-    ) -> Iterator[tuple[str, float, float]]:
+    def _read_numbers(
+        self, column: Column, numbers: np.ndarray, axes: list[_Axis]
+    ) -> Iterator[Statistic]:
+        """Quantiles of a column, and of the hours of dates; its ranks become axes."""
+        parts = {column.name: numbers}
+        if column.kind == "datetime":
+            parts[f"the hour of {column.name}"] = numbers % 86400 / 3600
+        size = self._sizes[column.name] or 1.0
+        for words, part in parts.items():
+            is_held = ~np.isnan(part)
+            cuts = np.full(len(LEVELS), np.nan)
+            if is_held.any():
+                cuts = np.quantile(part[is_held], LEVELS)
+            for level, cut in zip(LEVELS, cuts, strict=True):
+                yield Statistic(f"{level:.0%} quantile of {words}", size, cut)
+            # A missing number has the middle rank, which moves no correlation.
+            ranks = np.full(len(part), (is_held.sum() + 1) / 2)
+            ranks[is_held] = rankdata(part[is_held])
+            axes.append(_Axis(words, column.name, ranks))
+
+    def _read_labels(self, name: str, values: pd.Series, axes: list[_Axis]) -> Iterator[Statistic]:
+        """Shares of train's levels; the commonest ones become axes. Of many levels how often two
+        rows share one.
+        """
         levels = self._levels[name]
         if len(levels) > MOST_LABELS:
             counts = values.value_counts().to_numpy(dtype=float)
             n = counts.sum()
             # Unlike the number of distinct labels, this does not depend on how many rows there are.
-            yield (
-                f"chance that two rows share their {name}",
-                SHARE,
-                (counts * (counts - 1)).sum() / max(n * (n - 1), 1),
-            )
-            yield f"largest share in {name}", SHARE, counts.max(initial=0) / len(values)
+            pairs = (counts * (counts - 1)).sum() / max(n * (n - 1), 1)
+            yield Statistic(f"chance that two rows share their {name}", SHARE, pairs)
+            largest = counts.max(initial=0) / len(values)
+            yield Statistic(f"largest share in {name}", SHARE, largest)
             return
         for rank, level in enumerate(levels):
             is_level = (values == level).to_numpy(dtype=bool, na_value=False)
-            yield f"share of {name} = {level}", SHARE, is_level.mean()
+            yield Statistic(f"share of {name} = {level}", SHARE, is_level.mean())
+            # The commonest level is what the others leave.
             if 0 < rank <= MOST_PAIRED:
-                axes.append((f"{name} = {level}", name, is_level.astype(float)))
+                axes.append(_Axis(f"{name} = {level}", name, is_level.astype(float)))
+
+
+def _correlations(axes: list[_Axis]) -> Iterator[Statistic]:
+    """Of all pairs of axes that are not of one column."""
+    if not axes:
+        return
+    matrix = np.array([axis.values - axis.values.mean() for axis in axes])
+    length = np.linalg.norm(matrix, axis=-1)
+    correlation = matrix @ matrix.T / np.maximum(np.outer(length, length), 1e-12)
+    for i, one in enumerate(axes):
+        for j, other in enumerate(axes[:i]):
+            if one.column != other.column:
+                name = f"correlation of {other.name} and {one.name}"
+                yield Statistic(name, CORRELATION, correlation[i, j])
 
 
 @dataclass
 class Posterior:
-    """Weighted draws of the calibrated parameters, and what the simulated tables told."""
+    """Weighted draws of the calibrated parameters, and what the simulated tables said."""
 
     draws: pd.DataFrame  # shape (kept, parameters)
     weights: np.ndarray  # shape (kept,), they add up to 1
     table: pd.DataFrame  # a row a parameter, see Simulation.posterior
-    unreached: list[
-        str
-    ]  # statistics of train outside those of all tables simulated from the priors
+    unreached: list[str]  # statistics of train outside those of all tables from the priors
     simulations: int
 
     @property
@@ -186,71 +218,98 @@ def calibrate(
     keep: float,
     strict: bool,
 ) -> Posterior:
-    """Calibrate the parameters to `train`, whose columns `schema` names; those not to be calibrated
-    are drawn along.
+    """Calibrate the parameters of a simulator to a table.
 
-    budget: simulated tables, in ROUNDS rounds, each rounded up to a power of two. keep: share of a
-    round that is kept. Raises InputError where a statistic of train lies outside all that the
-    priors simulate and a parameter moves it: the prior excludes the data (a warning where not
-    strict, or where no parameter moves it: then the simulator cannot make it).
+    Parameters
+    ----------
+    simulate : callable
+        A table from values of all parameters.
+    train : pandas.DataFrame
+        The real table, whose columns `schema` names.
+    schema : Schema
+    priors : mapping of str to Prior
+        Those not to be calibrated are drawn along.
+    rng : numpy.random.Generator
+    budget : int
+        Simulated tables, in ROUNDS rounds, each rounded up to a power of two.
+    keep : float
+        Share of a round that is kept.
+    strict : bool
+        Whether a prior that excludes the data is an error, or a warning.
+
+    Raises
+    ------
+    InputError
+        Where a statistic of train lies outside all that the priors simulate and a parameter moves
+        it: the prior excludes the data. Where no parameter moves it, the simulator cannot make it,
+        and there is a warning.
     """
     chosen = {name: prior for name, prior in priors.items() if prior.calibrated}
     if not chosen:
         raise InputError(
             'no parameter of the simulator is to be calibrated; set calibrate to "none".'
         )
-    which = np.array([prior.calibrated for prior in priors.values()])
+    is_chosen = np.array([prior.calibrated for prior in priors.values()])
     statistics = Statistics(train, schema)
     real = statistics.steady(statistics.real)
     power = max(int(np.ceil(np.log2(budget / ROUNDS))), 1)
-    steps = iter(bar(range(ROUNDS << power), "calibrating", "simulation"))
-    low, high = np.zeros(len(priors)), np.ones(len(priors))
+    ticks = iter(bar(range(ROUNDS << power), "calibrating", "simulation"))
+    low = np.zeros(len(priors))
+    high = np.ones(len(priors))
     for turn in range(ROUNDS):
+        # Tables at levels of the priors spread evenly over the box.
         levels = low + (high - low) * qmc.Sobol(len(priors), rng=rng).random_base2(power)
-        raw = np.array(
-            [statistics(simulate(_at(priors, row))) for row, _ in zip(levels, steps, strict=False)]
-        )
-        made = statistics.steady(raw)
+        raw = []
+        for row, _ in zip(levels, ticks, strict=False):
+            raw.append(statistics(simulate(_at(priors, row))))
+        raw = np.array(raw)
+        simulated = statistics.steady(raw)
         if turn == 0:
-            unreached = _unreached(statistics, raw, levels[:, which], chosen, strict)
-        usable = (
-            np.isfinite(real)
-            & np.isfinite(made).all(axis=0)
-            & (made.min(axis=0) < made.max(axis=0))
-        )
-        usable &= ~np.isin(statistics.names, unreached)
-        if not usable.any():
+            unreached = _unreached(statistics, raw, levels[:, is_chosen], chosen, strict)
+        is_usable = np.isfinite(real) & np.isfinite(simulated).all(axis=0)
+        is_usable &= simulated.min(axis=0) < simulated.max(axis=0)
+        is_usable &= ~np.isin(statistics.names, unreached)
+        if not is_usable.any():
             if turn:
                 break  # all tables are alike by now: there is nothing left to learn
             raise InputError(
                 "no statistic of train moves with a parameter that is to be calibrated; set"
                 ' calibrate to "none".'
             )
-        moved, weights = _regress(levels[:, which], made[:, usable], real[usable], keep)
+        moved, weights = _regress(
+            levels[:, is_chosen], simulated[:, is_usable], real[is_usable], keep
+        )
         # The next round's box: where the best tables came from, and half as far again on both
         # sides.
         spread = np.maximum(np.ptp(moved, axis=0), NARROWEST) / 2
-        low[which] = np.maximum(moved.min(axis=0) - spread, 0)
-        high[which] = np.minimum(moved.max(axis=0) + spread, 1)
-    cuts = np.quantile(moved, [0.025, 0.5, 0.975], axis=0, weights=weights, method="inverted_cdf")
-    rows = [
-        (name, prior.unit, prior.low, prior.high, *map(prior.at, cut), (cut[2] - cut[0]) / 0.95)
-        for (name, prior), cut in zip(chosen.items(), cuts.T, strict=True)
-    ]
-    columns = [
-        "parameter",
-        "unit",
-        "prior_low",
-        "prior_high",
-        "low",
-        "median",
-        "high",
-        "width_left",
-    ]
+        low[is_chosen] = np.maximum(moved.min(axis=0) - spread, 0)
+        high[is_chosen] = np.minimum(moved.max(axis=0) + spread, 1)
     draws = pd.DataFrame([_at(chosen, row) for row in moved])
-    return Posterior(
-        draws, weights, pd.DataFrame(rows, columns=columns), unreached, (turn + 1) << power
-    )
+    table = _intervals(chosen, moved, weights)
+    return Posterior(draws, weights, table, unreached, (turn + 1) << power)
+
+
+def _intervals(priors: Mapping[str, Prior], moved: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
+    """A row a parameter: the ends of its prior, its 95% interval and median, and how much of the
+    prior is left.
+    """
+    cuts = np.quantile(moved, [0.025, 0.5, 0.975], axis=0, weights=weights, method="inverted_cdf")
+    rows = []
+    for (name, prior), cut in zip(priors.items(), cuts.T, strict=True):
+        low, median, high = cut
+        rows.append(
+            {
+                "parameter": name,
+                "unit": prior.unit,
+                "prior_low": prior.low,
+                "prior_high": prior.high,
+                "low": prior.at(low),
+                "median": prior.at(median),
+                "high": prior.at(high),
+                "width_left": (high - low) / 0.95,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _regress(
@@ -298,7 +357,7 @@ def _informative(simulated: np.ndarray, target: np.ndarray) -> np.ndarray:
         # Statistics that repeat another end the pursuit early, as they should.
         warnings.simplefilter("ignore")
         path = orthogonal_mp(simulated, target, n_nonzero_coefs=most, return_path=True)
-    # To pick none is a choice as well: then nothing tells the parameter.
+    # To pick none is a choice as well: then nothing is known of the parameter.
     path = np.column_stack([np.zeros(statistics), path.reshape(statistics, -1)])
     left = ((target[:, None] - simulated @ path) ** 2).sum(axis=0)
     # One more is picked only if noise would hardly help as much (the extended criterion of Chen
@@ -322,7 +381,7 @@ def _predict(picked: np.ndarray, target: np.ndarray, real: np.ndarray) -> tuple[
 
 def _unreached(
     statistics: Statistics,
-    made: np.ndarray,
+    simulated: np.ndarray,
     levels: np.ndarray,
     priors: Mapping[str, Prior],
     strict: bool,
@@ -330,23 +389,24 @@ def _unreached(
     """Names of the statistics in which train lies outside all simulated tables, with a warning or
     an InputError.
     """
-    low, high, real = statistics.steady(
-        np.array([made.min(axis=0), made.max(axis=0), statistics.real])
-    )
+    ends = np.array([simulated.min(axis=0), simulated.max(axis=0), statistics.real])
+    low, high, real = statistics.steady(ends)
     margin = MARGIN * (high - low)
     outside = np.flatnonzero((real < low - margin) | (real > high + margin))
     # Correlations are left out: a structure that the simulator lacks is no matter of a prior.
-    for index in outside[(margin[outside] > 0) & ~statistics.is_tie[outside]]:
-        values = made[:, index]
-        ties = [abs(np.corrcoef(rankdata(level), rankdata(values))[0, 1]) for level in levels.T]
-        if max(ties) < max(TIED, 4 / np.sqrt(len(made))):
+    blamed = (margin[outside] > 0) & ~statistics.is_correlation[outside]
+    for index in outside[blamed]:
+        values = simulated[:, index]
+        ranks = rankdata(values)
+        strengths = [abs(np.corrcoef(rankdata(level), ranks)[0, 1]) for level in levels.T]
+        if max(strengths) < max(MOVED, 4 / np.sqrt(len(simulated))):
             continue
-        name, prior = list(priors.items())[int(np.argmax(ties))]
+        name, prior = list(priors.items())[int(np.argmax(strengths))]
         text = (
             f"the prior of {name!r} ({prior.low:g} to {prior.high:g}, {prior.unit}) excludes the"
             f" data: the {statistics.names[index]} is {statistics.real[index]:.4g} in train and"
-            f" from {values.min():.4g} to {values.max():.4g} in {len(made)} tables simulated from"
-            " the priors; widen it, or see whether both mean the same unit."
+            f" from {values.min():.4g} to {values.max():.4g} in {len(simulated)} tables simulated"
+            " from the priors; widen it, or see whether both mean the same unit."
         )
         if strict:
             raise InputError(text)
