@@ -113,7 +113,7 @@ def watch(monkeypatch, kind: type = PateGAN, **params) -> Watched:
         return {places[x.tobytes()] for x in whole if x.tobytes() in places}
 
     def seen_layers(network, rows):
-        if rows.shape[-1] == 4 and network.parameters[0].shape[-2] == 4 and rows.dim() == 3:
+        if rows.shape[-1] == 4 and network.linear[0].weight.shape[-2] == 4 and rows.dim() == 3:
             for copy, part in enumerate(rows):
                 watched.read[id(network), copy] |= rows_in(part)
         elif rows.shape[-1] == len(SCHEMA.columns) + 2:
@@ -272,7 +272,7 @@ def encoder_ignores_rows(kind: type) -> bool:
     second["x"] = second["x"] * 0.5 + 0.2
     codes, offsets = np.tile([0, 1], (2, 1)).T, np.array([[-1.0], [1.0]], dtype=np.float32)
     generators = [kind(**SMALL).fit(table, SCHEMA, seeded(1)) for table in (first, second)]
-    encodings = [generator._maker.encoding for generator in generators]
+    encodings = [generator._generator.encoding for generator in generators]
     if encodings[0].sizes != encodings[1].sizes:
         return False
     codes[:, 0] = 0

@@ -42,6 +42,9 @@ from workbench.tables.schema import Schema
 __all__ = ["GReaT", "random_checkpoint"]
 
 RANDOM = "random"
+IGNORED = -100  # transformers' mark of a token that is not to be learnt
+
+TokenPair = tuple[list[int], list[int]]  # of a column's name, and of its value
 
 
 @dataclass
@@ -54,8 +57,8 @@ class GReaT:
 
     checkpoint: str = ""
     """Folder of a causal model and its tokenizer saved by transformers, or a hub's name where there
-    is a network; "random"
-    makes a tiny model of random weights and a tokenizer of train's words."""
+    is a network; "random" makes a tiny model of random weights and a tokenizer of train's words.
+    """
     epochs: int = 50
     """Most passes over the table; the learning rate falls to zero over them."""
     seconds: float | None = None
@@ -69,9 +72,7 @@ class GReaT:
     temperature: float = 1.0
     """Below 1 the likelier values are drawn more often than they should be; the paper takes 0.7."""
     digits: int = 5
-    """Digits that tell a number's range apart, where train's numbers have no grid such as whole
-    cents.
-    """
+    """Digits that resolve a number's range, where train's numbers have no grid such as whole cents."""
     texts: Sequence[str] = ()
     """Label columns that are written freely, such as notes, instead of chosen among train's levels.
     """
@@ -113,9 +114,8 @@ class GReaT:
         """
         if reason := self.supports(schema):
             raise InputError(f"GReaT: {reason}")
-        self._form = Form.of(
-            table, schema, dict.fromkeys(self.texts, self.text_length), trim=0.0, least=1
-        )
+        longest_texts = dict.fromkeys(self.texts, self.text_length)
+        self._form = Form.of(table, schema, longest_texts, trim=0.0, least=1)
         self._cells = {fact.column.name: Cell.of(fact, self.digits) for fact in self._form.written}
         self.losses: list[float] = []
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
@@ -126,18 +126,21 @@ class GReaT:
             self._model, self.tokenizer = untrained(texts, rng, self.width, self.layers)
         else:
             self._model, self.tokenizer = load(self.checkpoint)
-        rows = self._read(texts)
+        self._train(self._tokenized(texts), rng)
+        return self
+
+    def _train(self, rows: list[list[TokenPair]], rng: np.random.Generator) -> None:
         parameters = list(self._model.parameters())
         adam = AdamW(parameters, self.weight_decay)
         self._start = hashlib.sha256(adam.vector.cpu().numpy().tobytes()).hexdigest()
-        steps = math.ceil(len(table) / self.batch_size)
+        steps = math.ceil(len(rows) / self.batch_size)
         rate = self.learning_rate or (1e-2 if self.checkpoint == RANDOM else 1e-4)
         for epoch in self.trained:
             total = 0.0
-            batches = np.array_split(rng.permutation(len(table)), steps)
+            batches = np.array_split(rng.permutation(len(rows)), steps)
             for step in self.trained.steps(steps):
-                batch = batches[step]
-                tokens, wanted = self._shuffled([rows[i] for i in batch], rng)
+                batch = [rows[i] for i in batches[step]]
+                tokens, wanted = self._shuffled(batch, rng)
                 loss = self._model(input_ids=tokens, labels=wanted, use_cache=False).loss
                 gradients = torch.autograd.grad(loss, parameters)
                 done = self.trained.share(epoch, step, steps)
@@ -146,7 +149,6 @@ class GReaT:
             self.trained.check(total, "GReaT", f"the learning rate {rate:g} is too large")
             self.losses.append(total / (step + 1))
         adam.use(adam.average)
-        return self
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
@@ -155,30 +157,34 @@ class GReaT:
         form = self._form.narrowed(where)
         if not self._cells:
             return form.table([{}] * n)
-        starts = {
-            name: self._matcher(cell.pattern(form.facts[name]))
-            for name, cell in self._cells.items()
-        }
-        tables, found, written, why, ticks = [], 0, 0, "", iter(bar(range(n), "writing", "row"))
+        starts = {}
+        for name, cell in self._cells.items():
+            starts[name] = self._matcher(cell.pattern(form.facts[name]))
+        tables: list[pd.DataFrame] = []
+        found = written = 0
+        reason = ""
+        ticks = iter(bar(range(n), "writing", "row"))
         while found < n:
             if written >= self.tries * max(n, 20):
                 raise InputError(
                     f"GReaT: only {found} of {written} written rows are good (acceptance"
-                    f" {found / written:.2g}; {why}); train longer, loosen the condition, or raise"
-                    " tries."
+                    f" {found / written:.2g}; {reason}); train longer, loosen the condition, or"
+                    " raise tries."
                 )
-            size = math.ceil(
-                (n - found) * (written + 10) / (found + 10)
-            )  # as many as hold what is missing, by the rate so far
+            # As many as hold what is missing, by the rate so far.
+            size = math.ceil((n - found) * (written + 10) / (found + 10))
             size = min(size, self.sample_rows)
             table, fault = form.accepted(self._write(starts, list(form.where), size, rng))
-            found, written, why = found + len(table), written + size, fault or why
-            tables += [table] if len(table) or not tables else []
+            found += len(table)
+            written += size
+            reason = fault or reason
+            if len(table) or not tables:
+                tables.append(table)
             list(islice(ticks, len(table)))
         list(ticks)  # ends the bar
-        return pd.concat([part for part in tables if len(part)] or tables, ignore_index=True).iloc[
-            :n
-        ]
+        # Tables without a row have no dtypes to speak of.
+        filled = [table for table in tables if len(table)]
+        return pd.concat(filled or tables, ignore_index=True).iloc[:n]
 
     @torch.no_grad()
     def _write(
@@ -232,14 +238,15 @@ class GReaT:
         chosen[free] = _draw(np.where(allowed, scores, -np.inf), rng)
         return chosen
 
-    def _read(self, texts: Mapping[str, list[str]]) -> list[list[tuple[list[int], list[int]]]]:
-        """Each row's columns as pairs of tokens, of the name and of the value."""
+    def _tokenized(self, texts: Mapping[str, list[str]]) -> list[list[TokenPair]]:
+        """Each row's columns as pairs of tokens, of the name and of the value.
+
+        Raises InputError where the model cannot read a row.
+        """
         from llguidance.hf import from_tokenizer
 
-        config, ends = (
-            self._model.config,
-            (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id),
-        )
+        config = self._model.config
+        ends = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id)
         self._begin = next((end for end in ends if end is not None), None)
         if self._begin is None:
             raise InputError(
@@ -248,16 +255,15 @@ class GReaT:
             )
         self._tokens = from_tokenizer(self.tokenizer, n_vocab=config.vocab_size)
         self._names = {name: self._tokens.tokenize_str(f" {name} is") for name in texts}
-        known = {
-            text: self._tokens.tokenize_str(f" {text},")
-            for column in texts.values()
-            for text in set(column)
-        }
-        cells = [
-            [(self._names[name], known[text]) for text in column] for name, column in texts.items()
-        ]
-        rows = [list(row) for row in zip(*cells, strict=True)]
-        longest = 1 + max(sum(len(name) + len(value) for name, value in row) for row in rows)
+        columns = []
+        for name, column in texts.items():
+            # Each distinct text is tokenized once.
+            values = {text: self._tokens.tokenize_str(f" {text},") for text in set(column)}
+            columns.append([(self._names[name], values[text]) for text in column])
+        rows = [list(row) for row in zip(*columns, strict=True)]
+
+        lengths = [sum(len(name) + len(value) for name, value in row) for row in rows]
+        longest = 1 + max(lengths)
         most = getattr(config, "max_position_embeddings", None) or longest
         if longest > most:
             raise InputError(
@@ -266,24 +272,24 @@ class GReaT:
             )
         return rows
 
-    def _shuffled(self, rows: list, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _shuffled(
+        self, rows: list[list[TokenPair]], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens of rows, each with its columns in an order of its own, and those to be learnt
         (-100 elsewhere): (rows, m).
         """
-        pairs = [
-            [([self._begin], [])] + [row[i] for i in rng.permutation(len(row))] for row in rows
-        ]
-        tokens = [[token for name, value in row for token in (*name, *value)] for row in pairs]
-        wanted = [
-            [token for name, value in row for token in (*[-100] * len(name), *value)]
-            for row in pairs
-        ]
-        longest = max(map(len, tokens))
-        padded = (
-            [line + [fill] * (longest - len(line)) for line in lines]
-            for lines, fill in ((tokens, 0), (wanted, -100))
-        )
-        return tuple(torch.tensor(lines, device=DEVICE) for lines in padded)
+        tokens, wanted = [], []
+        for row in rows:
+            row_tokens = [self._begin]
+            row_wanted: list[int] = []
+            for i in rng.permutation(len(row)):
+                name, value = row[i]
+                row_tokens += [*name, *value]
+                # The names of columns are given when rows are written, so they are not learnt.
+                row_wanted += [*[IGNORED] * len(name), *value]
+            tokens.append(row_tokens)
+            wanted.append([IGNORED, *row_wanted])
+        return _padded(tokens, 0), _padded(wanted, IGNORED)
 
     def _matcher(self, pattern: str):
         from llguidance import LLMatcher
@@ -351,10 +357,16 @@ class RowWriter:
         self._name_tokens = list(self._names[self._to_come[0]]) if self._to_come else []
 
 
+def _padded(lines: list[list[int]], fill: int) -> torch.Tensor:
+    """Lines of one length, shape (lines, longest)."""
+    longest = max(map(len, lines))
+    return torch.tensor([line + [fill] * (longest - len(line)) for line in lines], device=DEVICE)
+
+
 def _draw(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A token of each line by its softmax, shape (lines,); never one whose logit is minus infinity."""
     weight = np.exp(logits - logits.max(axis=1, keepdims=True)).cumsum(axis=1)
     total = weight[:, -1:]
-    return (weight <= np.minimum(rng.random((len(weight), 1)) * total, np.nextafter(total, 0))).sum(
-        axis=1
-    )
+    # Just below the total: what lies beyond the last possible token must not be reached.
+    place = np.minimum(rng.random((len(weight), 1)) * total, np.nextafter(total, 0))
+    return (weight <= place).sum(axis=1)

@@ -397,8 +397,10 @@ class Denoiser(nn.Module):
         # Uniform weights whose variance is one over the inputs, so that sums start with variance 1;
         # of the codes, one a column counts as an input.
         self.numbers = Linear(2 * self._numbers, width, rng, _bound(2 * self._numbers), bias=False)
-        entries = sum(rows.sizes) + len(rows.sizes)
-        self.codes = OneHotLinear(entries, width, rng, _bound(len(rows.sizes)))
+        self.codes = None
+        if rows.sizes:
+            entries = sum(rows.sizes) + len(rows.sizes)
+            self.codes = OneHotLinear(entries, width, rng, _bound(len(rows.sizes)))
         self.time = Linear(2 * frequencies, width, rng, _bound(2 * frequencies))
         layers = [Linear(width, width, rng, _bound(width)) for _ in range(blocks)]
         self.blocks = nn.ModuleList(layers)
@@ -424,7 +426,7 @@ class Denoiser(nn.Module):
             turns = time * self._waves
             hidden = self.time(torch.cat([turns.cos(), turns.sin()], dim=1))
             hidden = hidden + self.numbers(torch.cat([x, is_given], dim=1))
-            if self.sizes:
+            if self.codes is not None:
                 hidden = hidden + self.codes(codes + self._starts)
             for block in self.blocks:
                 hidden = hidden + F.silu(block(self._normalised(hidden)))

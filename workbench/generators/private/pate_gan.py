@@ -140,8 +140,9 @@ class PateGAN(Private, SampledByRejection):
         table = domain.restrict(table)
         self.ledger = Ledger(self.epsilon, self.delta)
         left = choose_common_levels(domain, table, self.max_levels, self.ledger, chance)
-        rows = OneHotTable(self._encoding(domain, table, schema), table, rng)
-        self._generator = GeneratorNetwork(rows.encoding, self.noise, self.width, self.tau, rng)
+        encoding = self._encoding(domain, table, schema)
+        rows = OneHotTable(encoding, table, rng)
+        self._generator = GeneratorNetwork(encoding, self.noise, self.width, self.tau, rng)
         self._generator.start_from(domain.table, rng)
         self.teacher_of = self._partition(len(table), rng)
         teachers = Teachers(
