@@ -109,24 +109,21 @@ class Warm:
         listener.close()
 
     def _environment(self, threads: int) -> dict[str, str]:
+        """The runner's environment, and what makes cells alike and their threads few."""
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
-        return (
-            os.environ
-            | isolated(os.environ)
-            | counts
-            | {
-                "LOKY_MAX_CPU_COUNT": str(threads),
-                "WORKBENCH_THREADS": str(threads),
-                "WORKBENCH_WARM": str(self.folder),
-                "WORKBENCH_REFERENCES": str(self.folder / "references"),
-                "PYTHONHASHSEED": "0",
-                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-                "IPYTHONDIR": str(self.folder / "ipython"),
-                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-                # The one thread that an import would start
-                "JE_ARROW_MALLOC_CONF": "background_thread:false",
-            }
-        )
+        own = {
+            "LOKY_MAX_CPU_COUNT": str(threads),
+            "WORKBENCH_THREADS": str(threads),
+            "WORKBENCH_WARM": str(self.folder),
+            "WORKBENCH_REFERENCES": str(self.folder / "references"),
+            "PYTHONHASHSEED": "0",
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "IPYTHONDIR": str(self.folder / "ipython"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            # The one thread that an import would start
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",
+        }
+        return os.environ | isolated(os.environ) | counts | own
 
     def cell_folder(self, spec: Spec) -> Path:
         """A fresh folder with everything the cell reads; its data is written once for all cells of
@@ -135,13 +132,13 @@ class Warm:
         data = self.folder / spec.data["hash"]
         with self._lock:
             if not data.exists():
+                # Written beside its place and moved there: no cell sees half of it.
                 part = Path(tempfile.mkdtemp(dir=self.folder))
                 for name, content in spec.data["files"].items():
                     (part / name).write_bytes(content)
                 part.rename(data)
-        folder = Path(
-            tempfile.mkdtemp(prefix="c", dir=self.folder)
-        )  # short: sockets' paths have 107 bytes at most
+        # A short name: sockets' paths have 107 bytes at most.
+        folder = Path(tempfile.mkdtemp(prefix="c", dir=self.folder))
         (folder / "out").mkdir()
         (folder / "data").symlink_to(data)
         (folder / "source.ipynb").write_text(spec.notebook, encoding="utf-8")
@@ -227,10 +224,11 @@ def _difference(spec: Spec) -> str:
     """The first source or version in which this machine differs from the one that planned the cell,
     in words.
     """
-    here = {name: keys.source_hash(name) for name in spec.sources} | keys.versions(spec.modules)
-    for name, wanted in {**spec.sources, **spec.versions}.items():
-        if here.get(name) != wanted:
-            if name in spec.sources:
-                return f"{name} has another source"
-            return f"{name} is {here.get(name)} instead of {wanted}, another version"
+    for name, wanted in spec.sources.items():
+        if keys.source_hash(name) != wanted:
+            return f"{name} has another source"
+    versions = keys.versions(spec.modules)
+    for name, wanted in spec.versions.items():
+        if versions.get(name) != wanted:
+            return f"{name} is {versions.get(name)} instead of {wanted}, another version"
     return ""

@@ -30,9 +30,10 @@ from workbench.batch.worker import processes
 # of the cell, and one that waits for ever ends all the same.
 BACKSTOP = 10
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
-POWERCAP = Path(
-    "/sys/class/powercap"
-)  # where Linux keeps the processor's energy counters (RAPL), readable by root as a rule
+# Seconds that papermill gets, once its kernel is gone, to write down what it has.
+LAST_WORDS = 3
+# Where Linux keeps the processor's energy counters (RAPL), readable by root as a rule.
+POWERCAP = Path("/sys/class/powercap")
 NO_MEMORY = re.compile(r"MemoryError|bad_alloc|can't allocate memory|Cannot allocate memory")
 
 
@@ -46,112 +47,141 @@ def supervise(connection: socket.socket) -> None:
     try:
         folder = Path(connection.makefile(encoding="utf-8").readline().strip())
         os.chdir(folder)
-        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
-            os.dup2(descriptor, target)
-        connection.sendall((json.dumps({"supervisor": os.getpid()}) + "\n").encode())
-        outcome = _watch(connection, json.loads(Path("spec.json").read_text(encoding="utf-8")))
+        _redirect_streams()
+        _send(connection, {"supervisor": os.getpid()})
+        spec = json.loads(Path("spec.json").read_text(encoding="utf-8"))
+        outcome = _watch(connection, spec)
     finally:
         processes.kill_descendants()
-    if outcome:
-        # Of all that this process and its descendants waited for; what was still running has been
-        # killed and waited for.
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        outcome |= {"cpu_seconds": round(used.ru_utime + used.ru_stime, 2), "facts": _facts()}
-        if outcome["status"] == "ok":
-            outcome |= _check_result()
-        connection.sendall((json.dumps(outcome) + "\n").encode())
+    if outcome is None:
+        return
+    # Of all that this process and its descendants waited for; what was still running has been
+    # killed and waited for.
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    outcome["cpu_seconds"] = round(used.ru_utime + used.ru_stime, 2)
+    outcome["facts"] = _facts()
+    if outcome["status"] == "ok":
+        outcome |= _check_result()
+    _send(connection, outcome)
+
+
+def _redirect_streams() -> None:
+    """Nothing to read, and what is written goes to log.txt: of this process and of all that it
+    starts.
+    """
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(nothing, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+
+def _send(connection: socket.socket, message: dict) -> None:
+    connection.sendall((json.dumps(message) + "\n").encode())
 
 
 def _watch(connection: socket.socket, spec: dict) -> dict | None:
     """Start kernel and papermill, look at them until they end or break a limit; None when the
     runner has gone.
     """
-    from jupyter_client.connect import write_connection_file
-
-    limits, began = spec["limits"], time.monotonic()
-    file, _ = write_connection_file(
-        "kernel.json", transport="ipc", ip=str(Path.cwd() / "k"), key=os.urandom(24).hex().encode()
-    )
+    limits = spec["limits"]
     memory_limit = limits["memory_mb"] * 1e6
-    kernel = processes.fork(processes.run_kernel, file, int(1.1 * memory_limit), close=[connection])
-    notebook = processes.fork(
-        processes.run_notebook, file, kernel, spec["parameters"], close=[connection]
-    )
-    meter, energy, told, peak, ended, kernel_gone = _Meter(), Energy(), "start", 0.0, {}, None
+    began = time.monotonic()
+    kernel, notebook = _start(connection, spec, memory_limit)
+    meter = _Meter()
+    energy = Energy()
+    phase = "start"
+    peak = 0.0
+    kernel_gone = None  # when the kernel was found to have ended
+    ended: dict[int, int] = {}
     while True:
+        # The runner sends nothing: a connection to be read from has been closed.
         ready, _, _ = select.select([connection], [], [], LOOK)
         if ready and not connection.recv(1):
             return None
         ended |= processes.reap_status()
         seconds = time.monotonic() - began
         done, cpu, current = _phases()
-        if (current or told) != told:
-            told = current
-            connection.sendall((json.dumps({"phase": told}) + "\n").encode())
+        if current and current != phase:
+            phase = current
+            _send(connection, {"phase": phase})
         about = {
-            "phase": told,
+            "phase": phase,
             "phases": done,
             "phases_cpu": cpu,
             "seconds": round(seconds, 3),
             "joules": energy.read(),
+            "traceback": "",
+            "peak_mb": round(peak / 1e6, 1),
         }
-        about["traceback"] = ""
         if notebook in ended:
-            return (
-                about
-                | {"peak_mb": round(peak / 1e6, 1)}
-                | _verdict(ended, kernel, notebook, peak / memory_limit)
-            )
+            return about | _verdict(ended, kernel, notebook, peak / memory_limit)
         memory = meter.read(memory_limit)
         peak = max(peak, memory)
         about["peak_mb"] = round(peak / 1e6, 1)
         if memory > memory_limit:
-            return about | {
-                "status": "out-of-memory",
-                "reason": f"more than {limits['memory_mb']:g} MB of memory",
-            }
+            reason = f"more than {limits['memory_mb']:g} MB of memory"
+            return about | {"status": "out-of-memory", "reason": reason}
         if overrun := meter.overrun(limits, seconds):
             return about | {"status": "timeout", "reason": overrun}
         if kernel in ended:
             kernel_gone = kernel_gone or seconds
-            if seconds - kernel_gone > 3:  # papermill had its time to write down what it has
+            if seconds - kernel_gone > LAST_WORDS:
                 return about | _verdict(ended, kernel, notebook, peak / memory_limit)
+
+
+def _start(connection: socket.socket, spec: dict, memory_limit: float) -> tuple[int, int]:
+    """The process ids of the kernel and of papermill, which do not hold the runner's connection."""
+    from jupyter_client.connect import write_connection_file
+
+    file, _ = write_connection_file(
+        "kernel.json", transport="ipc", ip=str(Path.cwd() / "k"), key=os.urandom(24).hex().encode()
+    )
+    # A little more than the limit: the supervisor is to see it broken, not the kernel to meet it.
+    kernel = processes.fork(processes.run_kernel, file, int(1.1 * memory_limit), close=[connection])
+    notebook = processes.fork(
+        processes.run_notebook, file, kernel, spec["parameters"], close=[connection]
+    )
+    return kernel, notebook
 
 
 def _verdict(ended: dict[int, int], kernel: int, notebook: int, memory_share: float) -> dict:
     """What the exit codes and papermill's error say. memory_share: peak memory over its limit."""
     code = ended.get(kernel, 0)
     if code < 0:
-        name = signal.Signals(-code).name
-        status = (
-            "out-of-memory"
-            if memory_share > 0.9
-            else "lost"
-            if name in ("SIGKILL", "SIGTERM")
-            else "error"
-        )
-        return {"status": status, "reason": f"the kernel process ended by {name}"}
+        return _killed_kernel(signal.Signals(-code).name, memory_share)
     if ended.get(notebook) == 0:
         return {"status": "ok", "reason": "", "phase": ""}
     if Path("error.json").exists():
-        error = json.loads(Path("error.json").read_text(encoding="utf-8"))
-        text = re.sub(r"\x1b\[[0-9;]*m", "", error["traceback"])
-        reason = f"{error['ename']}: {error['evalue']}".strip()
-        if error["ename"] == "Skipped":
-            return {"status": "skipped", "reason": error["evalue"]}
-        full = NO_MEMORY.search(f"{reason}\n{text}")
-        return {
-            "status": "out-of-memory" if full else "error",
-            "reason": reason.splitlines()[-1],
-            "traceback": text,
-        }
+        return _notebook_error(json.loads(Path("error.json").read_text(encoding="utf-8")))
     if ended.get(notebook, 0) < 0:
-        return {
-            "status": "lost",
-            "reason": f"papermill's process ended by {signal.Signals(-ended[notebook]).name}",
-        }
+        name = signal.Signals(-ended[notebook]).name
+        return {"status": "lost", "reason": f"papermill's process ended by {name}"}
     return {"status": "error", "reason": "the kernel process ended by itself"}
+
+
+def _killed_kernel(signal_name: str, memory_share: float) -> dict:
+    if memory_share > 0.9:
+        status = "out-of-memory"
+    elif signal_name in ("SIGKILL", "SIGTERM"):
+        status = "lost"  # somebody outside did it
+    else:
+        status = "error"
+    return {"status": status, "reason": f"the kernel process ended by {signal_name}"}
+
+
+def _notebook_error(error: dict) -> dict:
+    """What an error raised in the notebook says of the cell."""
+    if error["ename"] == "Skipped":
+        return {"status": "skipped", "reason": error["evalue"]}
+    text = re.sub(r"\x1b\[[0-9;]*m", "", error["traceback"])  # without its colours
+    reason = f"{error['ename']}: {error['evalue']}".strip()
+    is_memory = NO_MEMORY.search(f"{reason}\n{text}")
+    return {
+        "status": "out-of-memory" if is_memory else "error",
+        "reason": reason.splitlines()[-1],
+        "traceback": text,
+    }
 
 
 def _check_result() -> dict:
@@ -206,16 +236,17 @@ class Energy:
     """
 
     def __init__(self, folder: Path = POWERCAP):
-        self._joules, self._last = 0.0, {}
-        for place in sorted(
-            folder.glob("intel-rapl:*")
-        ):  # AMD's processors too; two colons are parts of a package
+        self._joules = 0.0
+        self._last: dict[Path, tuple[int, int]] = {}
+        # AMD's processors too; two colons are parts of a package.
+        for place in sorted(folder.glob("intel-rapl:*")):
+            if place.name.count(":") != 1:
+                continue
             with suppress(OSError, ValueError):
-                if place.name.count(":") == 1 and (place / "name").read_text().startswith(
-                    "package"
-                ):
+                if (place / "name").read_text().startswith("package"):
                     wraps = int((place / "max_energy_range_uj").read_text())
-                    self._last[place / "energy_uj"] = int((place / "energy_uj").read_text()), wraps
+                    counter = place / "energy_uj"
+                    self._last[counter] = int(counter.read_text()), wraps
 
     def read(self) -> float | None:
         """None where there is no counter, or none that may be read. To be asked more often than a
@@ -239,24 +270,29 @@ class _Meter:
     """
 
     def __init__(self):
-        self._exact = self._cheap = self._next_exact = self._next_list = 0.0
+        self._exact = 0.0
+        self._cheap = 0.0
+        self._next_exact = 0.0
+        self._next_list = 0.0
         self._next_cpu = 0.0
         self._processes: list[psutil.Process] = []
 
     def read(self, limit: float) -> float:
-        now, cost = time.monotonic(), time.thread_time()
+        now = time.monotonic()
         if now >= self._next_list:
-            before, self._processes = self._processes, psutil.Process().children(recursive=True)
-            if (
-                before != self._processes
-            ):  # a forked process shares pages, which only the exact reading tells
+            began = time.thread_time()
+            before = self._processes
+            self._processes = psutil.Process().children(recursive=True)
+            if before != self._processes:
+                # A forked process shares pages, which only the exact reading counts right.
                 self._next_exact = now
-            self._next_list = now + 20 * (time.thread_time() - cost)
-        cheap = self._sum(lambda process: (info := process.memory_info()).rss - info.shared)
+            self._next_list = now + 20 * (time.thread_time() - began)
+        cheap = self._sum(_anonymous_bytes)
         estimate = self._exact + cheap - self._cheap
         if now < self._next_exact and estimate <= limit:
             return estimate
-        self._exact, self._cheap = self._sum(lambda process: process.memory_full_info().pss), cheap
+        self._exact = self._sum(lambda process: process.memory_full_info().pss)
+        self._cheap = cheap
         self._next_exact = now + 1
         return self._exact
 
@@ -279,3 +315,8 @@ class _Meter:
             with suppress(psutil.Error, OSError):  # it has just ended
                 total += measure(process)
         return total
+
+
+def _anonymous_bytes(process: psutil.Process) -> float:
+    info = process.memory_info()
+    return info.rss - info.shared

@@ -39,8 +39,9 @@ from workbench.generators.neural.layers import (
     random,
 )
 from workbench.generators.neural.modes import TableModes
+from workbench.generators.rejection import Acceptance
 from workbench.generators.training import Epochs, bar
-from workbench.tables.conditions import sample_matching
+from workbench.tables.conditions import matches, sample_matching
 from workbench.tables.schema import Schema
 
 CHUNK = 8192  # most rows that are drawn at once
@@ -169,19 +170,26 @@ class CTGAN:
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
-        """The rarest label in `where` is given to the generator itself; rejection then makes all of
-        `where` exact.
+        """Rows that meet `where` among those drawn without it, which is exact for what has been
+        learnt. Where few do (see Acceptance), the rarest label in `where` is given to the generator
+        as its condition: this is a model of its own, and approximate.
         """
-        requested = self._encoding.requested(where or {})
+        where = where or {}
+        requested = self._encoding.requested(where)
         levels = []
         for value in requested:
             (code,) = self._encoding.label_codes(value)
             levels.append(self._rows.level_of(value.name, code))
         rarest = min(levels, key=lambda level: self._rows.counts[level], default=None)
+        acceptance = Acceptance()
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            offsets, codes = self._generate(size, rng, rarest)
-            return self._encoding.decode(offsets, codes, rng, requested)
+            level = rarest if acceptance.is_too_low else None
+            offsets, codes = self._generate(size, rng, level)
+            table = self._encoding.decode(offsets, codes, rng, requested)
+            if where and level is None:
+                acceptance.count(matches(table, self._schema, where))
+            return table
 
         return sample_matching(draw, n, rng, self._schema, where)
 

@@ -42,6 +42,7 @@ from workbench.generators.neural.layers import (
     schedule,
 )
 from workbench.generators.neural.modes import TableModes
+from workbench.generators.rejection import Acceptance
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import matches, meets, sample_matching
 from workbench.tables.encode import Marginal, from_float
@@ -49,9 +50,6 @@ from workbench.tables.schema import Schema
 
 POWER = 2.0  # of time, in the angle of the noise
 CHUNK = 4096  # most rows that are denoised at once
-# Share of rows that meet a condition below which it is given to the network, since rejection would
-# draw about seventy rows for one; judged by so many rows
-RARE, PROBE = 0.015, 4000
 
 
 @dataclass
@@ -188,19 +186,21 @@ class Diffusion:
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
         """Rows that meet `where` among those of the unconditional network, which is exact for what
-        it has learnt. Where fewer than RARE of them do, the rest is drawn from a network that is
-        given the conditions from the start, numbers as draws from their range by train's
-        distribution: this is approximate (the draw of a number ignores what else is wanted, and the
-        network has seen conditions in few rows: at an end of a range, other columns came out half a
-        standard deviation off), and rejection makes all of `where` hold.
+        it has learnt. Where few do (see Acceptance), the rest is drawn from a network that is given
+        the conditions from the start, numbers as draws from their range by train's distribution:
+        this is approximate (the draw of a number ignores what else is wanted, and the network has
+        seen conditions in few rows: beside a label of 1% of train, other columns came out half a
+        standard deviation further off than by rejection), and rejection makes all of `where` hold.
         """
         where = where or {}
         requested = self._encoding.requested(where)
-        restriction = self._restriction({})
-        rows_drawn = rows_met = 0
+        unrestricted = self._restriction({})
+        restricted = self._restriction(where)
+        acceptance = Acceptance()
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
-            nonlocal restriction, rows_drawn, rows_met
+            is_given = acceptance.is_too_low
+            restriction = restricted if is_given else unrestricted
             codes = np.zeros((size, len(self._encoding.sizes)), dtype=np.int64)
             scores = np.zeros((size, len(self._encoding.numbers)), dtype=np.float32)
             for start in range(0, size, CHUNK):
@@ -208,11 +208,8 @@ class Diffusion:
                 drawn = self._denoise(part.stop - start, rng, restriction)
                 scores[part, self._scored], codes[part, self._coded] = drawn
             table = self._encoding.decode(scores, codes, rng, requested)
-            if where:
-                rows_drawn += size
-                rows_met += int(matches(table, self._schema, where).sum())
-                if rows_drawn >= PROBE and rows_met < RARE * rows_drawn:
-                    restriction = self._restriction(where)
+            if where and not is_given:
+                acceptance.count(matches(table, self._schema, where))
             return table
 
         return sample_matching(draw, n, rng, self._schema, where)
