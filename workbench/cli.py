@@ -129,6 +129,7 @@ def _check_trust(folder: str, trust: bool) -> None:
 
 
 def _report(options) -> None:
+    from workbench.batch.folder import Folder
     from workbench.report import changes
     from workbench.report.publish import report
 
@@ -137,23 +138,22 @@ def _report(options) -> None:
             "workbench report takes one folder, or --compare with two and perhaps --out."
         )
     if options.report:
-        _say_problems(options.report)
-        print(report(options.report))
+        home = Folder(Path(options.report).resolve())
+        _say_problems(home)
+        print(report(options.report, home))
         return
     found = changes.compare(*options.compare)
     page = found.write(options.out) if options.out else ""
     print(f"{found}\n{page}".rstrip())
 
 
-def _say_problems(folder: str) -> None:
+def _say_problems(home) -> None:
     """On standard error: what is not as it was stored, of the cells, the page, the grid and what it
     names.
     """
-    from workbench.batch.folder import Folder
     from workbench.files import plain
     from workbench.report.publish import page_faults
 
-    home = Folder(folder)
     problems = [*home.problems(), *home.strays().values(), *page_faults(home, rows=False)]
     problems += [f"{name} was changed since it was run" for name in home.changed_files()]
     for problem in problems:

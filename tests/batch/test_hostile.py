@@ -469,7 +469,7 @@ def test_the_pages_kernel_imports_nothing_that_lies_in_the_folder(folder, tmp_pa
     monkeypatch.chdir(place)
     digest = Folder(place).rows_digest()
     about = {"folder": str(place)}
-    publish(tmp_path / "report.ipynb", about, place, "title", "index.html", rows=digest)
+    publish(tmp_path / "report.ipynb", about, place, "title", "index.html", home=Folder(place))
     assert not marker.exists()
     notebook, page = ((place / name).read_text() for name in ("report.ipynb", "index.html"))
     assert str(tmp_path) not in notebook and str(Path.home()) + "/" not in notebook

@@ -51,7 +51,7 @@ class Batch:
 
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
-        home = Folder(Path(folder).resolve())
+        home = Folder.of_checked(Path(folder).resolve())
         rows = home.rows()  # first: a cell whose rows cannot be read is pending in `cells`
         cells = home.cells()
         places = [home.state(key).home for key in cells["key"]]

@@ -9,12 +9,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from markupsafe import Markup
 
-from workbench.batch.folder import Folder, explained
+from workbench.batch.folder import CHECKED, Folder, explained
 from workbench.batch.kernels import isolated
 from workbench.batch.keys import NOTEBOOKS
 from workbench.errors import InputError
@@ -25,19 +25,19 @@ MOST_PAGE = 256e6  # bytes of a page that are read to check it
 SEAL = ("<!-- sha256 of all above: ", " -->\n")
 
 
-def report(folder: str | Path) -> Path:
+def report(folder: str | Path, home: Folder | None = None) -> Path:
     """Write FOLDER/index.html (and the executed FOLDER/report.ipynb) from whatever its batch has
     finished; return its path.
 
-    Raises InputError where the folder holds no cells yet or cannot be written.
+    home: the same folder where somebody has looked at it already, by its resolved path. Raises
+    InputError where the folder holds no cells yet or cannot be written.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that holds a grid.toml.")
-    home = Folder(folder)
+    home = home or Folder(folder)
     title = f"{home.title}: synthetic tables measured"
-    rows = home.rows_digest()
-    return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html", rows=rows)
+    return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html", home=home)
 
 
 def page_faults(home: Folder, rows: bool = True) -> list[str]:
@@ -105,33 +105,40 @@ def publish(
     title: str,
     page: str,
     progress: bool = False,
-    rows: str = "",
+    home: Folder | None = None,
 ) -> Path:
     """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the
     page's path.
 
     The notebook runs in an empty folder: nothing that lies in FOLDER, or where the command was
-    given, is imported; paths among the parameters are absolute. rows: the digest of the rows that
-    the page is made from. With it, both files carry the sha256 of their own text too. Both files
-    appear when they are whole. Raises the notebook's own InputError, and one where FOLDER cannot be
-    written.
+    given, is imported; paths among the parameters are absolute. home: the report folder whose rows
+    the page is made from: its cells are not checked again in the kernel, and both files carry the
+    digest of the rows and the sha256 of their own text. Both files appear when they are whole.
+    Raises the notebook's own InputError, and one where FOLDER cannot be written.
     """
     nbformat = import_nbformat()
     import papermill
 
     try:
         with explained(folder), tempfile.TemporaryDirectory(prefix="workbench-page-") as scratch:
+            empty = str(Path(scratch, "empty"))
+            os.mkdir(empty)
+            rows = home.rows_digest() if home else ""
+            more = {}
+            if home:
+                more[CHECKED] = str(Path(scratch, "checked.json"))
+                write_text(Path(more[CHECKED]), home.checked())
             # Given as text, not as a path: papermill takes braces in a path for its parameters.
             executed = papermill.execute_notebook(
                 nbformat.read(notebook, as_version=4),
                 None,
                 parameters,
                 kernel_name="python3",
-                kernel_manager_class=_kernel(scratch),
-                cwd=scratch,
+                kernel_manager_class=_kernel(scratch, more),
+                cwd=empty,
                 progress_bar=progress,
             )
-            places = {str(Path.cwd()): ".", str(folder): ".", scratch: "."}
+            places = {str(Path.cwd()): ".", str(folder): ".", empty: ".", scratch: "."}
             executed = _without_paths(executed, places)
             html = to_html(executed, title, rows=rows)
             text = nbformat.writes(executed)
@@ -165,10 +172,10 @@ def _without_paths(notebook, places: dict[str, str]):
     return nbformat.reads(text, as_version=4)
 
 
-def _kernel(scratch: str) -> type:
+def _kernel(scratch: str, more: Mapping[str, str]) -> type:
     """Kernels of this very environment that listen on sockets in `scratch`: no port that others
     could take or hear. They import nothing from the working directory, and read no configuration of
-    the user's.
+    the user's. more: further environment variables.
     """
     from jupyter_client.manager import AsyncKernelManager
 
@@ -177,8 +184,8 @@ def _kernel(scratch: str) -> type:
             super().__init__(**settings | {"transport": "ipc", "ip": str(Path(scratch, "kernel"))})
             module = ["-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             self.kernel_spec.argv = [sys.executable, *module]
-            ipython = {"IPYTHONDIR": str(Path(scratch, "ipython"))}
-            self.kernel_spec.env = isolated(os.environ) | ipython
+            more_here = {"IPYTHONDIR": str(Path(scratch, "ipython")), **more}
+            self.kernel_spec.env = isolated(os.environ) | more_here
 
     return Kernel
 
