@@ -57,7 +57,7 @@ def read_toml(path: Path, hint: str) -> tuple[dict, Lines]:
     TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_given(path)
         return tomllib.loads(text), Lines(path, text)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); {hint}") from None
@@ -101,6 +101,24 @@ class Lines:
             ):
                 best = number
         return best
+
+
+MOST_TEXT = 4_000_000  # bytes of a grid, a plug-in or a schema
+# Commas and brackets of a JSON text that are read at most: each may become an object of its own.
+MOST_PARTS = 5_000_000
+
+
+def read_given(path: Path, most: int = MOST_TEXT) -> str:
+    """The UTF-8 text of a file that somebody named: a device never ends, and a pipe may wait for
+    ever. Raises OSError for those and for a file of more than `most` bytes.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        return file.read(most + 1).decode("utf-8")
 
 
 def quote(value) -> str:
@@ -178,6 +196,8 @@ def read_own(path: Path, most: int) -> bytes:
 def read_own_json(path: Path, most: int) -> dict:
     """The JSON object that such a file holds. Raises Damaged where it holds anything else."""
     content = read_own(path, most)
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_PARTS:
+        raise Damaged(f"{path.parent.name}/{path.name} holds more values than are read.")
     try:
         value = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError):

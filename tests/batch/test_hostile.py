@@ -2,6 +2,7 @@
 touched, no number changes without a word, and every fault ends in one sentence.
 """
 
+import gzip
 import json
 import os
 import shutil
@@ -164,19 +165,10 @@ def test_stray_folders_are_nobodys_attempts(folder):
 
 
 def test_rows_that_unfold_to_gigabytes_are_refused(folder):
-    path = one_cell(folder) / "rows.parquet"
-    schema, n = pq.read_schema(path).remove_metadata(), 20_000_000
-    columns = []
-    for field in schema:
-        if "string" in str(field.type):
-            columns.append(pa.repeat(pa.scalar("marginals", pa.string()), n).cast(field.type))
-        else:
-            columns.append(pa.nulls(n, field.type))
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, compression="zstd")
-    seal(path.parent)
+    unfold(one_cell(folder), 2_000_000)
     home = Folder(folder)
     assert len(home.rows()) == 5
-    assert "unfolds to more than 512 MB" in home.problems()[0]
+    assert "unfolds to more than 32 MB" in home.problems()[0]
 
 
 def test_long_equal_texts_are_refused_before_they_are_written_out(folder):
@@ -545,3 +537,82 @@ for command in {commands!r}:
 def files_in(folder: Path) -> dict[Path, bytes]:
     found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {path: content for path, content in found.items() if path.name != ".lock"}
+
+
+BOMBS = ("csv", "plan", "many rows", "plug-in")
+MORE_BOMBS = ("wide", "long row", "parquet", "texts", "rows", "grid")
+MOST_MEMORY = 1_000_000  # KB
+
+
+@pytest.mark.parametrize(
+    "bomb", [*BOMBS, *(pytest.param(bomb, marks=pytest.mark.long) for bomb in MORE_BOMBS)]
+)
+def test_no_bomb_takes_a_gigabyte(folder, tmp_path, bomb):
+    """The most that a process of its own had in memory while it read or refused a file of a size
+    just below the limits, or one far beyond them.
+    """
+    path = tmp_path / "bomb.csv.gz"
+    if bomb in ("csv", "wide", "long row"):
+        line = {"csv": b"1,1\n", "wide": b",", "long row": b","}[bomb]
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(b"" if bomb == "wide" else b"a,b\n")
+            for _ in range(7):  # below the limit, by little
+                file.write(line * (4_000_000 // len(line)))
+    elif bomb == "parquet":
+        path = tmp_path / "bomb.parquet"
+        column = pa.array(np.zeros(1_900_000))
+        pq.write_table(pa.table({"a": column, "b": column}), path, compression="zstd")
+    elif bomb == "texts":
+        path = tmp_path / "bomb.parquet"
+        column = pa.DictionaryArray.from_arrays(np.zeros(60, "int32"), pa.array(["x" * 500_000]))
+        pq.write_table(pa.table({"a": column, "b": column}), path, store_schema=False)
+    elif bomb in ("rows", "many rows"):
+        for home in sorted(folder.glob("runs/*"))[: 1 if bomb == "rows" else None]:
+            unfold(home, 390_000 if bomb == "rows" else 150_000)
+    elif bomb == "plan":
+        (folder / "plan.json").write_text('{"cells": [' + "{}," * 20_000_000 + "{}]}")
+    elif bomb == "grid":
+        (folder / "grid.toml").write_text("x = [" + "{}," * 1_300_000 + "]")
+    else:
+        text = (folder / "grid.toml").read_text().replace("'copy'", "'./x.py:A', 'copy'")
+        (folder / "grid.toml").write_text(text)
+        (folder / "x.py").symlink_to("/dev/zero")
+    place = str(path if path.exists() else folder)
+    code = f"""
+import sys
+from pathlib import Path
+from workbench.batch.folder import Folder
+from workbench.cli import main
+from workbench.errors import InputError
+from workbench.tables.files import read_file
+try:
+    if {bomb!r} in ("plan", "grid", "plug-in"):
+        main(["status" if {bomb!r} == "plan" else "run", {place!r}])
+    elif {bomb!r} in ("rows", "many rows"):
+        home = Folder({place!r})
+        print(len(home.rows()), home.problems())
+    else:
+        print(read_file(Path({place!r})).shape)
+except InputError as error:
+    print(error, file=sys.stderr)
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    memory = int(done.stdout.splitlines()[-1])
+    print(bomb, memory, done.stdout[-200:], done.stderr[-200:])
+    assert memory < MOST_MEMORY and "Traceback" not in done.stderr, (memory, done.stderr)
+
+
+def unfold(home: Path, n: int) -> None:
+    """Give a cell so many equal rows."""
+    path = home / "rows.parquet"
+    schema = pq.read_schema(path).remove_metadata()
+    columns = []
+    for field in schema:
+        if "string" in str(field.type):
+            columns.append(pa.repeat(pa.scalar("marginals", pa.string()), n).cast(field.type))
+        else:
+            columns.append(pa.nulls(n, field.type))
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, compression="zstd")
+    seal(home)

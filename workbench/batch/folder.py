@@ -45,7 +45,7 @@ from workbench.errors import InputError
 from workbench.files import Damaged, open_own, read_own, read_own_json, write_json
 from workbench.metrics import ERROR
 from workbench.metrics.rows import ROW_COLUMNS
-from workbench.tables.files import parquet_table
+from workbench.tables.files import MOST_TIMES, most_unfolded, parquet_table
 
 # Which cell a row belongs to, in this order, before ROW_COLUMNS in `Folder.rows`.
 CELL_COLUMNS = {
@@ -374,13 +374,20 @@ class Folder:
         pending cells have none. A cell whose rows cannot be read is pending from here on.
         """
         parts: dict[str, pa.Table] = {}
+        size = unfolded = 0
         for cell in self.plan["cells"]:
             key = cell["key"]
             state = self.state(key)
             if state.status == "ok":
                 try:
                     path, expected = state.home / "rows.parquet", state.facts.get("rows_hash")
-                    parts[key] = _read_rows(path, expected)
+                    table = _read_rows(path, expected)
+                    size += path.stat().st_size
+                    # Of many cells each may be small enough, and all of them together a bomb.
+                    if unfolded + table.nbytes > most_unfolded(size, MOST_TIMES["rows"]):
+                        raise Damaged("the rows of this folder unfold to more than is read.")
+                    unfolded += table.nbytes
+                    parts[key] = table
                 except Damaged as damage:
                     problem = f"cell {key[:12]} cannot be read and counts as pending: {damage}"
                     self._states[key] = State(problem=problem)

@@ -44,7 +44,7 @@ from pathlib import Path
 from workbench.batch import keys
 from workbench.batch.peers import kernel_spec
 from workbench.errors import InputError, nearest
-from workbench.files import Lines, check_toml, quote, read_toml
+from workbench.files import Lines, check_toml, quote, read_given, read_toml
 from workbench.generators import GENERATORS
 from workbench.generators import make as make_generator
 from workbench.tables.catalog import DATASETS
@@ -386,11 +386,11 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
         "notebook": keys.digest(canonical(code)),
     }
     place, named = plugin(grid.folder, row["name"]), plugins(grid.folder, row["params"])
-    texts = {key: path.read_text(encoding="utf-8") for key, (path, _) in named.items()}
+    texts = {key: read_given(path) for key, (path, _) in named.items()}
     if texts:
         about["parameter plugins"] = {key: keys.digest(text) for key, text in texts.items()}
     if place:
-        text = place[0].read_text(encoding="utf-8")
+        text = read_given(place[0])
         about["plugin"] = keys.digest(text)
         sources, modules = keys.uses([*code, *texts.values(), text])
     else:
@@ -476,12 +476,16 @@ def _check_plugin(path: Path, class_name: str, kinds: tuple = (ast.ClassDef,)) -
     generator.
     """
     try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
+        body = ast.parse(read_given(path)).body
     except OSError as error:
         raise InputError(
             f"plug-in {path.name} cannot be read ({error.strerror}); paths start from grid.toml."
         ) from None
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (RecursionError, MemoryError):
+        raise InputError(
+            f"plug-in {path.name} nests its code too deeply; write it flatter."
+        ) from None
+    except (SyntaxError, ValueError) as error:
         raise InputError(f"plug-in {path.name} is not Python: {error}.") from None
     classes = [node.name for node in body if isinstance(node, kinds)]
     if class_name not in classes:

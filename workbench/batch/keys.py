@@ -191,7 +191,8 @@ def _imports(text: str) -> list[str]:
     todo: list[ast.AST] = [_parse(text)]
     while todo:
         node = todo.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        test = getattr(node, "test", None)
+        if isinstance(node, ast.If) and getattr(test, "id", "") == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]

@@ -29,6 +29,7 @@ from workbench.batch.folder import Folder, State, explained, says_disk_full
 from workbench.batch.progress import LivePage, Watch, log, status
 from workbench.batch.spec import FINAL, STATUSES, Outcome, Spec
 from workbench.errors import InputError
+from workbench.files import read_given
 
 __all__ = ["Summary", "log", "run", "run_cells", "status"]
 
@@ -259,7 +260,7 @@ def _pack(files: dict[str, str], place: tuple[Path, str], planned: str) -> str:
     one would run under the name of the other.
     """
     path, class_name = place
-    text = path.read_text(encoding="utf-8")
+    text = read_given(path)
     if keys.digest(text) != planned:
         raise InputError(f"plug-in {path} changed while its cells were running; run again.")
     name = path.name

@@ -16,7 +16,7 @@ from workbench.batch.grid import Grid, canonical, plugin, plugins
 from workbench.batch.keys import digest
 from workbench.batch.peers import kernel_spec
 from workbench.errors import InputError
-from workbench.files import plain, write_text
+from workbench.files import plain, read_given, write_text
 
 
 def demands(grid: Grid) -> list[str]:
@@ -39,7 +39,7 @@ def _of_generator(folder: Path, row: dict) -> list[str]:
     found: list[str] = []
     named = {"": plugin(folder, row["name"])} | plugins(folder, row["params"])
     for place in filter(None, named.values()):
-        code = digest(place[0].read_text(encoding="utf-8"))
+        code = digest(read_given(place[0]))
         found.append(f"run the code of {os.path.relpath(place[0], folder)} ({code[:16]})")
     if row["kernel"]:
         # The kernel is the user's own, but an old one may run what a new one refuses.

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.files import read_given
 from workbench.tables.schema import Schema
 
 
@@ -74,7 +75,7 @@ def read(source: Declared | Schema | str | Path | None) -> Declared:
     if isinstance(source, Schema):
         return Declared(source)
     try:
-        text = Path(source).read_text(encoding="utf-8")
+        text = read_given(Path(source))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"schema {str(source)!r} cannot be read ({error}); workbench inspect FILE writes one."

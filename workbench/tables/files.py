@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_COLUMNS = 5000  # a table of more takes hours in every metric; it is a mistake or an attack
+# A file may unfold to so many times its size, or to this many bytes where that is more: a small file
+# cannot fill the memory. Real tables stay far below it.
+MOST_TIMES, FREE_BYTES = {"csv": 20, "parquet": 200, "rows": 20}, 32_000_000
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 SEPARATORS = ",;\t|"  # the likelier first
 HEAD = 1 << 20  # bytes in which separator and header are looked for
@@ -77,7 +80,7 @@ def _read_bytes(path: Path) -> bytes:
                 f"{str(path)!r} is no regular file; save the table to a file and give that."
             )
         if about.st_size > most_bytes():
-            raise too_large(path.name)
+            raise too_large(path.name, most_bytes())
         return file.read()
 
 
@@ -90,19 +93,28 @@ def most_bytes() -> int:
         raise InputError(f"WORKBENCH_MOST_MB is {given!r}; give a number of MB.") from None
 
 
-def too_large(name: str) -> InputError:
+def most_unfolded(size: int, times: int) -> int:
+    """How many bytes a file of `size` bytes may unfold to, unless WORKBENCH_MOST_MB says it."""
+    if "WORKBENCH_MOST_MB" in os.environ:
+        return most_bytes()
+    return min(most_bytes(), max(FREE_BYTES, times * size))
+
+
+def too_large(name: str, most: int) -> InputError:
     return InputError(
-        f"file {name!r} unfolds to more than {most_bytes() / 1e6:,.0f} MB; "
+        f"file {name!r} unfolds to more than {most / 1e6:,.0f} MB; "
         "if you trust it, set WORKBENCH_MOST_MB to more."
     )
 
 
 def parquet_table(raw: bytes, name: str) -> pa.Table:
-    """The table of a Parquet file that unfolds to at most `most_bytes()`. Raises InputError."""
+    """The table of a Parquet file that unfolds to no more than a file of its size may. Raises
+    InputError.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    most = most_bytes()
+    most = most_unfolded(len(raw), MOST_TIMES["parquet"])
     try:
         file = pq.ParquetFile(io.BytesIO(raw))
         about = file.metadata
@@ -110,7 +122,7 @@ def parquet_table(raw: bytes, name: str) -> pa.Table:
         stored = sum(group.total_byte_size for group in groups)
         # Equal values are stored once: eight bytes a value is the least that they unfold to.
         if stored > most or about.num_rows * about.num_columns * 8 > most:
-            raise too_large(name)
+            raise too_large(name, most)
         if about.num_rows * max(stored, 1) <= most:
             return file.read()
         # Texts stay stored once until it is known how long they get.
@@ -119,7 +131,7 @@ def parquet_table(raw: bytes, name: str) -> pa.Table:
         file = pq.ParquetFile(io.BytesIO(raw), read_dictionary=texts)
         table = file.read()
         if sum(_unfolded(table.column(i)) for i in range(table.num_columns)) > most:
-            raise too_large(name)
+            raise too_large(name, most)
         return table.cast(pa.schema(fields, metadata=table.schema.metadata))
     except (pa.ArrowException, ValueError, OSError, TypeError, OverflowError) as error:
         if isinstance(error, InputError):
@@ -387,14 +399,14 @@ def _parsed_by_pandas(body: bytes, separator: str, header: list[str]) -> pd.Data
 
 def _unpack(raw: bytes, name: str) -> bytes:
     """What gzip packed, read in pieces so that a small file cannot fill the memory."""
-    most = most_bytes()
+    most = most_unfolded(len(raw), MOST_TIMES["csv"])
     parts, total = [], 0
     with gzip.open(io.BytesIO(raw)) as file:
         while part := file.read(1 << 22):
             parts.append(part)
             total += len(part)
             if total > most:
-                raise too_large(name)
+                raise too_large(name, most)
     return b"".join(parts)
 
 

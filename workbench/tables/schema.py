@@ -379,7 +379,7 @@ class Schema:
             return cls(columns, data.get("positive"), data.get("constraints", ()))
         except InputError:
             raise
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
             raise InputError(
                 f"this is not a schema in JSON ({error}); write one with Schema.to_json()."
             ) from None

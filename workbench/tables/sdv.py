@@ -24,6 +24,7 @@ from pathlib import Path
 import pandas as pd
 
 from workbench.errors import InputError, nearest
+from workbench.files import read_given
 
 KINDS = {
     "numerical": "numeric",
@@ -142,12 +143,12 @@ def write(kinds: Mapping[str, str]) -> dict:
 
 def _load(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_given(path))
     except OSError as error:
         raise InputError(
             f"metadata {path.name!r} cannot be read ({error.strerror}); check the path."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"metadata {path.name!r} is no JSON ({error}); save it with SDV's"
             " Metadata.save_to_json."
