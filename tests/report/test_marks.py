@@ -38,7 +38,7 @@ def test_marks_stand_where_matplotlib_puts_them():
     to_value = axis(svg)
     drawn = re.findall(r'<circle cx="([\d.]+)" cy="[\d.]+" r="3"', group(svg, "independent"))
     assert to_value(float(drawn[0])) == pytest.approx(0.75, abs=0.005)
-    dots = re.findall(r'<circle cx="([\d.]+)" cy="[\d.]+" r="1.25"', group(svg, "gaussian-copula"))
+    dots = re.findall(r"M([\d.]+) [\d.]+h0", group(svg, "gaussian-copula"))
     assert [to_value(float(x)) for x in dots] == pytest.approx([0.2, 0.4], abs=0.005)
     first, last = re.search(r'd="M([\d.]+) [\d.]+H([\d.]+)" stroke="#', group(svg, "copy")).groups()
     head = headlines(plots.prepared(rows)).set_index("label").loc["copy"]

@@ -268,10 +268,11 @@ def _marks(panel: Strip, y: float, row: Mapping, dots, look: Mapping[str, str]) 
         panel.out.append(
             f'<path d="{bar}" stroke="{color}" stroke-width="4" stroke-opacity=".35"/>'
         )
-    for value in dots:
-        panel.out.append(
-            f'<circle cx="{panel.x(value):.2f}" cy="{y:.2f}" r="1.25" fill="{color}" opacity=".9"/>'
-        )
+    if len(dots):
+        # A line of no length with round ends is a dot, in a fifth of the bytes of a circle.
+        places = "".join(f"M{panel.x(value):.2f} {y:.2f}h0" for value in dots)
+        pen = 'stroke-width="2.5" stroke-linecap="round" opacity=".9"'
+        panel.out.append(f'<path d="{places}" stroke="{color}" {pen}/>')
     x = panel.x(row["mean"])
     pen = f'fill="{look["face"]}" stroke="{color}" stroke-width="1.3"'
     if look["marker"] == "o":
