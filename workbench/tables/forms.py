@@ -102,7 +102,12 @@ class Form:
         return read.rename(values.name)
 
     def _read_text(self, values: pd.Series, strict: bool) -> pd.Series:
-        encoded = numerals.as_arrow(values).dictionary_encode()
+        texts = numerals.as_arrow(values)
+        if self.number is not None and self.number.is_plain and not self.levels:
+            numbers = numerals.plain_floats(texts)
+            if numbers is not None:
+                return pd.Series(numbers + 0.0)
+        encoded = texts.dictionary_encode()
         distinct, codes = encoded.dictionary, encoded.indices
         if self.number is None and self.stamp is None and self.clock is None:
             return _taken(self._labels_of(distinct), codes)
@@ -313,6 +318,9 @@ def infer(
     if not is_text(values):
         return _infer_typed(values, kind, form)
     texts = numerals.as_arrow(values)
+    quick = _infer_plain(values, texts, kind) if not form else None
+    if quick is not None:
+        return quick
     counts = texts.value_counts()
     distinct, rows = counts.field("values"), np.asarray(counts.field("counts"))
     gaps = int(rows[np.asarray(pc.is_null(distinct))].sum())
@@ -323,6 +331,34 @@ def infer(
     if dtype:
         found = replace(found or Form(), dtype=dtype)
     return found_kind, found
+
+
+def _infer_plain(
+    values: pd.Series, texts: pa.Array, kind: str | None
+) -> tuple[str, Form | None] | None:
+    """The same for numbers that need no second look, without counting what is distinct."""
+    if kind is not None or values.dtype == object or texts.null_count == len(texts):
+        return None
+    whole = numerals.to_integers(texts)
+    if whole is not None:
+        low, high = int(whole.min()), int(whole.max())
+        if (low, high) == (0, 1):
+            return "boolean", Form(labels=("0", "1"))
+        may_be_dates = low >= 19_000_101 and high < 21_000_000
+        is_exact = max(-low, high) < 2**53
+        return ("integer", None) if is_exact and not may_be_dates else None
+    numbers = numerals.plain_floats(texts)
+    if numbers is None:
+        return None
+    present = texts.drop_null()
+    numeral = numerals.with_digits(Numeral(), present)
+    found = _kind_of_numbers(numbers[~np.isnan(numbers)])
+    # Codes, 0.0 and 1.0, and what may be thousands are looked at text by text.
+    if found != "numeric" or numeral.decimals is None or _are_codes(present, numeral):
+        return None
+    if numerals.other_reading(present):
+        return None
+    return "numeric", Form(number=numeral)
 
 
 def _object_type(values: pd.Series) -> str:
@@ -581,7 +617,8 @@ def _has_long_integers(texts: pa.Array) -> bool:
 
 
 def _kind_of_numbers(numbers: np.ndarray) -> str:
-    if len(numbers) and set(np.unique(numbers)) == {0.0, 1.0}:
+    is_within = len(numbers) > 0 and numbers.min() == 0 and numbers.max() == 1
+    if is_within and np.isin(numbers, (0.0, 1.0)).all():
         return "boolean"
     if not len(numbers) or not np.all(numbers == np.round(numbers)):
         return "numeric"

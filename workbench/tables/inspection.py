@@ -131,7 +131,8 @@ def inspect(
     relations = _relations(cast, schema)
     findings += relations
     findings += _leaks(cast, schema)
-    constraints = [f.columns for f in relations if f.kind == "fixed combination"]
+    constraints: list = [f.columns for f in relations if f.kind == "fixed combination"]
+    constraints += [formula_text(*formula) for formula in _formulas_of(relations)]
     schema = replace(schema, constraints=tuple(constraints)).with_positive(cast)
     proposed = declarations.Declared(schema, tuple(marks), forms)
     return Inspection(name, len(raw), _overview(cast, schema, patterns), tuple(findings), proposed)
@@ -413,9 +414,19 @@ def _sums(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
     for total, sign, parts in find_formulas(cast, schema):
         kind = "sum" if sign == "+" else "product"
         formula = formula_text(total, sign, parts)
-        message = f"{formula} in every row; synthetic rows keep it where it is declared"
+        message = f"{formula} in every row; synthetic rows keep it"
         findings.append(Finding(kind, (total, *parts), message, f"--constraint '{formula}'"))
     return findings
+
+
+def _formulas_of(findings: list[Finding]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The total, the sign and the parts of each sum and product that was found."""
+    signs = {"sum": "+", "product": "*"}
+    return [
+        (finding.columns[0], signs[finding.kind], finding.columns[1:])
+        for finding in findings
+        if finding.kind in signs
+    ]
 
 
 def _skips(cast: pd.DataFrame, schema: Schema) -> list[Finding]:

@@ -162,7 +162,7 @@ def guess(
     plain = Numeral()
     fits = plain.fits(distinct)
     if fits.all():
-        return _with_digits(plain, distinct), fits, _other_reading(distinct, plain)
+        return with_digits(plain, distinct), fits, other_reading(distinct)
     best, best_fits = (plain, fits) if fits.any() else (None, fits)
     for numeral in _candidates(_spread(distinct)):
         candidate_fits = numeral.fits(distinct)
@@ -172,7 +172,7 @@ def guess(
         return None
     numbers = distinct.filter(pa.array(best_fits))
     best, other = _settled(best, numbers, hint)
-    return _with_digits(best, numbers), best_fits, other
+    return with_digits(best, numbers), best_fits, other
 
 
 def by_example(text: str, distinct: pa.Array) -> Numeral | None:
@@ -185,7 +185,7 @@ def by_example(text: str, distinct: pa.Array) -> Numeral | None:
         affixed = Numeral(match[2], match[1], numeral.prefix, numeral.suffix, numeral.minus)
         found.append(affixed)
     best = max(found, key=lambda numeral: numeral.fits(distinct).sum())
-    return _with_digits(best, distinct.filter(pa.array(best.fits(distinct))))
+    return with_digits(best, distinct.filter(pa.array(best.fits(distinct))))
 
 
 def _spread(distinct: pa.Array) -> list[str]:
@@ -264,7 +264,7 @@ def _settled(numeral: Numeral, numbers: pa.Array, hint: str) -> tuple[Numeral, s
     return numeral, ""
 
 
-def _other_reading(distinct: pa.Array, plain: Numeral) -> str:
+def other_reading(distinct: pa.Array) -> str:
     """ "1.609" and its like may be thousands, where every number has three digits after the point."""
     pattern = r"^-?[1-9]\d{0,2}\.\d{3}$"
     first = distinct[:3]
@@ -276,7 +276,7 @@ def _other_reading(distinct: pa.Array, plain: Numeral) -> str:
     return Numeral(",", ".").example()
 
 
-def _with_digits(numeral: Numeral, numbers: pa.Array) -> Numeral:
+def with_digits(numeral: Numeral, numbers: pa.Array) -> Numeral:
     """The writing with the digits after its decimal mark."""
     texts = numeral.normalised(numbers)
     if not len(texts) or pc.any(pc.match_substring_regex(texts, "[eE]")).as_py():
@@ -308,6 +308,42 @@ def to_floats(texts: pa.Array) -> np.ndarray:
     return pc.cast(texts, pa.float64()).to_numpy(zero_copy_only=False)
 
 
+def to_integers(texts: pa.Array) -> pd.arrays.IntegerArray | None:
+    """Whole numbers written as a program writes them, 12 and not 012 or 12.0; None for others."""
+    if not _begins_with(texts, r"^-?\d{1,18}$"):
+        return None
+    try:
+        whole = pc.cast(texts, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    missing = np.asarray(pc.is_null(whole))
+    numbers = pc.fill_null(whole, 0).to_numpy().copy()
+    # A leading zero makes a text longer than its number needs.
+    digits = np.searchsorted(10 ** np.arange(1, 19), np.abs(numbers[~missing]), side="right") + 1
+    needed = int(digits.sum()) + int((numbers[~missing] < 0).sum())
+    if needed != pc.sum(pc.binary_length(texts)).as_py():
+        return None
+    return pd.arrays.IntegerArray(numbers, missing)
+
+
+def _begins_with(texts: pa.Array, pattern: str) -> bool:
+    """Whether the first texts have a shape: a cast that fails on every row takes long."""
+    first = texts[:100].drop_null()
+    return len(first) == 0 or bool(pc.all(pc.match_substring_regex(first, pattern)).as_py())
+
+
+def plain_floats(texts: pa.Array) -> np.ndarray | None:
+    """Finite numbers written as a program writes them, NaN where there is none; None for others."""
+    if not _begins_with(texts, PLAIN):
+        return None
+    try:
+        numbers = to_floats(texts)
+    except pa.ArrowInvalid:
+        return None
+    finite = np.isfinite(numbers)
+    return numbers if finite.sum() == len(texts) - texts.null_count else None
+
+
 def as_arrow(values: pd.Series) -> pa.Array:
     """A column of text as one Arrow array; other objects as Python writes them."""
     if isinstance(values.dtype, pd.ArrowDtype) or str(values.dtype).startswith("string"):
@@ -318,4 +354,4 @@ def as_arrow(values: pd.Series) -> pa.Array:
         array = pa.array(items, type=pa.string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    return pc.cast(array, pa.large_string())
+    return array if array.type == pa.large_string() else pc.cast(array, pa.large_string())

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError, nearest
-from workbench.tables import forms, sdv
+from workbench.tables import forms, numerals, sdv
 from workbench.tables import identifiers as identity
 from workbench.tables.forms import MISSING_MARKS, Form
 
@@ -501,7 +501,7 @@ def _is_bare(form: Form | None) -> bool:
 
 def _is_label_by_role(values: pd.Series, role: str, kind: str) -> bool:
     """Whether numbers are labels because they are what is predicted, or name groups."""
-    if kind not in ("numeric", "integer"):
+    if kind not in ("numeric", "integer") or role not in ("target", "sensitive"):
         return False
     distinct = values.nunique()
     if role == "target":
@@ -724,23 +724,33 @@ def _cast_numeric(values: pd.Series) -> pd.Series:
     if pd.api.types.is_float_dtype(values.dtype) and values.dtype.itemsize < 8:
         values = forms.to_double(values)
     # There is one zero: -0.0 becomes 0.0.
-    cast = pd.to_numeric(values).astype("Float64").astype("float64") + 0.0
+    if values.dtype != "float64":
+        values = pd.to_numeric(values).astype("Float64").astype("float64")
+    cast = values + 0.0
     forms.refuse_infinite(values.name, cast.to_numpy())
     return cast
 
 
 def _cast_integer(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_string_dtype(values.dtype) and values.dtype != object:
+        whole = numerals.to_integers(numerals.as_arrow(values))
+        if whole is not None:
+            return pd.Series(whole, index=values.index, name=values.name)
     return pd.to_numeric(values).astype("Int64")
 
 
 def _cast_boolean(values: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return values.astype("boolean")
-    text = values.dropna().astype(str).str.strip().str.lower()
-    strange = text[~text.isin(BOOLEAN_TEXT)]
-    if len(strange):
-        raise ValueError(f"it holds {strange.iloc[0]!r}")
-    return text.map(BOOLEAN_TEXT).astype("boolean").reindex(values.index)
+    codes, spelled = pd.factorize(values.astype(object))
+    known = [BOOLEAN_TEXT.get(str(text).strip().lower()) for text in spelled]
+    strange = [text for text, truth in zip(spelled, known, strict=True) if truth is None]
+    if strange:
+        raise ValueError(f"it holds {strange[0]!r}")
+    truths = np.array([*known, False], dtype=bool)[codes]  # -1, the last one, is missing
+    return pd.Series(
+        pd.arrays.BooleanArray(truths, codes < 0), index=values.index, name=values.name
+    )
 
 
 def _cast_categorical(values: pd.Series) -> pd.Series:
