@@ -12,6 +12,7 @@
 # make bench    the speed and quality comparisons against other packages
 # make model-server   a small language model (SmolLM2-135M) on http://127.0.0.1:8765/v1, for the generator llm
 # make five-families   reports/five-families, with that model beside it
+# make texts    reports/texts, likewise: texts for a classifier, by that model and by a Markov chain
 # make clean    remove .venv and everything made under reports/
 #
 # Each target installs what it needs and nothing else, by uv where that is installed and by pip otherwise.
@@ -29,7 +30,7 @@ MODEL_PORT := 8765
 REPORT ?= reports/loans
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server five-families clean
+.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server five-families texts clean
 
 install: .venv/test-installed
 
@@ -89,7 +90,11 @@ model-server: .venv/lab-installed
 	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT)
 
 five-families: .venv/lab-installed
-	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT) $(BIN)/workbench run reports/five-families
+	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT) $(BIN)/workbench run reports/five-families --trust
+
+texts: .venv/lab-installed
+	$(BIN)/python -m workbench.tables.texts reports/texts/chats.csv
+	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT) $(BIN)/workbench run reports/texts --trust
 
 clean:
 	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods

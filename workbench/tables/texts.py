@@ -7,6 +7,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -103,24 +104,30 @@ def chats(rows: int = 900, test_size: float = 0.35, seed: int = 0) -> Dataset:
 
     A classifier on words learns the topic from train's texts with a ROC AUC of about 0.9 on test's.
     """
-    topics = {question: topic for topic, question in QUESTIONS.items()}
-    rng = np.random.default_rng(seed)
-    found: dict[str, tuple[str, str]] = {}
-    for chat, content in _all_chats().items():
-        topic = topics.get(content.get("prompt"))
-        for turn in content["messages"][:TURNS] if topic else []:
-            text = " ".join(" ".join(message["text"] for message in turn).split())
-            if FEWEST_WORDS <= len(re.findall(r"\w+", text)) <= MOST_WORDS:
-                found.setdefault(text, (topic, chat))
-    table = pd.DataFrame(list(found.values()), columns=["topic", "chat"])
-    table.insert(1, "text", list(found))
-    table = table.iloc[rng.permutation(len(table))[:rows]]
+    table = chat_table(rows, seed)
     names = np.array(sorted(set(table["chat"])))
-    held_out = names[rng.permutation(len(names))[: int(test_size * len(names))]]
+    draw = np.random.default_rng([seed, 1])
+    held_out = names[draw.permutation(len(names))[: int(test_size * len(names))]]
     is_test = table.pop("chat").isin(held_out)
     schema = Schema((Column("topic", "categorical", "target"), Column("text", "categorical")))
     train, test = (schema.cast(table[side].reset_index(drop=True)) for side in (~is_test, is_test))
     return Dataset("chats", train, test, schema)
+
+
+def chat_table(rows: int = 900, seed: int = 0) -> pd.DataFrame:
+    """The same texts before they are split, with the number of their `chat`."""
+    topics = {question: topic for topic, question in QUESTIONS.items()}
+    found: dict[str, tuple[str, int]] = {}
+    for number, content in enumerate(_all_chats().values()):
+        topic = topics.get(content.get("prompt"))
+        for turn in content["messages"][:TURNS] if topic else []:
+            text = " ".join(" ".join(message["text"] for message in turn).split())
+            if FEWEST_WORDS <= len(re.findall(r"\w+", text)) <= MOST_WORDS:
+                found.setdefault(text, (topic, number))
+    table = pd.DataFrame(list(found.values()), columns=["topic", "chat"])
+    table.insert(1, "text", list(found))
+    order = np.random.default_rng(seed).permutation(len(table))[:rows]
+    return table.iloc[order].reset_index(drop=True)
 
 
 def _all_chats() -> dict:
@@ -133,3 +140,10 @@ def _all_chats() -> dict:
         if file.name == "dataset.json":
             return json.loads(Path(str(file.locate())).read_text(encoding="utf-8"))
     raise InputError(f"the package {CHATS_PACKAGE} is installed without its chats; {CHATS_COMMAND}")
+
+
+if __name__ == "__main__":
+    try:
+        chat_table().to_csv(sys.argv[1], index=False)
+    except InputError as error:
+        sys.exit(str(error))

