@@ -328,8 +328,8 @@ def _check_type(generator: str, key: str, value: object, annotation: str) -> Non
 def check_rows_and_seed(rows: object, seed: object) -> None:
     """Raises InputError where rows is no whole number from 1, or seed none from 0."""
     for name, value, least in (("rows", rows, 1), ("seed", seed, 0)):
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or value < least:
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not is_whole or int(value) < least:  # type: ignore[call-overload]
             raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
 
 

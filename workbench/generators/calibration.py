@@ -259,10 +259,10 @@ def calibrate(
     for turn in range(ROUNDS):
         # Tables at levels of the priors spread evenly over the box.
         levels = low + (high - low) * qmc.Sobol(len(priors), rng=rng).random_base2(power)
-        raw = []
+        read = []
         for row, _ in zip(levels, ticks, strict=False):
-            raw.append(statistics(simulate(_at(priors, row))))
-        raw = np.array(raw)
+            read.append(statistics(simulate(_at(priors, row))))
+        raw = np.array(read)
         simulated = statistics.steady(raw)
         if turn == 0:
             unreached = _unreached(statistics, raw, levels[:, is_chosen], chosen, strict)

@@ -126,7 +126,7 @@ def _is_private(generator: Generator) -> bool:
     """Whether a generator promises privacy, or fits another one that does."""
     from workbench.generators import find
 
-    if "epsilon" in {field.name for field in fields(generator)}:
+    if "epsilon" in {field.name for field in fields(generator)}:  # type: ignore[arg-type]
         return True
     inner = getattr(generator, "inner", None)
     return isinstance(inner, str) and "epsilon" in find(inner).supports

@@ -374,5 +374,8 @@ def _in_words(error: Exception) -> str:
 
 
 def _global_state() -> tuple:
-    _, key, *rest = np.random.get_state()
-    return key.tobytes(), rest, random.getstate()
+    """What any draw from numpy's or Python's global generator changes."""
+    state = np.random.get_state(legacy=False)
+    inner = state["state"]
+    kept_normal = (state["has_gauss"], state["gauss"])
+    return inner["key"].tobytes(), inner["pos"], kept_normal, random.getstate()

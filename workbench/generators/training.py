@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from workbench.errors import InputError
@@ -41,7 +41,7 @@ class Epochs:
 
     most: int
     seconds: float | None = None
-    progress: object = bar
+    progress: Callable[..., Iterable[int]] = bar
     done: float = field(init=False, default=0)
     _in_steps: bool = field(init=False, default=False, repr=False)
     _epoch: int = field(init=False, default=0, repr=False)

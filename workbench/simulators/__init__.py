@@ -18,6 +18,7 @@ table, and simulates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,6 @@ class Prior:
         return float(self.low + (self.high - self.low) * u)
 
 
-def draw(priors: dict[str, Prior], rng: np.random.Generator) -> dict[str, float]:
+def draw(priors: Mapping[str, Prior], rng: np.random.Generator) -> dict[str, float]:
     """One value of every parameter, each drawn from its prior on its own."""
     return {name: prior.at(rng.random()) for name, prior in priors.items()}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,8 @@ class Digits:
         """A table of n digits: 64 integers pixel_ROW_COLUMN, 0..16, and the category `digit`, "0"
         to "9".
         """
-        images, digits = replace(self, **parameters).images(n, rng)
+        settings: dict[str, Any] = dict(parameters)
+        images, digits = replace(self, **settings).images(n, rng)
         return pd.DataFrame(images.reshape(n, 64), columns=PIXELS).assign(
             digit=digits.astype(str).astype(object)
         )
@@ -297,11 +298,10 @@ def upright(black: np.ndarray) -> np.ndarray:
     """Bitmaps with their rows shifted so that the leftmost pixels of two rows, near the top and the
     bottom, meet (NIST).
     """
-    rows, all_of = black.any(axis=2), np.arange(len(black))
-    top, bottom = (
-        np.minimum(rows.argmax(axis=1) + 2, SIDE - 1),
-        np.maximum(SIDE - 3 - rows[:, ::-1].argmax(axis=1), 0),
-    )
+    rows = np.asarray(black.any(axis=2))
+    all_of = np.arange(len(black))
+    top = np.minimum(rows.argmax(axis=1) + 2, SIDE - 1)
+    bottom = np.maximum(SIDE - 3 - rows[:, ::-1].argmax(axis=1), 0)
     known = black[all_of, top].any(axis=1) & black[all_of, bottom].any(axis=1) & (bottom > top + 1)
     lean = black[all_of, top].argmax(axis=1) - black[all_of, bottom].argmax(axis=1)
     factor = np.where(known, lean / np.maximum(bottom - top, 1), 0.0)
@@ -355,12 +355,16 @@ def _way(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A cubic Hermite spline (Catmull-Rom tangents; none at corners) through the controls, linear
     in them.
     """
-    names, spans, begins = [], [], []
+    names: list[str] = []
+    span_list: list[int] = []
+    begin_list: list[int] = []  # of each span: where its stroke begins
     for stroke in text.split("/"):
-        begins += [len(names)] * (len(stroke.split()) - 1)  # of each span: where its stroke begins
-        spans += range(len(names), len(names) + len(stroke.split()) - 1)
-        names += stroke.split()
-    spans, begins = np.array(spans), np.array(begins)
+        points = stroke.split()
+        begin_list += [len(names)] * (len(points) - 1)
+        span_list += range(len(names), len(names) + len(points) - 1)
+        names += points
+    spans = np.array(span_list)
+    begins = np.array(begin_list)
     controls = np.array([name.rstrip("!").split(",") for name in names], dtype=float) / 100
     unit, tangents = np.eye(len(names)), np.zeros((len(names), len(names)))
     for span, begin in zip(spans, begins, strict=True):

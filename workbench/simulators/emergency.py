@@ -174,7 +174,9 @@ def thinned(n: int, rate: float, hours: np.ndarray, rng: np.random.Generator) ->
     """The first n arrivals, in minutes from midnight, of a Poisson process with mean `rate` a
     minute that follows `hours`, 24
     factors of mean 1, by thinning (Lewis and Shedler 1979)."""
-    times, now, most = [], 0.0, rate * hours.max()
+    times: list[np.ndarray] = []
+    now = 0.0
+    most = rate * hours.max()
     while sum(map(len, times)) < n:
         tried = now + rng.exponential(1 / most, n + 100).cumsum()
         hour = (tried // 60 % 24).astype(int)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from graphlib import CycleError, TopologicalSorter
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ class Network(SampledByRejection):
     """
 
     _schema: Schema
-    _codes: Codes
+    _codes: Any  # Codes, or a private generator's own
     # P(node | parents), shape (parent configurations, states), for each node
     _tables: dict[int, np.ndarray]
     parents: dict[int, tuple[int, ...]]
@@ -109,6 +110,10 @@ class _Counted(Network):
 
     def __post_init__(self):
         check_least(self, bins=1, max_levels=1, prior=0, max_cells=1)
+
+    def _structure(self, states: np.ndarray):
+        """The graph over column indices, as a networkx DiGraph."""
+        raise NotImplementedError
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> _Counted:
         self._schema = schema

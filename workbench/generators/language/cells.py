@@ -80,10 +80,17 @@ class Cell:
             return "|".join([f'"{fact.json_schema()["pattern"][1:-1]}"', *missing])
         if fact.low == fact.high:
             return "|".join([re.escape(self._text(fact.low)), *missing])
-        end, unit = f"e{self.power}" if self.power else "", 10.0 ** (self.power - self.decimals)
-        inner = (round, round) if fact.step else (math.ceil, math.floor)
-        edges = zip(inner, (fact.low, fact.high), strict=True)
-        low, high = (int(edge) if unit == 1 else inside(edge / unit) for inside, edge in edges)
+        end = f"e{self.power}" if self.power else ""
+        unit = 10.0 ** (self.power - self.decimals)
+        if unit == 1:
+            low = int(fact.low)
+            high = int(fact.high)
+        elif fact.step:
+            low = round(fact.low / unit)
+            high = round(fact.high / unit)
+        else:
+            low = math.ceil(fact.low / unit)
+            high = math.floor(fact.high / unit)
         if low > high:
             raise InputError(
                 f"no row can meet the condition (acceptance 0): {fact.column.name!r} has no such"
@@ -99,12 +106,11 @@ def between(low: int, high: int, decimals: int) -> str:
     parts = [f"-(?:{between(max(1, -high), -low, decimals)})"] if low < 0 else []
     low = max(low, 0)
     for size in range(decimals + 1, max(len(str(high)), decimals + 1) + 1 if high >= low else 0):
-        ends = max(low, 10 ** (size - 1) if size > decimals + 1 else 0), min(high, 10**size - 1)
-        parts += (
-            [_digits(*(str(end).zfill(size) for end in ends), decimals)]
-            if ends[0] <= ends[1]
-            else []
-        )
+        smallest = 10 ** (size - 1) if size > decimals + 1 else 0
+        first = max(low, smallest)
+        last = min(high, 10**size - 1)
+        if first <= last:
+            parts.append(_digits(str(first).zfill(size), str(last).zfill(size), decimals))
     return "|".join(parts)
 
 

@@ -196,10 +196,9 @@ class Fact:
         if self.column.is_discrete:
             return pd.Series(values, name=name, dtype=object)
         if self.column.kind == "datetime":
-            values = pd.to_datetime(
-                pd.Series(values, dtype=object), errors="coerce", format="ISO8601"
-            )
-            numbers = to_float(values.astype("datetime64[ns]"))
+            texts = pd.Series(values, dtype=object)
+            dates = pd.to_datetime(texts, errors="coerce", format="ISO8601")
+            numbers = to_float(dates.astype("datetime64[ns]"))
         else:
             numbers = np.array(values, dtype=float)
         if self.low is not None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -323,7 +323,7 @@ class RowWriter:
     def __init__(self, order: list[str], starts: Mapping, names: Mapping, tokens):
         """starts: an unused matcher of each column; names: the tokens of each column's name."""
         self.values: dict = {}
-        self.matcher = None
+        self.matcher: Any = None  # llguidance's, of the value being written
         self._starts, self._names, self._tokens = starts, names, tokens
         self._to_come = list(order)
         self._begin_column()

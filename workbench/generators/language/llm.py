@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -344,7 +344,7 @@ class LLM:
         if form is None:
             form = self._with_levels_hinted(self._form)
             form = form.drawn(self.max_levels, np.random.default_rng(seed))
-        request = {
+        request: dict[str, Any] = {
             "model": self._model,
             "messages": [
                 {"role": "system", "content": TASK},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,7 @@ class Markov:
             table[name] = pd.Series(written, dtype=object).where(table[name].notna(), None)
         return self._schema.cast(table)
 
-    def _learnt(self, texts: list[str]) -> dict[tuple, list[str]]:
+    def _learnt(self, texts: list[str]) -> Any:
         """What follows each run of words in these texts, as often as it does."""
         followers: dict[tuple, list[str]] = {}
         for text in texts:
@@ -78,7 +79,7 @@ class Markov:
                 followers.setdefault(before, []).append(word)
         return followers
 
-    def _written(self, followers: dict[tuple, list[str]], rng: np.random.Generator) -> str:
+    def _written(self, followers: Any, rng: np.random.Generator) -> str:
         before = (START,) * self.order
         words: list[str] = []
         while len(words) < LONGEST:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,7 +182,7 @@ class Private:
         known = {"bounds": {}, "levels": {}, "missing": None}
         if self.domain:
             known = public_domain(schema)
-        missing = known["missing"] if self.missing is None else self.missing
+        missing: Any = known["missing"] if self.missing is None else self.missing
         bounds = {**known["bounds"], **self.bounds}
         levels = {**known["levels"], **self.levels}
         return Domain(table, schema, bounds, levels, missing)
@@ -268,7 +269,8 @@ def choose_levels(
         counts = np.bincount(place[place >= 0], minlength=len(levels))
         # The exchange of a row moves two counts by one, in each of these columns.
         noisy = counts + noise.discrete_laplace(2 * len(many) / epsilon, counts.shape)
-        domain.prefer(name, np.argsort(-noisy, kind="stable")[: most[name] - 1])
+        commonest_first = np.argsort(-noisy, kind="stable").tolist()
+        domain.prefer(name, commonest_first[: most[name] - 1])
     return len(many)
 
 

@@ -122,7 +122,7 @@ class PrivBayes(Private, Network):
         rows, columns = states.shape
         sizes, each = self._codes.sizes, epsilon / max(columns - 1, 1)
         most_cells = rows * (1 - self.graph_share) * budget / (2 * columns * self.usefulness)
-        chosen = {int(rng.integers(columns)): ()}
+        chosen: dict[int, tuple[int, ...]] = {int(rng.integers(columns)): ()}
         while len(chosen) < columns:
             left = [node for node in range(columns) if node not in chosen]
             candidates = [(node, ()) for node in left]

@@ -39,10 +39,10 @@ class Independent(SampledByRejection):
         return self
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
-        columns = {
-            column.name: _draw_column(column, *self._columns[column.name], n, rng)
-            for column in self._schema.columns
-        }
+        columns = {}
+        for column in self._schema.columns:
+            missing, distribution = self._columns[column.name]
+            columns[column.name] = _draw_column(column, missing, distribution, n, rng)
         return pd.DataFrame(columns, columns=self._schema.names)
 
 
