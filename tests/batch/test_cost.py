@@ -44,6 +44,8 @@ COSTLY = '''
 import os, subprocess, sys, time
 from dataclasses import dataclass
 
+import psutil
+
 
 @dataclass
 class Costly:
@@ -57,7 +59,10 @@ class Costly:
         burn = "import time\\nwhile time.process_time() < 0.4: pass"
         subprocess.run([sys.executable, "-S", "-c", burn], check=True)
         self.alive = subprocess.Popen([sys.executable, "-S", "-c", burn + "\\ntime.sleep(1000)"], start_new_session=True)
-        time.sleep(1.5)
+        child = psutil.Process(self.alive.pid)
+        # Of its own seconds, as the machine may be busy; psutil counts in hundredths, rounded down.
+        while sum(child.cpu_times()[:2]) < 0.37:
+            time.sleep(0.05)
         return self
 
     def sample(self, n, rng, where=None):
