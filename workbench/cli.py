@@ -392,6 +392,7 @@ def _declared(options) -> dict[str, Any]:
         "formats": dict(_pair("--format", text, "born=%d/%m/%Y") for text in options.format),
         "missing": options.missing,
         "group": options.group,
+        "analysis": getattr(options, "analysis", None),
     }
     given = {name: value for name, value in given.items() if value}
     if options.identifier is not None:
@@ -542,6 +543,8 @@ def _add_table_commands(command: Command) -> None:
     sub = command("compare", _compare, "Make a grid and a report from one table.")
     _add_roles(sub)
     _add_constraints(sub)
+    summary = "the regression held against the real one (default: the target on all features)"
+    sub.add_argument("--analysis", metavar="'Y ~ A + B'", help=summary)
     sub.add_argument("--generators", metavar="A,B", help="default: all of them")
     sub.add_argument(
         "--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)"

@@ -1,12 +1,16 @@
 """Does the analysis survive: statsmodels as the oracle, an erased effect, fresh rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from workbench.metrics import Trial
+from workbench.errors import InputError
+from workbench.metrics import METRICS, Trial
 from workbench.metrics.inference import Fitted, analysis, interval_overlap, linear, logistic
+from workbench.tables.datasets import load
 from workbench.tables.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -64,6 +68,55 @@ def test_overlap_by_hand():
     real = Fitted(np.array([0.0, 0.0, 0.0]), np.array([1 / z, 1 / z, 1 / z]))
     other = Fitted(np.array([0.0, 1.0, 5.0]), np.array([1 / z, 1 / z, 1 / z]))
     np.testing.assert_allclose(interval_overlap(real, other), [1, 0.5, 0])
+
+
+def test_a_declared_analysis_is_the_one_that_is_fitted():
+    """Of y ~ treated alone: one term, the log odds ratio of the two-by-two table in closed form."""
+    train, fresh = draw(3000, 0), draw(3000, 1)
+    schema = replace(SCHEMA, analysis="y ~ treated")
+    found = readings(fresh, train, schema)
+    about = {key[1:] for key in found if key[0] == "coefficient_overlap"}
+    assert about == {("", ""), ("treated", "yes")}
+    table = pd.crosstab(train["treated"], train["y"])
+    ratio = table.at["yes", "yes"] * table.at["no", "no"]
+    ratio /= table.at["yes", "no"] * table.at["no", "yes"]
+    error = np.sqrt((1 / table.to_numpy()).sum())
+    note = found["coefficient_shift", "treated", "yes"].note
+    expected = f"train {np.log(ratio):.3f} ± {1.959964 * error:.3f}"
+    assert note.startswith(expected), (note, expected)
+
+
+def test_the_outcome_of_a_declared_analysis_need_not_be_the_target():
+    columns = tuple(replace(column, role="feature") for column in SCHEMA.columns)
+    schema = Schema(columns, analysis="age ~ treated + y")
+    train = draw(3000, 0)
+    found = readings(train, train, schema)
+    assert {key[1] for key in found} == {"", "treated", "y"}
+    assert found["coefficient_shift", "", ""].value == 0
+    assert METRICS["coefficient_shift"].lacks(schema) == ""
+    assert METRICS["coefficient_shift"].lacks(Schema(columns)) != ""
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("y", "write"),
+        ("y ~ ", "write"),
+        ("y ~ tretaed", "no column 'tretaed'"),
+        ("y ~ age + age", "each column once"),
+    ],
+)
+def test_an_analysis_that_cannot_be_read_says_why(text, message):
+    with pytest.raises(InputError, match=message):
+        replace(SCHEMA, analysis=text)
+
+
+def test_a_declared_analysis_travels_with_the_schema():
+    schema = replace(SCHEMA, analysis="y ~ treated")
+    assert Schema.from_json(schema.to_json()) == schema
+    assert "analysis" not in SCHEMA.to_json()
+    data = load(draw(200, 0), target="y", analysis="y ~ treated")
+    assert data.schema.analysis == "y ~ treated"
 
 
 def test_an_erased_effect_is_named_and_a_copy_keeps_all():

@@ -13,6 +13,8 @@
     name = "loans"                 # a name, or path = "mine.csv" (seen from this file), target =
                                    "y", sensitive = ["sex"] # constraints = ["start <= end",
                                    ["city", "country"]]: kept in every synthetic row
+                                   # analysis = "approve ~ race + income": the regression whose
+                                   coefficients are held against the real ones
 
     [[generators]]
     name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from
@@ -78,6 +80,7 @@ DATASET = {
     "group": str,
     "missing": list,
     "formats": dict,
+    "analysis": str,
 }
 # What a dataset's table says of its columns, in the words of `load`
 DECLARED = (
@@ -89,6 +92,7 @@ DECLARED = (
     "group",
     "missing",
     "formats",
+    "analysis",
 )
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int, "wall_seconds": float}

@@ -162,6 +162,10 @@ class Metric:
 NEEDS: dict[str, tuple[Callable[[Schema], bool], str]] = {
     "sensitive": (lambda schema: bool(schema.sensitive), "no sensitive column declared"),
     "target": (lambda schema: schema.target is not None, "no target column declared"),
+    "analysis": (
+        lambda schema: schema.target is not None or bool(schema.analysis),
+        "no target column and no analysis declared",
+    ),
     "labels": (lambda schema: schema.task == "classification", "the target holds numbers"),
     "numbers": (lambda schema: schema.task == "regression", "the target holds labels"),
 }
@@ -254,7 +258,7 @@ METRICS: dict[str, Metric] = {
         "up",
         "Overlap of coefficients' intervals",
         reads="train",
-        needs=("target",),
+        needs=("analysis",),
     ),
     "coefficient_shift": Metric(
         "workbench.metrics.inference:analysis",
@@ -262,7 +266,7 @@ METRICS: dict[str, Metric] = {
         "down",
         "Largest shift of a coefficient",
         reads="train",
-        needs=("target",),
+        needs=("analysis",),
     ),
     "conclusions_kept": Metric(
         "workbench.metrics.inference:analysis",
@@ -270,7 +274,7 @@ METRICS: dict[str, Metric] = {
         "up",
         "Conclusions kept",
         reads="train",
-        needs=("target",),
+        needs=("analysis",),
     ),
     "augmentation_gain": Metric(
         "workbench.metrics.scarcity:augmentation_gain",

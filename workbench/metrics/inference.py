@@ -2,8 +2,8 @@
 coefficient.
 
 Marginals, pairs and a classifier may all look right while the one effect that a study is about is
-gone. The model is the target on all other columns: logistic for labels (the positive one, or the
-commonest, against the rest), linear for numbers.
+gone. The model is the declared one (`Schema.analysis`), or else the target on all other columns:
+logistic for labels (the positive one, or the commonest, against the rest), linear for numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workbench.metrics import INSUFFICIENT, Row, Trial
 from workbench.metrics.intervals import Z, wilson
 from workbench.metrics.models import labels
 from workbench.tables.encode import to_float
-from workbench.tables.schema import Schema
+from workbench.tables.schema import Column, Schema
 
 MIN_LEVEL = 30  # rows of a label in both tables; rarer ones join the reference label
 MAX_LABELS = 10  # indicator columns of one column of labels
@@ -36,7 +36,8 @@ class Fitted:
 
 
 def analysis(trial: Trial) -> Iterator[Row]:
-    """The target on all other columns, fitted to train and to the synthetic rows; three metrics.
+    """The declared analysis, or the target on all other columns, fitted to train and to the
+    synthetic rows; three metrics.
 
     `coefficient_overlap`: the mean over coefficients of the overlap of their two 95% intervals, as
     a share of each, averaged (Karr et al. 2006); 1 the same interval, 0 disjoint, up.
@@ -136,9 +137,7 @@ def _design(trial: Trial) -> list[tuple[str, str]]:
     commonest of train that both tables hold often enough.
     """
     terms = []
-    for column in trial.schema.columns:
-        if column.role not in ("feature", "sensitive"):
-            continue
+    for column in _terms(trial.schema):
         if not column.is_discrete:
             if np.nan_to_num(np.nanstd(_filled(trial, trial.train, column.name))) > 0:
                 terms.append((column.name, ""))
@@ -152,12 +151,27 @@ def _design(trial: Trial) -> list[tuple[str, str]]:
     return terms
 
 
+def model(schema: Schema) -> tuple[Column, bool]:
+    """The outcome's column, and whether the model is logistic."""
+    name, _ = schema.analysed
+    column = schema[name] if name else schema.target
+    return column, column.is_discrete
+
+
+def _terms(schema: Schema) -> list[Column]:
+    """The columns that explain the outcome: the declared ones in their order, or all others."""
+    outcome_name, names = schema.analysed
+    if outcome_name:
+        return [schema[name] for name in names]
+    return [column for column in schema.columns if column.role in ("feature", "sensitive")]
+
+
 def _too_few(trial: Trial, design: list[tuple[str, str]]) -> str:
     if not design:
         return "insufficient: no column besides the target varies"
     y = outcome(trial.train, trial.schema, trial.train)
     rarer = len(y)
-    if trial.schema.task == "classification":
+    if model(trial.schema)[1]:
         rarer = int(min(y.sum(), len(y) - y.sum()))
     needed = MIN_ROWS_PER_TERM * len(design)
     if rarer < needed:
@@ -169,15 +183,15 @@ def _too_few(trial: Trial, design: list[tuple[str, str]]) -> str:
 
 
 def outcome(table: pd.DataFrame, schema: Schema, train: pd.DataFrame) -> np.ndarray:
-    """The outcome of the rows that have a target: 0 or 1, or a number in train's standard
-    deviations.
-    """
-    name = schema.target.name
+    """The outcome of the rows that have one: 0 or 1, or a number in train's standard deviations."""
+    column, is_logistic = model(schema)
+    name = column.name
     present = table[table[name].notna()]
-    if schema.task == "regression":
+    if not is_logistic:
         spread = float(np.nanstd(to_float(train[name]))) or 1.0
         return to_float(present[name]) / spread
-    positive = schema.positive
+    # The schema's positive label is the target's; another outcome has none of its own.
+    positive = schema.positive if column.role == "target" else None
     if positive is None:
         positive = pd.Series(labels(train[name])).value_counts().index[0]
     return (labels(present[name]) == positive).astype(float)
@@ -205,8 +219,9 @@ def _matrix(trial: Trial, table: pd.DataFrame, design: list[tuple[str, str]]) ->
 
 
 def _fitted(trial: Trial, table: pd.DataFrame, design: list[tuple[str, str]]) -> Fitted | None:
-    """The model fitted to the rows of `table` that have a target; None where that has no answer."""
-    present = table[table[trial.schema.target.name].notna()]
+    """The model fitted to the rows of `table` that have an outcome; None where that has no answer."""
+    outcome_column, is_logistic = model(trial.schema)
+    present = table[table[outcome_column.name].notna()]
     if len(present) <= len(design) + 1:
         return None
     x = _matrix(trial, present, design)
@@ -215,7 +230,7 @@ def _fitted(trial: Trial, table: pd.DataFrame, design: list[tuple[str, str]]) ->
     varies = np.append(True, np.ptp(x[:, 1:], axis=0) > 0)
     if not varies[1:].any():
         return None
-    fit = logistic if trial.schema.task == "classification" else linear
+    fit = logistic if is_logistic else linear
     with np.errstate(all="ignore"):
         part = fit(x[:, varies], y)
     if part is None:

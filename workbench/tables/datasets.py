@@ -142,6 +142,7 @@ def load(
     group: str | None = None,
     missing: Iterable[str] | str = (),
     formats: Mapping[str, str] | None = None,
+    analysis: str | None = None,
 ) -> Dataset:
     """A named dataset, the table at the path of a CSV, CSV.gz or Parquet file, or a DataFrame.
 
@@ -157,7 +158,9 @@ def load(
     every row unless given; `identifiers=()` names none. `group` names the column whose equal values
     mark rows of one person or household: they stay on one side of the split, and its values are
     made afresh too. `missing` are marks of missing values such as "?", `formats` the forms of dates
-    by column, such as {"born": "%d/%m/%Y"}. `schema` is the file that `inspect` writes, and says
+    by column, such as {"born": "%d/%m/%Y"}. `analysis` is the regression that
+    the table is for, "approve ~ race + income", whose coefficients are held against the real ones;
+    the target on all features unless given. `schema` is the file that `inspect` writes, and says
     all of this at once; what is given beside it wins. Raises InputError for an unknown name, a file
     or column that cannot be read, and a target that cannot be learnt.
     """
@@ -169,6 +172,7 @@ def load(
     kinds = {name: kind for name, kind in kinds.items() if name not in formats}
     constraints = declared.constraints if constraints is None else constraints
     group = declared.group if group is None else group
+    analysis = declared.analysis if analysis is None else analysis
     identifiers = _identifiers(declared, identifiers, group)
     marks = [*declared.missing, *([missing] if isinstance(missing, str) else missing)]
     target = declared.target if target is None else target
@@ -213,6 +217,7 @@ def load(
             replace(c, description=entry.descriptions.get(c.name, c.description))
             for c in schema.columns
         ),
+        analysis=analysis,
     )
     table = schema.cast(table)
     check_constraints(table, schema)

@@ -121,6 +121,9 @@ class Schema:
     columns, ("city", "country"), of which only the combinations seen in train occur; and sums or
     products of number columns, "total = a + b" or "total = a * b", to the digits that total has.
 
+    `analysis` is the regression that the table is for, "approve ~ race + income": the outcome and
+    the columns that explain it. Where it is empty, the target on all features.
+
     >>> Schema((Column("a", "integer"), Column("b", "integer")), constraints=["a <= b"]).inequalities
     [('a', 'b', False)]
     """
@@ -128,6 +131,7 @@ class Schema:
     columns: tuple[Column, ...]
     positive: str | None = None
     constraints: tuple[str | tuple[str, ...], ...] = ()
+    analysis: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "constraints", _listed_constraints(self.constraints))
@@ -144,6 +148,7 @@ class Schema:
                 " most."
             )
         _check_constraints(self)
+        _check_analysis(self)
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
@@ -242,6 +247,14 @@ class Schema:
         """The columns of each fixed combination."""
         return [names for names in self.constraints if not isinstance(names, str)]
 
+    @property
+    def analysed(self) -> tuple[str, tuple[str, ...]]:
+        """The outcome and the terms of `analysis`; ("", ()) where none is declared."""
+        if not self.analysis:
+            return "", ()
+        outcome, _, terms = self.analysis.partition("~")
+        return outcome.strip(), tuple(term.strip() for term in terms.split("+"))
+
     @classmethod
     def infer(
         cls,
@@ -322,7 +335,7 @@ class Schema:
         columns = tuple(
             replace(column, role=role.get(column.name, "feature")) for column in self.columns
         )
-        return Schema(columns, constraints=self.constraints)
+        return Schema(columns, constraints=self.constraints, analysis=self.analysis)
 
     def cast(self, table: pd.DataFrame) -> pd.DataFrame:
         """A copy of `table` with exactly this schema's columns, order and dtypes.
@@ -369,6 +382,8 @@ class Schema:
         facts["positive"] = self.positive
         if self.constraints:
             facts["constraints"] = self.constraints
+        if self.analysis:
+            facts["analysis"] = self.analysis
         return json.dumps(facts, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -376,7 +391,9 @@ class Schema:
         try:
             data = json.loads(text)
             columns = tuple(Column.from_dict(column) for column in data["columns"])
-            return cls(columns, data.get("positive"), data.get("constraints", ()))
+            return cls(
+                columns, data.get("positive"), data.get("constraints", ()), data.get("analysis", "")
+            )
         except InputError:
             raise
         except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
@@ -653,6 +670,27 @@ def _check_formulas(schema: Schema) -> None:
                 f"column {name!r} is computed by one constraint and bounded by another; drop one of"
                 " them."
             )
+
+
+def _check_analysis(schema: Schema) -> None:
+    """Raises InputError where the analysis is no formula of different, known columns."""
+    if not isinstance(schema.analysis, str):
+        raise InputError(
+            f'analysis is {schema.analysis!r}; write it as text, such as "approve ~ race + income".'
+        )
+    outcome, terms = schema.analysed
+    if not outcome and not terms:
+        return
+    start = f"analysis {schema.analysis!r}:"
+    if schema.analysis.count("~") != 1 or not outcome or not all(terms):
+        raise InputError(f'{start} write "outcome ~ column + column".')
+    for name in (outcome, *terms):
+        if name not in schema.names:
+            raise InputError(f"{start} no column {name!r}; {nearest(name, schema.names)}")
+        if schema[name] in schema.identifying:
+            raise InputError(f"{start} column {name!r} says who a row is, and explains nothing.")
+    if len({outcome, *terms}) <= len(terms):
+        raise InputError(f"{start} name each column once.")
 
 
 def _check_constraints(schema: Schema) -> None:
