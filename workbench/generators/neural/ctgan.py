@@ -2,7 +2,7 @@
 the game.
 
 Xu, Skoularidou, Cuesta-Infante and Veeramachaneni 2019, arXiv:1907.00503. Numbers are normalised
-within modes; every training row is drawn for a label chosen by log-frequency; the generator is told
+within modes; every training row is drawn for a label chosen by log-frequency; the generator is given
 that label and is penalised when it does not return it; the critic judges `pac` rows together (Lin
 et al. 2018) under a gradient penalty (Gulrajani et al. 2017). It needs many steps: small tables and
 short trainings give poor rows.

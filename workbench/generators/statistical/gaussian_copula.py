@@ -53,17 +53,20 @@ class GaussianCopula:
         """The rarest condition is met by the conditional normal distribution; rejection then makes
         all of `where` exact.
         """
-        asked = self._margins.asked(where or {})
-        return sample_matching(
-            lambda size, rng: self._draw(size, rng, asked), n, rng, self._schema, where
-        )
+        rarest = self._margins.rarest_condition(where or {})
+
+        def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
+            return self._draw(size, rng, rarest)
+
+        return sample_matching(draw, n, rng, self._schema, where)
 
     def _draw(
-        self, n: int, rng: np.random.Generator, asked: tuple[str, float, float] | None
+        self, n: int, rng: np.random.Generator, condition: tuple[str, float, float] | None
     ) -> pd.DataFrame:
+        """condition: a variable and the levels between which it is to lie."""
         normal = rng.standard_normal((n, len(self._root))) @ self._root.T
-        if asked and asked[0] in self.correlation:
-            name, low, high = asked
+        if condition and condition[0] in self.correlation:
+            name, low, high = condition
             given = self.correlation.columns.get_loc(name)
             # Moving the variable to its interval moves the others by their regression on it: the
             # conditional normal.

@@ -55,7 +55,7 @@ class Margins:
         density = lambda p: np.exp(-(ndtri(p) ** 2) / 2) / np.sqrt(2 * np.pi)  # noqa: E731
         return ((density(low) - density(high)) / width).where((high > low) | high.isna(), 0.0)
 
-    def asked(self, where: Mapping) -> tuple[str, float, float] | None:
+    def rarest_condition(self, where: Mapping) -> tuple[str, float, float] | None:
         """The variable and the interval of the rarest condition; None without conditions, or where
         train never meets one.
         """
