@@ -148,6 +148,7 @@ DATES = {
     "year first": ("%Y/%m/%d", "%Y/%m/%d"),
     "points": ("%d.%m.%y", "%d.%m.%y"),
     "compact": ("%Y%m%d", "%Y%m%d"),
+    "compact month": ("%Y%m", "%Y%m"),
     "month by name": ("%d %b %Y", "%d %b %Y"),
     "quarter": (None, None),
     "month": ("%Y-%m", "%Y-%m"),

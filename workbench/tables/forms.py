@@ -33,6 +33,7 @@ ANSWERS |= {"not available", "not applicable", "not known", "not given", "no ans
 MOST_LEVELS = 5  # different texts beside numbers or dates up to which each is a level
 LEAST_NUMBERS = 10  # distinct numbers from which other texts may be levels beside them
 LEAST_DATES = 3
+LEAST_MONTHS = 8  # distinct numbers of six digits from which they may be months
 _ISO = Stamp("%Y-%m-%d")
 _ANY_ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?$"
 
@@ -344,7 +345,9 @@ def _infer_plain(
         low, high = int(whole.min()), int(whole.max())
         if (low, high) == (0, 1):
             return "boolean", Form(labels=("0", "1"))
-        may_be_dates = low >= 19_000_101 and high < 21_000_000
+        may_be_dates = (low >= 19_000_101 and high < 21_000_000) or (
+            low >= 190_001 and high < 210_000
+        )
         is_exact = max(-low, high) < 2**53
         return ("integer", None) if is_exact and not may_be_dates else None
     numbers = numerals.plain_floats(texts)
@@ -446,7 +449,12 @@ class _Texts:
         return spelled[0.0], spelled[1.0]
 
     def _is_compact_date(self, texts: pa.Array) -> bool:
-        """Whether eight digits are a day in every row: by chance one number in thirty is one."""
+        """Whether eight digits are a day, or six a month, in every row: by chance one number in
+        thirty is a day, and one in eight a month.
+        """
+        month = r"^(19|20)\d{2}(0[1-9]|1[0-2])$"
+        if len(texts) >= LEAST_MONTHS and pc.all(pc.match_substring_regex(texts, month)).as_py():
+            return True
         head = texts[:3].to_pylist()
         if len(head) < LEAST_DATES or not all(re.fullmatch(r"(19|20)\d{6}", t) for t in head):
             return False

@@ -18,6 +18,7 @@ from workbench.files import write_text
 from workbench.tables import declared as declarations
 from workbench.tables import identifiers as identity
 from workbench.tables.datasets import read_raw
+from workbench.tables.files import TEXT
 from workbench.tables.forms import infer as infer_form
 from workbench.tables.forms import is_text
 from workbench.tables.schema import MISSING_MARKS, Schema, formula_text
@@ -168,12 +169,14 @@ def _marks(
     for name in raw.columns:
         if kinds.get(name) == "categorical" or not is_text(raw[name]):
             continue
-        labels = raw[name].dropna().unique()
-        spelled = [str(v).strip() for v in labels if str(v).strip().lower() in MARKS]
+        is_label, beside_values = _has_levels(raw[name], kinds.get(name), formats.get(name, ""))
+        if not is_label and not beside_values:
+            continue
+        labels = pd.Series(raw[name].dropna().unique(), dtype=TEXT).str.strip()
+        spelled = labels[labels.str.lower().isin(MARKS)].astype(object).tolist()
         if not spelled:
             continue
         # Among labels only what no language uses as a word is a mark: "none" may be an answer.
-        beside_values = _has_levels(raw[name], kinds.get(name), formats.get(name, ""))
         new = [text for text in spelled if beside_values or text in ("?", "#N/A", "NA", "N/A")]
         marks += [mark for mark in dict.fromkeys(new) if mark not in marks]
         shown = [text for text in spelled if text in marks]
@@ -184,13 +187,13 @@ def _marks(
     return marks, findings
 
 
-def _has_levels(values: pd.Series, kind: str | None, format_: str) -> bool:
-    """Whether a column holds numbers or dates, and texts beside them."""
+def _has_levels(values: pd.Series, kind: str | None, format_: str) -> tuple[bool, bool]:
+    """Whether a column holds labels, and whether it holds numbers or dates with texts beside them."""
     try:
-        form = infer_form(values, kind, format_)[1]
+        found, form = infer_form(values, kind, format_)
     except InputError:
-        return False
-    return form is not None and bool(form.level_texts)
+        return True, False
+    return found == "categorical", form is not None and bool(form.level_texts)
 
 
 def _written(
