@@ -82,6 +82,12 @@ def shifted(fresh, column):
     )
 
 
+COPIED = {
+    ("copies", "all columns"),
+    ("near_copies", "all columns"),
+}  # an exact copy may show in both
+
+
 def copied(fresh, train, share=0.01):
     """The first rows replaced by rows of train."""
     n = int(share * len(fresh))
@@ -100,7 +106,8 @@ def test_each_fault_fails_at_its_own_gate(people):
     data, fresh = people
     assert ("groups", "group=c") in failed(wb.audit(data, without_group(fresh, "group", "c")))
     assert ("distribution", "x") in failed(wb.audit(data, shifted(fresh, "x")))
-    assert failed(wb.audit(data, copied(fresh, data.train))) == {("copies", "all columns")}
+    found = failed(wb.audit(data, copied(fresh, data.train)))
+    assert ("copies", "all columns") in found and found <= COPIED
 
 
 def test_adult_passes_fresh_rows_and_fails_each_fault(adult):
@@ -108,7 +115,8 @@ def test_adult_passes_fresh_rows_and_fails_each_fault(adult):
     assert wb.audit(data, fresh).decision == "PASS"
     assert ("groups", "race=Other") in failed(wb.audit(data, without_group(fresh, "race", "Other")))
     assert ("distribution", "fnlwgt") in failed(wb.audit(data, shifted(fresh, "fnlwgt")))
-    assert failed(wb.audit(data, copied(fresh, data.train))) == {("copies", "all columns")}
+    found = failed(wb.audit(data, copied(fresh, data.train)))
+    assert ("copies", "all columns") in found and found <= COPIED
 
 
 def test_false_alarms_stay_near_alpha():
@@ -168,6 +176,13 @@ def test_every_gate_can_fail(people, gate, about, spoil):
     data, fresh = people
     names = {about, " x ".join(reversed(about.split(" x ", 1)))}
     assert any((gate, name) in failed(wb.audit(data, spoil(fresh))) for name in names)
+
+
+def test_rows_of_train_with_a_little_noise_fail_as_near_copies(people):
+    data, fresh = people
+    leaked = copied(fresh, data.train, 0.03)
+    leaked["x"] += 1e-4 * leaked["x"].std()
+    assert failed(wb.audit(data, leaked)) == {("near_copies", "all columns")}
 
 
 def test_natural_twins_are_no_copies():
@@ -310,7 +325,8 @@ def test_the_command_writes_a_record_and_a_page(files, tmp_path, capsys):
     assert main(["audit", real, bad, *options, "--against", str(out / "audit.json"), "--json"]) == 2
     record = json.loads(capsys.readouterr().out)
     assert record["against"]["decision"] == "PASS"
-    assert [check["gate"] for check in record["checks"] if check["status"] == "FAIL"] == ["copies"]
+    gates = {check["gate"] for check in record["checks"] if check["status"] == "FAIL"}
+    assert "copies" in gates and gates <= {"copies", "near_copies"}
 
 
 @pytest.mark.parametrize("out", [[], ["--out", "out"]])

@@ -71,6 +71,7 @@ TOLERANCES = {
     "association": 0.05,  # Cramer's V of a sensitive column and the target
     "bias_amplification": 0.03,  # BiasAmp A->T
     "copies": 0.0,  # share of rows that equal a train row
+    "near_copies": 0.0,  # share of rows that are a train row up to small changes of numbers
 }
 BY_COLUMN = (
     "categories",

@@ -19,7 +19,7 @@ import pandas as pd
 from workbench.metrics import Trial
 from workbench.metrics.bias import amplification, association_signs, cramers_v
 from workbench.metrics.groups import MIN_ROWS, Groups
-from workbench.metrics.privacy import is_copy
+from workbench.metrics.privacy import is_copy, nearly_copied
 from workbench.tables.encode import Codes, to_float
 from workbench.words import listed
 
@@ -332,6 +332,17 @@ def _copies(trial: Trial) -> Iterator[Check]:
     yield _share("copies", "all columns", k, n, k_test, m, note)
 
 
+def _near_copies(trial: Trial) -> Iterator[Check]:
+    """Rows that are a train row up to small changes of numbers, as `near_copies` has them; without
+    numbers and dates they would be `copies` again.
+    """
+    if all(column.is_discrete for column in trial.schema.columns):
+        return
+    (k, n), (k_test, m) = ((int(near.sum()), len(near)) for near in nearly_copied(trial))
+    note = f"{k:,} of {n:,} synthetic and {k_test:,} of {m:,} test rows are nearly a train row"
+    yield _share("near_copies", "all columns", k, n, k_test, m, note)
+
+
 def _share(
     gate: str,
     about: str,
@@ -387,6 +398,7 @@ GATES = [
     _categories,
     _range,
     _copies,
+    _near_copies,
     _groups,
     _columns,
     _missing,

@@ -65,17 +65,24 @@ def near_copies(trial: Trial) -> Iterator[Row]:
     10). Known failure: noise beyond a twentieth of a standard deviation in every number hides a
     row; in a table of few, coarse columns most rows have near twins, and the interval is wide.
     """
-    tables = [trial.synthetic, trial.test, trial.train]
-    near = [np.zeros(len(table), dtype=bool) for table in tables[:2]]
-    for offset in (0.0, 0.5):
-        *sides, train = (_on_grid(table, trial, offset) for table in tables)
-        near = [found | is_copy(side, train) for found, side in zip(near, sides, strict=True)]
-    (k, n), (k_test, m) = ((int(found.sum()), len(found)) for found in near)
+    (k, n), (k_test, m) = ((int(near.sum()), len(near)) for near in nearly_copied(trial))
     note = f"{k:,} of {n:,} synthetic and {k_test:,} of {m:,} test rows are nearly a train row"
     if not n or not m:
         yield Row("near_copies", np.nan, state=INSUFFICIENT, note=note)
         return
     yield Row("near_copies", k / n - k_test / m, *newcombe(k, n, k_test, m), note=note)
+
+
+def nearly_copied(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    """Which synthetic and which test rows are a train row up to small changes, as `near_copies`
+    has it; bool, shape (rows,) each.
+    """
+    tables = [trial.synthetic, trial.test, trial.train]
+    near = [np.zeros(len(table), dtype=bool) for table in tables[:2]]
+    for offset in (0.0, 0.5):
+        *sides, train = (_on_grid(table, trial, offset) for table in tables)
+        near = [found | is_copy(side, train) for found, side in zip(near, sides, strict=True)]
+    return near[0], near[1]
 
 
 def _on_grid(table: pd.DataFrame, trial: Trial, offset: float) -> pd.DataFrame:
