@@ -15,6 +15,7 @@ from batch_helpers import report, stub
 
 from workbench.batch import grid
 from workbench.batch.folder import Folder
+from workbench.batch.progress import log, status
 from workbench.batch.spec import Outcome
 from workbench.batch.verify import verify
 from workbench.errors import InputError
@@ -244,3 +245,20 @@ def test_a_skipped_cell_is_run_again_and_a_failed_one_is_named(folder):
     verdicts = verify(folder, progress=False).set_index(["label", "seed"])["verdict"]
     assert verdicts["permuted", 0] == "identical"
     assert verdicts["permuted", 1] == "not run again"
+
+
+@pytest.mark.parametrize("cell", [{}, {"dataset": 3, "label": [1], "split": "x", "seed": None}])
+def test_a_manifest_that_says_nothing_of_its_cell_ends_in_no_traceback(folder, cell):
+    """With every digest in order: only its sender can have written it."""
+    for home in [*folder.glob("runs/*"), *folder.glob("failed/*")]:
+        record = json.loads((home / "manifest.json").read_text())
+        for name in ("inputs", "traceback", "seconds", "peak_mb"):
+            record.pop(name, None)
+        (home / "manifest.json").write_text(json.dumps(record | {"cell": cell}))
+        seals = "DONE" if home.parent.name == "runs" else "DIGESTS"
+        files = [path for path in home.iterdir() if path.name != seals]
+        digests = {path.name: grid.keys.digest(path.read_bytes()) for path in files}
+        (home / seals).write_text(json.dumps(digests))
+        assert "seed" in log(folder, home.name.partition("-")[0])
+    assert status(folder)["ok"] == 4
+    assert "different" in set(verify(folder, progress=False)["verdict"])

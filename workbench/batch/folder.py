@@ -649,7 +649,10 @@ def _named_files(grid: Grid) -> dict[str, str]:
 def _manifest(home: Path, key: str) -> dict:
     """A cell's record. Raises Damaged where it has not the shape in which it was written."""
     record = read_own_json(home / "manifest.json", int(MOST_MANIFEST))
+    for name, blank in {"traceback": "", "seconds": 0.0, "peak_mb": None, "inputs": {}}.items():
+        record.setdefault(name, blank)
     kinds = {
+        "traceback": str,
         "status": str,
         "reason": str,
         "phase": str,
@@ -661,6 +664,8 @@ def _manifest(home: Path, key: str) -> dict:
     for name, kind in kinds.items():
         if not isinstance(record.get(name), kind):
             raise Damaged(f"manifest.json lacks a valid {name}; it is damaged.")
+    for name in ("seconds", "peak_mb"):
+        _valid(record[name], "float64", name)
     for name in ("limits", "inputs", "fingerprint", "hashes", "phases_cpu", "facts"):
         if not isinstance(record.get(name, {}), dict):
             raise Damaged(f"manifest.json lacks valid {name}; it is damaged.")

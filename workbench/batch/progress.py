@@ -192,9 +192,7 @@ def log(folder: Path | str, key: str) -> str:
     home = Folder(folder)
     place = home.place(key)
     record = home.manifest(key)
-    ending = (
-        f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds']:.1f} s"
-    )
+    ending = f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds'] or 0:.1f} s"
     lines = [
         f"{_name(record['cell'])}: {ending}, peak {record['peak_mb'] or 0:.0f} MB",
         record["reason"],
@@ -209,4 +207,6 @@ def log(folder: Path | str, key: str) -> str:
 
 def _name(cell: dict) -> str:
     more = "".join(f", {name} {cell[name]}" for name in ("split", "draw") if cell.get(name))
-    return f"{cell['dataset']}, {cell['label']}, seed {cell['seed']}{more}"
+    # Of a manifest that anybody may have written
+    about = [str(cell.get(name, "?")) for name in ("dataset", "label", "seed")]
+    return f"{about[0]}, {about[1]}, seed {about[2]}{more}"

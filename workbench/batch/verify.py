@@ -268,7 +268,7 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
     if not differs.any():
         return "the synthetic table differs, no value of the rows does", 0.0
     subjects = [
-        (cell["dataset"], cell.get("split", 0), cell["label"], *subject)
+        (str(cell.get("dataset", "")), cell.get("split", 0), str(cell.get("label", "")), *subject)
         for subject in tables[0].index
     ]
     allowed = spread.reindex(pd.MultiIndex.from_tuples(subjects)).to_numpy()
@@ -288,7 +288,8 @@ def _spread(home: Folder, keys: list[str]) -> pd.Series:
     tables = []
     for key in keys:
         cell = home.manifest(key)["cell"]
-        about = {"dataset": cell["dataset"], "split": cell.get("split", 0), "label": cell["label"]}
+        about = {name: str(cell.get(name, "")) for name in ("dataset", "label")}
+        about["split"] = cell.get("split", 0)
         tables.append(read_rows(home.place(key) / "rows.parquet").assign(**about))
     if not tables:
         return pd.Series(dtype=float)
