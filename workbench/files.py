@@ -200,6 +200,8 @@ def read_own_json(path: Path, most: int) -> dict:
         raise Damaged(f"{path.parent.name}/{path.name} holds more values than are read.")
     try:
         value = json.loads(content.decode("utf-8"))
+        if b"\\u" in content:  # an escape may stand for half a character, which no file can hold
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise Damaged(f"{path.parent.name}/{path.name} is no JSON text; it is damaged.") from None
     if not isinstance(value, dict):

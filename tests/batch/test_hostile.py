@@ -146,7 +146,17 @@ def test_a_manifest_of_another_shape_is_one_pending_cell(folder, change):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[", "[]", "{}", '{"cells": 3}', '{"cells": [3]}', '{"cells": [{}]}', "[" * 100_000],
+    [
+        "",
+        "[",
+        "[]",
+        "{}",
+        r'{"cells": [], "digest": "\ud800"}',
+        '{"cells": 3}',
+        '{"cells": [3]}',
+        '{"cells": [{}]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_damaged_plan_is_one_sentence(folder, text, capsys):
     (folder / "plan.json").write_text(text)
@@ -250,7 +260,9 @@ def test_a_log_commands_no_terminal(folder):
     assert "a red word" in text and "\x1b" not in text and "\x07" not in text
 
 
-def test_verify_finds_forged_numbers_swapped_names_and_struck_cells(folder, monkeypatch, tmp_path):
+def test_verify_finds_forged_numbers_swapped_names_and_struck_cells(
+    folder, monkeypatch, tmp_path, capsys
+):
     """All of it at once, as somebody would do who wants a better page."""
     monkeypatch.setattr("workbench.batch.verify.run_cells", lambda *_: None)
     monkeypatch.setattr("workbench.batch.verify._compare", lambda *_: ("identical", ""))
@@ -273,6 +285,10 @@ def test_verify_finds_forged_numbers_swapped_names_and_struck_cells(folder, monk
     assert different["detail"].str.contains("plan.json lacks this cell").sum() == 1
     with pytest.raises(InputError, match=r"plan\.json was changed"):
         Batch.read(folder)
+    assert main(["verify", str(folder), "--trust"]) == 1  # trust in a sender is no proof
+    said = capsys.readouterr().out
+    assert all(place.name[:12] in said for place in runs[:-1]) and "plan.json" in said
+    assert struck["label"] in said
 
 
 def test_two_plugins_with_one_file_name_stay_apart(tmp_path):
@@ -616,3 +632,20 @@ def unfold(home: Path, n: int) -> None:
             columns.append(pa.nulls(n, field.type))
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, compression="zstd")
     seal(home)
+
+
+def test_hostile_code_and_pipes_in_a_grid_end_in_a_sentence(tmp_path):
+    """Read before anybody is asked: it must neither hang nor break the reader."""
+    folder = report(tmp_path / "received", ["'./x.py:A'"])
+    for code in ("x = " + "-" * 200_000 + "1", "a" + ".a" * 200_000, "x\0", "(" * 200_000):
+        (folder / "x.py").write_text(code)
+        with pytest.raises(InputError, match=r"x\.py"):
+            grid.read(folder)
+    (folder / "x.py").unlink()
+    os.mkfifo(folder / "x.py")
+    with pytest.raises(InputError, match="no regular file"):
+        grid.read(folder)
+    (folder / "grid.toml").unlink()
+    os.mkfifo(folder / "grid.toml")
+    with pytest.raises(InputError, match="no regular file"):
+        grid.read(folder)
