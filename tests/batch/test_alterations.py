@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from batch_helpers import report, stub
+from batch_helpers import report, seal, stub
 
 from workbench.batch import grid
 from workbench.batch.folder import Folder
@@ -262,3 +262,16 @@ def test_a_manifest_that_says_nothing_of_its_cell_ends_in_no_traceback(folder, c
         assert "seed" in log(folder, home.name.partition("-")[0])
     assert status(folder)["ok"] == 4
     assert "different" in set(verify(folder, progress=False)["verdict"])
+
+
+def test_verify_reads_forged_rows_up_to_a_limit(folder):
+    """Rows that unfold to gigabytes, or hold no number at all, with every digest in order."""
+    homes = [home for home in sorted(folder.glob("runs/*")) if (home / "rows.parquet").exists()]
+    for home, repeats in zip(homes, (500_000, 1), strict=False):
+        table = read_rows(home / "rows.parquet").assign(value=None)
+        write_rows(table.loc[table.index.repeat(repeats)], home / "rows.parquet")
+        seal(home)
+    table = verify(folder, progress=False).set_index("key")
+    different = table[table["verdict"] == "different"]["detail"]
+    assert "unfolds to more than" in different[homes[0].name]
+    assert different[homes[1].name].startswith("marginals: nan then")

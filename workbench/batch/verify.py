@@ -28,12 +28,11 @@ import numpy as np
 import pandas as pd
 
 from workbench.batch import grid as grids
-from workbench.batch.folder import MOST_PLAN, Folder, explained, plan_digest
+from workbench.batch.folder import MOST_PLAN, Folder, cell_rows, explained, plan_digest
 from workbench.batch.runner import run_cells
 from workbench.batch.spec import FINAL
 from workbench.errors import InputError
 from workbench.files import Damaged, read_own
-from workbench.metrics.rows import read_rows
 
 SUBJECT = ["metric", "column", "group"]
 SPREADS = 4.0  # standard deviations between seeds that a number may be off on another fingerprint
@@ -72,7 +71,10 @@ def verify(
         )
         spread = _spread(home, sound)
         for key, cell in wanted.items():
-            verdict, detail = _compare(home, key, again, cell, spread)
+            try:
+                verdict, detail = _compare(home, key, again, cell, spread)
+            except Damaged as damage:
+                verdict, detail = "different", str(damage)
             lines.append(_line(home.manifest(key)["cell"] | {"key": key}, verdict, detail))
     lines += _failed(home, plan)
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -218,7 +220,7 @@ def _compare_private(old: Path, new: Path, before: dict, after: dict) -> tuple[s
         was, now = before["facts"].get(name), after["facts"].get(name)
         if was != now:
             return "different", f"{name}: {was} then, {now} now"
-    subjects = [read_rows(path / "rows.parquet")[SUBJECT] for path in (old, new)]
+    subjects = [cell_rows(path)[SUBJECT] for path in (old, new)]
     if not subjects[0].equals(subjects[1]):
         return "different", "; ".join(filter(None, [change, "other rows were measured"]))
     return "not reproducible by design", change
@@ -260,7 +262,7 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
     """The first row whose value differs, in words, and the largest difference of all rows in
     spreads between seeds.
     """
-    tables = [read_rows(path / "rows.parquet").set_index(SUBJECT)["value"] for path in (old, new)]
+    tables = [cell_rows(path).set_index(SUBJECT)["value"] for path in (old, new)]
     if not tables[0].index.equals(tables[1].index):
         return "other rows were measured", np.inf
     before, after = (table.to_numpy() for table in tables)
@@ -290,7 +292,8 @@ def _spread(home: Folder, keys: list[str]) -> pd.Series:
         cell = home.manifest(key)["cell"]
         about = {name: str(cell.get(name, "")) for name in ("dataset", "label")}
         about["split"] = cell.get("split", 0)
-        tables.append(read_rows(home.place(key) / "rows.parquet").assign(**about))
+        with suppress(Damaged):  # of which the comparison says so
+            tables.append(cell_rows(home.place(key)).assign(**about))
     if not tables:
         return pd.Series(dtype=float)
     rows = pd.concat(tables, ignore_index=True)
