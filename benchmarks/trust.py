@@ -288,7 +288,8 @@ fails it in at least 90% of simulations. Shares with exact 95% intervals.
 |---|---|---|---|---|---|
 """
 AFTER_GATES = """
-What the simulated faults are, and the smallest that would be seen in nine of ten simulations:
+What the simulated faults are, and the smallest that would be seen in nine of ten simulations, which
+is computed from the standard errors of fresh rows and was not simulated:
 
 - **doubled association**: in train men are hired more often than women by .16, in the synthetic
   table by twice that; `bias_amp` reads half of the rise, .08. Its standard error at 2,000 rows is
@@ -303,8 +304,8 @@ What the simulated faults are, and the smallest that would be seen in nine of te
   right, so that the harm to the gain lies near what 2,000 test rows can show; the utility ratio and
   the coefficients fail every time.
 - **augmentation gain** is a merit that must be shown, not a harm: beside 2,000 real rows even fresh
-  real ones add too little to be seen, and the gate is undecided. It is shown beside 60, in
-  about five simulations of six.
+  real ones add too little to be seen, and the gate is undecided. Beside 60 it
+  is shown in most simulations.
 - **epsilon shown by an attack** is no gate without a generator that claims one.
 
 ## Intervals
@@ -339,17 +340,16 @@ def document(records: list[dict], rows: int = ROWS) -> str:
 
 
 REASONS = """
-Where a share lies outside .93 to .97 with enough simulations, the reason is known for these:
+Metrics whose share lies outside .93 to .97 by more than chance, or with too few simulations to tell.
+What is written here are the reasons that their definitions suggest; none was tested by itself.
 
-- `c2st`: the folds of a cross-validation share rows, so that areas of two like tables stray a
-  little further from a half than independent test rows would.
-- `utility_ratio`, `log_loss`: test rows are drawn again, the training of both arms is not; read the
-  interval over several seeds.
-- `conclusions_kept`: a share of a handful of coefficients, a step of one in seven each.
-- `tstr_auc`, `marginals`, `pair_trends`, `edge_coverage`, `membership_auc`, `dcr_share`: wider than
-  needed. An area's interval is about other test rows and other models, of which the second hardly
-  move a mean of two learners; the others join two samples as if nothing were shared.
-- `kendall_tau`: steps of a few pairs of models, cut at 1.
+- `c2st`: the folds of a cross-validation share rows, which its variance leaves out.
+- `utility_ratio`, `log_loss`: test rows are drawn again, the training of the models is not.
+- `conclusions_kept`, `kendall_tau`: shares of a few coefficients or pairs, cut at 1.
+- `tail_mass`: a ratio of two small counts.
+- `coverage`: its interval is that of 2.4 times fewer rows, whatever the table, and so too wide where
+  balls overlap less.
+- `marginals`, `pair_trends`, `dcr_share`, `membership_auc`: too wide here, cautious.
 """
 
 
