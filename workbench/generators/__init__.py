@@ -21,9 +21,9 @@ from __future__ import annotations
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from pkgutil import resolve_name
 from sys import modules
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,12 +66,13 @@ class Entry:
 
     def load(self) -> type:
         """The class; raises InputError where a package that it needs comes with an extra."""
-        module, _, name = self.where.rpartition(":")
+        place, _, name = self.where.rpartition(":")
         try:
-            loaded = _import_file(module) if module.endswith(".py") else import_module(module)
+            if place.endswith(".py"):
+                return getattr(_import_file(place), name)
+            return resolve_name(self.where)
         except ModuleNotFoundError as error:
             raise missing_package(error) from None
-        return getattr(loaded, name)
 
 
 GENERATORS: dict[str, Entry] = {

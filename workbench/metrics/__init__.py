@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
-from importlib import import_module
+from pkgutil import resolve_name
 
 import numpy as np
 import pandas as pd
@@ -141,8 +141,7 @@ class Metric:
     difference: bool = False  # held against 0, so it speaks for itself whatever its references read
 
     def load(self) -> Callable[[Trial], Iterator[Row]]:
-        module, name = self.function.split(":")
-        return getattr(import_module(module), name)
+        return resolve_name(self.function)
 
     @property
     def speaks_for_itself(self) -> bool:

@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -341,10 +341,10 @@ def _read_entry(name: str, entry: Entry) -> tuple[pd.DataFrame, str]:
         )
     if entry.read.startswith("openml:"):
         return read_openml(name, entry), f"OpenML data id {entry.read.removeprefix('openml:')}"
-    module, function = entry.read.split(":")
-    reader = getattr(import_module(module), function)
-    package = entry.package
-    return (reader(name) if function == "network" else reader()), f"{package} {version(package)}"
+    reader = resolve_name(entry.read)
+    # One reader serves all known networks; the others read one table each.
+    table = reader(name) if entry.read.endswith(":network") else reader()
+    return table, f"{entry.package} {version(entry.package)}"
 
 
 def _prepare(raw: pd.DataFrame, entry: Entry) -> tuple[pd.DataFrame, dict[str, str]]:

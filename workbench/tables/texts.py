@@ -8,9 +8,9 @@ import inspect
 import json
 import re
 import sys
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from pkgutil import resolve_name
 
 import numpy as np
 import pandas as pd
@@ -59,21 +59,12 @@ def docstrings(rows: int = 600, seed: int = 0) -> tuple[pd.DataFrame, Schema]:
     """
     if rows < len(MODULES):
         raise InputError(f"docstrings: rows is {rows}; ask for at least {len(MODULES)}.")
-    rng, parts = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    parts = []
     for package, modules in MODULES.items():
         found: dict[str, bool] = {}
         for path in modules.split():
-            place, _, name = path.rpartition(".")
-            home = (
-                getattr(import_module(place), name) if name[:1].isupper() else import_module(path)
-            )
-            members = (
-                getattr(home, name, None) for name in sorted(dir(home)) if not name.startswith("_")
-            )
-            docs = [inspect.getdoc(member) or "" for member in members if callable(member)]
-            found |= {
-                text: ">>>" in doc for doc in docs if len((text := _opening(doc)).split()) >= 8
-            }
+            found |= _openings(path)
         table = pd.DataFrame(
             {"text": list(found), "example": list(found.values()), "package": package}
         )
@@ -87,6 +78,23 @@ def docstrings(rows: int = 600, seed: int = 0) -> tuple[pd.DataFrame, Schema]:
         )
     )
     return schema.cast(table.iloc[rng.permutation(len(table))].reset_index(drop=True)), schema
+
+
+def _openings(path: str) -> dict[str, bool]:
+    """The openings of at least eight words in a module or class, each with whether there is an
+    example.
+    """
+    home = resolve_name(path)
+    found = {}
+    for name in sorted(dir(home)):
+        member = getattr(home, name, None)
+        if name.startswith("_") or not callable(member):
+            continue
+        documentation = inspect.getdoc(member) or ""
+        text = _opening(documentation)
+        if len(text.split()) >= 8:
+            found[text] = ">>>" in documentation
+    return found
 
 
 def _opening(doc: str) -> str:
