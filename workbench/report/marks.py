@@ -44,7 +44,7 @@ TALL = 0.35  # of a line's height, above and below the first and the last line
 
 # Corners of each marker around its middle, for a mark six points wide.
 STAR = [(3, 1), (1, 1), (1, 3), (-1, 3), (-1, 1), (-3, 1)]
-PLUS = [*STAR, (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1)]
+PLUS: list[tuple[float, float]] = [*STAR, (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1)]
 
 
 def _regular(corners: int, radius: float = 3.0) -> list[tuple[float, float]]:
@@ -53,7 +53,7 @@ def _regular(corners: int, radius: float = 3.0) -> list[tuple[float, float]]:
     return [(radius * math.sin(turn), -radius * math.cos(turn)) for turn in turns]
 
 
-SHAPES = {
+SHAPES: dict[str, list[tuple[float, float]]] = {
     "s": [(-3, -3), (3, -3), (3, 3), (-3, 3)],
     "D": _regular(4, 4.2),
     "^": [(0, -3), (3, 3), (-3, 3)],

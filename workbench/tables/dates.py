@@ -412,12 +412,13 @@ def _rendered(token: str, parts: dict[str, np.ndarray], stamp: Stamp) -> list[st
         texts = [f"{nano:09d}"[: max(stamp.digits, 1)] for nano in parts["nano"].tolist()]
         return texts if stamp.padded else [text.rstrip("0") or "0" for text in texts]
     if letter in "bBaA":
-        names = {
-            "b": calendar.month_abbr,
-            "B": calendar.month_name,
-            "a": calendar.day_abbr,
-            "A": calendar.day_name,
-        }[letter]
+        names_of: dict[str, list[str]] = {
+            "b": list(calendar.month_abbr),
+            "B": list(calendar.month_name),
+            "a": list(calendar.day_abbr),
+            "A": list(calendar.day_name),
+        }
+        names = names_of[letter]
         which = parts["m"] if letter in "bB" else parts["weekday"]
         texts = [names[index] for index in which.tolist()]
         return [text.upper() for text in texts] if token[0] == "^" else texts
