@@ -36,6 +36,7 @@ TINY = {
     "privbayes": {"epsilon": 1e4, "bins": 4, "noise_seed": 0},
     "mst": {"epsilon": 1e4, "noise_seed": 0},
     "dp-tan": {"epsilon": 1e4, "noise_seed": 0},
+    "aim": {"epsilon": 1e4, "noise_seed": 0, "bins": 6, "steps": 3, "rounds": 1},
     "bayes-hillclimb": {"bins": 4},
     "gan": {"epochs": 3, "batch_size": 50, "width": 16, "noise": 8},
     "pate-gan": {"teachers": 4, "rounds": 2, "width": 16, "noise": 8, "noise_seed": 0},

@@ -24,6 +24,7 @@ SMALL = {
     "privbayes": {},
     "mst": {},
     "dp-tan": {},
+    "aim": {"steps": 5, "rounds": 1},
     "pate-gan": {"teachers": 4, "rounds": 2, "width": 16, "noise": 8},
     "dp-gan": {"epochs": 2, "steps": 2, "batch_size": 100, "width": 16, "noise": 8},
 }

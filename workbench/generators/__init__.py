@@ -146,6 +146,13 @@ GENERATORS: dict[str, Entry] = {
         "after Friedman, Geiger and Goldszmidt 1997; McKenna, Miklau and Sheldon 2021",
         supports=("epsilon",),
     ),
+    "aim": Entry(
+        "workbench.generators.private.aim:AIM",
+        "graphical model",
+        "AIM",
+        "McKenna, Mullins, Sheldon and Miklau 2022, arXiv:2201.12677",
+        supports=("epsilon",),
+    ),
     "bayes-hillclimb": Entry(
         "workbench.generators.bayes.networks:HillClimb",
         "bayesian network",
