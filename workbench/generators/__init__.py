@@ -148,7 +148,7 @@ GENERATORS: dict[str, Entry] = {
     ),
     "aim": Entry(
         "workbench.generators.private.aim:AIM",
-        "graphical model",
+        "bayesian network",
         "AIM",
         "McKenna, Mullins, Sheldon and Miklau 2022, arXiv:2201.12677",
         supports=("epsilon",),
