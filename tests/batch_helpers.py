@@ -124,9 +124,10 @@ def seal(home: Path) -> None:
             if path.exists()
         }
     (home / "manifest.json").write_text(json.dumps(record))
-    files = [path for path in home.iterdir() if path.name != "DONE"]
+    files = [path for path in home.iterdir() if path.name not in ("DONE", "DIGESTS")]
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    (home / "DONE").write_text(json.dumps(hashes))
+    digests = "DONE" if home.parent.name == "runs" else "DIGESTS"
+    (home / digests).write_text(json.dumps(hashes))
 
 
 def stub_notebook(folder: Path) -> Path:

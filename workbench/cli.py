@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError
+from workbench.errors import Failure, InputError
+from workbench.files import plain
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 2
+    except Failure as error:
+        print(f"workbench: {plain(str(error))}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # `workbench list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -27,6 +27,13 @@ class InputError(ValueError):
     """A mistake of the input, in one sentence: the column, key or file, and the way out."""
 
 
+class Failure(RuntimeError):
+    """Something went wrong that is no mistake of the input: a server, a training that diverged.
+
+    Its text is a sentence for the user; the command line prints it without a traceback.
+    """
+
+
 def missing_package(error: ModuleNotFoundError) -> InputError:
     """The sentence for a package that an extra would have brought; raises `error` for any other.
 

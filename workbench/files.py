@@ -195,7 +195,11 @@ def read_own(path: Path, most: int) -> bytes:
 
 def read_own_json(path: Path, most: int) -> dict:
     """The JSON object that such a file holds. Raises Damaged where it holds anything else."""
-    content = read_own(path, most)
+    return parse_own_json(path, read_own(path, most))
+
+
+def parse_own_json(path: Path, content: bytes) -> dict:
+    """The JSON object in the bytes of the file `path`. Raises Damaged where it is anything else."""
     if sum(map(content.count, (b",", b"[", b"{"))) > MOST_PARTS:
         raise Damaged(f"{path.parent.name}/{path.name} holds more values than are read.")
     try:

@@ -19,7 +19,7 @@ import pytest
 from batch_helpers import seal
 from scipy import stats
 
-from workbench.batch.folder import Folder
+from workbench.batch.folder import Folder, plan_text
 from workbench.cli import main
 from workbench.errors import InputError
 from workbench.metrics import METRICS, Row
@@ -143,9 +143,8 @@ def write_report(folder, datasets=("loans",), generators=GENERATORS, seeds=2, fa
                 if status == "ok":
                     write_rows(cell_rows(generator, seed, **kind), home / "rows.parquet")
                     (home / "synthetic.parquet").write_bytes(b"")
-                if home.parent.name == "runs":
-                    seal(home)
-    (folder / "plan.json").write_text(json.dumps({"title": "loans", "cells": planned}))
+                seal(home)
+    (folder / "plan.json").write_text(plan_text({"title": "loans", "cells": planned}))
     return folder
 
 
@@ -508,7 +507,7 @@ def test_what_changed_is_paired_within_splits(tmp_path):
         plan = json.loads((folder / "plan.json").read_text())
         for cell, split in zip(plan["cells"], (0, 1, 1), strict=True):
             cell["split"] = split
-        (folder / "plan.json").write_text(json.dumps(plan))
+        (folder / "plan.json").write_text(plan_text(plan))
     first = changes.compare(*folders).headlines.iloc[0]
     splits = [by[0], np.mean(by[1:])]
     half = (
@@ -526,7 +525,7 @@ def test_a_plan_leads_to_no_path_outside_its_folder(tmp_path, key):
     folder = write_report(tmp_path / "one", seeds=1)
     plan = json.loads((folder / "plan.json").read_text())
     plan["cells"][0]["key"] = key
-    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "plan.json").write_text(plan_text(plan))
     with pytest.raises(InputError, match="do not trust"):
         Folder(folder).rows()
 

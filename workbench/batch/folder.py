@@ -42,7 +42,7 @@ from workbench.batch.grid import Cell, Grid, Plan, canonical, plugin, plugins
 from workbench.batch.keys import digest
 from workbench.batch.spec import FINAL, STATUSES, Outcome
 from workbench.errors import InputError
-from workbench.files import Damaged, open_own, read_own, read_own_json, write_json
+from workbench.files import Damaged, open_own, parse_own_json, read_own, read_own_json, write_text
 from workbench.metrics import ERROR
 from workbench.metrics.rows import ROW_COLUMNS
 from workbench.tables.files import MOST_TIMES, most_unfolded, parquet_table
@@ -150,6 +150,7 @@ class Folder:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self._states: dict[str, State] = {}
+        self.plan_is_as_written = False  # known once `read_plan` has read it
 
     def checked(self) -> str:
         """What was found of the planned cells, as JSON text for `Folder.of_checked`."""
@@ -187,7 +188,7 @@ class Folder:
         dataset, generator, label, params, split, seed, draw, rows, kernel, key.
         """
         found = self.read_plan()
-        if "digest" in found and found["digest"] != plan_digest(found):
+        if not self.plan_is_as_written:
             raise Damaged(
                 f"{self.path / 'plan.json'} was changed after it was written; "
                 f"write it again from grid.toml: workbench run {self.path}"
@@ -201,7 +202,10 @@ class Folder:
             raise InputError(
                 f"{self.path} has no plan.json; run it first: workbench run {self.path}"
             )
-        found = read_own_json(path, int(MOST_PLAN))
+        text = read_own(path, int(MOST_PLAN))
+        found = parse_own_json(path, text)
+        # To the byte, before anything is added to what was found: a blank more is another text.
+        self.plan_is_as_written = text == plan_text(found).encode()
         cells = found.get("cells")
         shape = isinstance(cells, list) and isinstance(found.get("files", {}), dict)
         if not shape or not isinstance(found.get("title", ""), str):
@@ -222,13 +226,12 @@ class Folder:
         record["grid"] = grid.digest
         record["files"] = _named_files(grid)
         record["cells"] = [asdict(cell) for cell in plan.cells]
-        record["digest"] = plan_digest(record)
-        write_json(self.path / "plan.json", record)
+        write_text(self.path / "plan.json", plan_text(record), sync=True)
         self.__dict__.pop("plan", None)
 
     def changed_files(self) -> list[str]:
         """Which of grid.toml and the files of this folder that it names are not those that
-        plan.json was written from; none for a plan of an older version.
+        plan.json was written from.
         """
         plan = self.read_plan()
         named = plan.get("files", {})
@@ -326,10 +329,7 @@ class Folder:
 
     def _check_attempt(self, home: Path) -> None:
         """Raises Damaged where an attempt that did not finish is not as it was stored."""
-        if os.path.lexists(home / "DIGESTS"):
-            _check_digests(home, "DIGESTS")
-        elif "files" in self.read_plan():  # older versions stored none
-            raise Damaged("DIGESTS is missing.")
+        _check_digests(home, "DIGESTS")
 
     def manifest(self, key: str) -> dict:
         """The record of one cell: key, cell, inputs (what the key hashes), limits, status, phase,
@@ -421,7 +421,7 @@ class Folder:
         files["manifest.json"] = json.dumps(record, indent=1, ensure_ascii=False).encode()
         hashes = {name: digest(content) for name, content in files.items()}
         # The last of them
-        files["DONE" if outcome.status in FINAL else "DIGESTS"] = json.dumps(hashes).encode()
+        files["DONE" if outcome.status in FINAL else "DIGESTS"] = _digests_text(hashes)
         if outcome.status in FINAL:
             target = self.path / "runs" / cell.key
         else:
@@ -508,9 +508,10 @@ class Folder:
             return ""
 
 
-def plan_digest(record: Mapping) -> str:
-    """The sha256 that plan.json carries of all else that it holds."""
-    return digest(canonical({name: value for name, value in record.items() if name != "digest"}))
+def plan_text(record: dict) -> str:
+    """What plan.json holds: the record, and the sha256 of all else in it as `digest`."""
+    rest = {name: value for name, value in record.items() if name != "digest"}
+    return json.dumps(record | {"digest": digest(canonical(rest))}, ensure_ascii=False)
 
 
 @contextmanager
@@ -599,13 +600,21 @@ def _stored(home: Path) -> State:
 
 def _check_digests(home: Path, record: str) -> dict:
     """What DONE or DIGESTS records, file -> sha256. Raises Damaged unless the files are those."""
-    hashes = read_own_json(home / record, int(MOST_DONE))
+    text = read_own(home / record, int(MOST_DONE))
+    hashes = parse_own_json(home / record, text)
+    if text != _digests_text(hashes):
+        raise Damaged(f"{record} was changed after the cell was stored.")
     for name, expected in hashes.items():
         if "/" in name or name in ("", ".", ".."):
             raise Damaged(f"{home.name}/{record} names the file {name[:40]!r}; no run writes that.")
         if _file_digest(home / name) != expected:
             raise Damaged(f"{name} was changed after the cell was stored.")
     return hashes
+
+
+def _digests_text(hashes: dict) -> bytes:
+    """What DONE or DIGESTS holds."""
+    return json.dumps(hashes).encode()
 
 
 def _vouched(home: Path) -> dict:

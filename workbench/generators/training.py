@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from workbench.errors import InputError
+from workbench.errors import Failure, InputError
 
 
-class Diverged(RuntimeError):
+class Diverged(Failure):
     """Training left the finite numbers; there is nothing to sample from."""
 
 

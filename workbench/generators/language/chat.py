@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from workbench.errors import InputError
+from workbench.errors import Failure, InputError
+from workbench.files import plain as printable
 from workbench.files import write_text
 from workbench.generators.language.servers import is_named, plain, refusal
 from workbench.tables.packaged import cache_folder
@@ -29,7 +30,7 @@ LONGEST_WAIT = 120.0
 TOKENS = ("input_tokens", "output_tokens")
 
 
-class ModelError(RuntimeError):
+class ModelError(Failure):
     """The server or its model did not deliver: one sentence says what happened."""
 
 
@@ -135,7 +136,7 @@ class Chat:
             sentence = f"the reply of {self.address} is no chat completion in JSON, {times}."
             raise Passing(ModelError(sentence)) from None
         if reply["refusal"] is not None:
-            reason = self._hidden(reply["refusal"])
+            reason = printable(self._hidden(reply["refusal"]))
             raise ModelError(
                 f"the model refused ({reason}); change the description or the examples."
             )

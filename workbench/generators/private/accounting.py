@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from workbench.errors import InputError
+from workbench.errors import Failure, InputError
 from workbench.generators.private.domain import Domain
 from workbench.generators.private.noise import Noise
 from workbench.tables.public import public_domain
 from workbench.tables.schema import Schema
 
 
-class OverBudget(RuntimeError):
+class OverBudget(Failure):
     """A query would have cost more than is left; nothing was charged."""
 
 
