@@ -120,7 +120,6 @@ ROWS = "".join(f"{20 + i},{'ab'[i % 2]},{'yes' if i % 3 else 'no'}\n" for i in r
             (HEADER + ROWS.replace("yes", "").replace("no", "")).encode(),
             "bought",
         ),
-        bad("mixed-types", (HEADER + ROWS + "many,a,yes\n").encode(), "age", "many"),
         bad("infinite", (HEADER + ROWS + "inf,a,yes\n").encode(), "age", "infinite"),
         bad("not-utf-8", (HEADER + ROWS).replace("a,", "\xe4,").encode("latin-1"), "UTF-8"),
         bad("no-such-target", ("age,group,buys\n" + ROWS).encode(), "bought", "buys"),
