@@ -155,7 +155,6 @@ def _say_problems(home) -> None:
     """On standard error: what is not as it was stored, of the cells, the page, the grid and what it
     names.
     """
-    from workbench.files import plain
     from workbench.report.publish import page_faults
 
     problems = [*home.problems(), *home.strays().values(), *page_faults(home, rows=False)]

@@ -320,16 +320,12 @@ class Folder:
             return State(problem=problem)
         home = self.path / "failed" / f"{key}-{self._attempts[key][-1]}"
         try:
-            self._check_attempt(home)
+            _check_digests(home, "DIGESTS")
             record = _manifest(home, key)
         except Damaged as damage:
             problem = problem or f"the failed cell {key[:12]} counts as pending: {damage}"
             return State(problem=problem)
         return _state(record, home, problem)
-
-    def _check_attempt(self, home: Path) -> None:
-        """Raises Damaged where an attempt that did not finish is not as it was stored."""
-        _check_digests(home, "DIGESTS")
 
     def manifest(self, key: str) -> dict:
         """The record of one cell: key, cell, inputs (what the key hashes), limits, status, phase,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
-PACKAGE_ROOT = Path(__file__).parents[2]
+from workbench.batch.keys import PACKAGE
+
+PACKAGE_ROOT = PACKAGE.parent
 # Variables that hold a folder, which a user may have given seen from where they are.
 PLACES = ("WORKBENCH_DATA", "WORKBENCH_CACHE", "WORKBENCH_LLM_CACHE")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from workbench.batch.folder import MOST_LOG, Folder
 from workbench.batch.grid import Cell
-from workbench.batch.keys import PACKAGE
+from workbench.batch.kernels import isolated
 from workbench.batch.spec import FINAL, STATUSES
 from workbench.errors import InputError
 from workbench.files import plain, read_own, read_own_json, write_json
@@ -123,13 +123,12 @@ class LivePage:
             self.pages += 1
             self.writer_began = now
             self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the writer runs
-            path = [str(PACKAGE.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
             self.writer = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.errors,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(os.path.isabs, path))},
+                env=os.environ | isolated(os.environ),
             )
 
     def _ended(self, now: float) -> None:

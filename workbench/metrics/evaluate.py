@@ -91,14 +91,13 @@ def evaluate(
     notes += _unknown_labels(table, data)
     trial = Trial(data.train, data.test, table, data.schema, seed, Guarantee.of(generator))
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
-    functions = list(dict.fromkeys(metric.function for metric in chosen.values()))
+    groups = _by_function(chosen)
     frames = []
     with (
         one_thread(),
         np.errstate(over="ignore", invalid="ignore"),
     ):  # nobody has checked how large the numbers are
-        for function in progress(functions) if progress else functions:
-            group = {name: metric for name, metric in chosen.items() if metric.function == function}
+        for group in progress(groups) if progress else groups:
             frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
     rows = _noted_groups(rows, group_column)
@@ -113,10 +112,17 @@ def readings(trial: Trial, names: Iterable[str]) -> pd.DataFrame:
     chosen = {name: get(name) for name in names}
     rows: list[Row] = []
     with one_thread(), np.errstate(over="ignore", invalid="ignore"):
-        for function in dict.fromkeys(metric.function for metric in chosen.values()):
-            group = {name: one for name, one in chosen.items() if one.function == function}
+        for group in _by_function(chosen):
             rows += _run(group, trial)
     return to_table(rows)
+
+
+def _by_function(chosen: dict[str, Metric]) -> list[dict[str, Metric]]:
+    """The metrics in groups that one function measures together."""
+    groups: dict[str, dict[str, Metric]] = {}
+    for name, metric in chosen.items():
+        groups.setdefault(metric.function, {})[name] = metric
+    return list(groups.values())
 
 
 def without_identifiers(synthetic: pd.DataFrame, schema: Schema) -> pd.DataFrame:

@@ -243,9 +243,13 @@ class Concentrated(Private):
         self.charges.append((what, rho))
         return noise.choice(scores, 1.0, (8 * rho) ** 0.5)
 
+    def _spent(self) -> float:
+        """The rho of all charges so far."""
+        return math.fsum(rho for _, rho in self.charges)
+
     def _promise_concentrated(self, delta: float, domain: Domain) -> None:
         """Set what all charges cost together, for a blanked and for an exchanged row."""
-        rho = math.fsum(rho for _, rho in self.charges)
+        rho = self._spent()
         epsilon, exchange = spent(rho, delta), spent(4 * rho, delta)
         claim = (
             f"({epsilon:.4g}, {delta:g})-differential privacy for one row against a blank one"

@@ -17,7 +17,6 @@ they drown in their noise. The paper's bounds on a query's error are not compute
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -37,7 +36,7 @@ from workbench.generators.private.graphical import (
 )
 from workbench.generators.private.marginals import Columns, measure_columns, shrink
 from workbench.generators.private.noise import Noise
-from workbench.tables.conditions import sample_matching
+from workbench.generators.rejection import SampledByRejection
 from workbench.tables.schema import Schema
 
 HISTOGRAMS = 0.15  # share of the budget for the columns on their own
@@ -45,7 +44,7 @@ MEASURED = 0.9  # share of a round for its table; the rest is for choosing it
 
 
 @dataclass
-class AIM(Concentrated):
+class AIM(Concentrated, SampledByRejection):
     """Adaptively chosen noisy tables and a graphical model of them (McKenna et al. 2022)."""
 
     epsilon: float = 1.0
@@ -109,16 +108,8 @@ class AIM(Concentrated):
         self._promise_concentrated(self.delta, domain)
         return self
 
-    def sample(
-        self, n: int, rng: np.random.Generator, where: Mapping | None = None
-    ) -> pd.DataFrame:
-        return sample_matching(self._draw, n, rng, self._schema, where)
-
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         return self._codes.decode(self._model.draw(n, rng), rng)
-
-    def _spent(self) -> float:
-        return math.fsum(rho for _, rho in self.charges)
 
     def _left(self) -> float:
         left = self._budget - self._spent()

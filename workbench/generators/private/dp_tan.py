@@ -23,7 +23,7 @@ import pandas as pd
 
 from workbench.generators import check_least
 from workbench.generators.bayes.networks import Network, family_counts
-from workbench.generators.private.accounting import Concentrated, check_budget
+from workbench.generators.private.accounting import check_budget
 from workbench.generators.private.domain import Cells
 from workbench.generators.private.marginals import (
     Columns,
@@ -33,6 +33,7 @@ from workbench.generators.private.marginals import (
     shrink,
 )
 from workbench.generators.private.noise import Noise
+from workbench.generators.private.trees import TreeOfTables
 from workbench.tables.schema import Schema
 
 # Shares of the budget; the rest, .45, is for the tables of three.
@@ -40,7 +41,7 @@ HISTOGRAMS, WITH_TARGET, CHOICE = 0.20, 0.25, 0.10
 
 
 @dataclass
-class DPTAN(Concentrated, Network):
+class DPTAN(TreeOfTables, Network):
     """A differentially private tree-augmented naive Bayes network (after Friedman et al. 1997)."""
 
     epsilon: float = 1.0
@@ -100,15 +101,10 @@ class DPTAN(Concentrated, Network):
         self, columns: Columns, states: np.ndarray, target: int, rho: float, noise: Noise
     ) -> dict[int, np.ndarray]:
         """Possible counts of each column beside the target, shape (size of target, size of column)."""
-        tables, classes = {}, columns.singles[target]
+        tables, what = {}, "column and target"
         others = [j for j in range(len(columns.sizes)) if j != target]
         for j in others:
-            deviation = self._charge("column and target", rho)
-            counts = family_counts(states, columns.sizes, j, (target,))
-            noisy = counts + noise.discrete_gaussian(deviation, counts.shape)
-            expected = np.outer(classes, columns.singles[j]) / columns.rows
-            shrunk = shrink(noisy, expected, deviation)
-            tables[j] = fit_margins(shrunk, classes, columns.singles[j])
+            tables[j] = self._measure_pair(what, columns, states, (target, j), rho, noise)
         return tables
 
     def _select_tree(
@@ -136,12 +132,7 @@ class DPTAN(Concentrated, Network):
                 counts = family_counts(states, sizes, b, (target, a)).reshape(expected.shape)
                 hidden = (2 / np.pi) ** 0.5 * deviation * _seen(expected, deviation)
                 scores[a, b] = float(np.abs(counts - expected).sum()) - hidden
-        trees, edges = nx.utils.UnionFind(others), []
-        while open_pairs := [(a, b) for a, b in scores if trees[a] != trees[b]]:
-            open_scores = np.array([scores[pair] for pair in open_pairs])
-            edges.append(open_pairs[self._choose("edge", open_scores, each, noise)])
-            trees.union(*edges[-1])
-        return edges
+        return self._choose_tree("edge", others, scores, each, noise)
 
     def _measure_triples(
         self,

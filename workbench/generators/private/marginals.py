@@ -96,6 +96,11 @@ class Columns:
     def sizes(self) -> list[int]:
         return [pool.size for pool in self.pools]
 
+    def independent(self, pair: tuple[int, int]) -> np.ndarray:
+        """The counts of a pair of columns that know nothing of each other."""
+        first, second = pair
+        return np.outer(self.singles[first], self.singles[second]) / self.rows
+
     def bin(self, states: np.ndarray) -> np.ndarray:
         """Bins of fine cells, shape (rows, columns)."""
         binned = [pool.group[states[:, j]] for j, pool in enumerate(self.pools)]

@@ -24,21 +24,16 @@ import pandas as pd
 
 from workbench.generators import check_least
 from workbench.generators.bayes.networks import Network, family_counts
-from workbench.generators.private.accounting import Concentrated, check_budget
+from workbench.generators.private.accounting import check_budget
 from workbench.generators.private.domain import Cells
-from workbench.generators.private.marginals import (
-    Columns,
-    fit_margins,
-    measure_columns,
-    shares,
-    shrink,
-)
+from workbench.generators.private.marginals import Columns, measure_columns, shares
 from workbench.generators.private.noise import Noise
+from workbench.generators.private.trees import TreeOfTables
 from workbench.tables.schema import Schema
 
 
 @dataclass
-class MST(Concentrated, Network):
+class MST(TreeOfTables, Network):
     """A differentially private tree of noisy pair tables (McKenna et al. 2021)."""
 
     epsilon: float = 1.0
@@ -91,19 +86,13 @@ class MST(Concentrated, Network):
         """Edge by edge, the exponential mechanism prefers pairs that the columns on their own tell
         least about.
         """
-        sizes, singles, scores = columns.sizes, columns.singles, {}
+        sizes, scores = columns.sizes, {}
         for a, b in combinations(range(len(sizes)), 2):
             if sizes[a] * sizes[b] <= self.max_cells:
                 pair = family_counts(states, sizes, b, (a,))
-                expected = np.outer(singles[a], singles[b]) / columns.rows
-                scores[a, b] = float(np.abs(pair - expected).sum())
+                scores[a, b] = float(np.abs(pair - columns.independent((a, b))).sum())
         each = budget / max(len(sizes) - 1, 1)
-        trees, edges = nx.utils.UnionFind(range(len(sizes))), []
-        while open_pairs := [(a, b) for a, b in scores if trees[a] != trees[b]]:
-            open_scores = np.array([scores[pair] for pair in open_pairs])
-            edges.append(open_pairs[self._choose("choice", open_scores, each, noise)])
-            trees.union(*edges[-1])
-        return edges
+        return self._choose_tree("choice", range(len(sizes)), scores, each, noise)
 
     def _measure_pairs(
         self,
@@ -114,14 +103,10 @@ class MST(Concentrated, Network):
         noise: Noise,
     ) -> dict[tuple[int, int], np.ndarray]:
         """Possible counts of each pair, shape (bins of the first, bins of the second)."""
-        sizes, singles, pairs = columns.sizes, columns.singles, {}
-        for a, b in edges:
-            deviation = self._charge("pair", budget / (len(sizes) - 1))
-            counts = family_counts(states, sizes, b, (a,))
-            noisy = counts + noise.discrete_gaussian(deviation, counts.shape)
-            expected = np.outer(singles[a], singles[b]) / columns.rows
-            shrunk = shrink(noisy, expected, deviation)
-            pairs[a, b] = fit_margins(shrunk, singles[a], singles[b])
+        pairs = {}
+        for edge in edges:
+            each = budget / (len(columns.sizes) - 1)
+            pairs[edge] = self._measure_pair("pair", columns, states, edge, each, noise)
         return pairs
 
     def _estimate(self, pairs: dict[tuple[int, int], np.ndarray]) -> None:
