@@ -93,6 +93,10 @@ def test_loans_keep_missing_values_and_leave_out_what_tells_the_decision(no_fold
         and whole["gdlin"].isna().sum() == 2
         and whole["term"].isna().sum() == 4
     )
+    # 666 of income and a million of liquid assets are marks for unknown, and no values.
+    assert whole["appinc"].isna().sum() == 21 and whole["liq"].isna().sum() == 9
+    assert not whole["appinc"].eq(666).any() and whole["liq"].max() == 8650
+    assert whole["appinc"].max() == 972, "a large income that is no mark stays"
     assert whole["race"].value_counts().to_dict() == {"white": 1681, "black": 197, "hispanic": 111}
     assert int(whole["approve"].sum()) == 1745
     # No kept column tells the decision alone: at no value seen 30 times or more is it certain to be

@@ -31,6 +31,8 @@ INDUSTRIES = {  # unemployment rate in an industry, percent -> its weight among 
 }
 TERMS = {120: 1, 180: 8, 240: 1, 300: 3, 360: 85, 480: 2}  # months -> weight: what lenders offer
 GAPS = {
+    "appinc": 0.011,
+    "liq": 0.005,
     "male": 0.008,
     "unit": 0.003,
     "married": 0.002,

@@ -95,18 +95,18 @@ DATASETS: dict[str, Entry] = {
             "male": "applicant is male (yes/no)",
             "loanamt": "loan amount, thousands of dollars",
             "price": "purchase price, thousands of dollars",
-            "term": "term of the loan, months",
+            "term": "term of the loan, months (999,999.375: unknown, made missing)",
             "unit": "housing units in the property, count",
-            "appinc": "applicants' yearly income, thousands of dollars",
+            "appinc": "applicants' yearly income, thousands of dollars (666: unknown, made missing)",
             "hrat": "housing expense, percent of income",
             "obrat": "all debt payments, percent of income",
-            "liq": "liquid assets, thousands of dollars",
+            "liq": "liquid assets, thousands of dollars (1,000,000: unknown, made missing)",
             "netw": "net worth, thousands of dollars",
             "married": "applicant is married (yes/no)",
             "dep": "dependents, count",
             "self": "applicant is self-employed (yes/no)",
             "sch": "more than 12 years of schooling (yes/no)",
-            "gdlin": "credit history meets the guidelines (yes/no)",
+            "gdlin": "credit history meets the guidelines (yes/no; 666: unknown, made missing)",
             "mortg": (
                 "mortgage payments: 1 never late, 2 no mortgage before, 3 one or two late, 4 more"
                 " than two late"

@@ -96,14 +96,17 @@ class Dataset:
         )
 
     def columns(self) -> pd.DataFrame:
-        """A line for each column: kind, role, share of train rows without a value, its values in
-        the first three train rows.
+        """A line for each column: kind, role, share of train rows without a value, what it means
+        (where that is known), its values in the first three train rows.
         """
         facts = {
             "kind": [column.kind for column in self.schema.columns],
             "role": [column.role for column in self.schema.columns],
             "missing": [f"{share:.1%}" if share else "" for share in self.train.isna().mean()],
         }
+        descriptions = [column.description for column in self.schema.columns]
+        if any(descriptions):
+            facts["meaning"] = descriptions
         first = self.train.head(3).astype(object)
         for column in self.schema.identifying:
             first[column.name] = "(not shown)"  # pages travel; whom a row is about stays here
@@ -123,7 +126,9 @@ class Dataset:
             f"<li>{escape(str(note))}</li>"
             for note in [*left_out, *self.provenance.get("notes", ())]
         )
-        columns = self.columns().to_html(escape=True, max_rows=60, na_rep="")
+        # A description is shown whole: cut off, it would hide its unit.
+        with pd.option_context("display.max_colwidth", None):
+            columns = self.columns().to_html(escape=True, max_rows=60, na_rep="")
         notes = f"<ul>{notes}</ul>" if notes else ""
         return f"<table><caption>{escape(self.name)}</caption>{cells}</table>{columns}{notes}"
 

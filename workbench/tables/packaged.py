@@ -48,9 +48,12 @@ def loans() -> pd.DataFrame:
     table["race"] = np.select(
         [table["black"] == 1, table["hispan"] == 1], ["black", "hispanic"], "white"
     )
-    # 666 in a yes/no column and 999999.375 months are the source's marks for unknown.
-    table["gdlin"] = table["gdlin"].where(table["gdlin"] != 666)
-    table["term"] = table["term"].where(table["term"] < 999_999)
+    # 666 and a million are the source's marks for "not known": 21 households with an income of 666
+    # bought houses of 86 to 270, and the next largest liquid assets are 8,650 (docs/loans.md).
+    for name in ("gdlin", "appinc"):
+        table[name] = table[name].where(table[name] != 666)
+    for name in ("term", "liq"):
+        table[name] = table[name].where(table[name] < 999_999)
     return table
 
 
