@@ -42,8 +42,9 @@ class Guarantee:
 @dataclass(frozen=True)
 class Trial:
     """What a metric reads: real train and test rows, the synthetic table, a seed for whatever it
-    draws, and what the
-    table's generator guarantees, if anything."""
+    draws, and what the table's generator guarantees, if anything; `shares` names the metrics whose
+    equivalent share of real rows is measured, if not the usual ones.
+    """
 
     train: pd.DataFrame
     test: pd.DataFrame
@@ -51,6 +52,7 @@ class Trial:
     schema: Schema
     seed: int = 0
     guarantee: Guarantee | None = None
+    shares: tuple[str, ...] = ()
     memo: dict = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, name: str, table: pd.DataFrame, compute: Callable):
@@ -61,6 +63,11 @@ class Trial:
         if key not in self.memo:
             self.memo[key] = table, compute()  # the table is kept, so that no other one gets its id
         return self.memo[key][1]
+
+    def rows(self, function: str) -> list[Row]:
+        """What a metric's function ("module:function") yields of this trial, measured once."""
+        name = f"rows of {function}"
+        return self.once(name, self.synthetic, lambda: list(resolve_name(function)(self)))
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that one metric's draws never move another's."""
@@ -179,6 +186,15 @@ METRICS: dict[str, Metric] = {
     ),
     "pair_trends": Metric(
         "workbench.metrics.fidelity:pair_trends", "fidelity", "up", "Pair trends"
+    ),
+    "kway_tables": Metric(
+        "workbench.metrics.ways:kway_tables", "fidelity", "up", "Tables of two and three columns"
+    ),
+    "equivalent_share": Metric(
+        "workbench.metrics.equivalent:equivalent_share",
+        "fidelity",
+        "up",
+        "Equivalent share of real rows",
     ),
     "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
     "coverage": Metric(

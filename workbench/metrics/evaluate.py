@@ -41,6 +41,7 @@ from workbench.metrics import (
     in_order,
 )
 from workbench.metrics.card import Card
+from workbench.metrics.equivalent import check
 from workbench.metrics.models import one_thread
 from workbench.metrics.rows import to_table
 from workbench.tables.datasets import Dataset, table_hash
@@ -67,6 +68,7 @@ def evaluate(
     metrics: Iterable[str] | None = None,
     progress: Callable[[list], Iterable] | None = None,
     generator: object = None,
+    shares: Iterable[str] = (),
 ) -> Card:
     """Score `synthetic` against the real rows of `data`: a Card whose `.rows` has ROW_COLUMNS, one
     measured number a row.
@@ -74,12 +76,15 @@ def evaluate(
     `synthetic` is a DataFrame, or the path of a CSV or Parquet file, read by the rules of `load`.
     metrics names a choice of METRICS (default: all). progress wraps the list of steps as tqdm does,
     e.g. `progress=tqdm`. generator: the fitted generator that made the table, for the privacy
-    budget that it claims (see metrics.Guarantee). A metric that cannot be computed is a row with a
-    missing value whose note says why. Values that a column's kind cannot hold are made missing, and
-    the card's notes count them. Raises InputError for missing or surplus columns and for unknown
-    metrics.
+    budget that it claims (see metrics.Guarantee). shares: metrics whose equivalent share of real
+    rows is measured, by default the cheap ones (see metrics.equivalent). A metric that cannot be
+    computed is a row with a missing value whose note says why. Values that a column's kind cannot
+    hold are made missing, and the card's notes count them. Raises InputError for missing or surplus
+    columns and for unknown metrics.
     """
     chosen = {name: get(name) for name in (METRICS if metrics is None else metrics)}
+    shares = tuple(shares)
+    check(shares)
     if isinstance(synthetic, str | Path):
         synthetic = read_file(Path(synthetic))
     identity_notes = [*data.schema.role_notes, *_copied_identifiers(data, synthetic)]
@@ -89,7 +94,8 @@ def evaluate(
     data = data.modelled
     table, notes = read_table(synthetic, data.schema)
     notes += _unknown_labels(table, data)
-    trial = Trial(data.train, data.test, table, data.schema, seed, Guarantee.of(generator))
+    claim = Guarantee.of(generator)
+    trial = Trial(data.train, data.test, table, data.schema, seed, claim, shares)
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
     groups = _by_function(chosen)
     frames = []
@@ -256,6 +262,7 @@ def _common(trial: Trial) -> str:
         trial.schema.to_json(),
         trial.seed,
         len(trial.synthetic),
+        trial.shares,
     ]
     return json.dumps(about)
 
@@ -359,9 +366,9 @@ def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
             possible.append(name)
     if not possible:
         return aside
-    function = group[possible[0]].load()
+    function = group[possible[0]].function
     try:
-        rows = [row for row in function(trial) if row.metric in possible]
+        rows = [row for row in trial.rows(function) if row.metric in possible]
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         note = f"error: {type(error).__name__}: {lines[-1]}"
