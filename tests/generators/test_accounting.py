@@ -1,0 +1,238 @@
+"""The accounts of private generators against foreign ones: what one row moves is found by playing a
+fit again, its cost by dp_accounting's loss distributions, and both by an attack.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.generators import make
+from workbench.generators.private.noise import Noise
+from workbench.metrics.privacy import best_threshold, empirical_epsilon
+from workbench.tables.schema import Column, Schema
+
+SCHEMA = Schema(
+    (
+        Column("c", "categorical", "target"),
+        Column("k", "integer"),
+        Column("b", "boolean"),
+        Column("x", "numeric"),
+    )
+)
+DECLARED = {
+    "bounds": {"k": (0, 5), "x": (0, 10, 0.5)},
+    "levels": {"c": ["u", "v", "w"], "b": [False, True]},
+    "missing": [],
+}
+COUNTING = {
+    "mst": {},
+    "dp-tan": {},
+    "aim": {"steps": 3, "rounds": 2, "max_levels": 2},
+    "privbayes": {"max_levels": 2, "usefulness": 0.1},
+}
+CONCENTRATED = ["mst", "dp-tan", "aim"]
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def table_of(rows: int = 40) -> pd.DataFrame:
+    draw = rng(0)
+    columns = {
+        "c": draw.choice(["u", "v", "w"], rows, p=[0.6, 0.3, 0.1]),
+        "k": draw.integers(0, 6, rows),
+        "b": draw.random(rows) < 0.5,
+        "x": draw.integers(0, 21, rows) / 2,
+    }
+    return SCHEMA.cast(pd.DataFrame(columns))
+
+
+class Added(np.ndarray):
+    """Noise that shows to its maker which counts it is added to."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **settings):
+        plain = [np.asarray(one) for one in inputs]
+        others = [one for one in inputs if not isinstance(one, Added)]
+        if ufunc is np.add and others and self.watcher is not None:
+            return self.watcher.release(np.asarray(others[0], dtype=float), self.view(np.ndarray))
+        return getattr(ufunc, method)(*plain, **settings)
+
+    def __array_finalize__(self, source):
+        self.watcher = None
+
+
+class Recorded(Noise):
+    """Notes every query: its answer before the noise, the noise's scale, and what was released."""
+
+    def __init__(self, seed: int):
+        super().__init__(seed)
+        self.queries = []
+
+    def discrete_gaussian(self, deviation, shape):
+        return self._watched("gaussian", deviation, super().discrete_gaussian(deviation, shape))
+
+    def discrete_laplace(self, scale, shape):
+        return self._watched("laplace", scale, super().discrete_laplace(scale, shape))
+
+    def choice(self, scores, spread, epsilon):
+        self._open = "choice", epsilon
+        chosen = super().choice(scores, spread, epsilon)
+        self._note(np.asarray(scores, dtype=float) / spread, chosen)
+        return self.queries[-1][-1]
+
+    def release(self, answer, drawn):
+        self._note(answer, answer + drawn)
+        return self.queries[-1][-1]
+
+    def _watched(self, kind, scale, drawn):
+        self._open = kind, scale
+        watched = drawn.view(Added)
+        watched.watcher = self
+        return watched
+
+    def _note(self, answer, released):
+        self.queries.append((*self._open, answer, released))
+
+
+class Replayed(Recorded):
+    """Releases what another fit released, whatever the rows say: so both fits ask the same queries,
+    and their answers differ by what the rows differ in.
+    """
+
+    def __init__(self, earlier: Recorded):
+        super().__init__(0)
+        self._earlier = earlier.queries
+
+    def _note(self, answer, released):
+        super()._note(answer, self._earlier[len(self.queries)][-1])
+
+
+def fitted_with(noise: Noise, name: str, table: pd.DataFrame, **settings):
+    generator = make(name, {**COUNTING[name], **DECLARED, **settings})
+    generator._noise = lambda: noise
+    return generator.fit(table, SCHEMA, rng(1))
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_no_query_moves_by_more_with_one_row_than_it_is_charged_for(name):
+    """Every query of a fit, asked again of neighbours that release the same answers before it."""
+    table, first, moved = table_of(), Recorded(0), {"gaussian": [], "laplace": [], "choice": []}
+    fitted_with(first, name, table, epsilon=5.0)
+    for row in (0, 7, 23):
+        other = table.drop(index=row).reset_index(drop=True)
+        if name == "privbayes":  # whose number of rows is public: one is exchanged for another
+            other = table.copy()
+            other.loc[row] = ["w", 5, not table["b"][row], 10.0]
+        again = Replayed(first)
+        fitted_with(again, name, other, epsilon=5.0)
+        assert len(again.queries) == len(first.queries), "the same queries were asked"
+        for one, two in zip(first.queries, again.queries, strict=True):
+            assert one[:2] == two[:2], "at the same noise"
+            order = {"gaussian": 2, "laplace": 1, "choice": np.inf}[one[0]]
+            moved[one[0]].append(np.linalg.norm((one[2] - two[2]).ravel(), order))
+    # Gaussian noise is for counts that move by 1 (2-norm), Laplace noise for two of them (1-norm),
+    # and scores, divided by their spread, move by 1 at most.
+    assert max(moved["gaussian"], default=0) <= 1 and max(moved["laplace"], default=0) <= 2
+    assert 0 < max(moved["choice"]) <= 1 + 1e-9
+    assert max(moved["gaussian"] + moved["laplace"]) > 0.99, "the watch is not blind"
+
+
+def composed(queries: list, delta: float) -> float:
+    """The epsilon of these queries by loss distributions, where every choice is between two
+    subsets whose scores move apart: a fit that the mechanisms allow.
+    """
+    from dp_accounting.pld.privacy_loss_distribution import (
+        from_gaussian_mechanism,
+        from_randomized_response,
+        identity,
+    )
+
+    losses = identity()
+    for (kind, scale), times in Counter(query[:2] for query in queries).items():
+        if kind == "choice":
+            one = from_randomized_response(2 / (np.exp(scale / 2) + 1), 2)
+        else:
+            one = from_gaussian_mechanism(scale)
+        losses = losses.compose(one.self_compose(times))
+    return float(losses.get_epsilon_for_delta(delta))
+
+
+@pytest.mark.parametrize("name", CONCENTRATED)
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 1e-5), (8.0, 1e-9)])
+def test_loss_distributions_find_no_more_spent_than_was_said(name, epsilon, delta):
+    noise = Recorded(0)
+    fit = fitted_with(noise, name, table_of(), epsilon=epsilon, delta=delta)
+    found = composed(noise.queries, delta)
+    assert 0.8 * fit.epsilon_spent < found <= fit.epsilon_spent <= epsilon
+    assert fit.epsilon_spent == pytest.approx(epsilon, rel=1e-6), "all of it is spent"
+    halved = [
+        (kind, scale / 2 if kind == "gaussian" else scale) for kind, scale, *_ in noise.queries
+    ]
+    assert composed(halved, delta) > 1.5 * epsilon, "half of the noise would be found"
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 8.0])
+def test_pure_charges_of_privbayes_add_up_to_what_was_said(epsilon):
+    noise = Recorded(0)
+    fit = fitted_with(noise, "privbayes", table_of(), epsilon=epsilon)
+    # Two counts move by one with the exchange of a row.
+    pure = [2 / scale if kind == "laplace" else scale for kind, scale, *_ in noise.queries]
+    assert len(pure) == len(fit.charges) > 7 and sum(pure) == pytest.approx(epsilon)
+    assert fit.epsilon_spent == pytest.approx(epsilon)
+
+
+# An attack
+
+
+CANARY = Schema((Column("a", "categorical", "target"), Column("b", "categorical")))
+
+
+class Weakened(Noise):
+    """Noise that is `share` of what it should be; choices are left as they are."""
+
+    def __init__(self, seed, share: float):
+        super().__init__(seed)
+        self._share = share
+
+    def discrete_gaussian(self, deviation, shape):
+        return self._share * super().discrete_gaussian(deviation, shape)
+
+
+def canary_audit(name: str, epsilon: float, share: float, runs: int) -> float:
+    """The budget that an attacker proves who knows all rows and whether a canary, the only row of
+    its labels, is among them or not: by how often made rows have its labels.
+    """
+    labels, delta = ["no", "yes"], 1e-2
+    settings = {"levels": {"a": labels, "b": labels}, "missing": [], "epsilon": epsilon}
+    settings |= {"delta": delta} | ({"steps": 3, "rounds": 2} if name == "aim" else {})
+    scores = []
+    for canaries in (1, 0):
+        values = ["no"] * 60 + ["yes"] * canaries
+        table = CANARY.cast(pd.DataFrame({"a": values, "b": values}))
+        found = []
+        for i in range(runs):
+            generator = make(name, settings)
+            generator._noise = lambda i=i, n=canaries: Weakened([n, i], share)
+            drawn = generator.fit(table, CANARY, rng(0)).sample(2000, rng(1))
+            found.append((drawn == "yes").to_numpy().mean())
+        scores.append(np.array(found))
+    half = runs // 2
+    threshold = best_threshold(scores[0][:half], scores[1][:half])
+    return empirical_epsilon(scores[0][half:], scores[1][half:], threshold, delta)
+
+
+@pytest.mark.parametrize("name", ["dp-tan", "aim"])
+def test_a_quick_canary_proves_no_more_than_epsilon_and_catches_missing_noise(name):
+    assert canary_audit(name, 1.0, 1.0, runs=30) <= 1.0
+    assert canary_audit(name, 1.0, 0.0, runs=30) > 1.0, "no noise at all"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["dp-tan", "aim"])
+def test_a_canary_proves_no_more_than_epsilon_and_catches_missing_noise(name):
+    """Quick sibling: the quick canary above."""
+    assert 0 < canary_audit(name, 3.0, 1.0, runs=300) <= 3.0
+    assert canary_audit(name, 1.0, 0.1, runs=300) > 1.0, "a tenth of the noise"
