@@ -280,6 +280,18 @@ def test_bins_of_about_equal_weight_come_from_noisy_counts():
     assert pool.size == 4
 
 
+@pytest.mark.parametrize("inner", ["cart", "mst"])
+def test_a_condition_tells_which_labels_train_holds_only_where_nothing_private_is_inside(inner):
+    from workbench.generators import is_private
+
+    schema = SCHEMA.with_roles(target="c", sensitive=["b"])
+    generator = make("reweighed", {"inner": inner}).fit(table_of(), schema, rng())
+    assert is_private(generator) == (inner == "mst")
+    with pytest.raises(InputError) as refused:
+        generator.sample(5, rng(1), where={"c": "z"})
+    assert ("no train row has 'z'" in str(refused.value)) == (inner == "cart")
+
+
 # Published domains
 
 

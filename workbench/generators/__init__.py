@@ -333,6 +333,14 @@ def _check_type(generator: str, key: str, value: object, annotation: str) -> Non
         raise InputError(f"generator {generator!r}: parameter {key} is {value!r}; give {wanted}.")
 
 
+def is_private(generator: Generator) -> bool:
+    """Whether a generator promises privacy, or fits another one that does."""
+    if "epsilon" in {field.name for field in fields(generator)}:  # type: ignore[arg-type]
+        return True
+    inner = getattr(generator, "inner", None)
+    return isinstance(inner, str) and "epsilon" in find(inner).supports
+
+
 def check_rows_and_seed(rows: object, seed: object) -> None:
     """Raises InputError where rows is no whole number from 1, or seed none from 0."""
     for name, value, least in (("rows", rows, 1), ("seed", seed, 0)):
@@ -341,7 +349,7 @@ def check_rows_and_seed(rows: object, seed: object) -> None:
             raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
 
 
-def check_least(generator: Generator, **least: float) -> None:
+def check_least(generator: object, **least: float) -> None:
     """Raises InputError where a parameter of the generator is below its least value, or no number."""
     for name, bound in least.items():
         value = getattr(generator, name)

@@ -10,13 +10,13 @@ private generator repairs nothing, since it must not look: declare what it shall
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError
+from workbench.generators import is_private
 from workbench.tables.conditions import TooFew, sample_matching
 from workbench.tables.constraints import Rewriting
 from workbench.tables.schema import Schema
@@ -58,7 +58,7 @@ class _Constrained:
         own = type(self._generator).supports
         if not schema.constraints:
             return own(self._generator, schema)
-        if _is_private(self._generator):
+        if is_private(self._generator):
             return PRIVATE
         rewriting = Rewriting(schema)
         for setting, value in vars(self._generator).items():
@@ -70,7 +70,7 @@ class _Constrained:
         return own(self._generator, rewriting.schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Generator:
-        if schema.constraints and _is_private(self._generator):
+        if schema.constraints and is_private(self._generator):
             raise InputError(PRIVATE)
         self._original = schema
         self._rewriting = Rewriting(schema) if schema.constraints else None
@@ -79,7 +79,7 @@ class _Constrained:
             schema = self._rewriting.schema
         fitted = type(self._generator).fit(self._generator, table, schema, rng)
         self._skips = None
-        if not _is_private(self._generator) and getattr(self._generator, "keeps_skips", True):
+        if not is_private(self._generator) and getattr(self._generator, "keeps_skips", True):
             skips = Skips(table, schema)
             self._skips = skips if skips.rules else None
         # A plug-in may promise something without a budget of its own.
@@ -120,13 +120,3 @@ class _Constrained:
         if self._skips:
             table = self._skips.repair(table, rng)
         return self._rewriting.restore(table) if self._rewriting else table
-
-
-def _is_private(generator: Generator) -> bool:
-    """Whether a generator promises privacy, or fits another one that does."""
-    from workbench.generators import find
-
-    if "epsilon" in {field.name for field in fields(generator)}:  # type: ignore[arg-type]
-        return True
-    inner = getattr(generator, "inner", None)
-    return isinstance(inner, str) and "epsilon" in find(inner).supports

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError, nearest
+from workbench.generators import is_private
 from workbench.tables.conditions import TooFew, label
 from workbench.tables.identifiers import Pattern
 from workbench.tables.schema import Schema
@@ -35,8 +36,8 @@ class _Identified:
         self._own_supports = generator.supports
         self._own_fit = generator.fit
         self._own_sample = generator.sample
-        # A private generator must not say which labels train holds.
-        self._checks_labels = family not in INVENTS and not hasattr(generator, "epsilon")
+        # A private generator must not say which labels train holds, nor one that fits such a one.
+        self._checks_labels = family not in INVENTS and not is_private(generator)
         self._schema: Schema | None = None
         self._patterns: dict[str, Pattern] = {}
         self._labels: dict[str, set] = {}

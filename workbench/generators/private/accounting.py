@@ -222,6 +222,13 @@ class Concentrated(Private):
     Two tables are neighbours when one row of the first is blank in the second and counted nowhere.
     """
 
+    epsilon: float = 1.0
+    """Privacy budget, for one row blanked out (see `guarantee`); what was spent is in
+    `epsilon_spent` after the fit.
+    """
+    delta: float = 1e-5
+    """The chance with which the guarantee may fail; well below 1 / rows."""
+
     def _start(self, epsilon: float, delta: float) -> float:
         """Forget what was spent, and return the rho that may be."""
         self.charges: list[tuple[str, float]] = []

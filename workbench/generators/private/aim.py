@@ -23,10 +23,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from workbench.generators import check_least
 from workbench.generators.bayes.networks import family_counts
-from workbench.generators.private.accounting import Concentrated, check_budget
-from workbench.generators.private.domain import Cells
 from workbench.generators.private.graphical import (
     GraphicalModel,
     JunctionTree,
@@ -34,8 +31,9 @@ from workbench.generators.private.graphical import (
     Subset,
     tree_cells,
 )
-from workbench.generators.private.marginals import Columns, measure_columns, shrink
+from workbench.generators.private.marginals import Columns, shrink
 from workbench.generators.private.noise import Noise
+from workbench.generators.private.tables import NoisyTables
 from workbench.generators.rejection import SampledByRejection
 from workbench.tables.schema import Schema
 
@@ -44,25 +42,9 @@ MEASURED = 0.9  # share of a round for its table; the rest is for choosing it
 
 
 @dataclass
-class AIM(Concentrated, SampledByRejection):
+class AIM(NoisyTables, SampledByRejection):
     """Adaptively chosen noisy tables and a graphical model of them (McKenna et al. 2022)."""
 
-    epsilon: float = 1.0
-    """Privacy budget, for one row blanked out (see `guarantee`); what was spent is in
-    `epsilon_spent` after the fit.
-    """
-    delta: float = 1e-5
-    """The chance with which the guarantee may fail; well below 1 / rows."""
-    cells: int = 128
-    """Cells of a column of numbers or dates that are counted at first, of equal width, with
-    geometric ones towards both ends and zero; each value of a shorter grid has its own.
-    """
-    bins: int = 16
-    """Adaptive bins that these cells are joined to before tables are counted, at most."""
-    max_levels: int = 100
-    """Levels of a label that are states of their own, the most frequent by noisy counts; the others
-    share one, and are drawn from it alike.
-    """
     max_cells: int = 100_000
     """Cells of the model's cliques together, at most, once all is spent: time and memory."""
     steps: int = 50
@@ -71,23 +53,22 @@ class AIM(Concentrated, SampledByRejection):
     """Tables, at most, for each column; annealing makes them fewer and less noisy."""
 
     def __post_init__(self):
-        check_least(self, cells=1, bins=1, max_levels=1, max_cells=1, steps=1, rounds=1)
-        check_budget("aim", self.epsilon, self.delta)
+        self._check("aim", max_cells=1, steps=1, rounds=1)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> AIM:
         """Measure the columns; then select, measure, estimate and anneal until all is spent. Raises
         InputError where `supports` says why not.
         """
-        domain, noise = self._domain(table, schema), self._noise()
-        cells = Cells(domain, self.cells, tails=True)
-        states = cells.encode(domain.restrict(table))
+        domain, cells, states = self._encoded(table, schema)
+        noise = self._noise()
         self._schema, count = schema, len(schema.columns)
         self._budget = self._start(self.epsilon, self.delta)
 
-        columns = self._measure_columns(cells, states, noise)
+        share = HISTOGRAMS if count > 1 else 1.0
+        columns = self._measure_columns(cells, states, share * self._budget, noise)
         workload = self._workload(columns, columns.bin(states))
         measured = [
-            Measurement((j,), single, self._deviation) for j, single in enumerate(columns.singles)
+            Measurement((j,), single, columns.deviation) for j, single in enumerate(columns.singles)
         ]
         model = self._estimate(None, columns, measured, self.steps)
         rho = (self._budget - self._spent()) / (self.rounds * count)
@@ -114,12 +95,6 @@ class AIM(Concentrated, SampledByRejection):
     def _left(self) -> float:
         left = self._budget - self._spent()
         return left if left > 1e-9 * self._budget else 0.0
-
-    def _measure_columns(self, cells: Cells, states: np.ndarray, noise: Noise) -> Columns:
-        count = states.shape[1]
-        share = HISTOGRAMS if count > 1 else 1.0
-        self._deviation = self._charge("column", share * self._budget / count, count)
-        return measure_columns(cells, states, self._deviation, self.bins, self.max_levels, noise)
 
     def _workload(self, columns: Columns, states: np.ndarray) -> dict[Subset, np.ndarray]:
         """The true counts of all subsets that may be chosen: pairs, and pairs with the target."""

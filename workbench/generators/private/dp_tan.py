@@ -21,19 +21,10 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from workbench.generators import check_least
 from workbench.generators.bayes.networks import Network, family_counts
-from workbench.generators.private.accounting import check_budget
-from workbench.generators.private.domain import Cells
-from workbench.generators.private.marginals import (
-    Columns,
-    fit_margins,
-    measure_columns,
-    shares,
-    shrink,
-)
+from workbench.generators.private.marginals import Columns, fit_margins, shares, shrink
 from workbench.generators.private.noise import Noise
-from workbench.generators.private.trees import TreeOfTables
+from workbench.generators.private.tables import TreeOfTables
 from workbench.tables.schema import Schema
 
 # Shares of the budget; the rest, .45, is for the tables of three.
@@ -44,26 +35,8 @@ HISTOGRAMS, WITH_TARGET, CHOICE = 0.20, 0.25, 0.10
 class DPTAN(TreeOfTables, Network):
     """A differentially private tree-augmented naive Bayes network (after Friedman et al. 1997)."""
 
-    epsilon: float = 1.0
-    """Privacy budget, for one row blanked out (see `guarantee`); what was spent is in
-    `epsilon_spent` after the fit.
-    """
-    delta: float = 1e-5
-    """The chance with which the guarantee may fail; well below 1 / rows."""
-    cells: int = 128
-    """Cells of a column of numbers or dates that are counted at first, of equal width, with
-    geometric ones towards both ends and zero; each value of a shorter grid has its own.
-    """
-    bins: int = 16
-    """Adaptive bins that these cells are joined to before pairs are counted, at most."""
-    max_levels: int = 100
-    """Levels of a label that are states of their own, the most frequent by noisy counts; the others
-    share one, and are drawn from it alike.
-    """
-
     def __post_init__(self):
-        check_least(self, cells=1, bins=1, max_levels=1)
-        check_budget("dp-tan", self.epsilon, self.delta)
+        self._check("dp-tan")
 
     def supports(self, schema: Schema) -> str | None:
         if schema.target is None:
@@ -72,20 +45,18 @@ class DPTAN(TreeOfTables, Network):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> DPTAN:
         """Measure, select, measure, estimate. Raises InputError where `supports` says why not."""
-        domain, noise = self._domain(table, schema), self._noise()
-        cells = Cells(domain, self.cells, tails=True)
-        states = cells.encode(domain.restrict(table))
+        domain, cells, states = self._encoded(table, schema)
+        noise = self._noise()
         budget, count = self._start(self.epsilon, self.delta), len(schema.columns)
         target = schema.names.index(schema.target.name)
         others = [j for j in range(count) if j != target]
 
         # Measure every column, and join what drowns in the noise.
-        deviation = self._charge("column", HISTOGRAMS * budget / count, count)
-        columns = measure_columns(cells, states, deviation, self.bins, self.max_levels, noise)
+        columns = self._measure_columns(cells, states, HISTOGRAMS * budget, noise)
         binned = columns.bin(states)
         # Measure every column beside the target.
-        each = WITH_TARGET * budget / max(len(others), 1)
-        with_target = self._measure_with_target(columns, binned, target, each, noise)
+        share = WITH_TARGET * budget
+        with_target = self._measure_with_target(columns, binned, target, share, noise)
         # Select a tree of the columns, given the target, and measure its tables of three.
         edges = self._select_tree(columns, binned, target, with_target, CHOICE * budget, noise)
         share = 1 - HISTOGRAMS - WITH_TARGET - CHOICE
@@ -96,16 +67,6 @@ class DPTAN(TreeOfTables, Network):
         self._estimate(target, with_target, edges, triples)
         self._promise_concentrated(self.delta, domain)
         return self
-
-    def _measure_with_target(
-        self, columns: Columns, states: np.ndarray, target: int, rho: float, noise: Noise
-    ) -> dict[int, np.ndarray]:
-        """Possible counts of each column beside the target, shape (size of target, size of column)."""
-        tables, what = {}, "column and target"
-        others = [j for j in range(len(columns.sizes)) if j != target]
-        for j in others:
-            tables[j] = self._measure_pair(what, columns, states, (target, j), rho, noise)
-        return tables
 
     def _select_tree(
         self,

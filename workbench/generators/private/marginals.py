@@ -81,16 +81,18 @@ def pool_numbers(counts: np.ndarray, allowed: np.ndarray, most: int, noise: floa
 class Columns:
     """Every column's noisy histogram, and the bins that follow from it at no further cost.
 
-    cells    the fine cells that were counted
-    pools    for each column, which of them make a bin
-    singles  for each column, possible counts of its bins that sum to `rows`
-    rows     the number of rows, from noisy counts
+    cells      the fine cells that were counted
+    pools      for each column, which of them make a bin
+    singles    for each column, possible counts of its bins that sum to `rows`
+    rows       the number of rows, from noisy counts
+    deviation  of the noise on a cell's count
     """
 
     cells: Cells
     pools: list[Pool]
     singles: list[np.ndarray]
     rows: float
+    deviation: float
 
     @property
     def sizes(self) -> list[int]:
@@ -157,7 +159,7 @@ def measure_columns(
             pool = pool_labels(counts, shown, 3 * deviation, max_levels)
         pools.append(pool)
         singles.append(project(pool.sums(np.where(shown, counts, 0)), rows))
-    return Columns(cells, pools, singles, rows)
+    return Columns(cells, pools, singles, rows, deviation)
 
 
 def conditional_shares(counts: np.ndarray, group: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -22,13 +22,10 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from workbench.generators import check_least
 from workbench.generators.bayes.networks import Network, family_counts
-from workbench.generators.private.accounting import check_budget
-from workbench.generators.private.domain import Cells
-from workbench.generators.private.marginals import Columns, measure_columns, shares
+from workbench.generators.private.marginals import Columns, shares
 from workbench.generators.private.noise import Noise
-from workbench.generators.private.trees import TreeOfTables
+from workbench.generators.private.tables import TreeOfTables
 from workbench.tables.schema import Schema
 
 
@@ -36,16 +33,8 @@ from workbench.tables.schema import Schema
 class MST(TreeOfTables, Network):
     """A differentially private tree of noisy pair tables (McKenna et al. 2021)."""
 
-    epsilon: float = 1.0
-    """Privacy budget, for one row blanked out (see `guarantee`); what was spent is in
-    `epsilon_spent` after the fit.
-    """
     delta: float = 1e-9
     """The chance with which the guarantee may fail; well below 1 / rows."""
-    cells: int = 128
-    """Cells of a column of numbers or dates that are counted at first; each value of a shorter grid
-    has its own.
-    """
     bins: int = 32
     """Adaptive bins that these cells are joined to before pairs are counted, at most."""
     max_levels: int = 500
@@ -56,20 +45,17 @@ class MST(TreeOfTables, Network):
     """Largest table of a pair, in cells; two columns that need more are not joined."""
 
     def __post_init__(self):
-        check_least(self, cells=1, bins=1, max_levels=1, max_cells=1)
-        check_budget("mst", self.epsilon, self.delta)
+        self._check("mst", max_cells=1)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> MST:
         """Measure, select, measure, estimate. Raises InputError where `supports` says why not."""
-        domain, noise = self._domain(table, schema), self._noise()
-        cells = Cells(domain, self.cells, tails=True)
-        states = cells.encode(domain.restrict(table))
+        domain, cells, states = self._encoded(table, schema)
+        noise = self._noise()
         budget, count = self._start(self.epsilon, self.delta), len(schema.columns)
         part = budget / 3 if count > 1 else budget  # for the columns, the tree, and its pairs
 
         # Measure every column, and join what drowns in the noise.
-        deviation = self._charge("column", part / count, count)
-        columns = measure_columns(cells, states, deviation, self.bins, self.max_levels, noise)
+        columns = self._measure_columns(cells, states, part, noise)
         binned = columns.bin(states)
         # Select a tree of pairs, and measure these.
         edges = self._select_tree(columns, binned, part, noise)
