@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
@@ -22,10 +23,14 @@ from workbench.files import plain
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    # A name of a file may be no text, and a terminal may know few letters.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return options.run(options) or 0
     except InputError as error:
-        print(f"workbench: {error}", file=sys.stderr)
+        print(f"workbench: {plain(str(error))}", file=sys.stderr)
         return 2
     except Failure as error:
         print(f"workbench: {plain(str(error))}", file=sys.stderr)
@@ -180,7 +185,7 @@ def _status(options) -> None:
     print(
         json.dumps(status, indent=1)
         if options.json
-        else "\n".join(f"{key:>14} {value}" for key, value in status.items())
+        else "\n".join(plain(f"{key:>14} {value}") for key, value in status.items())
     )
 
 
@@ -219,7 +224,7 @@ def _print_verdicts(folder: str, table) -> list[str]:
         print(plain(f"{row.verdict:<16} {about} {row.detail}".rstrip()))
     for fault in _faults_of_page(folder):
         verdicts.append("different")
-        print(f"{'different':<16} {fault}")
+        print(plain(f"{'different':<16} {fault}"))
     return verdicts
 
 

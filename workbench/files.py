@@ -58,17 +58,37 @@ def read_toml(path: Path, hint: str) -> tuple[dict, Lines]:
     """
     try:
         text = read_given(path)
-        return tomllib.loads(text), Lines(path, text)
+        # tomllib takes the square of the dots in a key, and thousands of them take hours.
+        if max(part.count(".") for part in re.split(r"[=,\[\]{}\n]", text)) > MOST_DOTS:
+            raise RecursionError
+        found = tomllib.loads(text)
+        _check_numbers(found)
+        return found, Lines(path, text)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); {hint}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise InputError(f"{path} nests its values too deeply; write them flatter.") from None
+    except ValueError as error:  # TOMLDecodeError, and that of a number of thousands of digits
         raise InputError(
             f"{path} is not TOML: {error}; texts need quotes, tables [brackets]."
         ) from None
-    except RecursionError:
-        raise InputError(f"{path} nests its values too deeply; write them flatter.") from None
+
+
+def _check_numbers(table: dict) -> None:
+    """Raises ValueError for a whole number beyond 64 bits, which TOML has not, and nobody can print
+    if it is long enough.
+    """
+    waiting: list[object] = [table]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("a whole number has more than 64 bits")
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,7 @@ class Lines:
 
 
 MOST_TEXT = 4_000_000  # bytes of a grid, a plug-in or a schema
+MOST_DOTS = 200  # in what stands between two marks of a TOML file: a key, a number or a text
 # Commas and brackets of a JSON text that are read at most: each may become an object of its own.
 MOST_PARTS = 5_000_000
 
@@ -158,8 +179,19 @@ def write_json(path: Path, value, sync: bool = True) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False), sync)
 
 
+CONTROLS = (
+    r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
 class Damaged(InputError):
-    """A file of a report folder cannot be what was written there; the text names the file."""
+    """A file of a report folder cannot be what was written there; the text names the file.
+
+    Names come from whoever wrote the folder, and the text goes to terminals and pages.
+    """
+
+    def __init__(self, text: str):
+        super().__init__(plain(text))
 
 
 def open_own(path: Path, most: int | None = None) -> BufferedReader:
@@ -173,6 +205,8 @@ def open_own(path: Path, most: int | None = None) -> BufferedReader:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Damaged(f"{name} is missing.") from None
+    except ValueError:
+        raise Damaged(f"{name!r} is no name of a file.") from None
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise Damaged(f"{name} cannot be read ({reason}).") from None
@@ -203,7 +237,9 @@ def parse_own_json(path: Path, content: bytes) -> dict:
     if sum(map(content.count, (b",", b"[", b"{"))) > MOST_PARTS:
         raise Damaged(f"{path.parent.name}/{path.name} holds more values than are read.")
     try:
-        value = json.loads(content.decode("utf-8"))
+        value = json.loads(
+            content.decode("utf-8"), parse_int=_whole, parse_float=_finite, parse_constant=_finite
+        )
         if b"\\u" in content:  # an escape may stand for half a character, which no file can hold
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
@@ -213,9 +249,27 @@ def parse_own_json(path: Path, content: bytes) -> dict:
     return value
 
 
+def _finite(text: str) -> float:
+    """A number of a JSON text. Raises ValueError for NaN and what no float holds."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _whole(text: str) -> int:
+    """The same for whole numbers: whatever takes one may make a float of it."""
+    _finite(text)
+    return int(text)
+
+
 def plain(text: str) -> str:
-    """A text without control characters, which a terminal would obey; lines and tabs stay."""
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
+    """A text without what a terminal would obey: control characters, and marks that turn the
+    direction of writing. Lines and tabs stay. A half character, of a file's name that is no text,
+    becomes a question mark.
+    """
+    text = text.encode("utf-8", "replace").decode()
+    return re.sub(CONTROLS, "", text)
 
 
 def import_nbformat():

@@ -24,9 +24,9 @@ import json
 import math
 import os
 import platform
+import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -109,6 +109,8 @@ TOKENS = ("input_tokens", "output_tokens", "cost")
 STORED = ("cell.ipynb", "log.txt", "rows.parquet", "synthetic.parquet", "manifest.json")
 # The most bytes that are read of each, so that nobody's folder fills the memory.
 MOST_PLAN, MOST_MANIFEST, MOST_DONE, MOST_ROWS, MOST_LOG = 64e6, 16e6, 1e6, 64e6, 64e6
+MOST_HASHED = 2e9  # and of any file whose digest is compared
+MOST_FILES, MOST_NAMED = 100, 10_000  # that DONE or DIGESTS vouches for; that plan.json names
 # What one planned cell holds, and the types it may have.
 PLANNED = {
     "dataset": str,
@@ -123,6 +125,8 @@ PLANNED = {
 }
 CHECKED = "WORKBENCH_CHECKED"  # names the file of `Folder.of_checked`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A folder where a file should be, or the other way round.
+IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,8 @@ class Folder:
         # To the byte, before anything is added to what was found: a blank more is another text.
         self.plan_is_as_written = text == plan_text(found).encode()
         cells = found.get("cells")
-        shape = isinstance(cells, list) and isinstance(found.get("files", {}), dict)
+        named = found.get("files", {})
+        shape = isinstance(cells, list) and isinstance(named, dict) and len(named) <= MOST_NAMED
         if not shape or not isinstance(found.get("title", ""), str):
             raise Damaged(f"{path} is no plan; write it again: workbench run {self.path}")
         for cell in cells:
@@ -303,7 +308,9 @@ class Folder:
             if home is None:
                 continue
             stored = {*_vouched(home), "DONE", "DIGESTS"}
-            names = sorted(name for name in os.listdir(home) if name[:1] != ".")
+            names: list[str] = []
+            with suppress(OSError):  # it has just gone
+                names = sorted(name for name in os.listdir(home) if name[:1] != ".")
             strange = [name for name in names if name not in stored]
             if strange and len(stored) > 2:
                 found[cell["key"]] = f"{strange[0]} was not stored by a run"
@@ -384,7 +391,7 @@ class Folder:
                         raise Damaged("the rows of this folder unfold to more than is read.")
                     unfolded += table.nbytes
                     parts[key] = table
-                except Damaged as damage:
+                except (Damaged, OSError) as damage:
                     problem = f"cell {key[:12]} cannot be read and counts as pending: {damage}"
                     self._states[key] = State(problem=problem)
             elif state.status != "pending":
@@ -414,7 +421,8 @@ class Folder:
         """
         record = _record(plan, cell, outcome, attempts)
         files = dict(outcome.files)
-        files["manifest.json"] = json.dumps(record, indent=1, ensure_ascii=False).encode()
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        files["manifest.json"] = text.encode("utf-8", "replace")  # a reason may hold anything
         hashes = {name: digest(content) for name, content in files.items()}
         # The last of them
         files["DONE" if outcome.status in FINAL else "DIGESTS"] = _digests_text(hashes)
@@ -424,20 +432,20 @@ class Folder:
             numbers = self._attempts.setdefault(cell.key, [])
             numbers.append(max(numbers, default=0) + 1)
             target = self.path / "failed" / f"{cell.key}-{numbers[-1]}"
-        self._subfolder(".tmp")
-        self._subfolder(target.parent.name)
-        part = Path(tempfile.mkdtemp(prefix="cell-", dir=self.path / ".tmp"))
-        part.chmod(stat.S_IMODE(self.path.stat().st_mode) | stat.S_IRWXU)
-        for name, content in files.items():
-            with open(part / name, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        _sync(part)
-        # A skipped cell that was run again, or one that is not as it was stored.
-        _remove(self.path / "runs" / cell.key)
-        os.replace(part, target)
-        _sync(target.parent)
+        name, mode = f"cell-{secrets.token_hex(8)}", stat.S_IMODE(self.path.stat().st_mode)
+        home = target.parent.name
+        # By descriptors: a link that takes the place of one of them in the meantime leads nowhere.
+        with (
+            self._subfolder(".tmp") as parts,
+            self._subfolder("runs") as runs,
+            self._subfolder(home) as beside,
+        ):
+            _write_folder(name, files, mode | stat.S_IRWXU, parts)
+            # A skipped cell that was run again, or one that is not as it was stored.
+            _remove(cell.key, runs)
+            _remove(target.name, beside)
+            os.replace(name, target.name, src_dir_fd=parts, dst_dir_fd=beside)
+            os.fsync(beside)
         self._states[cell.key] = _state(record, target, "")
         return target
 
@@ -445,12 +453,24 @@ class Folder:
         """Remove what a run that died left half written."""
         _remove(self.path / ".tmp")
 
-    def _subfolder(self, name: str) -> None:
-        """One of our own folders in this one, made where it is missing; never through a link."""
+    @contextmanager
+    def _subfolder(self, name: str) -> Iterator[int]:
+        """The descriptor of one of our own folders in this one, made where it is missing; never of
+        what a link leads to.
+        """
         path = self.path / name
-        if path.is_symlink():
-            raise InputError(f"{path} is a link to another place; remove it, then run again.")
-        path.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir()
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            raise InputError(f"{path} is a link or no folder; remove it, then run again.") from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def lock(self, wait: bool) -> Iterator[None]:
@@ -526,6 +546,11 @@ def explained(folder: Path) -> Iterator[None]:
             raise InputError(
                 f"{error.filename} cannot be written ({error.strerror}); choose a folder of yours."
             ) from None
+        if error.errno in IN_THE_WAY:
+            raise InputError(
+                f"{error.filename} cannot be written ({error.strerror}) in {folder}; "
+                "remove what is in its way."
+            ) from None
         if error.errno == errno.ENOENT and error.filename is None:  # of tempfile, about all of them
             raise InputError(
                 "no folder for temporary files can be written; free some space, or set TMPDIR."
@@ -600,8 +625,10 @@ def _check_digests(home: Path, record: str) -> dict:
     hashes = parse_own_json(home / record, text)
     if text != _digests_text(hashes):
         raise Damaged(f"{record} was changed after the cell was stored.")
+    if len(hashes) > MOST_FILES:
+        raise Damaged(f"{record} names {len(hashes):,} files; no run stores so many.")
     for name, expected in hashes.items():
-        if "/" in name or name in ("", ".", ".."):
+        if not _is_name(name):
             raise Damaged(f"{home.name}/{record} names the file {name[:40]!r}; no run writes that.")
         if _file_digest(home / name) != expected:
             raise Damaged(f"{name} was changed after the cell was stored.")
@@ -622,7 +649,7 @@ def _vouched(home: Path) -> dict:
 
 
 def _file_digest(path: Path) -> str:
-    with open_own(path) as file:
+    with open_own(path, int(MOST_HASHED)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -807,13 +834,42 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome, attempts: list[dict]) -> d
     return record | outcome.record()
 
 
-def _remove(path: Path) -> None:
-    """Remove a folder, or a link or file that stands in its place; not what a link points to."""
+def _write_folder(name: str, files: Mapping[str, bytes], mode: int, parent: int) -> None:
+    """Make a folder in the one that the descriptor `parent` stands for, and the files in it, all of
+    them on disk when this returns.
+    """
+    os.mkdir(name, 0o700, dir_fd=parent)
+    folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        os.fchmod(folder, mode)
+        for file_name, content in files.items():
+            if not _is_name(file_name):  # of a machine of a cluster, say
+                raise InputError(f"a cell left the file {file_name!r}, which is no name.")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            with open(os.open(file_name, flags, 0o666, dir_fd=folder), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a text names a file in its folder and in no other."""
+    return "/" not in name and name not in ("", ".", "..")
+
+
+def _remove(name: Path | str, parent: int | None = None) -> None:
+    """Remove a folder, or a link or file that stands in its place; not what a link points to.
+
+    parent: the descriptor of the folder that holds it.
+    """
     with suppress(FileNotFoundError):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
+        if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+            shutil.rmtree(name, dir_fd=parent)
         else:
-            shutil.rmtree(path)
+            os.unlink(name, dir_fd=parent)
 
 
 def _locked(file, how: int) -> bool:
@@ -822,9 +878,3 @@ def _locked(file, how: int) -> bool:
         return True
     except BlockingIOError:
         return False
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)

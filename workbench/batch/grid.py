@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ from pathlib import Path
 from workbench.batch import keys
 from workbench.batch.peers import kernel_spec
 from workbench.errors import InputError, nearest
-from workbench.files import Lines, check_toml, quote, read_given, read_toml
+from workbench.files import Lines, check_toml, plain, quote, read_given, read_toml
 from workbench.generators import GENERATORS
 from workbench.generators import make as make_generator
 from workbench.tables.catalog import DATASETS
@@ -256,11 +257,16 @@ def read(folder: Path | str) -> Grid:
             raise where.error(
                 "datasets", index, "name", f"dataset {name!r} occurs twice; give one another name."
             )
+    generators = _labelled(
+        [_generator(row, where, i) for i, row in enumerate(source["generators"])], where
+    )
+    title = source.get("title", path.absolute().parent.name)
+    _check_printed(title, names, generators, where)
     return Grid(
         path.parent,
-        source.get("title", path.absolute().parent.name),
+        title,
         tuple(datasets),
-        _labelled([_generator(row, where, i) for i, row in enumerate(source["generators"])], where),
+        generators,
         tuple(source["seeds"]),
         tuple(source["splits"]),
         tuple(source["draws"]),
@@ -269,6 +275,19 @@ def read(folder: Path | str) -> Grid:
         Limits(**limits),
         keys.digest(where.text),
     )
+
+
+def _check_printed(title: str, names: list[str], generators: Iterable[dict], where: Lines) -> None:
+    """What stands on pages and terminals is one line that commands neither."""
+    labels = [row["label"] for row in generators]
+    printed = {"title": [title], "datasets": names, "generators": labels}
+    for header, texts in printed.items():
+        for index, text in enumerate(texts):
+            if plain(text) != text or "\n" in text:
+                key = "title" if header == "title" else "name"
+                header = "" if header == "title" else header
+                sentence = f"{text[:60]!r} holds a control character; leave it out."
+                raise where.error(header, index, key, sentence)
 
 
 def _check_repetitions(source: dict, where: Lines) -> None:
@@ -411,7 +430,7 @@ def _dataset(row: dict | str, where: Lines, index: int) -> dict:
     check_toml(row, DATASET, where, "datasets", index)
     if "path" not in row and "name" not in row:
         raise where.error("datasets", index, "", "a dataset needs a name or a path.")
-    if "path" in row and not Path(where.path.parent, row["path"]).is_file():
+    if "path" in row and not os.path.isfile(Path(where.path.parent, row["path"])):
         raise where.error(
             "datasets",
             index,

@@ -40,11 +40,11 @@ def _of_generator(folder: Path, row: dict) -> list[str]:
     named = {"": plugin(folder, row["name"])} | plugins(folder, row["params"])
     for place in filter(None, named.values()):
         code = digest(read_given(place[0]))
-        found.append(f"run the code of {os.path.relpath(place[0], folder)} ({code[:16]})")
+        found.append(f"run the code of {os.path.relpath(place[0], folder)} ({code})")
     if row["kernel"]:
         # The kernel is the user's own, but an old one may run what a new one refuses.
         kernel = digest(canonical(kernel_spec(row["kernel"])))
-        found.append(f"start your Jupyter kernel {row['kernel']} ({kernel[:16]})")
+        found.append(f"start your Jupyter kernel {row['kernel']} ({kernel})")
     # A plug-in's name is no place of data; all other texts are looked at, however deep.
     others = {name: value for name, value in row["params"].items() if name not in named}
     for text in _texts(others):

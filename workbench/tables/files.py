@@ -112,53 +112,19 @@ def parquet_table(raw: bytes, name: str) -> pa.Table:
     InputError.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from workbench.tables.parquet import TooLarge, bounded_table
 
     most = most_unfolded(len(raw), MOST_TIMES["parquet"])
     try:
-        file = pq.ParquetFile(io.BytesIO(raw))
-        about = file.metadata
-        groups = [about.row_group(i) for i in range(about.num_row_groups)]
-        stored = sum(group.total_byte_size for group in groups)
-        # Equal values are stored once: eight bytes a value is the least that they unfold to.
-        if stored > most or about.num_rows * about.num_columns * 8 > most:
-            raise too_large(name, most)
-        if about.num_rows * max(stored, 1) <= most:
-            return file.read()
-        # Texts stay stored once until it is known how long they get.
-        fields = file.schema_arrow
-        texts = [field.name for field in fields if _is_text(field.type)]
-        file = pq.ParquetFile(io.BytesIO(raw), read_dictionary=texts)
-        table = file.read()
-        if sum(_unfolded(table.column(i)) for i in range(table.num_columns)) > most:
-            raise too_large(name, most)
-        return table.cast(pa.schema(fields, metadata=table.schema.metadata))
+        return bounded_table(raw, most)
+    except TooLarge:
+        raise too_large(name, most) from None
     except (pa.ArrowException, ValueError, OSError, TypeError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"file {name!r} is not a Parquet file that can be read ({reason})."
         ) from None
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_string(kind) or pa.types.is_binary(kind)
-
-
-def _unfolded(column: pa.ChunkedArray) -> int:
-    """Bytes that a column takes with every value written out; at least its own bytes."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    total = column.nbytes
-    if pa.types.is_dictionary(column.type):
-        for chunk in column.chunks:
-            lengths = pc.binary_length(chunk.dictionary)
-            total += pc.sum(lengths.take(chunk.indices)).as_py() or 0
-    return total
 
 
 def _read_parquet(raw: bytes, name: str) -> pd.DataFrame:

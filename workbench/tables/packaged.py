@@ -232,7 +232,11 @@ def data_folder() -> Path | None:
 
 
 def local_file(name: str) -> Path | None:
-    """The file of dataset `name` in WORKBENCH_DATA, or None."""
+    """The file of dataset `name` in WORKBENCH_DATA, or None; also for a name that leads out of it,
+    which a stranger's grid may hold.
+    """
     folder = data_folder()
-    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES] if folder else []
-    return next((path for path in paths if path.is_file()), None)
+    if folder is None or os.path.isabs(name) or ".." in Path(name).parts:
+        return None
+    paths = [folder / f"{name}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in paths if os.path.isfile(path)), None)
