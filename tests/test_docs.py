@@ -99,6 +99,24 @@ def test_the_metric_of_the_page_runs_and_its_rows_hold_numbers_where_numbers_bel
         wb.Row("mean_shift", 0.1, 0.0, 0.2, "a column in a number's place")
 
 
+def test_tables_of_recorded_rows_are_those_of_the_record():
+    """The decision page and the README's results, each number of them."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        import decision
+    finally:
+        sys.path.remove(str(DOCS))
+    for page in decision.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "made by docs/decision.py" in text
+        assert decision.filled(text) == text, f"{page.name}: run python docs/decision.py"
+    # A generator that is recommended by name exists.
+    page = (DOCS / "which-generator.md").read_text(encoding="utf-8")
+    for column in re.findall(r"^\|[^|]*\|([^|]*)\|", page, flags=re.MULTILINE):
+        for name in re.findall(r"`([a-z-]+)`", column):
+            assert name in GENERATORS, name
+
+
 def test_the_figure_is_drawn_by_the_readmes_first_lines():
     sys.path.insert(0, str(DOCS))
     try:
@@ -111,7 +129,7 @@ def test_the_figure_is_drawn_by_the_readmes_first_lines():
     assert all(
         name in drawn
         for name in (
-            re.findall(r"for name in (\[.*?\])", code)[0].strip("[]").replace('"', "").split(", ")
+            re.findall(r"names = (\[.*?\])", code)[0].strip("[]").replace('"', "").split(", ")
         )
     )
 

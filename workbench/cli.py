@@ -256,7 +256,7 @@ def _compare(options) -> int:
     )
     _write_grid(folder, text)
     remember(grid.read(folder))  # the user named the table a moment ago
-    return _run(
+    code = _run(
         argparse.Namespace(
             report=folder,
             trust=False,
@@ -267,6 +267,19 @@ def _compare(options) -> int:
             scheduler=options.scheduler,
         )
     )
+    print(f"\n{plain(str(_recommendation(folder)))}")
+    return code
+
+
+def _recommendation(folder: Path):
+    """Which generator to take, from the rows of a report folder about one table."""
+    from workbench.report.batch import Batch
+    from workbench.report.recommendation import recommend
+
+    batch = Batch.read(folder)
+    finished = batch.cells[batch.cells["status"] == "ok"]
+    seconds = finished.groupby("label")["fit_cpu"].mean().dropna().to_dict()
+    return recommend(batch.readings, batch.generators, seconds=seconds)
 
 
 def _write_grid(folder: Path, text: str) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_a_second_run_does_only_what_is_new(csv):
         )
     )
     first, private = session.result("independent", 0), session.result("privbayes", 0)
-    assert [step.told for step in session.run()] == [
+    assert [step.detail for step in session.run()] == [
         "kept",
         "kept",
     ] and not session._folder.exists()
@@ -130,7 +131,7 @@ def test_a_second_run_does_only_what_is_new(csv):
     assert rows.loc["epsilon", "value"] == pytest.approx(2.0), (
         "a generator's claim is there for metrics that come later"
     )
-    assert steps["bayes-expert"].phase == "skipped" and steps["bayes-expert"].told
+    assert steps["bayes-expert"].phase == "skipped" and steps["bayes-expert"].detail
     assert "bayes-expert" not in views.code(session) and "bayes-expert" in views.grid(session)
 
     session.choose_table(csv, "outcome", [SCRIPT])
@@ -180,7 +181,7 @@ def test_a_killed_worker_is_an_error_in_words_and_another_does_the_rest(csv):
         assert session.poll()
         time.sleep(0.05)
     assert (
-        session.progress["gan", 0].phase == "error" and "SIGKILL" in session.progress["gan", 0].told
+        session.progress["gan", 0].phase == "error" and "SIGKILL" in session.progress["gan", 0].detail
     )
     assert session.missing("gan", 0), "it is tried again"
     worker = psutil.Process(session._worker.pid)
@@ -351,7 +352,7 @@ def test_the_page_by_its_controls(csv, tmp_path):
     assert page.name.value == "independent" and "wb-card" in page.shown.value
     for view in ("rows", "marginals", "card"):
         page.view.value = view
-        assert "wb-error" not in page.told.value, (view, page.told.value)
+        assert "wb-error" not in page.message.value, (view, page.message.value)
         inert(page.shown.value)
         inert(page.code.value)
     script = html.unescape(re.search(r"<pre[^>]*>(.*?)</pre>", page.code.value, re.S)[1])
@@ -359,41 +360,139 @@ def test_the_page_by_its_controls(csv, tmp_path):
     page.safe.value = True
     page.export.click()
     assert f"'{FORMULA}" in (tmp_path / "export" / "independent-0.csv").read_text().splitlines()[0]
-    assert (tmp_path / "export" / "grid.toml").is_file() and "side_by_side.py" in page.taken.value
+    assert (tmp_path / "export" / "grid.toml").is_file() and "side_by_side.py" in page.exported.value
 
 
 def test_mistakes_on_the_page_are_one_sentence(tmp_path):
     page = SideBySide(Session("loans", ["cart"], root=tmp_path / "root"))
 
-    def told(words: str) -> None:
-        assert 'role="alert"' in page.told.value and words in html.unescape(page.told.value), (
-            page.told.value
+    def says(words: str) -> None:
+        assert 'role="alert"' in page.message.value and words in html.unescape(page.message.value), (
+            page.message.value
         )
-        assert "Traceback" not in page.told.value
+        assert "Traceback" not in page.message.value
 
     page.table.value = "<b>nothing</b>.csv"
-    told("does not exist")
-    assert "<b>" not in page.told.value and page.table.value == "loans"
+    says("does not exist")
+    assert "<b>" not in page.message.value and page.table.value == "loans"
     page.seeds.value = "0, three"
-    told("'three'")
+    says("'three'")
     page.seeds.value = "0-99"
-    told("1 to 20 whole numbers")
+    says("1 to 20 whole numbers")
     page.seeds.value = "7, 0 3-4"
     assert page.session.seeds == (7, 0, 3, 4) and "for seed in [7, 0, 3, 4]:" in page.code.value
     page.params.value = "cart = ["
-    told("not TOML")
+    says("not TOML")
     page.params.value = "gan.epochs = 1"
-    told("choose that generator too")
+    says("choose that generator too")
     page.params.value = "cart.deepness = 1"
-    told("no parameter 'deepness'")
+    says("no parameter 'deepness'")
     page.params.value = ""
     page.generators.value = []
-    told("choose at least one")
+    says("choose at least one")
     page.export.click()
-    assert 'role="alert"' in page.taken.value and "run it" in page.taken.value
+    assert 'role="alert"' in page.exported.value and "run it" in page.exported.value
     page.run.click()
-    told("choose at least one")
+    says("choose at least one")
     assert not page.session.busy
+
+
+HOSPITAL = """encounter;born;cost;ward;readmitted
+"""
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory) -> Path:
+    """A table as people write it: semicolons, decimal commas, days first, '?' for missing."""
+    rng = np.random.default_rng(0)
+    lines = [
+        f"E{700_000 + row};{1 + row % 28:02d}.{1 + row % 12:02d}.19{40 + row % 50};"
+        f"{rng.uniform(100, 999):.2f};".replace(".", ",", 3).replace(",", ".", 2)
+        + f"{rng.choice(['A', 'B', '?'])};{rng.choice(['yes', 'no'])}"
+        for row in range(240)
+    ]
+    path = tmp_path_factory.mktemp("hospital") / "hospital.csv"
+    path.write_text(HOSPITAL + "\n".join(lines))
+    return path
+
+
+def test_a_file_is_looked_at_before_anything_runs_and_corrected_in_place(hospital, tmp_path):
+    page = SideBySide(Session("loans", root=tmp_path))
+    page.table.value = str(hospital)
+    assert page.view.value == "columns" and "E7" not in page.about.value
+    assert "240 rows, 5 columns" in page.about.value and "encounter" in page.about.value
+    assert "Choose a target" in page.about.value
+    assert page.corrections.layout.display == "flex"
+    page.column.value, page.kind.value = "ward", "identifier"
+    assert page.session.data.schema["ward"].role == "identifier"
+    page.kind.value = "categorical"
+    assert page.session.data.schema["ward"].role == "feature"
+    page.kind.value = "as found"
+    page.column.value = "encounter"
+    page.kind.value = "categorical"
+    assert page.session.data.schema["encounter"].role == "feature", "no identifier after all"
+    page.kind.value = "as found"
+    page.accept.click()
+    declared = page.session.declared
+    assert declared["missing"] == ["?"] and declared["formats"] == {"born": "%d.%m.%Y"}
+    assert declared["identifiers"] == ["encounter"]
+    page.target.value = "readmitted"
+    assert page.session.declared == declared, "another target keeps what was declared"
+    assert "missing=['?']" in html.unescape(page.code.value)
+    assert "wb-error" not in page.message.value, page.message.value
+
+
+def test_an_export_is_written_as_the_persons_own_file(hospital, tmp_path):
+    declared = {"missing": ["?"]}
+    session = Session(
+        hospital, ["independent"], target="readmitted", declared=declared, root=tmp_path
+    )
+    paths = {path.name: path for path in views.export(ended(session))}
+    table = pd.read_csv(paths["independent-0.csv"], dtype=str, sep=",")
+    assert table["cost"].str.fullmatch(r"\d+,\d\d").all()
+    assert table["born"].str.fullmatch(r"\d\d\.\d\d\.\d{4}").all()
+    assert "missing = [" in paths["grid.toml"].read_text()
+
+
+def test_a_tick_more_redraws_nothing_and_says_how_long_it_takes(session, monkeypatch):
+    page = SideBySide(session)
+    page.view.value = "scores"
+    shown = page.shown.value
+    monkeypatch.setattr(page, "_drawn", lambda *looked: pytest.fail("drawn again"))
+    page.generators.boxes["ctgan"].value = True
+    assert "ctgan" in session.generators and page.shown.value == shown
+    assert "most of it ctgan" in page.estimated.value
+    page.generators.boxes["ctgan"].value = False
+    assert "Nothing is left to run" in page.estimated.value
+    assert page.generators.value == ("independent", "cart")
+
+
+def test_the_ranking_and_the_card_say_whose_they_are(session):
+    page = SideBySide(session)
+    ranking = html.unescape(page.ranking.value)
+    assert "Ranked by" in ranking and "Which one." in ranking and "Doubt." in ranking
+    assert ranking.index("cart") < ranking.index("independent")
+    inert(page.ranking.value)
+    assert "independent, seed 0, on hostile" in page.shown.value
+
+
+def test_a_cancelled_worker_reads_cancelled_whichever_thread_looks_first(csv):
+    session = Session(csv, {"gan": {"epochs": 100_000}}, target="outcome")
+    for _ in range(3):
+        started(session, "fit")
+        going = threading.Event()
+
+        def look(going=going):
+            while session.poll():
+                going.set()
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        going.wait(5)
+        session.cancel()
+        looking.join(5)
+        assert not looking.is_alive() and not session.busy
+        assert session.progress["gan", 0].phase == "cancelled"
 
 
 def test_every_control_says_what_it_is(tmp_path):
@@ -404,7 +503,7 @@ def test_every_control_says_what_it_is(tmp_path):
         if hasattr(control, "description") and hasattr(control, "tooltip")
     ]
     named = [control for control in controls if control.description]
-    assert len(named) == 17 and all(control.tooltip for control in named)
+    assert len(named) == 20 and all(control.tooltip for control in named)
     assert all(page.view.tooltips), "and every view"
 
 

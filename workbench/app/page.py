@@ -1,5 +1,5 @@
 """The side-by-side page: ipywidgets over a Session. What is shown is made by `session` and
-`exhibit`; this file lays it out.
+`views`; this file lays it out.
 
     session = Session("loans")
     SideBySide(session)            # in JupyterLab, or alone through Voila
@@ -13,24 +13,28 @@ from __future__ import annotations
 import asyncio
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ipywidgets as ipw
 from markupsafe import Markup
 
-from workbench.app import views
+from workbench.app import estimate, views
+from workbench.app.choices import Checkboxes, generator_groups
 from workbench.app.session import ENDED, LOOK, MOST_SEEDS, Session, choices
 from workbench.errors import InputError
-from workbench.generators import GENERATORS
 from workbench.report.html import html_table
 from workbench.tables.datasets import DATASETS
+from workbench.tables.schema import KINDS
 
-VIEWS = ("card", *views.FIGURES, "rows")
+VIEWS = ("card", *views.FIGURES, "rows", "columns")
 NONE = "(none)"
-STYLE = """<style>
+AS_FOUND = "as found"
+STYLE_SHEET = """
 .wb-page{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:75rem}
-.wb-page h2{font-size:15px;margin:10px 0 2px} .wb-page figure{margin:0;overflow-x:auto}
+.wb-page h2{font-size:15px;margin:10px 0 2px} .wb-page h3{font-size:12px;margin:6px 0 0}
+.wb-page figure{margin:0} .wb-page figure img{max-width:100%;height:auto}
+.wb-page figcaption{max-width:60rem}
 .wb-page .table{overflow-x:auto}
 .wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
 .wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;
@@ -41,13 +45,51 @@ STYLE = """<style>
 .wb-page button:focus-visible{outline:2px solid #0b57d0;outline-offset:2px}
 .wb-page .widget-button.mod-primary{background:#0b57d0;color:#fff}
 .wb-error{color:#b00020;font-weight:600}
-</style>"""
+.wb-page .wb-shown{container-type:inline-size;width:100%}
+.wb-page .wb-card table{min-width:0}
+.wb-page .wb-card :is(th,td){padding:3px 5px}
+@container (max-width:46rem){
+  .wb-page .wb-card table{table-layout:auto;font-size:12px}
+  .wb-page .wb-card .wb-bar{display:none}
+  .wb-page .wb-card thead th{width:auto!important;white-space:normal}
+}
+"""
+# Runs when the sheet is in the page: what ipywidgets' buttons for a choice of one leave out. Which
+# view is shown is said to a screen reader, and the arrow keys move among the views alone instead of
+# among the notebook's cells. A page of its own (Voila) gets a title for its tab.
+SCRIPT = """
+const page=this.closest('.wb-page');
+if(page&&!page.dataset.ready){
+  page.dataset.ready='yes';
+  if(!document.querySelector('.jp-LabShell'))document.title='Synthetic tables side by side';
+  const all=()=>[...page.querySelectorAll('.wb-views button')];
+  const mark=()=>{
+    page.querySelectorAll('.wb-views').forEach(v=>v.setAttribute('data-lm-suppress-shortcuts','true'));
+    all().forEach(b=>b.setAttribute('aria-pressed',b.classList.contains('mod-active')));
+  };
+  new MutationObserver(mark).observe(page,{subtree:true,childList:true,attributes:true,
+    attributeFilter:['class']});
+  mark();
+  page.addEventListener('keydown',e=>{
+    const step={ArrowRight:1,ArrowDown:1,ArrowLeft:-1,ArrowUp:-1}[e.key];
+    const here=all().indexOf(e.target);
+    if(!step||here<0)return;
+    e.preventDefault();
+    e.stopPropagation();
+    const next=all()[(here+step+all().length)%all().length];
+    next.focus();
+    next.click();
+  });
+}
+"""
+STYLE = Markup('<style onload="{}">{}</style>').format(SCRIPT, Markup(STYLE_SHEET))
 CODE = Markup(
-    '<h2>The same in Python</h2><button type="button" class="jupyter-button" title="Copy the script'
-    ' to the clipboard"'
-    ' onclick="navigator.clipboard.writeText(this.nextElementSibling.textContent)">Copy as'
-    ' code</button><pre tabindex="0" role="region" aria-label="Python script of this'
-    ' comparison">{}</pre><details><summary>As grid.toml, for a batch</summary><pre tabindex="0"'
+    '<details><summary>The same in Python</summary><button type="button" class="jupyter-button"'
+    ' title="Copy the script to the clipboard" onclick="navigator.clipboard.writeText('
+    "this.nextElementSibling.textContent).then(()=>{{this.textContent='Copied'}},"
+    "()=>{{this.textContent='Select the script below and copy it'}})\">Copy as code</button>"
+    '<pre tabindex="0" role="region" aria-label="Python script of this comparison">{}</pre>'
+    '</details><details><summary>As grid.toml, for a batch</summary><pre tabindex="0"'
     ' role="region" aria-label="grid.toml">{}</pre></details>'
 )
 SEVERAL = "Ctrl or Shift for several"
@@ -61,11 +103,25 @@ class SideBySide(ipw.VBox):
 
     def __init__(self, session: Session):
         self.session = session
+        self._task: asyncio.Task | None = None
+        self._make_table_controls()
+        self._make_generator_controls()
+        self._make_run_controls()
+        self._make_look_controls()
+        self._make_export_controls()
+        super().__init__([ipw.HTML(STYLE), *self._rows()])
+        self.add_class("wb-page")
+        self._fill_columns()
+        self._watch()
+        session.watchers.append(self._follow)
+        self._guarded(self._refresh)()
+
+    def _make_table_controls(self) -> None:
         self.table = _control(
             ipw.Combobox,
             "Table",
             "A dataset's name, or the path of your CSV or Parquet file",
-            value=session.table,
+            value=self.session.table,
             options=choices(),
             continuous_update=False,
         )
@@ -83,19 +139,32 @@ class SideBySide(ipw.VBox):
             f"Groups that bias is read for; {SEVERAL}",
             rows=4,
         )
-        self.generators = _control(
-            ipw.SelectMultiple,
-            "Generators",
-            f"What is compared; {SEVERAL}",
-            rows=9,
-            options=list(GENERATORS),
-            value=list(session.generators),
+        # Corrections of what was read off the table; shown with the view of its columns.
+        self.column = _control(ipw.Dropdown, "Column", "Whose kind is corrected")
+        self.kind = _control(
+            ipw.Dropdown,
+            "Read it as",
+            "Its kind, or an identifier: never learned, scored or copied",
+            options=[AS_FOUND, *KINDS, "identifier"],
         )
+        self.accept = ipw.Button(
+            description="Accept all proposals",
+            tooltip="Declare what was found: marks of missing values, dates, identifiers, rules",
+            layout=ipw.Layout(width="auto"),
+        )
+        self.corrections = ipw.HBox([self.column, self.kind, self.accept], layout=WRAP)
+
+    def _make_generator_controls(self) -> None:
+        height = ipw.Layout(max_height="17rem", overflow="auto", width="26rem", max_width="100%")
+        self.generators = Checkboxes(
+            "Generators", generator_groups(), self.session.generators, layout=height
+        )
+        self.generators.add_class("wb-generators")
         self.seeds = _control(
             ipw.Text,
             "Seeds",
             f"Each is repeated with these, at most {MOST_SEEDS}: 0, 3, 7 or 0-4",
-            value=", ".join(map(str, session.seeds)),
+            value=", ".join(map(str, self.session.seeds)),
             continuous_update=False,
         )
         self.params = _control(
@@ -106,11 +175,13 @@ class SideBySide(ipw.VBox):
             placeholder="ctgan.epochs = 100",
             continuous_update=False,
         )
+
+    def _make_run_controls(self) -> None:
         self.everything = ipw.Checkbox(
             description="Measure everything (slower)",
-            value=session.everything,
+            value=self.session.everything,
             indent=False,
-            tooltip="Also classifier test, model ranking, gains, attribute attacks",
+            tooltip="Also attacks on persons, the classifier test, model ranking, gains",
         )
         self.run = ipw.Button(
             description="Run", button_style="primary", tooltip="Fit, sample and score what is new"
@@ -118,7 +189,11 @@ class SideBySide(ipw.VBox):
         self.cancel = ipw.Button(
             description="Cancel", disabled=True, tooltip="Stop at once; what is finished is kept"
         )
-        self.told, self.taken, self.progress, self.code, self.shown = (ipw.HTML() for _ in range(5))
+        self.message, self.exported, self.progress = ipw.HTML(), ipw.HTML(), ipw.HTML()
+        self.estimated, self.about = ipw.HTML(), ipw.HTML()
+        self.code, self.ranking = ipw.HTML(), ipw.HTML()
+
+    def _make_look_controls(self) -> None:
         self.name = _control(ipw.Dropdown, "Look at", "Whose rows the views show")
         self.seed = _control(ipw.Dropdown, "Seed", "Which repetition the views show")
         words = f"For marginals (all) and pairs (the first {views.PAIRED}); {SEVERAL}"
@@ -129,12 +204,20 @@ class SideBySide(ipw.VBox):
             style={"button_width": "auto"},
             tooltip="What is shown",
         )
+        self.view.add_class("wb-views")
         self.view.tooltips = [
             "Report card with floor and ceiling",
-            *(told for _, told in views.FIGURES.values()),
-            "The rows",
+            *(words for _, words in views.FIGURES.values()),
+            "Real and synthetic rows, to search and to sort",
+            "What was read off the table, and what looks wrong",
         ]
-        self.folder = _control(ipw.Text, "Folder", f"Inside {session.root.name}/", value="export")
+        self.drawing, self.shown = ipw.HTML(), ipw.HTML()
+        self.shown.add_class("wb-shown")
+
+    def _make_export_controls(self) -> None:
+        self.folder = _control(
+            ipw.Text, "Folder", f"Inside {self.session.root.name}/", value="export"
+        )
         self.safe = ipw.Checkbox(
             description="Formula-safe CSV",
             indent=False,
@@ -144,42 +227,40 @@ class SideBySide(ipw.VBox):
             description="Export",
             tooltip="grid.toml, script, scores and tables as CSV and LaTeX, SVG",
         )
-        roles = [
-            self.table,
-            self.upload,
-            self.target,
-            self.sensitive,
-            self.generators,
-            self.seeds,
-            self.params,
-        ]
-        start = ipw.VBox(
-            [
-                self.everything,
-                ipw.HBox([self.run, self.cancel]),
-                self.told,
-                self.progress,
-                self.code,
-            ]
-        )
-        start.layout.flex = "1 1 24rem"
-        super().__init__(
-            [
-                ipw.HTML(STYLE),
-                ipw.HBox([ipw.VBox([_heading("Choose"), *roles]), start], layout=WRAP),
-                _heading("Look"),
-                ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP),
-                self.view,
-                self.shown,
-                _heading("Take along"),
-                ipw.HBox([self.folder, self.safe, self.export], layout=WRAP),
-                self.taken,
-            ]
-        )
-        self.add_class("wb-page")
 
-        self._task: asyncio.Task | None = None
-        self._fill_columns()
+    def _rows(self) -> list[ipw.Widget]:
+        """The page from top to bottom; the results stand directly below Run."""
+        table = [self.table, self.upload, self.target, self.sensitive, self.about]
+        generators = [self.generators, self.seeds, self.params]
+        beside = ipw.VBox([self.code])
+        beside.layout.flex = "1 1 16rem"
+        done = ipw.VBox([self.progress, self.ranking])
+        done.layout.flex = "3 1 30rem"
+        return [
+            ipw.HBox(
+                [
+                    ipw.VBox([_heading("1. Choose a table"), *table]),
+                    ipw.VBox([_heading("2. Choose generators"), *generators]),
+                ],
+                layout=WRAP,
+            ),
+            _heading("3. Run"),
+            ipw.HBox([self.run, self.cancel, self.everything, self.estimated], layout=WRAP),
+            self.message,
+            ipw.HBox([done, beside], layout=WRAP),
+            _heading("4. Look"),
+            ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP),
+            self.view,
+            self.drawing,
+            self.corrections,
+            self.shown,
+            _heading("5. Export"),
+            ipw.HBox([self.folder, self.safe, self.export], layout=WRAP),
+            self.exported,
+        ]
+
+    def _watch(self) -> None:
+        """What a click or a choice does."""
         self.table.observe(self._guarded(self._choose_table), "value")
         self.upload.observe(self._guarded(self._take_upload), "value")
         for control in (self.target, self.sensitive):
@@ -188,17 +269,18 @@ class SideBySide(ipw.VBox):
             control.observe(self._guarded(self._choose_generators), "value")
         for control in (self.name, self.seed, self.columns, self.view):
             control.observe(self._guarded(self._show), "value")
+        self.column.observe(self._guarded(self._show_kind), "value")
+        self.kind.observe(self._guarded(self._correct_kind), "value")
+        self.accept.on_click(self._guarded(self._accept_proposals))
         self.run.on_click(self._guarded(self._start))
         self.cancel.on_click(self._guarded(self._cancel))
-        self.export.on_click(self._guarded(self._export, self.taken))
-        session.watchers.append(self._follow)
-        self._guarded(self._refresh)()
+        self.export.on_click(self._guarded(self._export, self.exported))
 
     def _guarded(self, action: Callable[[], None], place: ipw.HTML | None = None) -> Callable:
         """The action as a callback whose error is a sentence on the page, beside Run or in another
         place.
         """
-        place = place or self.told
+        place = place or self.message
 
         def act(*_):
             if self._quiet:
@@ -210,6 +292,8 @@ class SideBySide(ipw.VBox):
                 self._tell(place, str(error), bad=True)
             except Exception as error:
                 self._tell(place, f"{type(error).__name__}: {error}", bad=True)
+            finally:
+                self.drawing.value = ""
 
         return act
 
@@ -224,12 +308,59 @@ class SideBySide(ipw.VBox):
             self.session.choose_table(self.table.value.strip())
         finally:
             self._fill_columns()
+        # What was read off a person's own file is shown before anything is run on it.
+        if self.session.table not in DATASETS:
+            self._set_view("columns")
         self._refresh()
 
+    def _set_view(self, view: str) -> None:
+        self._quiet = True
+        self.view.value = view
+        self._quiet = False
+
     def _choose_roles(self) -> None:
+        self._choose_again(self.session.declared)
+
+    def _choose_again(self, declared: Mapping) -> None:
+        """The same table with the roles on the page and other declarations."""
         target = None if self.target.value == NONE else self.target.value
-        self.session.choose_table(self.session.table, target, self.sensitive.value)
+        try:
+            self.session.choose_table(self.session.table, target, self.sensitive.value, declared)
+        finally:
+            self._fill_columns()
         self._refresh()
+
+    def _show_kind(self) -> None:
+        """What is declared of the column whose kind may be corrected."""
+        declared, name = self.session.declared, self.column.value
+        kind = declared.get("kinds", {}).get(name, AS_FOUND)
+        if name in declared.get("identifiers", ()):
+            kind = "identifier"
+        self._quiet = True
+        self.kind.value = kind
+        self._quiet = False
+
+    def _correct_kind(self) -> None:
+        name, kind = self.column.value, self.kind.value
+        declared = dict(self.session.declared)
+        kinds = {known: k for known, k in declared.get("kinds", {}).items() if known != name}
+        schema = self.session.data.schema
+        found = [column.name for column in schema.columns if column.role == "identifier"]
+        others = [known for known in found if known != name]
+        declared.pop("identifiers", None)
+        if kind == "identifier":
+            declared["identifiers"] = [*others, name]
+        elif kind != AS_FOUND:
+            kinds[name] = kind
+            # It may have been taken for an identifier: it is none now.
+            declared["identifiers"] = others
+        declared["kinds"] = kinds
+        self._choose_again({key: v for key, v in declared.items() if v or key == "identifiers"})
+
+    def _accept_proposals(self) -> None:
+        found = views.proposals(self.session)
+        kinds = {**found.pop("kinds", {}), **self.session.declared.get("kinds", {})}
+        self._choose_again({**found, **({"kinds": kinds} if kinds else {})})
 
     def _choose_generators(self) -> None:
         try:
@@ -245,7 +376,8 @@ class SideBySide(ipw.VBox):
         chosen = {name: params.get(name, {}) for name in self.generators.value}
         self.session.choose_generators(chosen, _whole_numbers(self.seeds.value))
         self.session.everything = self.everything.value
-        self._refresh()
+        # What is shown stays: a tick more or less must not redraw a figure.
+        self._show_choice()
 
     def _take_upload(self) -> None:
         if self.upload.value:
@@ -265,11 +397,18 @@ class SideBySide(ipw.VBox):
             control.value = ()  # first, or the browser marks options that are gone
             control.options = schema.modelled.names
         self.sensitive.value = [column.name for column in schema.sensitive]
+        kept = self.column.value
+        self.column.options = schema.names
+        self.column.value = kept if kept in schema.names else schema.names[0]
         self._quiet = False
+        self._show_kind()
+        self._tell(self.about, views.summary(self.session))
 
     def _start(self) -> None:
         self._choose_generators()
         self.session.start()
+        if self.view.value == "columns":
+            self._set_view("card")
         self._follow()
         self._task = asyncio.get_running_loop().create_task(self._attend())
 
@@ -282,11 +421,11 @@ class SideBySide(ipw.VBox):
         self._follow()
 
     def _follow(self) -> None:
-        """Show how far the worker is, and the views anew when something has been finished."""
+        """Show how far the worker is, and the views again when something has been finished."""
         steps = list(self.session.progress.values())
         self.run.disabled, self.cancel.disabled = self.session.busy, not self.session.busy
         lines = [
-            (s.generator, s.seed, f"{s.phase} {s.told}", f"{s.seconds:.1f} s", f"{s.rows:,}")
+            (s.generator, s.seed, f"{s.phase} {s.detail}", f"{s.seconds:.1f} s", f"{s.rows:,}")
             for s in steps
         ]
         header = ("generator", "seed", "phase", "seconds", "rows")
@@ -301,7 +440,7 @@ class SideBySide(ipw.VBox):
     _done: tuple = ()
 
     def _refresh(self) -> None:
-        """What can be looked at now, the code, and the view."""
+        """What can be looked at now, the code, the ranking, and the view."""
         names = list(dict.fromkeys(name for name, _ in self.session.finished))
         self._quiet = True
         kept = self.name.value, self.seed.value
@@ -309,31 +448,47 @@ class SideBySide(ipw.VBox):
         self.name.value = kept[0] if kept[0] in names else (names[0] if names else None)
         self.seed.value = kept[1] if kept[1] in self.session.seeds else self.session.seeds[0]
         self._quiet = False
+        self._show_choice()
+        ready = self.session.finished and not self.session.busy
+        self.ranking.value = str(views.ranking(self.session)) if ready else ""
         self._show()
 
-    def _show(self) -> None:
-        looked = self.name.value or "", self.seed.value or 0
+    def _show_choice(self) -> None:
+        """The choice as code, and what it will take."""
         self.code.value = CODE.format(
-            views.code(self.session, *looked, self.columns.value), views.grid(self.session)
+            views.code(self.session, *self._looked_at(), self.columns.value),
+            views.grid(self.session),
         )
-        if not self.session.finished:
+        self._tell(self.estimated, estimate.words(self.session))
+
+    def _looked_at(self) -> tuple[str, int]:
+        return self.name.value or "", self.seed.value or 0
+
+    def _show(self) -> None:
+        self.corrections.layout.display = "flex" if self.view.value == "columns" else "none"
+        if self.view.value != "columns" and not self.session.finished:
             self.shown.value = Markup("<p>Nothing is measured yet: press Run.</p>")
             return
-        self.shown.value = self._drawn(*looked)
+        self.drawing.value = '<p role="status">drawing ...</p>'
+        self.shown.value = self._drawn(*self._looked_at())
+        self._show_choice()
 
     def _drawn(self, name: str, seed: int) -> str:
         if self.view.value == "card":
             return self.session.card(name, seed)._repr_html_()
         if self.view.value == "rows":
             return str(views.browse(self.session, name, seed))
+        if self.view.value == "columns":
+            return str(views.columns(self.session))
         return str(views.picture(self.session, self.view.value, name, seed, self.columns.value))
 
     def _export(self) -> None:
-        looked = self.name.value or "", self.seed.value or 0, self.columns.value
-        self._tell(self.taken, "Writing tables and drawing figures ...")
+        looked = *self._looked_at(), self.columns.value
+        self._tell(self.exported, "Writing tables and drawing figures ...")
         paths = views.export(self.session, self.folder.value, *looked, formula_safe=self.safe.value)
         names = ", ".join(path.name for path in paths)
-        self._tell(self.taken, f"Written to {Path(self.session.root, self.folder.value)}: {names}.")
+        place = Path(self.session.root, self.folder.value)
+        self._tell(self.exported, f"Written to {place}: {names}.")
 
 
 def _whole_numbers(text: str) -> list[int]:

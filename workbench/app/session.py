@@ -46,12 +46,14 @@ from workbench.metrics.card import Card
 from workbench.metrics.evaluate import evaluate
 from workbench.tables.datasets import DATASETS, Dataset, load
 from workbench.tables.files import SUFFIXES
+from workbench.tables.inspection import Inspection, inspect
 from workbench.tables.packaged import local_file
 
 DEFAULT = ("independent", "gaussian-copula", "cart")
 MOST_SEEDS = 20  # of a session
 ENDED = ("done", "skipped", "error")  # phases after which nothing follows
-LOOK = 0.1  # seconds between two looks at what the worker has told
+LOOKED_AT = ("kinds", "missing", "formats")  # what `inspect` takes as declared
+LOOK = 0.1  # seconds between two looks at what the worker has written
 # Each of these costs as much as all the others together; they are measured where everything is
 # asked for.
 SLOW = ("c2st", "kendall_tau", "augmentation_gain", "rare_class_gain", "attack_risk")
@@ -67,9 +69,9 @@ class Progress:
     generator: str
     seed: int
     phase: str = "waiting"
-    told: str = ""  # how many metrics of how many; why there is no result
+    detail: str = ""  # how many metrics of how many; why there is no result
     seconds: float = 0.0  # wall time of its work so far
-    rows: int = 0  # synthetic rows made
+    rows: int = 0  # synthetic rows
     began: float = field(default=0.0, repr=False)
 
 
@@ -83,7 +85,8 @@ class Result:
     rows: pd.DataFrame
     notes: list[str]
     claim: dict[str, object]
-    seconds: float = 0.0
+    seconds: float = 0.0  # wall time of all its work
+    fit_seconds: float | None = None  # CPU time of the fit
 
 
 def choices() -> list[str]:
@@ -103,6 +106,8 @@ class Session:
     generators  names, or names with their parameters
     seeds       which, at most 20 whole numbers from 0; a single number n means 0, 1, ..., n - 1
     everything  whether the slow metrics are measured too
+    declared    what else `load` takes about the columns: kinds, identifiers, missing, formats,
+                group, constraints
     root        the folder that uploads and exports stay in
 
     Raises InputError for whatever `load` and `make` refuse; a refused choice leaves the old one in
@@ -118,30 +123,50 @@ class Session:
         target: str | None = None,
         sensitive: Iterable[str] | None = None,
         root: str | Path = "side-by-side",
+        declared: Mapping | None = None,
     ):
         self.everything, self.root = everything, Path(root)
         self.results: dict[str, Result] = {}
         self.progress: dict[tuple[str, int], Progress] = {}
         self.watchers: list[
             Callable[[], None]
-        ] = []  # called whenever the worker has told something
+        ] = []  # called whenever the worker has written something
         self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
-        self.choose_table(table, target, sensitive)
+        # JupyterLab may answer a click in a thread of its own while another looks at the worker.
+        self._lock = threading.RLock()
+        self.choose_table(table, target, sensitive, declared)
         self.choose_generators(generators, seeds)
 
     def choose_table(
-        self, table: str | Path, target: str | None = None, sensitive: Iterable[str] | None = None
+        self,
+        table: str | Path,
+        target: str | None = None,
+        sensitive: Iterable[str] | None = None,
+        declared: Mapping | None = None,
     ) -> None:
         """Read and split the table; None means the dataset's own roles, which a file has none of."""
         sensitive = None if sensitive is None else list(sensitive)
-        self.data: Dataset = load(table, target, sensitive)
+        declared = dict(declared or {})
+        self.data: Dataset = load(table, target, sensitive, **declared)
         self.table, self.target, self.sensitive = str(table), target, sensitive
+        self.declared = declared
         self._about = [
             self.data.provenance["train_sha256"],
             self.data.provenance["test_sha256"],
             self.data.schema.to_json(),
         ]
+
+    def inspection(self) -> Inspection:
+        """What was read off the table, what looks wrong, and what to do about it."""
+        given = {key: self.declared[key] for key in LOOKED_AT if key in self.declared}
+        key = canonical([*self._about, self.target, self.sensitive, given])
+        if key != self._inspected[0]:
+            found = inspect(self.table, self.target, self.sensitive or (), **given)
+            self._inspected = key, found
+        return self._inspected[1]
+
+    _inspected: tuple = ("", None)
 
     def choose_generators(
         self, generators: Iterable[str] | Mapping[str, Mapping], seeds: int | Iterable[int] = 1
@@ -218,6 +243,10 @@ class Session:
         """Give a worker process all that is chosen and not there yet. Raises InputError while one
         is at work.
         """
+        with self._lock:
+            self._start()
+
+    def _start(self) -> None:
         if self._worker:
             raise InputError("a run is under way; cancel it or wait for its end.")
         self._tasks, self.progress, self._read = [], {}, 0
@@ -226,7 +255,7 @@ class Session:
             found, metrics = self.result(name, seed), self.missing(name, seed)
             self.progress[name, seed] = step = Progress(name, seed)
             if not metrics:
-                step.phase, step.told, step.seconds, step.rows = (
+                step.phase, step.detail, step.seconds, step.rows = (
                     "done",
                     "kept",
                     found.seconds,
@@ -238,16 +267,17 @@ class Session:
                 "params": self.generators[name],
                 "seed": seed,
                 "metrics": metrics,
-                "made": False,
+                "has_rows": False,
             }
             if found:
                 found.synthetic.to_parquet(
                     self._folder / f"{len(self._tasks)}.synthetic.parquet", index=False
                 )
-                task |= {"made": True, "claim": found.claim}
+                task |= {"has_rows": True, "claim": found.claim}
             self._tasks.append(task | {"key": self._key(name, seed)})
         if not self._tasks:
-            return self._folder.rmdir()
+            self._folder.rmdir()
+            return
         for name, content in snapshot(self.data).items():
             (self._folder / name).write_bytes(content)
         (self._folder / "job.json").write_text(
@@ -273,30 +303,33 @@ class Session:
             )
 
     def poll(self) -> bool:
-        """Take in what the worker has told since the last call; True while it is at work."""
-        if not self._worker:
-            return False
-        ended = self._worker.poll()
-        self._take_in()
-        if ended is not None:
-            self._go_on(ended)
+        """Take in what the worker has written since the last call; True while it is at work."""
+        with self._lock:
+            if not self._worker:
+                return False
+            ended = self._worker.poll()
+            self._take_in()
+            if ended is not None:
+                self._go_on(ended)
+            working = self.busy
+        # Outside the lock: a figure that is being drawn must not keep Cancel waiting.
         for watcher in self.watchers:
             watcher()
-        return bool(self._worker)
+        return working
 
     def run(self) -> Iterator[Progress]:
         """start, then a copy of each Progress as it changes, until all is done; leaving the loop
         early cancels.
         """
         self.start()
-        told: dict = {}
+        seen: dict = {}
         try:
             working = True
             while working:
                 working = self.poll()
                 for pair, step in self.progress.items():
-                    if told.get(pair) != (step.phase, step.told):
-                        told[pair] = step.phase, step.told
+                    if seen.get(pair) != (step.phase, step.detail):
+                        seen[pair] = step.phase, step.detail
                         yield step
                 time.sleep(LOOK if working else 0)
         finally:
@@ -304,8 +337,15 @@ class Session:
 
     def cancel(self) -> None:
         """Kill the worker with all that it started, within a second; what is finished is kept."""
-        if self._worker:
+        with self._lock:
+            if not self._worker:
+                return
+            going_on = [step for step in self.progress.values() if step.phase not in ENDED]
             self._end("cancelled", "")
+            # A worker whose own child was killed a moment before it may have called that an error.
+            for step in going_on:
+                if step.phase == "error":
+                    step.phase, step.detail = "cancelled", ""
 
     def _go_on(self, code: int) -> None:
         """After a worker's end: nothing is left, or the task it was at has failed and the next
@@ -315,7 +355,7 @@ class Session:
         left = [place for place, step in enumerate(steps) if step.phase not in ENDED]
         if left:
             failed = steps[left[0]]
-            failed.phase, failed.told = (
+            failed.phase, failed.detail = (
                 "error",
                 f"the worker process ended early: {self._last_words(code)}",
             )
@@ -323,9 +363,9 @@ class Session:
             self._worker.stdin.close()
             self._launch(left[1])
         else:
-            self._end("error", failed.told if left else "")
+            self._end("error", failed.detail if left else "")
 
-    def _end(self, phase: str, told: str) -> None:
+    def _end(self, phase: str, detail: str) -> None:
         if self._worker.poll() is None:
             processes.kill([psutil.Process(self._worker.pid)])
         self._worker.stdin.close()
@@ -335,7 +375,7 @@ class Session:
         self._worker = None
         for step in self.progress.values():
             if step.phase not in ENDED:
-                step.phase, step.told = phase, told
+                step.phase, step.detail = phase, detail
 
     def _last_words(self, code: int) -> str:
         if code < 0:
@@ -372,10 +412,12 @@ class Session:
             return
         rows = pd.read_parquet(self._folder / f"{index}.rows.parquet")
         table = self._schema.cast(pd.read_parquet(self._folder / f"{index}.synthetic.parquet"))
+        fit_seconds = outcome["fit_seconds"]
         if earlier := self.results.get(task["key"]):
             rows = in_order(pd.concat([earlier.rows, rows], ignore_index=True))
+            fit_seconds = earlier.fit_seconds
         self.results[task["key"]] = Result(
-            table, rows, outcome["notes"], outcome["claim"], step.seconds
+            table, rows, outcome["notes"], outcome["claim"], step.seconds, fit_seconds
         )
 
     def card(self, name: str, seed: int = 0) -> Card:
@@ -389,8 +431,9 @@ class Session:
         rows = found.rows[found.rows["metric"].isin(self.metrics)].reset_index(drop=True)
         left = [METRICS[metric].title for metric in METRICS if metric not in set(rows["metric"])]
         notes = [*found.notes, *([f"Not measured yet: {', '.join(left)}."] if left else [])]
+        about = f"{name}, seed {seed}, on {self.data.name}"
         return Card(
-            rows, self.data.name, len(scored.train), len(scored.test), len(found.synthetic), notes
+            rows, about, len(scored.train), len(scored.test), len(found.synthetic), notes
         )
 
     def rows(self) -> pd.DataFrame:
@@ -427,7 +470,7 @@ def work(folder: Path, first: int) -> None:
             except Exception as error:
                 words = str(error).strip().splitlines()
                 kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-                tell(phase="error", told=kind + (words[-1] if words else ""))
+                tell(phase="error", detail=kind + (words[-1] if words else ""))
 
 
 def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
@@ -437,14 +480,17 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
     name, seed, generator = task["name"], task["seed"], make(task["name"], task["params"])
     table, scored = views(name, data, seed)
     if reason := generator.supports(data.schema):
-        tell(phase="skipped", told=reason)
+        tell(phase="skipped", detail=reason)
         return
-    if task["made"]:
+    if task["has_rows"]:
         synthetic = data.schema.cast(pd.read_parquet(f"{place}.synthetic.parquet"))
         generator = SimpleNamespace(**task["claim"])
+        fit_seconds = None
     else:
         tell(phase="fit")
+        before = time.process_time()
         generator.fit(table, data.schema, np.random.default_rng([seed, 0]))
+        fit_seconds = time.process_time() - before
         tell(phase="sample")
         synthetic = generator.sample(len(table), np.random.default_rng([seed, 1]))
         check_synthetic(data, synthetic, len(table))
@@ -452,7 +498,7 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
 
     def scoring(functions):
         for count, function in enumerate(functions):
-            tell(phase="score", told=f"{count} of {len(functions)}", rows=len(synthetic))
+            tell(phase="score", detail=f"{count} of {len(functions)}", rows=len(synthetic))
             yield function
 
     card = evaluate(scored, synthetic, seed, task["metrics"], scoring, generator)
@@ -463,7 +509,8 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
         if given
         else {}
     )
-    tell(phase="done", told="", rows=len(synthetic), outcome={"notes": card.notes, "claim": claim})
+    outcome = {"notes": card.notes, "claim": claim, "fit_seconds": fit_seconds}
+    tell(phase="done", detail="", rows=len(synthetic), outcome=outcome)
 
 
 def _end_with_parent(folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""What can be shown of a session, taken along, and said in plain Python: figures, rows, grid.toml,
-code, files.
+"""What can be shown of a session and exported from it: figures, rows, the ranking with its
+recommendation, what was read off the table, grid.toml, the same comparison in plain Python, files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
 from pprint import pformat
@@ -18,20 +19,29 @@ from workbench.app.session import SLOW, Session
 from workbench.errors import InputError
 from workbench.files import write_text
 from workbench.metrics import METRICS
-from workbench.report import plots
-from workbench.report.html import Piece, image
+from workbench.report import plots, uses
+from workbench.report.headlines import aggregate, headlines
+from workbench.report.html import Piece, html_table, image
+from workbench.report.identity import is_control
+from workbench.report.recommendation import Recommendation, recommend
 from workbench.tables.datasets import DATASETS
+from workbench.words import interval, listed, plural
 
 COLUMNS = 6  # shown in marginals where none are chosen
 PAIRED = 3  # columns that the pair plots show at most
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # how a cell begins that a spreadsheet may run
+SIGNED = re.compile(r"[-+]\s?[\d.,]")  # how a number with a sign begins, which is none
+WIDE = 2  # panels of the overview beside each other: three are too small for a notebook's width
 
 # View -> the call that draws it, in the names that SCRIPT defines, and what it shows. `figure`
 # makes the same calls.
 FIGURES = {
     "scores": (
-        "plots.strips(rows, {strips})",
-        "Each metric between its floor and its ceiling, a fresh real sample; a line a generator.",
+        "plots.strips(rows, {strips}, columns={wide})",
+        (
+            "Each metric between its floor, a worst case, and its ceiling, a fresh real sample; one"
+            " line for each generator."
+        ),
     ),
     "marginals": (
         (
@@ -46,7 +56,7 @@ FIGURES = {
     ),
     "correlations": (
         "plots.correlation_difference(data.test, tables[{name!r}, {seed}], data.schema.modelled)",
-        "Association of each pair, synthetic minus real: blue is lost, orange invented.",
+        "Association of each pair, synthetic minus real: purple is lost, orange is invented.",
     ),
     "groups": (
         "plots.bias_by_group(rows)",
@@ -58,8 +68,8 @@ FIGURES = {
     "trade-off": (
         "plots.tradeoff(rows)",
         (
-            "Up is useful for training models, right is close to the training rows; the upper left"
-            " is wanted."
+            "Up is useful for training models, right is close to the training rows; the best place"
+            " is the upper left."
         ),
     ),
 }
@@ -139,7 +149,7 @@ def figure(
     name, seed, columns = looked_at(session, name, seed, columns)
     tables = {pair: found.synthetic for pair, found in session.finished.items()}
     if view == "scores":
-        return plots.strips(rows, _strips(session))
+        return plots.strips(rows, _strips(session), columns=WIDE)
     if view == "marginals":
         return plots.marginals(
             data.test, {n: t for (n, s), t in tables.items() if s == seed}, columns
@@ -171,7 +181,7 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
     frame of its own.
 
     The frame is sandboxed: whatever a value is, it cannot reach the page around it. Of more than
-    half a megabyte a part.
+    half a megabyte only a part is shown.
     """
     from itables import options, to_html_datatable
     from itables.javascript import generate_init_offline_itables_html
@@ -180,13 +190,12 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
     found = session.result(name, seed)
     if not found:
         raise InputError("nothing is measured yet; run it first.")
-    parts = {"real": session.data.test, name: found.synthetic}
-    table = pd.concat(
-        [
-            part.set_axis([f"{label} {row}" for row in range(len(part))])
-            for label, part in parts.items()
-        ]
-    )
+    # Every row says what it is, so that searching for "real" or "synthetic" leaves these alone.
+    real = session.data.test
+    real = real.set_axis([f"real {row}" for row in range(len(real))])
+    synthetic = found.synthetic
+    synthetic = synthetic.set_axis([f"synthetic {row}" for row in range(len(synthetic))])
+    table = pd.concat([real, synthetic])
     body = generate_init_offline_itables_html(options.dt_bundle)
     body += to_html_datatable(
         table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%"
@@ -196,7 +205,7 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
         '<!doctype html><html lang="en"><meta'
         f' charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
     )
-    words = f"Real test rows and synthetic rows of {name}, seed {seed}: search and sort"
+    words = f"Real test rows and synthetic rows of {name}, seed {seed}: search for real or synthetic"
     frame = (
         '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%"'
         ' height="560"></iframe>'
@@ -240,6 +249,7 @@ def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str]
         "columns": columns,
         "paired": columns[:PAIRED],
         "strips": _strips(session),
+        "wide": WIDE,
     }
     figures = "".join(
         f'    "{view}": {FIGURES[view][0].format(**blanks)},\n' for view in drawable(session)
@@ -281,7 +291,10 @@ def export(
     texts = {"grid.toml": grid(session), "side_by_side.py": code(session, name, seed, columns)}
     texts |= {"scores.csv": as_csv(rows, formula_safe), "scores.tex": latex(rows)}
     for (n, s), found in finished.items():
-        texts[f"{n.rpartition(':')[2]}-{s}.csv"] = as_csv(found.synthetic, formula_safe)
+        # As the person's own file has it: forms of dates, decimal commas, units, marks.
+        table = session.data.written(found.synthetic, as_text=True)
+        numbers = {c.name for c in session.data.schema.columns if c.kind != "categorical"}
+        texts[f"{n.rpartition(':')[2]}-{s}.csv"] = as_csv(table, formula_safe, numbers)
     for view in drawable(session):
         texts[f"{view}.svg"] = plots.svg(figure(session, view, name, seed, columns))
     try:
@@ -310,26 +323,151 @@ def latex(rows: pd.DataFrame) -> str:
     return table.map(number).rename_axis(columns=None).to_latex(escape=True)
 
 
-def as_csv(table: pd.DataFrame, formula_safe: bool = False) -> str:
+def as_csv(
+    table: pd.DataFrame, formula_safe: bool = False, numbers: Collection[str] = ()
+) -> str:
     """CSV text; formula_safe puts a ' before every text and column name that begins as a formula
     does (OWASP, CSV injection).
 
-    Numbers, dates and booleans stay as they are. Lines end as RFC 4180 has it, or a text with a
-    lone \\r would begin one.
+    `numbers` names columns of text that hold written numbers, dates or truth values: there a sign
+    before a digit begins no formula. Lines end as RFC 4180 has it, or a text with a lone \\r would
+    begin one.
     """
+    if not formula_safe:
+        return table.to_csv(index=False, lineterminator="\r\n")
+    columns = {}
+    for name in table.columns:
+        values = table[name]
+        if str(values.dtype) in ("object", "category", "string", "str"):
+            quote = _quoted_beside_numbers if name in numbers else _quoted
+            values = values.astype(object).map(quote)
+        columns[_quoted(name)] = values
+    return pd.DataFrame(columns).to_csv(index=False, lineterminator="\r\n")
 
-    def quoted(value: object) -> object:
-        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
-    if formula_safe:
-        table = table.apply(
-            lambda values: (
-                values.astype(object).map(quoted)
-                if str(values.dtype) in ("object", "category", "string", "str")
-                else values
-            )
-        ).rename(columns=quoted)
-    return table.to_csv(index=False, lineterminator="\r\n")
+def _quoted(value: object) -> object:
+    is_formula = isinstance(value, str) and value.startswith(FORMULA)
+    return f"'{value}" if is_formula else value
+
+
+def _quoted_beside_numbers(value: object) -> object:
+    is_number = isinstance(value, str) and SIGNED.match(value)
+    return value if is_number else _quoted(value)
+
+
+def ranking(session: Session) -> Piece:
+    """What was chosen in one order, with what each may be used for, and the recommendation.
+
+    The order is by one reading, named in the caption: how useful the rows are for training a
+    model, or how well they keep pairs of columns where there is no target. It is no total score.
+    """
+    rows = session.rows()
+    by = next(name for name in RANKED_BY if name in set(rows["metric"]))
+    heads = headlines(rows)
+    heads = heads[heads["metric"] == by].set_index("label")
+    order = heads["mean"].sort_values(ascending=False, na_position="last", kind="stable")
+    pairs = pd.DataFrame({"dataset": session.data.name, "label": list(order.index)})
+    verdicts = uses.verdicts(_readings(rows), pairs)
+    lines = []
+    for label in order.index:
+        own = verdicts[verdicts["label"] == label]
+        states = [Markup('<span title="{}">{}</span>').format(r, s) for s, r in _states(own)]
+        control = " (control)" if is_control(label) else ""
+        lines.append((f"{label}{control}", interval(heads.loc[label]), *states))
+    titles = (title for title, _ in uses.USES.values())
+    caption = f"Ranked by {METRICS[by].title}: overlapping intervals are no difference"
+    table = html_table(("Generator", METRICS[by].title, *titles), lines, caption, "ranking")
+    return Piece(table + recommended(recommendation(session)))
+
+
+RANKED_BY = ("utility_ratio", "tstr_auc", "tstr_r2", "pair_trends", "marginals")
+
+
+def _states(verdicts: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(verdicts[["state", "reason"]].itertuples(index=False, name=None))
+
+
+def _readings(rows: pd.DataFrame) -> pd.DataFrame:
+    return aggregate(rows.fillna({"column": "", "group": ""}))
+
+
+def recommendation(session: Session) -> Recommendation:
+    """Which of the chosen generators to take, from what was measured."""
+    names = {name: name for name in session.generators}
+    seconds = {
+        name: found.fit_seconds
+        for (name, _), found in session.finished.items()
+        if found.fit_seconds is not None
+    }
+    return recommend(_readings(session.rows()), names, seconds=seconds)
+
+
+def recommended(found: Recommendation) -> Markup:
+    """The three sentences as a list."""
+    words = zip(("Which one", "Why", "Doubt"), found.sentences, strict=True)
+    items = (Markup("<li><strong>{}.</strong> {}</li>").format(*pair) for pair in words)
+    return Markup('<ul class="wb-recommended">{}</ul>').format(Markup("").join(items))
+
+
+def columns(session: Session) -> Piece:
+    """What was read off the table, column by column, and what looks wrong."""
+    found = session.inspection()
+    schema = session.data.schema
+    lines = [
+        (name, schema[name].kind, schema[name].role, row["missing"], row["distinct"], row["values"])
+        for name, row in found.columns.head(MOST_COLUMNS).iterrows()
+        if name in schema.names
+    ]
+    header = ("Column", "Kind", "Role", "Missing", "Distinct", "Values")
+    caption = f"{found.name}: {plural(found.rows, 'row')}, {plural(len(schema.columns), 'column')}"
+    items = [
+        Markup("<li><strong>{}</strong>: {}</li>").format(finding.kind, finding.message)
+        for finding in found.findings
+    ]
+    notes = Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
+    return Piece(html_table(header, lines, caption, "columns") + notes)
+
+
+MOST_COLUMNS = 200
+
+
+def summary(session: Session) -> str:
+    """What a person must know of a table before anything is run: its size, its identifiers, and
+    whether a target is still to be chosen.
+    """
+    data = session.data
+    count = len(data.train) + len(data.test)
+    words = [
+        f"{data.name}: {plural(count, 'row')}, {plural(len(data.schema.columns), 'column')}"
+        f" ({len(data.train):,} to train on, {len(data.test):,} to test with)."
+    ]
+    names = [column.name for column in data.schema.columns if column.role == "identifier"]
+    if names:
+        words.append(f"Identifiers are never learned, scored or copied: {listed(names)}.")
+    if data.schema.target is None:
+        words.append("Choose a target column: without one nothing is said about utility.")
+    return " ".join(words)
+
+
+def proposals(session: Session) -> dict:
+    """What `inspect` proposes that is not declared yet, as `load` takes it."""
+    proposed, schema = session.inspection().proposed, session.data.schema
+    kinds = {
+        name: kind
+        for name, kind in proposed.kinds.items()
+        if name in schema.names and schema[name].kind != kind and name not in proposed.formats
+    }
+    found = {
+        "kinds": kinds,
+        "missing": list(proposed.missing),
+        "formats": dict(proposed.formats),
+        "identifiers": list(proposed.identifiers or ()),
+        "group": proposed.group,
+        "constraints": [
+            rule if isinstance(rule, str) else list(rule) for rule in proposed.constraints
+        ],
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _table(session: Session) -> tuple[str, dict]:
@@ -337,7 +475,7 @@ def _table(session: Session) -> tuple[str, dict]:
     them.
     """
     table = session.table if session.table in DATASETS else str(Path(session.table).absolute())
-    roles = {"target": session.target, "sensitive": session.sensitive}
+    roles = {"target": session.target, "sensitive": session.sensitive, **session.declared}
     return table, {role: value for role, value in roles.items() if value is not None}
 
 

@@ -76,9 +76,9 @@ class Gate:
         known = [row["mean"] for row in claimed if np.isfinite(row["mean"])]
         return replace(self, limit=round(float(known[0]), 6)) if known else None
 
-    def read(self, rows: list[dict]) -> tuple[str, str]:
+    def read(self, rows: list[dict], most: int = NAMED) -> tuple[str, str]:
         """A state (meets, fails, undecided, not measured) and the words for it, from the readings
-        of one dataset and label.
+        of one dataset and label; the words name at most `most` readings.
         """
         if not rows:
             return "not measured", f"{self.title} is not measured"
@@ -96,8 +96,8 @@ class Gate:
         deciding.sort(key=lambda row: -abs(row["mean"]))
         if state == "undecided" and self._unreadable(deciding[0]):
             return state, f"{self.title}: {deciding[0]['note']}"
-        words = [f"{_about(row)}{interval(_wider(row, factor))}" for row in deciding[:NAMED]]
-        more = f" and {len(deciding) - NAMED} more" if len(deciding) > NAMED else ""
+        words = [f"{_about(row)}{interval(_wider(row, factor))}" for row in deciding[:most]]
+        more = f" and {len(deciding) - most} more" if len(deciding) > most else ""
         return state, f"{self.title} {', '.join(words)}{more}, {self._limit()}"
 
     def _limit(self) -> str:
@@ -276,6 +276,15 @@ def verdicts(readings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["dataset", "label", "use", "state", "gates", "reason"])
 
 
+def read_gates(
+    readings: pd.DataFrame, dataset: str, label: str, use: str
+) -> list[tuple[str, str, str]]:
+    """Title, state and words of each gate of one use that applies to one generator; the words name
+    one reading, the one that is furthest out.
+    """
+    return _gates(_by_metric(readings), dataset, label, USES[use][1], most=1)
+
+
 def _by_metric(readings: pd.DataFrame) -> dict[tuple, list[dict]]:
     known: dict[tuple, list[dict]] = {}
     needed = {gate.metric for _, gates in USES.values() for gate in gates}
@@ -285,7 +294,9 @@ def _by_metric(readings: pd.DataFrame) -> dict[tuple, list[dict]]:
     return known
 
 
-def _gates(known: dict, dataset: str, label: str, gates: Iterable[Gate]) -> list[tuple]:
+def _gates(
+    known: dict, dataset: str, label: str, gates: Iterable[Gate], most: int = NAMED
+) -> list[tuple]:
     """(title, state, words) of each gate that applies, or of all where none does."""
     read, idle = [], []
     for named in gates:
@@ -293,7 +304,7 @@ def _gates(known: dict, dataset: str, label: str, gates: Iterable[Gate]) -> list
         if gate is None:
             continue
         rows = read_by(known.get((dataset, label, gate.metric), []), gate.about)
-        state, words = gate.read(rows)
+        state, words = gate.read(rows, most)
         left_out = known.get((dataset, label, gate.without), [])
         if state == "meets" and any(row["mean"] > 0 for row in left_out):
             state, words = "not measured", f"{gate.title} leaves out the groups that vanished"
