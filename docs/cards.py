@@ -94,7 +94,7 @@ def results(measured: list[dict]) -> str:
     """The record's lines as a table; what the columns mean, and every other method, is on one page."""
     if not measured:
         return (
-            "Not in the benchmark's record: see [what each generator is worth](../generators.md)"
+            "Not in the benchmark's record: see [the measurements](../generators.md)"
             " for what it holds."
         )
     lines = [["table", "settings", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
