@@ -64,7 +64,9 @@ def test_sentences_can_be_read_in_one_breath(page):
     """Prose sentences of at most 60 words: tables, code and lists of links are left out."""
     if page.name in GENERATED:
         pytest.skip("made from docstrings")
-    text = re.sub(r"```.*?```|^\|.*$|^    .*$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    text = re.sub(
+        r"```.*?```|^\|.*$|^    .*$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M
+    )
     text = re.sub(r"\]\([^)]*\)", "]", text)
     long = []
     for paragraph in re.split(r"\n\s*\n|\n(?=[-#\d])", text):

@@ -181,7 +181,8 @@ def test_a_killed_worker_is_an_error_in_words_and_another_does_the_rest(csv):
         assert session.poll()
         time.sleep(0.05)
     assert (
-        session.progress["gan", 0].phase == "error" and "SIGKILL" in session.progress["gan", 0].detail
+        session.progress["gan", 0].phase == "error"
+        and "SIGKILL" in session.progress["gan", 0].detail
     )
     assert session.missing("gan", 0), "it is tried again"
     worker = psutil.Process(session._worker.pid)
@@ -360,16 +361,18 @@ def test_the_page_by_its_controls(csv, tmp_path):
     page.safe.value = True
     page.export.click()
     assert f"'{FORMULA}" in (tmp_path / "export" / "independent-0.csv").read_text().splitlines()[0]
-    assert (tmp_path / "export" / "grid.toml").is_file() and "side_by_side.py" in page.exported.value
+    assert (
+        tmp_path / "export" / "grid.toml"
+    ).is_file() and "side_by_side.py" in page.exported.value
 
 
 def test_mistakes_on_the_page_are_one_sentence(tmp_path):
     page = SideBySide(Session("loans", ["cart"], root=tmp_path / "root"))
 
     def says(words: str) -> None:
-        assert 'role="alert"' in page.message.value and words in html.unescape(page.message.value), (
+        assert 'role="alert"' in page.message.value and words in html.unescape(
             page.message.value
-        )
+        ), page.message.value
         assert "Traceback" not in page.message.value
 
     page.table.value = "<b>nothing</b>.csv"

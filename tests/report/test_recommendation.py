@@ -73,9 +73,7 @@ def test_those_that_meet_the_same_gates_are_parted_by_seconds_not_by_the_score()
 
 
 def test_rows_that_are_safe_and_useless_come_second():
-    rows = readings(
-        ("independent", [*useful(0.3), *private()]), ("arf", [*useful(), *private()])
-    )
+    rows = readings(("independent", [*useful(0.3), *private()]), ("arf", [*useful(), *private()]))
     seconds = {"independent": 0.01, "arf": 5.0}
     assert recommend(rows, names("independent", "arf"), seconds=seconds).chosen["share"] == "arf"
     alone = recommend(rows, names("independent"), seconds=seconds)
@@ -102,7 +100,9 @@ def test_where_none_is_shown_fit_it_says_so():
 
 
 def test_an_interval_across_the_limit_is_said_to_be_open():
-    found = recommend(readings(("cart", [reading("utility_ratio", 0.9, 0.2), *useful()[1:]])), names("cart"))
+    found = recommend(
+        readings(("cart", [reading("utility_ratio", 0.9, 0.2), *useful()[1:]])), names("cart")
+    )
     assert not found.chosen and "not ruled out: cart to train a model" in found.which
     assert "straddles its limit" in found.doubt
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from workbench.app.session import SLOW, Session
 
-MEASURED_ON = 1_393 * 14  # values of the table that the seconds below were measured on: loans' train
+MEASURED_ON = (
+    1_393 * 14
+)  # values of the table that the seconds below were measured on: loans' train
 # Fit and sample of each generator at its defaults, CPU seconds on one core.
 SECONDS: dict[str, float] = {
     "independent": 0.05,

@@ -432,9 +432,7 @@ class Session:
         left = [METRICS[metric].title for metric in METRICS if metric not in set(rows["metric"])]
         notes = [*found.notes, *([f"Not measured yet: {', '.join(left)}."] if left else [])]
         about = f"{name}, seed {seed}, on {self.data.name}"
-        return Card(
-            rows, about, len(scored.train), len(scored.test), len(found.synthetic), notes
-        )
+        return Card(rows, about, len(scored.train), len(scored.test), len(found.synthetic), notes)
 
     def rows(self) -> pd.DataFrame:
         """Every number measured for the present choice: dataset, label, seed, then ROW_COLUMNS."""

@@ -205,7 +205,9 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
         '<!doctype html><html lang="en"><meta'
         f' charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
     )
-    words = f"Real test rows and synthetic rows of {name}, seed {seed}: search for real or synthetic"
+    words = (
+        f"Real test rows and synthetic rows of {name}, seed {seed}: search for real or synthetic"
+    )
     frame = (
         '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%"'
         ' height="560"></iframe>'
@@ -323,9 +325,7 @@ def latex(rows: pd.DataFrame) -> str:
     return table.map(number).rename_axis(columns=None).to_latex(escape=True)
 
 
-def as_csv(
-    table: pd.DataFrame, formula_safe: bool = False, numbers: Collection[str] = ()
-) -> str:
+def as_csv(table: pd.DataFrame, formula_safe: bool = False, numbers: Collection[str] = ()) -> str:
     """CSV text; formula_safe puts a ' before every text and column name that begins as a formula
     does (OWASP, CSV injection).
 

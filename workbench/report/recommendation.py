@@ -81,7 +81,10 @@ def recommend(
     dataset = readings["dataset"].iloc[0]
     pairs = pd.DataFrame({"dataset": dataset, "label": present})
     table = uses.verdicts(readings, pairs)
-    states = {use: dict(zip(part["label"], part["state"])) for use, part in table.groupby("use")}
+    states = {
+        use: dict(zip(part["label"], part["state"], strict=True))
+        for use, part in table.groupby("use")
+    }
     chosen, rivals = {}, {}
     for use in uses.USES:
         fit = [label for label in present if states[use][label] == "meets"]
@@ -243,7 +246,9 @@ def _none_fit(about: _About, missing: list[str]) -> Recommendation:
         which += f"; not ruled out: {'; '.join(open_uses)}"
     doubts = _common_doubts(about, about.labels, missing)
     if open_uses:
-        doubts.insert(0, "an interval that straddles its limit may clear it with more rows or seeds")
+        doubts.insert(
+            0, "an interval that straddles its limit may clear it with more rows or seeds"
+        )
     if not doubts:
         doubts.append("other parameters, or a generator that was not compared, may do better")
     return Recommendation(
