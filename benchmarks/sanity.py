@@ -281,9 +281,9 @@ def document(table: pd.DataFrame, rows: int, fresh: int) -> str:
         ),
         (
             "the same tables with a note of random words in each row. A claimed epsilon is read off"
-            " the generator; no table shows"
+            " the generator, rules need"
         ),
-        "it.",
+        "columns that have some, keys must be named: no table here shows these three.",
         "",
         *(f"- **{name}**: {DEFECTS[name][0]}" for name in defects),
         "",

@@ -197,6 +197,23 @@ METRICS: dict[str, Metric] = {
         "Equivalent share of real rows",
     ),
     "c2st": Metric("workbench.metrics.fidelity:c2st", "fidelity", "down", "Told apart: C2ST AUC"),
+    "pmse_ratio": Metric(
+        "workbench.metrics.propensity:pmse_ratio", "fidelity", "down", "pMSE ratio"
+    ),
+    "violations": Metric(
+        "workbench.metrics.violations:violations",
+        "fidelity",
+        "down",
+        "Rows that break a rule",
+        reads="train",
+    ),
+    "alpha_precision": Metric(
+        "workbench.metrics.precision:alpha_precision",
+        "fidelity",
+        "up",
+        "Depth of rows, alpha-precision",
+        floor="uniform",
+    ),
     "coverage": Metric(
         "workbench.metrics.fidelity:coverage", "fidelity", "up", "Coverage of real rows"
     ),
@@ -259,6 +276,13 @@ METRICS: dict[str, Metric] = {
     ),
     "utility_ratio": Metric(
         "workbench.metrics.utility:utility", "utility", "up", "Utility kept (U)", needs=("target",)
+    ),
+    "subgroup_tstr": Metric(
+        "workbench.metrics.subgroups:subgroup_tstr",
+        "utility",
+        "up",
+        "TSTR of the worst-served group",
+        needs=("sensitive", "target"),
     ),
     "kendall_tau": Metric(
         "workbench.metrics.utility:model_ranking",
@@ -454,6 +478,14 @@ METRICS: dict[str, Metric] = {
         "privacy",
         "down",
         "Excess near copies",
+        reads="train",
+        floor="copy",
+    ),
+    "authenticity": Metric(
+        "workbench.metrics.precision:authenticity",
+        "privacy",
+        "up",
+        "Authentic rows",
         reads="train",
         floor="copy",
     ),
