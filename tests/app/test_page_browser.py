@@ -54,7 +54,7 @@ def served(target: str, folder: Path, *flags: str):
             "--no-print-directory",
             "-n",
             "-o",
-            ".venv/installed",
+            ".venv/lab-installed",
             f"BIN={Path(sys.executable).parent}",
             target,
         ],

@@ -93,7 +93,6 @@ CODE = Markup(
     ' role="region" aria-label="grid.toml">{}</pre></details>'
 )
 SEVERAL = "Ctrl or Shift for several"
-WRAP = ipw.Layout(flex_flow="row wrap", align_items="flex-start")
 
 
 class SideBySide(ipw.VBox):
@@ -152,7 +151,7 @@ class SideBySide(ipw.VBox):
             tooltip="Declare what was found: marks of missing values, dates, identifiers, rules",
             layout=ipw.Layout(width="auto"),
         )
-        self.corrections = ipw.HBox([self.column, self.kind, self.accept], layout=WRAP)
+        self.corrections = ipw.HBox([self.column, self.kind, self.accept], layout=_wrapping())
 
     def _make_generator_controls(self) -> None:
         height = ipw.Layout(max_height="17rem", overflow="auto", width="26rem", max_width="100%")
@@ -242,20 +241,20 @@ class SideBySide(ipw.VBox):
                     ipw.VBox([_heading("1. Choose a table"), *table]),
                     ipw.VBox([_heading("2. Choose generators"), *generators]),
                 ],
-                layout=WRAP,
+                layout=_wrapping(),
             ),
             _heading("3. Run"),
-            ipw.HBox([self.run, self.cancel, self.everything, self.estimated], layout=WRAP),
+            ipw.HBox([self.run, self.cancel, self.everything, self.estimated], layout=_wrapping()),
             self.message,
-            ipw.HBox([done, beside], layout=WRAP),
+            ipw.HBox([done, beside], layout=_wrapping()),
             _heading("4. Look"),
-            ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=WRAP),
+            ipw.HBox([ipw.VBox([self.name, self.seed]), self.columns], layout=_wrapping()),
             self.view,
             self.drawing,
             self.corrections,
             self.shown,
             _heading("5. Export"),
-            ipw.HBox([self.folder, self.safe, self.export], layout=WRAP),
+            ipw.HBox([self.folder, self.safe, self.export], layout=_wrapping()),
             self.exported,
         ]
 
@@ -505,6 +504,11 @@ def _whole_numbers(text: str) -> list[int]:
             first, min(last, first + MOST_SEEDS) + 1
         )  # one too many is enough to be refused
     return found
+
+
+def _wrapping() -> ipw.Layout:
+    """One for each box: a layout that two share is hidden in both."""
+    return ipw.Layout(flex_flow="row wrap", align_items="flex-start")
 
 
 def _heading(text: str) -> ipw.HTML:
