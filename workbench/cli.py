@@ -414,6 +414,7 @@ def _declared(options) -> dict[str, Any]:
         "missing": options.missing,
         "group": options.group,
         "analysis": getattr(options, "analysis", None),
+        "keys": _names(getattr(options, "keys", None)),
     }
     given = {name: value for name, value in given.items() if value}
     if options.identifier is not None:
@@ -566,6 +567,8 @@ def _add_table_commands(command: Command) -> None:
     _add_constraints(sub)
     summary = "the regression held against the real one (default: the target on all features)"
     sub.add_argument("--analysis", metavar="'Y ~ A + B'", help=summary)
+    summary = "columns that somebody might know of a person: what they disclose is measured"
+    sub.add_argument("--keys", metavar="A,B", help=summary)
     sub.add_argument("--generators", metavar="A,B", help="default: all of them")
     sub.add_argument(
         "--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)"

@@ -27,6 +27,7 @@ from workbench.metrics.utility import (
     NUMBER_METRICS,
     Ranking,
     calibration_error,
+    ranked_halves,
     utility,
 )
 from workbench.tables.datasets import Dataset
@@ -304,3 +305,17 @@ def test_rare_target_labels_share_one_probability():
 def test_labels_as_text():
     assert labels(pd.Series(["a", np.nan], dtype=object)).tolist() == ["a", None]
     assert labels(pd.Series([True, False], dtype="boolean")).tolist() == ["True", "False"]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+def test_a_part_of_train_is_ranked_by_rows_that_the_real_arm_does_not_have(share):
+    rng = np.random.default_rng(0)
+    train = pd.DataFrame({"x": rng.normal(size=800), "y": rng.choice(["no", "yes"], 800)})
+    schema = Schema.infer(train, target="y")
+    train = schema.cast(train)
+    for seed in range(5):
+        part = train.sample(round(share * 800), random_state=seed).reset_index(drop=True)
+        real, synthetic = ranked_halves(Trial(train, train, part, schema, seed))
+        assert len(real) == len(synthetic) == len(part) // 2
+        shared = len(set(real["x"]) & set(synthetic["x"]))
+        assert shared <= 0.05 * len(real)

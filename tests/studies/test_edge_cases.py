@@ -214,6 +214,15 @@ def test_coverage_reads_fresh_rows_at_the_ceiling_and_a_clump_far_below():
     )  # the ceiling gets no more rows than they do
 
 
+def test_a_fresh_row_lies_beyond_the_far_distance_of_twenty_rows_once_in_twenty():
+    rng = np.random.default_rng(0)
+    beyond = [
+        (rng.exponential(size=200) > edge_cases._far(rng.exponential(size=20))).mean()
+        for _ in range(2000)
+    ]
+    assert np.mean(beyond) == pytest.approx(0.05, abs=0.005)
+
+
 def test_off_support_is_a_twentieth_for_fresh_rows_none_for_copies_and_all_for_invented_ones():
     fresh = off_support(DATA, YOUNG, HELD)
     assert fresh.low <= 0.05 <= fresh.high

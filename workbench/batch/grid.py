@@ -15,6 +15,8 @@
                                    ["city", "country"]]: kept in every synthetic row
                                    # analysis = "approve ~ race + income": the regression whose
                                    coefficients are held against the real ones
+                                   # keys = ["age", "town"]: what somebody might know of a person,
+                                   whose disclosure is measured
 
     [[generators]]
     name = "ctgan"                 # a name, or a plug-in "./my_generator.py:MyGenerator" (seen from
@@ -82,6 +84,7 @@ DATASET = {
     "missing": list,
     "formats": dict,
     "analysis": str,
+    "keys": list,
 }
 # What a dataset's table says of its columns, in the words of `load`
 DECLARED = (
@@ -94,6 +97,7 @@ DECLARED = (
     "missing",
     "formats",
     "analysis",
+    "keys",
 )
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
 LIMITS = {"seconds": float, "memory_mb": float, "retries": int, "wall_seconds": float}

@@ -172,6 +172,7 @@ NEEDS: dict[str, tuple[Callable[[Schema], bool], str]] = {
         lambda schema: schema.target is not None or bool(schema.analysis),
         "no target column and no analysis declared",
     ),
+    "keys": (lambda schema: bool(schema.keys), "no keys declared, such as keys=['age', 'sex']"),
     "labels": (lambda schema: schema.task == "classification", "the target holds numbers"),
     "numbers": (lambda schema: schema.task == "regression", "the target holds labels"),
 }
@@ -527,6 +528,24 @@ METRICS: dict[str, Metric] = {
         "down",
         "Epsilon spent, as claimed",
         floor="",
+    ),
+    "replicated_uniques": Metric(
+        "workbench.metrics.disclosure:disclosure",
+        "privacy",
+        "down",
+        "Replicated uniques (repU)",
+        reads="train",
+        floor="copy",
+        needs=("keys",),
+    ),
+    "disco": Metric(
+        "workbench.metrics.disclosure:disclosure",
+        "privacy",
+        "down",
+        "Disclosive and correct (DiSCO)",
+        reads="train",
+        floor="copy",
+        needs=("keys",),
     ),
     "memorised_texts": Metric(
         "workbench.metrics.text:memorised",

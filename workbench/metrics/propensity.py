@@ -32,7 +32,7 @@ def pmse_ratio(trial: Trial) -> Iterator[Row]:
     permuted fit is one Newton step from c, which is exact to first order where nothing is to be
     found. Interval: pMSE is to first order a multiple of a noncentral chi-square variable, whose
     variance is 2 (k + 2 noncentrality). Known failure: a sum of effects is blind to what stands
-    between columns (`c2st` and `kway_tables` see it), and a ratio grows with the number of rows.
+    between columns, which `c2st` and `kway_tables` see, and a ratio grows with the number of rows.
     """
     m, n = (min(len(table), MAX_ROWS) for table in (trial.test, trial.synthetic))
     rng = trial.rng("pmse_ratio")

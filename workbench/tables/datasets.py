@@ -148,6 +148,7 @@ def load(
     missing: Iterable[str] | str = (),
     formats: Mapping[str, str] | None = None,
     analysis: str | None = None,
+    keys: Iterable[str] | str | None = None,
 ) -> Dataset:
     """A named dataset, the table at the path of a CSV, CSV.gz or Parquet file, or a DataFrame.
 
@@ -165,7 +166,8 @@ def load(
     made afresh too. `missing` are marks of missing values such as "?", `formats` the forms of dates
     by column, such as {"born": "%d/%m/%Y"}. `analysis` is the regression that
     the table is for, "approve ~ race + income", whose coefficients are held against the real ones;
-    the target on all features unless given. `schema` is the file that `inspect` writes, and says
+    the target on all features unless given. `keys` are columns that somebody might know of a person:
+    what they disclose is measured. `schema` is the file that `inspect` writes, and says
     all of this at once; what is given beside it wins. Raises InputError for an unknown name, a file
     or column that cannot be read, and a target that cannot be learnt.
     """
@@ -178,6 +180,7 @@ def load(
     constraints = declared.constraints if constraints is None else constraints
     group = declared.group if group is None else group
     analysis = declared.analysis if analysis is None else analysis
+    keys = declared.keys if keys is None else keys
     identifiers = _identifiers(declared, identifiers, group)
     marks = [*declared.missing, *([missing] if isinstance(missing, str) else missing)]
     target = declared.target if target is None else target
@@ -223,6 +226,7 @@ def load(
             for c in schema.columns
         ),
         analysis=analysis,
+        keys=(keys,) if isinstance(keys, str) else tuple(keys),
     )
     table = schema.cast(table)
     check_constraints(table, schema)

@@ -60,6 +60,10 @@ class Declared:
     def analysis(self) -> str:
         return self.schema.analysis if self.schema else ""
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return self.schema.keys if self.schema else ()
+
     def to_json(self) -> str:
         # How values are written is read off each file anew, but for what "formats" declare.
         facts = json.loads(self.schema.plain.to_json())

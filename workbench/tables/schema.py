@@ -122,7 +122,9 @@ class Schema:
     products of number columns, "total = a + b" or "total = a * b", to the digits that total has.
 
     `analysis` is the regression that the table is for, "approve ~ race + income": the outcome and
-    the columns that explain it. Where it is empty, the target on all features.
+    the columns that explain it. Where it is empty, the target on all features. `keys` are the
+    columns that somebody might know of a person, ("age", "sex", "town"): what they disclose is
+    measured.
 
     >>> Schema((Column("a", "integer"), Column("b", "integer")), constraints=["a <= b"]).inequalities
     [('a', 'b', False)]
@@ -132,6 +134,7 @@ class Schema:
     positive: str | None = None
     constraints: tuple[str | tuple[str, ...], ...] = ()
     analysis: str = ""
+    keys: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "constraints", _listed_constraints(self.constraints))
@@ -149,6 +152,7 @@ class Schema:
             )
         _check_constraints(self)
         _check_analysis(self)
+        object.__setattr__(self, "keys", _checked_keys(self))
 
     def __getitem__(self, name: str) -> Column:
         for column in self.columns:
@@ -335,7 +339,7 @@ class Schema:
         columns = tuple(
             replace(column, role=role.get(column.name, "feature")) for column in self.columns
         )
-        return Schema(columns, constraints=self.constraints, analysis=self.analysis)
+        return Schema(columns, constraints=self.constraints, analysis=self.analysis, keys=self.keys)
 
     def cast(self, table: pd.DataFrame) -> pd.DataFrame:
         """A copy of `table` with exactly this schema's columns, order and dtypes.
@@ -384,6 +388,8 @@ class Schema:
             facts["constraints"] = self.constraints
         if self.analysis:
             facts["analysis"] = self.analysis
+        if self.keys:
+            facts["keys"] = list(self.keys)
         return json.dumps(facts, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -391,9 +397,8 @@ class Schema:
         try:
             data = json.loads(text)
             columns = tuple(Column.from_dict(column) for column in data["columns"])
-            return cls(
-                columns, data.get("positive"), data.get("constraints", ()), data.get("analysis", "")
-            )
+            declared = {name: data[name] for name in ("analysis", "keys") if name in data}
+            return cls(columns, data.get("positive"), data.get("constraints", ()), **declared)
         except InputError:
             raise
         except (TypeError, KeyError, AttributeError, RecursionError, ValueError) as error:
@@ -670,6 +675,19 @@ def _check_formulas(schema: Schema) -> None:
                 f"column {name!r} is computed by one constraint and bounded by another; drop one of"
                 " them."
             )
+
+
+def _checked_keys(schema: Schema) -> tuple[str, ...]:
+    """The keys as a tuple. Raises InputError for a key that is no column, or is named twice."""
+    keys = (schema.keys,) if isinstance(schema.keys, str) else tuple(schema.keys)
+    for name in keys:
+        if name not in schema.names:
+            raise InputError(f"keys: no column {name!r}; {nearest(str(name), schema.names)}")
+        if schema[name] in schema.identifying:
+            raise InputError(f"keys: column {name!r} says who a row is, and is never synthesised.")
+        if keys.count(name) > 1:
+            raise InputError(f"keys: column {name!r} is named twice.")
+    return keys
 
 
 def _check_analysis(schema: Schema) -> None:
