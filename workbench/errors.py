@@ -14,6 +14,8 @@ EXTRAS = {
     "openai": "language",
     "tokenizers": "language",
     "transformers": "language",
+    "gguf": "language",
+    "accelerate": "language",
     "xllamacpp": "language",
     "ipywidgets": "app",
     "itables": "app",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 
@@ -24,9 +26,10 @@ def number(value: float) -> str:
 
 def interval(row) -> str:
     """ "0.912 [0.900, 0.924]", or the number alone where there is no interval."""
-    told = number(row["mean"])
-    bounded = np.isfinite(row["low"]) and np.isfinite(row["high"])
-    return f"{told} [{number(row['low'])}, {number(row['high'])}]" if bounded else told
+    mean = number(row["mean"])
+    if not (np.isfinite(row["low"]) and np.isfinite(row["high"])):
+        return mean
+    return f"{mean} [{number(row['low'])}, {number(row['high'])}]"
 
 
 def digits(value: float, digits: int) -> str:
@@ -46,3 +49,31 @@ def listed(names: list[str], limit: int = 10) -> str:
     """The first `limit` names and how many more there are."""
     shown = [f"({name})" if ", " in name else name for name in names[:limit]]
     return ", ".join(shown) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def quoted(text: str) -> str:
+    """A text in quotes that a shell takes off again.
+
+    >>> print(quoted("?"), quoted("Alzheimer's"))
+    '?' 'Alzheimer'"'"'s'
+    """
+    inner = text.replace("'", "'\"'\"'")
+    return f"'{inner}'"
+
+
+def argument(text: str) -> str:
+    """A text as one argument on a command line, in quotes where a shell wants them.
+
+    >>> print(argument("days=categorical"), argument("days in bed=categorical"))
+    days=categorical 'days in bed=categorical'
+    """
+    return text if re.fullmatch(r"[\w=.-]+", text) else quoted(text)
+
+
+def listed_name(name: str) -> str:
+    """A column's name as a comma-separated list takes it.
+
+    >>> print(listed_name("sex"), listed_name("income, net"))
+    sex "income, net"
+    """
+    return f'"{name}"' if "," in name else name

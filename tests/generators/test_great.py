@@ -156,3 +156,26 @@ def test_rows_that_no_writing_meets_are_given_up_with_the_rate():
         match=r"only \d+ of \d+ written rows are good \(acceptance .*'opened' is not a value",
     ):
         generator.sample(300, rng(2))
+
+
+@pytest.mark.long
+def test_the_bundled_gguf_is_a_checkpoint_and_only_its_last_layers_learn():
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    from workbench.generators.language.checkpoint import load
+    from workbench.generators.language.model_server import NAME, bundled_model
+
+    try:
+        bundled_model()
+    except InputError as error:
+        pytest.skip(str(error))
+    before, tokenizer = load(NAME)
+    assert tokenizer.decode(tokenizer("age is 39")["input_ids"]) == "age is 39"
+    settings = {"checkpoint": NAME, "epochs": 1, "batch_size": 2, "trained_layers": 1}
+    tuned = make("great", settings).fit(pair_table(4), PAIR, rng(1))
+    changed = []
+    for (name, old), new in zip(before.named_parameters(), tuned._model.parameters(), strict=True):
+        if not torch.equal(old, new):
+            changed.append(name)
+    assert changed and all(name.startswith("model.layers.29.") for name in changed)
+    assert len(tuned.sample(2, rng(2))) == 2

@@ -1,12 +1,14 @@
 """What `inspect` says of a table, and that the file it writes is enough to load it."""
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import workbench as wb
+from workbench import cli
 from workbench.errors import InputError
 
 
@@ -152,3 +154,39 @@ def test_formats_and_marks_say_what_does_not_fit():
         wb.load(clinic(), formats={"born": "%Y-%m-%d"}, missing="?")
     with pytest.raises(InputError, match="did you mean born"):
         wb.load(clinic(), formats={"bron": "%d/%m/%Y"}, missing="?")
+
+
+def test_what_it_proposes_works_where_it_is_printed(tmp_path):
+    """Names with spaces, commas and quotes: every option that is shown is taken by a shell and by
+    the command.
+    """
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "days in bed": rng.integers(1, 6, 300),
+            "born, date": [f"{1 + i % 28:02d}/03/19{10 + i % 80}" for i in range(300)],
+            "patient's mail": [f"person{i}@example.org" for i in range(300)],
+            "weight": [str(v) if v % 7 else "?" for v in rng.integers(40, 99, 300)],
+            "seen": rng.choice(["yes", "no"], 300),
+        }
+    )
+    path = tmp_path / "table.csv"
+    table.to_csv(path, index=False)
+    findings = wb.inspect(path, target="seen").findings
+    options = [finding.option for finding in findings if finding.option]
+    assert len(options) >= 4
+    command = f"compare {shlex.quote(str(path))} --out x " + " ".join(options)
+    given = cli._parser().parse_args(shlex.split(command))
+    assert given.missing == ["?"]
+    assert "days in bed=categorical" in given.kind
+    assert "born, date=%d/%m/%Y" in given.format
+    assert given.identifier == ["patient's mail"]
+
+
+def test_columns_that_are_missing_together_are_one_finding():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(200, 5)), columns=list("abcde"))
+    table.loc[rng.random(200) < 0.3, ["a", "c", "d", "e"]] = np.nan
+    findings = [f for f in wb.inspect(table).findings if f.kind == "skip pattern"]
+    assert [f.columns for f in findings] == [("a", "c", "d", "e")]
+    assert "missing in the same rows" in findings[0].message

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ import pandas as pd
 from workbench.auditing.gates import GATES, Check
 from workbench.batch import keys
 from workbench.errors import InputError, nearest
-from workbench.files import write_text
+from workbench.files import read_toml, write_text
 from workbench.metrics import Trial
 from workbench.metrics.evaluate import copied_identifiers, read_table, without_identifiers
 from workbench.metrics.models import one_thread
@@ -370,7 +369,10 @@ def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> 
     """
     if tolerances is None:
         return {**TOLERANCES, "columns": {}}
-    given = tolerances if isinstance(tolerances, Mapping) else _read_toml(tolerances)
+    if isinstance(tolerances, Mapping):
+        given = tolerances
+    else:
+        given, _ = read_toml(Path(tolerances), "name a file of tolerances.")
     columns = given.get("columns", {})
     if not isinstance(columns, Mapping):
         raise _not_a_table("columns", columns)
@@ -384,15 +386,6 @@ def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> 
         raise InputError(f"tolerances: alpha is {given['alpha']}; give a share between 0 and 1.")
     by_column = {name: dict(table) for name, table in columns.items()}
     return {**TOLERANCES, **given, "columns": by_column}
-
-
-def _read_toml(path: str | Path) -> dict:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"tolerances {str(path)!r} cannot be read as TOML ({error}); correct the file."
-        ) from None
 
 
 def _not_a_table(name: str, value: object) -> InputError:

@@ -23,6 +23,7 @@ from workbench.errors import InputError
 from workbench.tables import dates, numerals
 from workbench.tables.dates import Clock, Stamp
 from workbench.tables.numerals import Numeral
+from workbench.words import quoted
 
 FIRST_DATE, LAST_DATE = np.datetime64("1677-09-22", "us"), np.datetime64("2262-04-11", "us")
 MISSING_MARKS = {"na", "n/a", "nan", "null", "none", "missing", "?", "-", "."}
@@ -164,7 +165,7 @@ class Form:
             form = self.sentence() or "a number"
             raise InputError(
                 f"column {name!r}: {first!r} is not written as {form}; mark it missing"
-                f" (--missing '{first}'), or declare another kind or format."
+                f" (--missing {quoted(first)}), or declare another kind or format."
             )
 
     def sentence(self) -> str:
@@ -560,7 +561,8 @@ class _Texts:
         first = self.distinct.filter(pa.array(~fits))[0].as_py()
         raise InputError(
             f"column {self.name!r}: {first!r} is not written as {form}; give the format it has"
-            f" (--format '{self.name}=%d.%m.%Y'), or mark it missing (--missing '{first}')."
+            f" (--format {quoted(f'{self.name}=%d.%m.%Y')}), or mark it missing (--missing"
+            f" {quoted(first)})."
         )
 
     def _refuse_mixed(self) -> None:
@@ -579,8 +581,8 @@ class _Texts:
         shown = ", ".join(repr(text[:30]) for text in strange[:3])
         raise InputError(
             f"column {self.name!r} mixes numbers with other texts, such as {shown}; mark them"
-            f" missing (--missing '{strange[0][:30]}'), or read all as labels (--kind"
-            f" '{self.name}=categorical')."
+            f" missing (--missing {quoted(strange[0])}), or read all as labels (--kind"
+            f" {quoted(f'{self.name}=categorical')})."
         )
 
 
@@ -849,18 +851,18 @@ def _objects_of(values: pd.Series, form: Form) -> pd.Series:
     """Dates, times of day or decimals as Python has them."""
     present = values.dropna()
     if form.dtype == "decimal":
-        made = [Decimal(text) for text in replace(form, dtype="")._texts(present)]
+        listed = [Decimal(text) for text in replace(form, dtype="")._texts(present)]
     elif form.dtype == "date":
         times = present
         if form.counted:
             times = pd.Series(
                 present.to_numpy(dtype="int64").astype(f"datetime64[{form.counted}]").astype("O")
             )
-        made = [t if type(t) is datetime.date else t.date() for t in times.tolist()]
+        listed = [t if type(t) is datetime.date else t.date() for t in times.tolist()]
     else:
         start = datetime.datetime(2000, 1, 1)
-        made = [
+        listed = [
             (start + datetime.timedelta(seconds=float(second) % 86400)).time() for second in present
         ]
-    found = pd.Series(made, index=present.index, dtype=object)
+    found = pd.Series(listed, index=present.index, dtype=object)
     return found.reindex(values.index).rename(values.name)

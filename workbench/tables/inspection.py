@@ -23,6 +23,7 @@ from workbench.tables.forms import infer as infer_form
 from workbench.tables.forms import is_text
 from workbench.tables.schema import MISSING_MARKS, Schema, formula_text
 from workbench.tables.structure import find_dependencies, find_formulas, find_skips
+from workbench.words import argument, listed, listed_name, quoted
 
 MARKS = MISSING_MARKS | {"--", "#n/a"}
 SAMPLE = 20_000  # rows that are looked at first; what is found is checked on every row
@@ -183,7 +184,9 @@ def _marks(
         if shown:
             share = raw[name].astype("string").str.strip().isin(shown).mean()
             message = f"{name!r} marks missing values with {shown[0]!r} ({share:.1%} of rows)"
-            findings.append(Finding("missing mark", (name,), message, f"--missing '{shown[0]}'"))
+            findings.append(
+                Finding("missing mark", (name,), message, f"--missing {quoted(shown[0])}")
+            )
     return marks, findings
 
 
@@ -213,7 +216,7 @@ def _written(
                 formats[name] = pattern
             doubt = f"; {form.other} fits as well" if form.other else ""
             message = f"{name!r} holds dates written as {pattern}{doubt}"
-            option = f"--format '{name}={pattern}'"
+            option = f"--format {quoted(f'{name}={pattern}')}"
             findings.append(Finding("date", (name,), message, option))
         elif (form.number is not None and not form.number.is_plain) or form.other:
             example = form.number.example()
@@ -221,18 +224,24 @@ def _written(
             if form.other:
                 formats.setdefault(name, example)
             message = f"{name!r} holds numbers written as {form.sentence()}{doubt}"
-            findings.append(Finding("number", (name,), message, f"--format '{name}={example}'"))
+            findings.append(
+                Finding("number", (name,), message, f"--format {quoted(f'{name}={example}')}")
+            )
         if form.level_texts:
             share = raw[name].astype("string").isin(form.level_texts).mean()
             shown = ", ".join(map(repr, form.level_texts))
             message = f"{name!r} holds {shown} among its values ({share:.1%} of rows): a level of"
             message += " its own beside them; if it only means missing, say so"
-            option = f"--missing '{form.level_texts[0]}'"
+            option = f"--missing {quoted(form.level_texts[0])}"
             findings.append(Finding("level", (name,), message, option))
         if form.counted or (form.stamp is not None and form.stamp.zone == "UTC"):
             note = replace(schema, columns=(column,), constraints=()).form_notes
             findings += [Finding("date", (name,), text.rstrip(".")) for text in note]
     return formats, findings
+
+
+def _as_labels(name: str) -> str:
+    return "--kind " + argument(f"{name}=categorical")
 
 
 def _numbers_as_codes(values: pd.Series) -> list[Finding]:
@@ -247,7 +256,7 @@ def _numbers_as_codes(values: pd.Series) -> list[Finding]:
         return []
     name = str(values.name)
     message = f"{name!r} holds numbers that are written as codes; read as labels"
-    return [Finding("codes", (name,), message, f"--kind {name}=categorical")]
+    return [Finding("codes", (name,), message, _as_labels(name))]
 
 
 def _mixed(
@@ -262,7 +271,7 @@ def _mixed(
             infer_form(raw[name])
         except InputError as error:
             kinds[name] = "categorical"
-            findings.append(Finding("mixed", (name,), str(error), f"--kind {name}=categorical"))
+            findings.append(Finding("mixed", (name,), str(error), _as_labels(name)))
     return kinds, findings
 
 
@@ -278,7 +287,7 @@ def _codes(
             ):
                 column = replace(column, kind="categorical")
                 message = f"{column.name!r} holds codes, by its name; read as labels"
-                option = f"--kind {column.name}=categorical"
+                option = _as_labels(column.name)
                 findings.append(Finding("codes", (column.name,), message, option))
             elif 2 < raw[column.name].nunique() <= FEW_CODES and len(raw) > 10 * FEW_CODES:
                 few.append(column.name)
@@ -288,9 +297,7 @@ def _codes(
             f"{', '.join(map(repr, few))} hold few whole numbers and are read as numbers; if they"
             " are codes, say so"
         )
-        findings.append(
-            Finding("codes or counts", tuple(few), message, f"--kind {few[0]}=categorical")
-        )
+        findings.append(Finding("codes or counts", tuple(few), message, _as_labels(few[0])))
     return replace(schema, columns=tuple(columns)), findings
 
 
@@ -308,7 +315,12 @@ def _roles(
                 " learnt or copied"
             )
             findings.append(
-                Finding("identifier", (column.name,), message, f"--identifier {column.name}")
+                Finding(
+                    "identifier",
+                    (column.name,),
+                    message,
+                    f"--identifier {argument(listed_name(column.name))}",
+                )
             )
     groups = [column for column in schema.columns if _is_group(cast[column.name], column)]
     if not groups:
@@ -320,7 +332,7 @@ def _roles(
         f"{group.name!r} names {cast[group.name].nunique():,} persons or units of {mean:.1f} rows"
         " each"
     )
-    findings.append(Finding("group", (group.name,), message, f"--group {group.name}"))
+    findings.append(Finding("group", (group.name,), message, f"--group {argument(group.name)}"))
     columns = tuple(
         replace(column, role="group") if column == group else column for column in schema.columns
     )
@@ -406,7 +418,8 @@ def _combinations(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
             continue  # two columns of two labels each are one column in two spellings
         count = len(cast[[fine, coarse]].drop_duplicates())
         message = f"{fine!r} fixes {coarse!r}: only the {count} combinations of the table occur"
-        option = f"--constraint '{fine},{coarse}'"
+        pair = f"{listed_name(fine)},{listed_name(coarse)}"
+        option = f"--constraint {quoted(pair)}"
         findings.append(Finding("fixed combination", (fine, coarse), message, option))
     return findings
 
@@ -418,7 +431,7 @@ def _sums(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
         kind = "sum" if sign == "+" else "product"
         formula = formula_text(total, sign, parts)
         message = f"{formula} in every row; synthetic rows keep it"
-        findings.append(Finding(kind, (total, *parts), message, f"--constraint '{formula}'"))
+        findings.append(Finding(kind, (total, *parts), message, f"--constraint {quoted(formula)}"))
     return findings
 
 
@@ -433,12 +446,28 @@ def _formulas_of(findings: list[Finding]) -> list[tuple[str, str, tuple[str, ...
 
 
 def _skips(cast: pd.DataFrame, schema: Schema) -> list[Finding]:
-    """Columns that are missing exactly where another column has certain values."""
-    return [
-        Finding("skip pattern", (rule.gate, rule.column), rule.sentence())
-        for rule in find_skips(cast, schema)
-        if rule.is_exact
-    ]
+    """Columns that are missing exactly where another column has certain values; those that are
+    missing in the same rows together.
+    """
+    findings = []
+    together: list[set[str]] = []
+    for rule in find_skips(cast, schema):
+        if not rule.is_exact:
+            continue
+        if not rule.is_presence:
+            findings.append(Finding("skip pattern", (rule.gate, rule.column), rule.sentence()))
+            continue
+        names = {rule.gate, rule.column}
+        for known in [known for known in together if known & names]:
+            together.remove(known)
+            names |= known
+        together.append(names)
+    for names in together:
+        columns = tuple(column.name for column in schema.columns if column.name in names)
+        share = cast[columns[0]].isna().mean()
+        message = f"{listed(list(columns), 20)} are missing in the same rows ({share:.1%})"
+        findings.append(Finding("skip pattern", columns, message))
+    return findings
 
 
 def _leaks(cast: pd.DataFrame, schema: Schema) -> list[Finding]:

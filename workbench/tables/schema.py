@@ -26,6 +26,7 @@ from workbench.errors import InputError, nearest
 from workbench.tables import forms, numerals, sdv
 from workbench.tables import identifiers as identity
 from workbench.tables.forms import MISSING_MARKS, Form
+from workbench.words import quoted
 
 KINDS = {
     "numeric": "float64",
@@ -551,7 +552,7 @@ def _form_note(column: Column) -> str:
     if form.other:
         return (
             f"column {name!r} is read as {form.sentence()}, and {form.other} fits as well; if that"
-            f" is meant, say --format '{name}={form.other}' (formats=)."
+            f" is meant, say --format {quoted(f'{name}={form.other}')} (formats=)."
         )
     if form.counted:
         unit = {"D": "days", "s": "seconds"}[form.counted]
@@ -563,7 +564,7 @@ def _form_note(column: Column) -> str:
         what = "dates" if form.stamp else "numbers"
         return (
             f"column {name!r} holds {shown} among its {what}: kept as a level of its own beside"
-            f" them; if it only means missing, say --missing {form.level_texts[0]!r} (missing=)."
+            f" them; if it only means missing, say --missing {quoted(form.level_texts[0])} (missing=)."
         )
     if form.stamp is not None and form.stamp.zone == "UTC":
         return f"column {name!r} holds times of several zones, which are read as UTC."

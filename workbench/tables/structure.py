@@ -60,6 +60,11 @@ class Skip:
             codes = np.searchsorted(self.cuts, to_float(gate), side="right")
         return np.where(missing, len(self.absent) - 1, codes)
 
+    @property
+    def is_presence(self) -> bool:
+        """Whether the column is missing where the gate is, and nowhere else."""
+        return self.absent == (False,) * (len(self.absent) - 1) + (True,)
+
     def sentence(self) -> str:
         """The pattern in words.
 
@@ -68,7 +73,7 @@ class Skip:
         >>> skip.sentence()
         'age is present exactly where status is married'
         """
-        if self.absent == (False,) * (len(self.absent) - 1) + (True,):
+        if self.is_presence:
             return f"{self.column} is present exactly where {self.gate} is present"
         if self.is_exact:
             shown = [self._cell_words(int(cell)) for cell in np.flatnonzero(self.present)]

@@ -14,6 +14,7 @@ import torch
 from workbench.errors import InputError
 from workbench.generators.language.cells import Cell
 from workbench.generators.language.facts import Fact
+from workbench.generators.language.model_server import NAME, checked_model
 from workbench.generators.neural.layers import DEVICE, normal
 from workbench.tables.schema import Schema
 
@@ -88,21 +89,49 @@ def random_checkpoint(
     tokenizer.save_pretrained(folder)
 
 
+def is_gguf(checkpoint: str) -> bool:
+    """Whether a checkpoint is a file as llama.cpp reads it, and not a folder of transformers."""
+    return checkpoint == NAME or checkpoint.endswith(".gguf")
+
+
 def load(checkpoint: str) -> tuple:
-    """A model without dropout, and its tokenizer, of a folder or a hub's name. Raises InputError
-    where it cannot be read.
+    """A model without dropout, and its tokenizer, of a folder, a GGUF file or a hub's name. Raises
+    InputError where it cannot be read.
+
+    The weights of a GGUF file are often rounded to a few bits; what is read here are these rounded
+    weights as float32.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    place, files, weights = checkpoint, {}, {"use_safetensors": True}
+    if is_gguf(checkpoint):
+        path = checked_model(None if checkpoint == NAME else checkpoint)
+        place, files, weights = str(path.parent), {"gguf_file": path.name}, {}
     try:
         with torch.random.fork_rng(devices=[]):  # weights that the folder lacks are drawn
             model = AutoModelForCausalLM.from_pretrained(
-                checkpoint, dtype=torch.float32, use_safetensors=True
+                place, dtype=torch.float32, **files, **weights
             )
-        return model.eval().to(DEVICE), AutoTokenizer.from_pretrained(checkpoint)
+        return model.eval().to(DEVICE), AutoTokenizer.from_pretrained(place, **files)
     except (OSError, ValueError) as error:
-        said = str(error).strip().splitlines()[0][:200]
+        reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
-            f"GReaT: checkpoint {checkpoint!r} cannot be read ({said}); name a folder saved by"
-            " transformers."
+            f"GReaT: checkpoint {checkpoint!r} cannot be read ({reason}); name a folder saved by"
+            " transformers, or a GGUF file."
         ) from None
+
+
+def last_layers(model: torch.nn.Module, count: int) -> list[torch.nn.Parameter]:
+    """The parameters of the last `count` layers; all others are frozen, which spares the way back
+    through the layers below.
+    """
+    lists = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList)]
+    layers = max(lists, key=len)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    learnt = []
+    for layer in layers[-count:]:
+        learnt += list(layer.parameters())
+    for parameter in learnt:
+        parameter.requires_grad_(True)
+    return learnt

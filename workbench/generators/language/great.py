@@ -33,7 +33,13 @@ import torch
 from workbench.errors import InputError, missing_package
 from workbench.generators import check_least
 from workbench.generators.language.cells import Cell
-from workbench.generators.language.checkpoint import load, random_checkpoint, untrained
+from workbench.generators.language.checkpoint import (
+    is_gguf,
+    last_layers,
+    load,
+    random_checkpoint,
+    untrained,
+)
 from workbench.generators.language.prompt import Form, unwritable
 from workbench.generators.neural.layers import DEVICE, AdamW, schedule
 from workbench.generators.training import Epochs, bar
@@ -56,8 +62,13 @@ class GReaT:
     """
 
     checkpoint: str = ""
-    """Folder of a causal model and its tokenizer saved by transformers, or a hub's name where there
-    is a network; "random" makes a tiny model of random weights and a tokenizer of train's words.
+    """Folder of a causal model and its tokenizer saved by transformers, a GGUF file, or a hub's name
+    where there is a network; "smollm2-135m-instruct" is the model that `make model-server` serves;
+    "random" makes a tiny model of random weights and a tokenizer of train's words.
+    """
+    trained_layers: int | None = None
+    """How many of the last layers learn, the others keep what the checkpoint has; None lets all
+    weights learn. A step through few layers takes less than half the time.
     """
     epochs: int = 50
     """Most passes over the table; the learning rate falls to zero over them."""
@@ -92,6 +103,8 @@ class GReaT:
             ("epochs", "batch_size", "digits", "text_length", "sample_rows", "tries", "layers"), 1
         )
         check_least(self, **least, width=4, weight_decay=0, temperature=0.01)
+        if self.trained_layers is not None:
+            check_least(self, trained_layers=1)
         if self.learning_rate is not None:
             check_least(self, learning_rate=0)
         if self.width % 4:
@@ -103,7 +116,10 @@ class GReaT:
                 "no checkpoint is named; set the field checkpoint to a folder saved by"
                 ' transformers, or to "random".'
             )
-        for package in ("transformers", "llguidance"):
+        packages = ["transformers", "llguidance"]
+        if is_gguf(self.checkpoint):
+            packages += ["gguf", "accelerate"]
+        for package in packages:
             if find_spec(package) is None:
                 return str(missing_package(ModuleNotFoundError(name=package)))
         return unwritable(self.texts, schema)
@@ -131,6 +147,8 @@ class GReaT:
 
     def _train(self, rows: list[list[TokenPair]], rng: np.random.Generator) -> None:
         parameters = list(self._model.parameters())
+        if self.trained_layers is not None:
+            parameters = last_layers(self._model, self.trained_layers)
         adam = AdamW(parameters, self.weight_decay)
         self._start = hashlib.sha256(adam.vector.cpu().numpy().tobytes()).hexdigest()
         steps = math.ceil(len(rows) / self.batch_size)
