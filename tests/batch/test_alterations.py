@@ -247,20 +247,32 @@ def test_a_skipped_cell_is_run_again_and_a_failed_one_is_named(folder):
     assert verdicts["permuted", 1] == "not run again"
 
 
-@pytest.mark.parametrize("cell", [{}, {"dataset": 3, "label": [1], "split": "x", "seed": None}])
-def test_a_manifest_that_says_nothing_of_its_cell_ends_in_no_traceback(folder, cell):
-    """With every digest in order: only its sender can have written it."""
+def forge_manifests(folder: Path, **changes) -> None:
+    """Other words in every manifest, with every digest in order: only a sender can have done it."""
     for home in [*folder.glob("runs/*"), *folder.glob("failed/*")]:
-        record = json.loads((home / "manifest.json").read_text())
-        for name in ("inputs", "traceback", "seconds", "peak_mb"):
+        record = json.loads((home / "manifest.json").read_text()) | changes
+        for name in ("traceback", "seconds", "peak_mb"):
             record.pop(name, None)
-        (home / "manifest.json").write_text(json.dumps(record | {"cell": cell}))
+        (home / "manifest.json").write_text(json.dumps(record))
         seals = "DONE" if home.parent.name == "runs" else "DIGESTS"
         files = [path for path in home.iterdir() if path.name != seals]
         digests = {path.name: grid.keys.digest(path.read_bytes()) for path in files}
         (home / seals).write_text(json.dumps(digests))
-        assert "seed" in log(folder, home.name.partition("-")[0])
+
+
+def test_a_manifest_that_lacks_what_older_versions_lacked_stands(folder):
+    forge_manifests(folder, inputs={})
     assert status(folder)["ok"] == 4
+    key = next(iter(folder.glob("runs/*"))).name
+    assert "seed" in log(folder, key)
+    assert "different" in set(verify(folder, progress=False)["verdict"])
+
+
+@pytest.mark.parametrize("cell", [{}, {"dataset": 3, "label": [1], "split": "x", "seed": None}])
+def test_a_manifest_that_says_nothing_of_its_cell_is_one_of_a_pending_cell(folder, cell):
+    forge_manifests(folder, cell=cell)
+    found = status(folder)
+    assert found["pending"] == 6 and "manifest.json holds a cell whose" in found["altered"][0]
     assert "different" in set(verify(folder, progress=False)["verdict"])
 
 

@@ -123,6 +123,19 @@ PLANNED = {
     "split": int,
     "draw": int,
 }
+# What every manifest records, with its type; and tables that older ones lack.
+RECORDED = {
+    "traceback": str,
+    "status": str,
+    "reason": str,
+    "phase": str,
+    "phases": dict,
+    "attempts": list,
+    "cell": dict,
+    "versions": dict,
+    "inputs": dict,
+}
+OPTIONAL = ("limits", "fingerprint", "hashes", "phases_cpu", "facts")
 CHECKED = "WORKBENCH_CHECKED"  # names the file of `Folder.of_checked`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A folder where a file should be, or the other way round.
@@ -683,24 +696,17 @@ def _manifest(home: Path, key: str) -> dict:
     record = read_own_json(home / "manifest.json", int(MOST_MANIFEST))
     for name, blank in {"traceback": "", "seconds": 0.0, "peak_mb": None, "inputs": {}}.items():
         record.setdefault(name, blank)
-    kinds = {
-        "traceback": str,
-        "status": str,
-        "reason": str,
-        "phase": str,
-        "phases": dict,
-        "attempts": list,
-        "cell": dict,
-        "versions": dict,
-    }
-    for name, kind in kinds.items():
+    for name, kind in RECORDED.items():
         if not isinstance(record.get(name), kind):
             raise Damaged(f"manifest.json lacks a valid {name}; it is damaged.")
     for name in ("seconds", "peak_mb"):
         _valid(record[name], "float64", name)
-    for name in ("limits", "inputs", "fingerprint", "hashes", "phases_cpu", "facts"):
-        if not isinstance(record.get(name, {}), dict):
+    optional = {name: record.get(name, {}) for name in OPTIONAL}
+    optional |= {name: record["inputs"].get(name, {}) for name in ("data", "sources")}
+    for name, value in optional.items():
+        if not isinstance(value, dict):
             raise Damaged(f"manifest.json lacks valid {name}; it is damaged.")
+    _check_planned(record["cell"], home / "manifest.json")
     if record["status"] not in STATUSES:
         raise Damaged(f"manifest.json holds the status {record['status'][:40]!r}; it is damaged.")
     if record.get("key") != key:

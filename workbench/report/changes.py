@@ -314,5 +314,6 @@ def _facts(record: dict) -> Iterator[tuple[str, object]]:
         yield from ((f"{kind} {name}", value) for name, value in record.get(told, {}).items())
     yield "notebook", str(inputs.get("notebook", ""))[:12]
     yield from (
-        (f"source of {name}", value[:12]) for name, value in inputs.get("sources", {}).items()
+        (f"source of {name}", str(value)[:12])
+        for name, value in (inputs.get("sources") or {}).items()
     )
