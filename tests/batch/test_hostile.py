@@ -518,21 +518,48 @@ def test_a_started_interpreter_imports_nothing_from_where_it_starts(monkeypatch)
     assert found["PYTHONSAFEPATH"] == "1" and os.path.isabs(found["WORKBENCH_DATA"])
 
 
-def test_a_full_disk_ends_in_a_sentence_and_leaves_no_half_file(folder, tmp_path):
-    """No file of a child may grow beyond zero bytes, which is how a full disk looks to it."""
-    (tmp_path / "t.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+# How a disk that takes nothing looks to a process: no file grows beyond zero bytes, or whatever would
+# write below a folder is refused.
+NO_DISK = {
+    "full": """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+""",
+    "read-only": """
+import errno, os, sys
+def refuse(event, arguments):
+    path = arguments[0] if arguments else None
+    writes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate")
+    if event == "open":
+        writes = bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    if writes and isinstance(path, (str, os.PathLike)) and str(path).startswith(ROOT):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+sys.addaudithook(refuse)
+""",
+}
+
+
+@pytest.mark.parametrize("disk", NO_DISK)
+def test_a_disk_that_takes_nothing_ends_in_a_sentence_and_leaves_no_half_file(
+    folder, tmp_path, disk
+):
+    table = str(tmp_path / "t.csv")
+    Path(table).write_text("a,b\n" + "1,x\n2,y\n" * 30)
     out = str(tmp_path / "out.csv")
     commands = [
         ["index", str(tmp_path)],
-        ["generate", str(tmp_path / "t.csv"), "--generator", "independent", "--out", out],
-        ["inspect", str(tmp_path / "t.csv"), "--out", str(tmp_path / "schema.json")],
+        ["generate", table, "--generator", "independent", "--out", out],
+        ["inspect", table, "--out", str(tmp_path / "schema.json")],
         ["run", str(folder)],
         ["report", str(folder)],
+        ["report", "--compare", str(folder), str(folder), "--out", str(tmp_path / "c.html")],
+        ["audit", table, table, "--target", "b", "--out", str(tmp_path / "audit")],
     ]
     code = f"""
-import contextlib, io, os, resource
+import contextlib, io, os
 from workbench.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+ROOT = {str(tmp_path)!r}
+{NO_DISK[disk]}
 for command in {commands!r}:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -544,7 +571,7 @@ for command in {commands!r}:
         [sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     lines = done.stdout.splitlines()
-    assert [line[:2] for line in lines] == ["2 "] * 5, done.stderr
+    assert [line[:2] for line in lines] == ["2 "] * len(commands), (lines, done.stderr)
     said = ("cannot be written", "can be written", "no space left")
     assert all(any(words in line for words in said) for line in lines), lines
     assert files_in(tmp_path) == before

@@ -123,6 +123,8 @@ def publish(
 
     try:
         with explained(folder), tempfile.TemporaryDirectory(prefix="workbench-page-") as scratch:
+            # A folder that cannot be written is said before the page is computed, not after it.
+            tempfile.TemporaryFile(dir=folder).close()
             empty = str(Path(scratch, "empty"))
             os.mkdir(empty)
             rows = home.rows_digest() if home else ""
