@@ -210,15 +210,16 @@ def open_own(path: Path, most: int | None = None) -> BufferedReader:
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise Damaged(f"{name} cannot be read ({reason}).") from None
-    file = open(descriptor, "rb")  # noqa: SIM115 - the caller closes it
     about = os.fstat(descriptor)
+    reason = ""
     if not stat.S_ISREG(about.st_mode):
-        file.close()
-        raise Damaged(f"{name} is no regular file.")
-    if most is not None and about.st_size > most:
-        file.close()
-        raise Damaged(f"{name} has {about.st_size:,} bytes; at most {most:,} are read.")
-    return file
+        reason = "is no regular file"
+    elif most is not None and about.st_size > most:
+        reason = f"has {about.st_size:,} bytes; at most {most:,} are read"
+    if reason:
+        os.close(descriptor)
+        raise Damaged(f"{name} {reason}.")
+    return open(descriptor, "rb")
 
 
 def read_own(path: Path, most: int) -> bytes:

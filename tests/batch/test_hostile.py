@@ -5,9 +5,12 @@ touched, no number changes without a word, and every fault ends in one sentence.
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -19,8 +22,9 @@ import pytest
 from batch_helpers import report, seal, stub
 from nbformat.v4 import new_code_cell, new_notebook
 
+from workbench.batch import folder as folder_module
 from workbench.batch import grid
-from workbench.batch.folder import Folder, explained
+from workbench.batch.folder import Folder, explained, plan_text
 from workbench.batch.kernels import PACKAGE_ROOT, isolated
 from workbench.batch.progress import log, status
 from workbench.batch.runner import make_spec
@@ -33,6 +37,7 @@ from workbench.errors import InputError
 from workbench.files import write_text
 from workbench.metrics.rows import ROW_COLUMNS, write_rows
 from workbench.report.batch import Batch
+from workbench.report.changes import compare
 from workbench.report.publish import page_faults, page_of, publish
 from workbench.tables.files import MOST_COLUMNS, read_file
 
@@ -258,6 +263,134 @@ def test_a_link_in_a_cell_is_not_read(folder, tmp_path):
 def test_a_log_commands_no_terminal(folder):
     text = log(folder, one_cell(folder).name[:8])
     assert "a red word" in text and "\x1b" not in text and "\x07" not in text
+
+
+def test_names_in_a_plan_and_a_grid_command_no_terminal(folder, capsys):
+    """Names of files and cells that hold what a terminal obeys, with every digest in order; a file
+    whose name is no text.
+    """
+    plan = json.loads((folder / "plan.json").read_text())
+    plan["files"] = {"\x1b]0;title\x07t.csv": "0" * 64, "a\u202eb": "0" * 64}
+    (folder / "plan.json").write_text(plan_text(plan))
+    home = one_cell(folder)
+    Path(os.fsdecode(os.fsencode(home) + b"/\xff.html")).write_text("more")
+    done = json.loads((home / "DONE").read_text()) | {"\x1b[31mred": "0" * 64, "nul\0": "0" * 64}
+    (home / "DONE").write_text(json.dumps(done))
+    for command in (["status", str(folder)], ["verify", str(folder)], ["log", str(folder), "0"]):
+        main(command)
+        said = "".join(capsys.readouterr())
+        assert not re.search("[\x1b\x07\u202e]", said) and "Traceback" not in said
+    text = (folder / "grid.toml").read_text()
+    rows = '{name = "copy", label = "a\\u001b[31mred"}'
+    (folder / "grid.toml").write_text(text.replace("'copy'", rows))
+    assert main(["run", str(folder)]) == 2
+    assert "holds a control character" in capsys.readouterr().err
+
+
+def test_a_damaged_cell_is_left_out_of_what_changed(finished, folder):
+    (one_cell(folder) / "rows.parquet").write_bytes(b"")
+    found = compare(finished, folder)
+    assert len(found.cells) == 6 and found.cells["status_after"].eq("pending").sum() == 1
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("seconds", "1" + "0" * 4000),
+        ("peak_mb", "1e999"),
+        ("seconds", "NaN"),
+        ("rows", "-Infinity"),
+    ],
+)
+def test_a_number_that_nothing_holds_is_one_pending_cell(folder, name, value):
+    home = one_cell(folder)
+    record = json.loads((home / "manifest.json").read_text())
+    text = json.dumps(record | {name: "HERE"}).replace('"HERE"', value)
+    (home / "manifest.json").write_text(text)
+    done = json.loads((home / "DONE").read_text())
+    done["manifest.json"] = grid.keys.digest(text.encode())
+    (home / "DONE").write_text(json.dumps(done))
+    state = status(folder)
+    assert state["pending"] == 1 and "manifest.json is no JSON text" in state["altered"][0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 500_000 + "a = 1",
+        '"a".' * 300_000 + "a = 1",
+        "seeds = [" + "9" * 5000 + "]",
+        "seeds = [0x" + "f" * 5000 + "]",
+        "seeds = [99999999999999999999]",
+        "title = " + "[" * 100_000,
+        "generators = [{name = 'copy', params = {x = 1e400}}]\ndatasets = ['diabetes']",
+        "generators = ['copy']\ndatasets = [{path = '" + "x" * 5000 + "'}]",
+        "generators = ['copy']\ndatasets = [{name = '../" + "x" * 5000 + "'}]",
+        "generators = ['./" + "x" * 5000 + ".py:A']\ndatasets = ['diabetes']",
+    ],
+    ids=range(10),
+)
+def test_a_grid_of_any_kind_ends_in_a_sentence(tmp_path, text, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
+    (tmp_path / "grid.toml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(InputError) as caught:
+        grid.read(tmp_path)
+    assert time.process_time() - began < 5 and len(str(caught.value)) < 7000
+
+
+def test_a_name_of_a_table_leads_out_of_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "secret.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
+    monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path / "data"))
+    for name in ("../secret", str(tmp_path / "secret")):
+        text = f"generators = ['copy']\ndatasets = [{{name = '{name}', target = 'b'}}]\n"
+        (tmp_path / "grid.toml").write_text(text)
+        with pytest.raises(InputError, match="unknown dataset"):
+            grid.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["index.html", "report.ipynb", "plan.json", ".running.json"])
+def test_a_folder_in_the_place_of_a_file_is_one_sentence(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(InputError, match="remove what is in its way"), explained(folder):
+        write_text(folder / name, "{}")
+    assert page_faults(Folder(folder)) or name[-5:] == ".json"
+
+
+@pytest.mark.parametrize("name", ["runs", "failed", ".tmp"])
+def test_a_folder_that_becomes_a_link_in_mid_run_leads_nowhere(folder, tmp_path, monkeypatch, name):
+    """Somebody who may write there swaps it while a cell is being stored."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    plan = grid.plan(grid.read(folder))
+    write = folder_module._write_folder
+
+    def swap_then_write(*arguments):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name).rename(tmp_path / "elsewhere")
+        (folder / name).symlink_to(outside)
+        write(*arguments)
+
+    monkeypatch.setattr(folder_module, "_write_folder", swap_then_write)
+    ending = Outcome("error", "it broke \ud800") if name == "failed" else outcome(tmp_path, 0.5)
+    Folder(folder).store(plan, plan.cells[0], ending, [{}])
+    assert not list(outside.iterdir())
+
+
+def test_a_file_of_a_cell_is_stored_in_its_folder_alone(folder, tmp_path):
+    plan = grid.plan(grid.read(folder))
+    bad = replace(outcome(tmp_path, 0.5), files={"../../escaped.txt": b"x"})
+    with pytest.raises(InputError, match="is no name"):
+        Folder(folder).store(plan, plan.cells[0], bad, [{}])
+    assert not (folder / "escaped.txt").exists()
+
+
+def test_a_file_too_large_to_be_compared_is_not_read(folder):
+    os.truncate(one_cell(folder) / "synthetic.parquet", 3_000_000_000)  # it takes no space
+    (problem,) = Folder(folder).problems()
+    assert "at most 2,000,000,000 are read" in problem
 
 
 def test_verify_finds_forged_numbers_swapped_names_and_struck_cells(
