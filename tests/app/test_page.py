@@ -506,7 +506,7 @@ def test_every_control_says_what_it_is(tmp_path):
         if hasattr(control, "description") and hasattr(control, "tooltip")
     ]
     named = [control for control in controls if control.description]
-    assert len(named) == 20 and all(control.tooltip for control in named)
+    assert len(named) == 19 and all(control.tooltip for control in named)
     assert all(page.view.tooltips), "and every view"
 
 

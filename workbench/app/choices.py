@@ -34,26 +34,27 @@ NEURAL = "Neural networks"
 class Checkboxes(ipw.VBox):
     """Named checkboxes under headings. `value` holds the names that are ticked, in their order.
 
-    groups: heading -> {name: (label, tooltip)}.
+    groups: heading -> {name: (words, tooltip)}. A box has no tooltip of its own: the browser's side of
+    ipywidgets fails on a box that has one.
     """
 
     value = traitlets.Tuple()
 
     def __init__(
         self,
-        description: str,
+        label: str,
         groups: Mapping[str, Mapping[str, tuple[str, str]]],
         value: Iterable[str] = (),
         **options,
     ):
-        self.description, self.tooltip = description, "Each is fitted with every seed"
+        self.label = label
         self.boxes: dict[str, ipw.Checkbox] = {}
         children: list[ipw.Widget] = []
         for heading, members in groups.items():
             children.append(ipw.HTML(Markup("<h3>{}</h3>").format(heading)))
-            for name, (label, tooltip) in members.items():
+            for name, (words, tooltip) in members.items():
                 box = ipw.Checkbox(
-                    description=label,
+                    description=words,
                     tooltip=tooltip,
                     indent=False,
                     layout=ipw.Layout(width="auto", margin="0"),

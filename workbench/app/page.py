@@ -37,8 +37,13 @@ STYLE_SHEET = """
 .wb-page figcaption{max-width:60rem}
 .wb-page .table{overflow-x:auto}
 .wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
-.wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;overflow-wrap:anywhere;
-  max-width:30rem}
+.wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;
+  overflow-wrap:break-word;max-width:30rem}
+.wb-page .widget-html-content{line-height:1.45}
+.wb-page .widget-html-content p{margin:2px 0}
+.wb-page .wb-generators .widget-checkbox{height:auto;line-height:1.3}
+.wb-page .wb-generators{border:1px solid #8884}
+.wb-page .wb-recommended{max-width:50rem}
 .wb-page pre,.wb-page pre *{font:12px/1.35 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
 .wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;
   white-space:pre-wrap;overflow-wrap:anywhere}
@@ -61,7 +66,7 @@ SCRIPT = """
 const page=this.closest('.wb-page');
 if(page&&!page.dataset.ready){
   page.dataset.ready='yes';
-  if(!document.querySelector('.jp-LabShell'))document.title='Synthetic tables side by side';
+  if(!document.querySelector('.jp-NotebookPanel'))document.title='Synthetic tables side by side';
   const all=()=>[...page.querySelectorAll('.wb-views button')];
   const mark=()=>{
     page.querySelectorAll('.wb-views').forEach(v=>v.setAttribute('data-lm-suppress-shortcuts','true'));
@@ -190,6 +195,7 @@ class SideBySide(ipw.VBox):
         )
         self.message, self.exported, self.progress = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.estimated, self.about = ipw.HTML(), ipw.HTML()
+        self.about.layout.max_width = "26rem"
         self.code, self.ranking = ipw.HTML(), ipw.HTML()
 
     def _make_look_controls(self) -> None:
@@ -244,7 +250,10 @@ class SideBySide(ipw.VBox):
                 layout=_wrapping(),
             ),
             _heading("3. Run"),
-            ipw.HBox([self.run, self.cancel, self.everything, self.estimated], layout=_wrapping()),
+            ipw.HBox(
+                [self.run, self.cancel, self.everything, self.estimated],
+                layout=ipw.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 8px"),
+            ),
             self.message,
             ipw.HBox([done, beside], layout=_wrapping()),
             _heading("4. Look"),
