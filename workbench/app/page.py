@@ -43,6 +43,7 @@ STYLE_SHEET = """
 .wb-page .widget-html-content p{margin:2px 0}
 .wb-page .wb-generators .widget-checkbox{height:auto;line-height:1.3}
 .wb-page .wb-generators{border:1px solid #8884}
+.wb-page .ranking td:nth-child(2){white-space:nowrap}
 .wb-page .wb-recommended{max-width:50rem}
 .wb-page pre,.wb-page pre *{font:12px/1.35 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
 .wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;
@@ -61,11 +62,14 @@ STYLE_SHEET = """
 """
 # Runs when the sheet is in the page: what ipywidgets' buttons for a choice of one leave out. Which
 # view is shown is said to a screen reader, and the arrow keys move among the views alone instead of
-# among the notebook's cells. A page of its own (Voila) gets a title for its tab.
+# among the notebook's cells. JupyterLab scrolls to the last cell when all are run: the page comes back
+# into sight. A page of its own (Voila) gets a title for its tab.
 SCRIPT = """
 const page=this.closest('.wb-page');
 if(page&&!page.dataset.ready){
   page.dataset.ready='yes';
+  if(document.querySelector('.jp-NotebookPanel'))
+    setTimeout(()=>page.scrollIntoView({block:'start'}),500);
   if(!document.querySelector('.jp-NotebookPanel'))document.title='Synthetic tables side by side';
   const all=()=>[...page.querySelectorAll('.wb-views button')];
   const mark=()=>{
