@@ -232,6 +232,14 @@ def described(row: dict) -> list[str]:
     ]
 
 
+def written(name: str, value: float | None) -> str:
+    """A reading with the digits of its column; nothing where there is none."""
+    if value is None:
+        return ""
+    digits = {"shape": 2, "trend": 2, "real_trend": 2, "copies": 4, "fit": 2, "sample": 2, "mb": 0}
+    return f"{value:.{digits.get(name, 3)}f}"
+
+
 def tables(rows: list[dict]) -> str:
     """A Markdown table for each dataset, the smallest trend error first, and what papers print
     below it.
@@ -254,17 +262,14 @@ def tables(rows: list[dict]) -> str:
             cells = (
                 [row["error"]]
                 if "error" in row
-                else [f"{row[name]:.4g}" if name in row else "" for name in names]
+                else [written(name, row.get(name)) for name in names]
             )
             name = row["generator"] + (f" ({params})" if params else "")
             parts.append("| " + " | ".join([name, *cells, str(row["threads"]), row["date"]]) + " |")
         for method, (shape, trend, utility) in PUBLISHED[dataset].items():
-            cells = ["" if value is None else f"{value:.4g}" for value in (shape, trend, utility)]
-            parts.append(
-                "| "
-                + " | ".join([f"*published: {method}*", *cells, *[""] * (len(names) - 1)])
-                + " |"
-            )
+            known = {"shape": shape, "trend": trend, score: utility}
+            cells = [written(name, known.get(name)) for name in names]
+            parts.append("| " + " | ".join([f"*published: {method}*", *cells, "", ""]) + " |")
     return "\n".join(parts)
 
 

@@ -27,6 +27,7 @@ COLUMNS = {  # heading -> keys of the record, the first one that is there
     "sample, CPU s": ["sample"],
     "peak MB": ["mb"],
 }
+DIGITS = {"shape": 2, "copies": 4, "trend": 2, "fit": 2, "sample": 2, "mb": 0}  # all others: three
 SUPPORTS = {
     "conditions": "Meets some conditions (`where`) by itself; rejection makes all of them exact.",
     "seconds": "Takes a budget in seconds.",
@@ -109,8 +110,11 @@ def results(measured: list[dict]) -> str:
 
 
 def cell(row: dict, keys: list[str]) -> str:
-    value = next((row[key] for key in keys if row.get(key) is not None), None)
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    """A reading with as many digits as every other of its column."""
+    key = next((key for key in keys if row.get(key) is not None), None)
+    if key is None:
+        return "–"
+    return f"{row[key]:.{DIGITS.get(key, 3)}f}"
 
 
 def index() -> str:

@@ -49,7 +49,9 @@ def _lines(app, what, name, obj, options, lines: list[str]) -> None:
     """Docstrings are plain text: names set apart by spaces from what they mean stay lines of their
     own.
     """
-    blocks, out = "\n".join(lines).split("\n\n"), []
+    # An example of an address is no link.
+    text = re.sub(r"[\"']?(tcp://[A-Z:0-9]+)[\"']?", r"``\1``", "\n".join(lines))
+    blocks, out = text.split("\n\n"), []
     for block in blocks:
         rows = block.split("\n")
         if sum(bool(_ALIGNED.match(row.strip())) for row in rows) >= 2:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from workbench.errors import InputError
+from workbench.generators import GENERATORS
 from workbench.metrics import Row
 from workbench.metrics.rows import to_table
 from workbench.report import plots
@@ -78,6 +79,20 @@ def test_looks_differ_in_colour_and_marker():
     assert len({(look["color"], look["marker"]) for look in looks.values()}) == 60
     first = list(plots.looks(names[:8]).values())
     assert len({look["marker"] for look in first}) == 8, "colour is never the only difference"
+
+
+def test_registered_generators_differ_and_families_have_a_colour():
+    looks = plots.looks(list(GENERATORS))
+    pairs = {(look["color"], look["marker"], look["face"]) for look in looks.values()}
+    assert len(pairs) == len(GENERATORS)
+    families = {entry.family for entry in GENERATORS.values()} - {"control"}
+    assert families <= set(plots.FAMILY_COLORS)
+    assert len(set(plots.FAMILY_COLORS.values())) == len(plots.FAMILY_COLORS)
+    # A shade is still seen on white: contrast of graphics, WCAG 1.4.11 asks for 3 : 1.
+    for name, look in looks.items():
+        red, green, blue = (part**2.2 for part in mpl.colors.to_rgb(look["color"]))
+        luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        assert 1.05 / (luminance + 0.05) >= 3, name
 
 
 def test_many_seeds_are_thinned():

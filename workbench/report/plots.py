@@ -64,7 +64,8 @@ STYLE = {
     "axes.unicode_minus": True,
     "figure.constrained_layout.use": True,
 }
-# Seaborn's palette "colorblind" without its grey (controls) and its pale yellow.
+# Seaborn's palette "colorblind" without its grey (controls) and its pale yellow: for labels that
+# belong to no family, such as generators of a user's own.
 COLORS = [
     "#0173b2",
     "#d55e00",
@@ -75,6 +76,22 @@ COLORS = [
     "#56b4e9",
     "#fbafe4",
 ]
+# Of two dozen generators no palette of as many colours can be told: a family has a colour, its members
+# differ in shade and marker.
+FAMILY_COLORS = {
+    "statistical": "#0164a3",
+    "bayesian network": "#b84e00",
+    "adversarial": "#017a58",
+    "autoencoder": "#a0529a",
+    "diffusion": "#7a4fb5",
+    "autoregressive": "#8a5a2b",
+    "language model": "#8f6a06",
+    "simulation": "#3f6f7f",
+    "mitigation": "#b0305c",
+}
+# How far each member is from its family's colour: towards white, or (negative) towards black.
+SHADES = (0.0, 0.24, -0.45, 0.12, -0.7, -0.15, 0.18, -0.3, -0.6)
+OWN_SHADE = -0.12  # of labels without a family, so that none looks like a registered generator
 MARKERS = "osD^vPX<>ph"
 LETTER = 0.075  # inches that a letter of a label takes at most, at size 9 in sans-serif
 CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
@@ -82,7 +99,7 @@ CROWD = 40  # seeds drawn as small dots for one generator; more are thinned even
 
 def looks(labels: Sequence[str] | Mapping[str, str]) -> dict[str, dict]:
     """Colour and marker for each label, in the order of `identity.ordered`: no two generators share
-    the pair.
+    the pair. Colour tells the family, shade and marker the member.
 
     labels: label -> generator, or labels alone, which then stand for their generators. A registered
     name looks the same in every figure, whoever else is in it; other labels take what is left.
@@ -93,21 +110,49 @@ def looks(labels: Sequence[str] | Mapping[str, str]) -> dict[str, dict]:
     for name in ordered(generators):
         control = is_control(generators[name])
         # Two labels of one generator must differ: the slot belongs to the one that bears its name.
-        place = slots.get(name) if generators[name] == name else None
-        if place is None:
-            place = sum(is_control(known) == control for known in GENERATORS) + used[control]
+        look = slots.get(name) if generators[name] == name else None
+        if look is None:
+            place = used[control]
             used[control] += 1
-        color = GREY if control else COLORS[place % len(COLORS)]
-        marker = MARKERS[(place if control else place + place // len(COLORS)) % len(MARKERS)]
-        out[name] = {"color": color, "marker": marker, "face": "white" if control else color}
+            registered = sum(map(is_control, GENERATORS))
+            look = _control(registered + place) if control else _unfamiliar(place)
+        out[name] = dict(look)
     return out
 
 
+def _unfamiliar(place: int) -> dict:
+    """A label of no family, by how many such come before it."""
+    color = _shade(COLORS[place % len(COLORS)], OWN_SHADE)
+    marker = MARKERS[(place + place // len(COLORS)) % len(MARKERS)]
+    return {"color": color, "marker": marker, "face": color}
+
+
+def _control(place: int) -> dict:
+    return {"color": GREY, "marker": MARKERS[place % len(MARKERS)], "face": "white"}
+
+
+def _shade(color: str, amount: float) -> str:
+    """A colour that much nearer to white, or to black where the amount is negative."""
+    rgb = np.array(mpl.colors.to_rgb(color))
+    end = 1.0 if amount > 0 else 0.0
+    return mpl.colors.to_hex(rgb + abs(amount) * (end - rgb))
+
+
 @cache
-def _slots() -> dict[str, int]:
-    """The place of each registered generator among the controls, or among the others."""
-    names = {control: [n for n in GENERATORS if is_control(n) == control] for control in (0, 1)}
-    return {name: place for one in names.values() for place, name in enumerate(one)}
+def _slots() -> dict[str, dict]:
+    """How each registered generator looks: its family's colour, its place there as shade and marker."""
+    found: dict[str, dict] = {}
+    members: dict[str, int] = {}  # family -> how many of it have a look
+    for name, entry in GENERATORS.items():
+        place = members.get(entry.family, 0)
+        members[entry.family] = place + 1
+        if is_control(name):
+            found[name] = _control(place)
+            continue
+        base = FAMILY_COLORS.get(entry.family, COLORS[0])
+        color = _shade(base, SHADES[place % len(SHADES)])
+        found[name] = {"color": color, "marker": MARKERS[place % len(MARKERS)], "face": color}
+    return found
 
 
 def prepared(rows: pd.DataFrame) -> pd.DataFrame:
