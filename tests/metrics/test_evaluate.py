@@ -13,6 +13,7 @@ import pytest
 import workbench as wb
 from workbench.errors import InputError
 from workbench.metrics import METRICS, Metric, Trial
+from workbench.metrics.card import Card
 from workbench.metrics.evaluate import _run, evaluate, read_table, reference_table
 from workbench.metrics.rows import ROW_COLUMNS
 from workbench.report.headlines import headlines
@@ -57,6 +58,17 @@ def test_every_metric_has_rows_and_none_is_an_error(card):
     assert set(lost["metric"]) <= {"epsilon"}, "a missing value says by its state why"
     assert not card.rows.duplicated(["metric", "column", "group"]).any()
     assert card.rows.loc[card.rows["value"].isna(), "note"].ne("").all()
+
+
+def test_what_repeats_other_readings_stands_under_more(card):
+    lines = repr(card).splitlines()
+    more = next(line for line in lines if line.startswith("more, in .rows: "))
+    assert "shape_error" in more and "dcr_share" in more
+    assert not any("Shape error" in line for line in lines)
+    page = card._repr_html_()
+    assert page.index("<details><summary>More:") < page.index("Shape error")
+    alone = Card(card.rows[card.rows["metric"] == "shape_error"])
+    assert "Shape error" in repr(alone), "nothing is left that it would repeat"
 
 
 def test_headlines_stand_between_floor_and_ceiling(card):

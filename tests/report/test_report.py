@@ -366,6 +366,14 @@ def test_partial_and_small_batches(tmp_path, kind, words):
     assert not {"", "nan", "None", "&lt;NA&gt;", "NaT"} & set(cells), "a gap is told in words"
 
 
+def test_what_repeats_other_readings_is_folded_away(tmp_path):
+    batch = sections.Batch.read(write_report(tmp_path, seeds=1))
+    for made in (sections.score_table(batch), sections.score_strips(batch)):
+        shown, _, more = str(made).partition('<details class="more">')
+        assert "data-m>Excess copies" in shown and "data-m>Closer to train" not in shown
+        assert "data-m>Closer to train" in more
+
+
 def test_many_datasets_are_summed_up(tmp_path):
     names = [f"table-{number}" for number in range(6)]
     batch = sections.Batch.read(

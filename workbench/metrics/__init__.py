@@ -584,6 +584,22 @@ def in_order(rows: pd.DataFrame, names: Iterable[str] = METRICS) -> pd.DataFrame
 
 FAMILIES = ("fidelity", "utility", "bias", "privacy")
 
+# Measured as any other, and shown under "more": each repeats what another metric says, and papers
+# print it.
+FOLDED = frozenset(
+    {
+        "shape_error",
+        "trend_error",
+        "log_loss",
+        "average_precision",
+        "bias_amp_zhao",
+        "bias_amp_reverse",
+        "model_bias_amp",
+        "distinct_1",
+        "dcr_share",
+    }
+)
+
 
 UNKNOWN = Metric("", "fidelity", "up", "")
 

@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from workbench.metrics import FAMILIES, METRICS, NOT_APPLICABLE, OK
+from workbench.metrics import FAMILIES, FOLDED, METRICS, NOT_APPLICABLE, OK
 from workbench.words import number
 
 MAX_DETAILS = (
@@ -83,16 +83,20 @@ class Card:
         return self.rows[rank == best].drop_duplicates("metric").assign(score=self.score)
 
     def __repr__(self) -> str:
-        heads, lines = self.headlines, [self._title()]
+        heads, lines, more = self.headlines, [self._title()], []
         for family, part in self._families(heads):
             lines.append(
                 f"\n{family:<38}{'value':>9} "
                 f" {'95% interval':<18}{'floor':>9}{'ceiling':>9}{'score':>7}"
             )
-            for row in part.itertuples():
+            shown, folded = _split(part)
+            more += [f"{row.metric} {number(row.value)}" for row in folded.itertuples()]
+            for row in shown.itertuples():
                 numbers = f"{number(row.floor):>9}{number(row.ceiling):>9}{_score(row.score):>7}"
                 line = f"  {_title(row):<36}{number(row.value):>9}  {_interval(row):<18}{numbers}"
                 lines.append(f"{line}  {row.note}".rstrip())
+        if more:
+            lines += ["", f"more, in .rows: {', '.join(more)}"]
         left_out = self._not_applicable(heads)
         lines += ["", *([f"not applicable here: {left_out}"] if left_out else []), *self.notes]
         return "\n".join(
@@ -108,7 +112,12 @@ class Card:
         parts = [f'<div class="wb-card"><style>{STYLE}</style><h3>{escape(self._title())}</h3>']
         parts.append(f"<p>{EXPLANATION}</p>")
         for family, part in self._families(heads):
-            parts.append(_table(part, family))
+            shown, folded = _split(part)
+            parts.append(_table(shown, family))
+            if len(folded):
+                summary = f"More: {len(folded)} that repeat these, for comparison with papers"
+                parts.append(f"<details><summary>{summary}</summary>")
+                parts.append(_table(folded, f"{family}, more") + "</details>")
             more = details[details["metric"].isin(part["metric"])]
             if len(more):
                 cut = (
@@ -141,6 +150,16 @@ class Card:
 
     def _not_applicable(self, heads: pd.DataFrame) -> str:
         return ", ".join(heads.loc[heads["state"] == NOT_APPLICABLE, "metric"])
+
+
+def _split(part: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A family's rows: those to show, and those that repeat them; all are shown where none is left
+    to repeat.
+    """
+    folded = part["metric"].isin(FOLDED)
+    if folded.all():
+        folded[:] = False
+    return part[~folded], part[folded]
 
 
 def _table(rows: pd.DataFrame, caption: str) -> str:

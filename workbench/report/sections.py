@@ -17,7 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench.errors import InputError
-from workbench.metrics import FAMILIES, METRICS, OK, UNKNOWN, titled
+from workbench.metrics import FAMILIES, FOLDED, METRICS, OK, UNKNOWN, titled
 from workbench.report import uses
 from workbench.report.batch import Batch, Part
 from workbench.report.headlines import FACTORS, badness
@@ -185,42 +185,55 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
 @section
 def score_strips(batch: Batch) -> Piece:
     """Every headline metric as a small figure, by family."""
-    from workbench.report import marks
-
     out = Markup("")
     for part in batch.each():
-        lines = {label: part.generators[label] for label in part.labels}
         out += part.title + (
             Markup("") if len(part.heads) else Markup('<p class="note">No cell has finished.</p>')
         )
         for family in FAMILIES:
-            cards, blank = [], Markup("")
-            for metric in [
+            metrics = [
                 m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family
-            ]:
-                readings = part.heads[part.heads["metric"] == metric]
-                if not readings["mean"].notna().any():
-                    note = Markup(
-                        '<p class="note">No generator has a reading of <em>{}</em>: {}.</p>'
-                    )
-                    blank += note.format(
-                        titled(metric), (readings["note"].iloc[0] or "no cell finished").rstrip(".")
-                    )
-                    continue
-                figure = marks.strip(part.rows, metric, readings, lines, part.labels)
-                caption = Markup("<strong>{}</strong> <span>{}</span>").format(
-                    marked(metric), direction(metric)
-                )
-                cards.append(
-                    image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)}")
-                )
-            if cards or blank:
+            ]
+            shown = _strips(part, [m for m in metrics if m not in FOLDED])
+            more = _strips(part, [m for m in metrics if m in FOLDED])
+            if shown or more:
                 level = "h4" if part.title else "h3"
-                head = Markup('<{} class="family">{}</{}>').format(level, family.title(), level)
-                out += head + Markup('<div class="cards">{}</div>{}').format(
-                    Markup("").join(cards), blank
-                )
+                out += Markup('<{} class="family">{}</{}>').format(level, family.title(), level)
+                out += shown + _folded(more)
     return Piece(out)
+
+
+def _strips(part: Part, metrics: list[str]) -> Markup:
+    """A small figure for each metric, and a sentence on each that has no reading."""
+    from workbench.report import marks
+
+    lines = {label: part.generators[label] for label in part.labels}
+    cards, blank = [], Markup("")
+    for metric in metrics:
+        readings = part.heads[part.heads["metric"] == metric]
+        if not readings["mean"].notna().any():
+            note = Markup('<p class="note">No generator has a reading of <em>{}</em>: {}.</p>')
+            reason = (readings["note"].iloc[0] or "no cell finished").rstrip(".")
+            blank += note.format(titled(metric), reason)
+            continue
+        figure = marks.strip(part.rows, metric, readings, lines, part.labels)
+        caption = Markup("<strong>{}</strong> <span>{}</span>").format(
+            marked(metric), direction(metric)
+        )
+        cards.append(image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)}"))
+    if not cards:
+        return blank
+    return Markup('<div class="cards">{}</div>{}').format(Markup("").join(cards), blank)
+
+
+def _folded(content: Markup) -> Markup:
+    """What repeats other readings, closed until somebody opens it; nothing where there is none."""
+    if not content:
+        return content
+    return Markup(
+        '<details class="more"><summary>More: readings that repeat these, for comparison with'
+        " papers</summary>{}</details>"
+    ).format(content)
 
 
 @section
@@ -260,37 +273,12 @@ def score_table(batch: Batch) -> Piece:
     """
     out = _across(batch) if len(batch.datasets) > 1 else Markup("")
     for part in batch.each():
-        metrics, notes = list(part.heads["metric"].unique()), []
-        keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
-        best = {
-            metric: leaders(part.heads[part.heads["metric"] == metric], metric, part.control)
-            for metric in metrics
-        }
-        lines = [
-            (
-                part.named(label),
-                *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics),
-            )
-            for label, state in part.labels.items()
-        ]
-        ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
-        foot = [
-            (
-                Markup("{}<small>{}</small>").format(end.title(), told),
-                *(number(ends.loc[m, end]) for m in metrics),
-            )
-            for end, told in (
-                ("ceiling", "a fresh real sample"),
-                ("floor", "what the metric sees is destroyed"),
-            )
-        ]
-        header = [
-            "Generator",
-            *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
-        ]
+        metrics = list(part.heads["metric"].unique())
         caption = f"Scores on {part.name}: mean over seeds, 95% interval below"
-        out += part.title + html_table(header, lines, caption, "scores", foot)
-        out += footnotes(notes)
+        out += part.title + _scores(part, [m for m in metrics if m not in FOLDED], caption)
+        more = [m for m in metrics if m in FOLDED]
+        if more:
+            out += _folded(_scores(part, more, f"More readings of {part.name}"))
         idle = part.idle.assign(
             note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip(".")
         )
@@ -301,6 +289,39 @@ def score_table(batch: Batch) -> Piece:
             else Markup("")
         )
     return Piece(out)
+
+
+def _scores(part: Part, metrics: list[str], caption: str) -> Markup:
+    """The table of some metrics, with its ceiling and floor below and its footnotes."""
+    notes: list = []
+    keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
+    best = {
+        metric: leaders(part.heads[part.heads["metric"] == metric], metric, part.control)
+        for metric in metrics
+    }
+    lines = [
+        (
+            part.named(label),
+            *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics),
+        )
+        for label, state in part.labels.items()
+    ]
+    ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
+    foot = [
+        (
+            Markup("{}<small>{}</small>").format(end.title(), words),
+            *(number(ends.loc[m, end]) for m in metrics),
+        )
+        for end, words in (
+            ("ceiling", "a fresh real sample"),
+            ("floor", "what the metric sees is destroyed"),
+        )
+    ]
+    header = [
+        "Generator",
+        *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
+    ]
+    return html_table(header, lines, caption, "scores", foot) + footnotes(notes)
 
 
 def _across(batch: Batch) -> Markup:
