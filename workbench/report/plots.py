@@ -531,8 +531,8 @@ def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
 def correlation_difference(
     real: pd.DataFrame, synthetic: pd.DataFrame, schema: Schema, most: int = 40
 ) -> Figure:
-    """Association of each pair of columns, synthetic minus real (the first `most` columns): blue is
-    lost, orange is invented.
+    """Association of each pair of columns, synthetic minus real (the first `most` columns): purple
+    is lost, orange is invented.
 
     Two numbers or dates: absolute Spearman correlation. Otherwise labels and the other column's
     real deciles: Cramer's V.

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def _is_percentage(given: object, key: Key) -> bool:
     return distance(value / 100, key.right, key.tolerance) is not None
 
 
-def distance(given: object, wanted: object, tolerance: float) -> float | None:
+def distance(given: object, wanted: Any, tolerance: float) -> float | None:
     """How far an answer lies from another one; None where it is another answer altogether."""
     if isinstance(wanted, tuple):
         each = [distance(given, one, tolerance) for one in wanted]
