@@ -4,7 +4,7 @@
 # make pdf      a finished report as $(REPORT)/report.pdf, by headless Chromium: make pdf REPORT=reports/loans
 # make test     lint, unit tests, notebooks
 # make test-long   the long suite: coverage studies, kill storms
-# make lab      JupyterLab, open on the side-by-side notebook
+# make lab      JupyterLab, open on the start page: learn, compare a table, run a benchmark
 # make app      the same comparison as a page of its own on this machine (Voila)
 # make types    the type hints, checked by mypy
 # make docs     the documentation as pages that need no network: docs/_build/index.html
@@ -53,7 +53,7 @@ test: .venv/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --durations=25 \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks/[0-9]*.ipynb
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks/[0-9]*.ipynb notebooks/start.ipynb
 
 test-long: .venv/test-installed
 	WORKBENCH_LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -62,7 +62,7 @@ types: .venv/test-installed
 	$(BIN)/mypy
 
 lab: .venv/lab-installed
-	$(BIN)/jupyter lab --notebook-dir=notebooks notebooks/10-side-by-side.ipynb
+	$(BIN)/jupyter lab --notebook-dir=notebooks notebooks/start.ipynb
 
 # A token of its own at every start, this machine only. Cells tagged static repeat the page for readers without a kernel.
 app: .venv/lab-installed

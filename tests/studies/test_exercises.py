@@ -3,6 +3,8 @@
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -303,6 +305,10 @@ CASES = {
         [{"cart"}, "cart", ["CART"], {"cart", "copy"}],
         [set(), {"mst"}, {"cart", "mst"}, {"cart", "independent"}, 3],
     ),
+    "18.1": ({}, [0.5, "0.5", "50%"], [1, 0, 0.4, "half"]),
+    "18.2": ({"weights": [0.001, 1.0, 100.0]}, [100, "100"], [1, 0.001, "high"]),
+    "19.1": ({"rows": 1393}, [0.368, 0.37, "37%"], [0.632, 1 / 1393, 0.5, 36.8]),
+    "19.2": ({}, ["accumulate", "Accumulate"], ["replace", "both"]),
 }
 SLOW = {
     # Each fits something, so its case is made when it is run.
@@ -418,3 +424,26 @@ def test_an_unknown_exercise_is_named():
 )
 def test_what_counts_as_the_same_answer(given, wanted, same):
     assert (exercises.distance(given, wanted, 0.0) is not None) == same
+
+
+def test_the_editions_hide_all_solutions_or_fill_all_answers(tmp_path):
+    edition = ROOT / "notebooks" / "edition.py"
+    for kind in ("student", "instructor"):
+        subprocess.run([sys.executable, edition, kind, tmp_path / kind], check=True)
+    written = sorted(path.name for path in (tmp_path / "student").iterdir())
+    assert written == [path.name for path in NOTEBOOKS]
+    for path in NOTEBOOKS:
+        assert "<summary>Solution" not in (tmp_path / "student" / path.name).read_text()
+        filled = calls(tmp_path / "instructor" / path.name)
+        assert len(filled) == len(calls(path))
+        open_ = re.compile(r'"(answer|secret|dollars|cold) = None')
+        assert not open_.search((tmp_path / "instructor" / path.name).read_text())
+
+
+def test_the_start_page_lists_every_lesson_and_every_lesson_leads_on():
+    text = (ROOT / "notebooks" / "start.ipynb").read_text()
+    for path in NOTEBOOKS:
+        assert f"({path.name})" in text, path.name
+        lesson = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        target = re.search(r"\*\*Next:\*\* \[[^\]]+\]\(([^)]+)\)", lesson)
+        assert target and (ROOT / "notebooks" / target.group(1)).exists(), path.name

@@ -661,3 +661,38 @@ def _ruled_out() -> Key:
     )
     hint = "A set of names: whose risk lies far from 0 with all of its interval?"
     return Key({"cart"}, hint, slips, read=read)
+
+
+# 18 Autoencoders, 19 Model collapse
+
+
+@exercise("18.1")
+def _divergence() -> Key:
+    slips = (
+        (1, "Mean and deviation are 1 each: (1 + 1 - 1) / 2, minus a logarithm of 1."),
+        (0, "That would be mean 0: the cloud lies one standard deviation away."),
+    )
+    return Key(0.5, "(mean ** 2 + sd ** 2 - 1) / 2 - log(sd).", slips, tolerance=0.005)
+
+
+@exercise("18.2")
+def _collapsed(weights: list[float]) -> Key:
+    hint = "A divergence of zero: does the code still say anything about the row?"
+    return Key(float(weights[-1]), hint)
+
+
+@exercise("19.1")
+def _gone_at_once(rows: int) -> Key:
+    right = float((1 - 1 / rows) ** rows)
+    slips = (
+        (1 - right, "That is the probability that it is still there."),
+        (1 / rows, "That is its share: it has to be missed by every one of the rows."),
+    )
+    hint = "Each of the rows misses it with probability 1 - 1 / rows."
+    return Key(right, hint, slips, tolerance=0.004)
+
+
+@exercise("19.2")
+def _way_that_holds() -> Key:
+    hint = "Which line of the last panel stays up?"
+    return Key(("accumulate", "accumulating"), hint, (("replace", hint),))
