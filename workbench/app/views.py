@@ -48,7 +48,7 @@ FIGURES = {
             "plots.marginals(data.test, {{n: t for (n, s), t in tables.items() if s == {seed}}},"
             " {columns})"
         ),
-        "Single columns: bars are real test rows, each line a generator.",
+        "Single columns: bars are real test rows, marks are generators.",
     ),
     "pairs": (
         "plots.pairs(data.test, tables[{name!r}, {seed}], {paired})",

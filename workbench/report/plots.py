@@ -414,7 +414,7 @@ def marginals(
     most: int = 12,
 ) -> Figure:
     """Distributions of some columns (the first nine by default): real rows filled, each synthetic
-    table a line of marks.
+    table a row of marks, joined by a line where the values have an order.
 
     Numbers and dates are drawn as shares over bins of the real rows' range; labels as shares of the
     `most` most frequent real ones, the rest together. The share of missing values is always the
@@ -431,13 +431,15 @@ def marginals(
             )
             at = np.arange(len(places))
             ax.bar(at, shares["real"], width=0.86, color=LINE, label="real")
+            # Between labels, which have no order, a line would show a slope that means nothing.
+            line = "none" if _has_labels(real[name]) else "-"
             for key in tables:
                 look = style[key]
                 ax.plot(
                     at,
                     shares[key],
                     look["marker"],
-                    ls="-",
+                    ls=line,
                     lw=0.9,
                     ms=4,
                     color=look["color"],
@@ -507,6 +509,11 @@ def pairs(
                 ax.tick_params(axis="x", rotation=25)
             left.set_ylabel(shortened(second, 30))
     return figure
+
+
+def _has_labels(values: pd.Series) -> bool:
+    numbers = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return not (numbers or pd.api.types.is_datetime64_any_dtype(values))
 
 
 def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
