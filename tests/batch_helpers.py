@@ -48,7 +48,8 @@ if reason := model.supports(data.schema):
 with record.phase("fit"):
     model = model.fit(learnt, data.schema, np.random.default_rng([seed, 0]))
 with record.phase("sample"), record.facts(model):
-    synthetic = model.sample(rows or len(learnt), np.random.default_rng([seed, 1, draw]))
+    n = rows or getattr(model, "given_rows", 0) or len(learnt)
+    synthetic = model.sample(n, np.random.default_rng([seed, 1, draw]))
 with record.phase("evaluate"):
     row = {"metric": "mean", "column": "", "group": "", "value": float(synthetic.iloc[:, 0].mean()), "state": "ok", "note": ""}
     table = pd.DataFrame([row | dict.fromkeys(("low", "high", "floor", "ceiling"), np.nan)])

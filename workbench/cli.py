@@ -126,19 +126,45 @@ def _run(options) -> int:
     return 0
 
 
+def _publish(options) -> None:
+    from workbench.batch.results import publish
+
+    print(publish(options.report, options.out))
+
+
+def _merge(options) -> None:
+    from workbench.batch.results import merge
+
+    print(merge(options.into, options.other, options.origin))
+
+
+def _plan(options) -> None:
+    from workbench.batch.expected import expected, neighbours
+
+    _check_trust(options.report, options.trust)
+    earlier = [*neighbours(options.report), *options.earlier]
+    print(expected(options.report, earlier, options.workers or os.cpu_count() or 1))
+
+
 def _check_trust(folder: str, trust: bool) -> None:
     """Before a grid's plug-ins run or files outside its folder are read, somebody agrees to it."""
     from workbench.batch import grid
+    from workbench.batch.results import Results, is_results
     from workbench.batch.trust import check
 
     def question(sentence: str) -> bool:
         return input(f"{sentence}\nDo you trust whoever wrote it? [y/N] ").lower() in ("y", "yes")
 
-    check(grid.read(folder), trust, question if sys.stdin.isatty() else None)
+    folders = [folder]
+    if is_results(folder):
+        folders = [str(place) for place in Results(folder).grid_folders()]
+    for place in folders:
+        check(grid.read(place), trust, question if sys.stdin.isatty() else None)
 
 
 def _report(options) -> None:
     from workbench.batch.folder import Folder
+    from workbench.batch.results import opened
     from workbench.report import changes
     from workbench.report.publish import report
 
@@ -147,8 +173,9 @@ def _report(options) -> None:
             "workbench report takes one folder, or --compare with two and perhaps --out."
         )
     if options.report:
-        home = Folder(Path(options.report).resolve())
-        _say_problems(home)
+        home = opened(Path(options.report).resolve())
+        if isinstance(home, Folder):
+            _say_problems(home)
         print(report(options.report, home))
         return
     found = changes.compare(*options.compare)
@@ -547,10 +574,32 @@ def _add_batch_commands(command: Command) -> None:
         _verify,
         "Re-run finished cells and compare every byte: exit code 0 where all match, 1 otherwise.",
     )
-    sub.add_argument("report", metavar="reports/NAME")
+    sub.add_argument("report", metavar="reports/NAME", help="a report's folder, or results/NAME")
     sub.add_argument("--cells", type=_count, metavar="K", help="how many of them (default: all)")
     _add_trust(sub)
     _add_workers(sub)
+    _add_results_commands(command)
+
+
+def _add_results_commands(command: Command) -> None:
+    """What is done with the numbers of a report once they are there, and before."""
+    sub = command("plan", _plan, "Count a grid's cells and the CPU hours that they will take.")
+    sub.add_argument("report", metavar="reports/NAME", help="a folder that holds a grid.toml")
+    summary = "a report or results whose cells say how long one takes; repeatable. Those beside the"
+    summary += " report are looked at anyhow"
+    sub.add_argument("--earlier", action="append", default=[], metavar="FOLDER", help=summary)
+    summary = "cells at a time (default: the cores)"
+    sub.add_argument("--workers", type=_count, metavar="N", help=summary)
+    _add_trust(sub)
+
+    sub = command("publish", _publish, "Write a report's numbers to results/NAME, as a data set.")
+    sub.add_argument("report", metavar="reports/NAME")
+    sub.add_argument("--out", metavar="DIR", help="default: results/NAME")
+
+    sub = command("merge", _merge, "Add to results the rows that somebody else ran.")
+    sub.add_argument("into", metavar="results/NAME")
+    sub.add_argument("other", metavar="OTHER", help="other results, of the same version")
+    sub.add_argument("--origin", metavar="WHO", help="who ran them (default: the folder's name)")
 
 
 def _add_table_commands(command: Command) -> None:

@@ -130,8 +130,13 @@ MOST_PARTS = 5_000_000
 
 
 def read_given(path: Path, most: int = MOST_TEXT) -> str:
-    """The UTF-8 text of a file that somebody named: a device never ends, and a pipe may wait for
-    ever. Raises OSError for those and for a file of more than `most` bytes.
+    """The UTF-8 text of such a file as `read_bytes_given` reads."""
+    return read_bytes_given(path, most).decode("utf-8")
+
+
+def read_bytes_given(path: Path, most: int) -> bytes:
+    """The bytes of a file that somebody named: a device never ends, and a pipe may wait for ever.
+    Raises OSError for those and for a file of more than `most` bytes.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         about = os.fstat(file.fileno())
@@ -139,7 +144,7 @@ def read_given(path: Path, most: int = MOST_TEXT) -> str:
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
         if about.st_size > most:
             raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
-        return file.read(most + 1).decode("utf-8")
+        return file.read(most + 1)
 
 
 def quote(value) -> str:

@@ -240,5 +240,5 @@ def test_splits_and_draws_are_cells_of_their_own_and_leave_the_others_keys_alone
     assert [cell.key for cell in more.cells if (cell.split, cell.draw) == (0, 0)] == [
         cell.key for cell in plain.cells
     ]
-    first, second = (more.data["diabetes", split] for split in (0, 4))
+    first, second = (more.data["diabetes", split, 0] for split in (0, 4))
     assert len(first.test) == len(second.test) and not first.test.equals(second.test)

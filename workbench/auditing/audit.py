@@ -36,11 +36,12 @@ from workbench.batch import keys
 from workbench.errors import InputError, nearest
 from workbench.files import read_toml, write_text
 from workbench.metrics import Trial
-from workbench.metrics.evaluate import copied_identifiers, read_table, without_identifiers
+from workbench.metrics.evaluate import copied_identifiers, without_identifiers
 from workbench.metrics.models import one_thread
 from workbench.report import publish as pages
 from workbench.tables.datasets import Dataset, table_hash
 from workbench.tables.files import read_file
+from workbench.tables.given import read_table
 from workbench.tables.schema import Schema
 from workbench.words import listed, number
 

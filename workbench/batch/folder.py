@@ -101,6 +101,7 @@ FACT_COLUMNS = {
     "started": "object",  # ISO 8601, UTC
     "synthetic_hash": "object",  # sha256 of synthetic.parquet
     "rows_hash": "object",  # sha256 of rows.parquet
+    "notes": "object",  # of a given table: what was done to bring it to the real one's columns
 }
 PHASES = ("load", "fit", "sample", "evaluate", "save")
 TOKENS = ("input_tokens", "output_tokens", "cost")
@@ -136,6 +137,7 @@ RECORDED = {
     "inputs": dict,
 }
 OPTIONAL = ("limits", "fingerprint", "hashes", "phases_cpu", "facts")
+MOST_NOTES = 4000  # characters of what a cell says of its table
 CHECKED = "WORKBENCH_CHECKED"  # names the file of `Folder.of_checked`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A folder where a file should be, or the other way round.
@@ -374,6 +376,10 @@ class Folder:
         raise InputError(
             f"{several} {key!r} in {self.path}; `workbench status {self.path}` names the keys."
         )
+
+    def cell_rows(self, key: str) -> pd.DataFrame:
+        """The rows of one cell with ROW_COLUMNS, read up to a limit. Raises Damaged."""
+        return rows_in(self.place(key))
 
     # Its tables --------------------------------------------------------------------------------
 
@@ -675,12 +681,13 @@ def _named_files(grid: Grid) -> dict[str, str]:
     and their schemas.
     """
     places: list[Path] = []
-    for row in grid.generators:
+    for row in grid.variants():
         named = [plugin(grid.folder, row["name"]), *plugins(grid.folder, row["params"]).values()]
         places += [place[0] for place in named if place]
     for row in grid.datasets:
         given = [row[key] for key in ("path", "metadata", "schema") if key in row]
         places += [Path(grid.folder, path) for path in given]
+    places += [file.path for file in grid.files() if not file.in_data_folder]
     found: dict[str, str] = {}
     for place in places:
         name = os.path.normpath(os.path.relpath(place, grid.folder))
@@ -727,6 +734,7 @@ def _state(record: Mapping, home: Path, problem: str) -> State:
         if f"{phase}_cpu" in FACT_COLUMNS:
             facts[f"{phase}_cpu"] = _valid(seconds, "float64", phase)
     facts |= _tokens(record.get("facts", {}))
+    facts |= _of_given(record.get("facts", {}))
     for name, value in record.get("hashes", {}).items():
         if f"{name}_hash" in FACT_COLUMNS:
             facts[f"{name}_hash"] = _valid(value, "object", name)
@@ -743,6 +751,17 @@ def _tokens(reported: Mapping) -> dict[str, object]:
         if is_count and (name == "cost" or value == int(value)):
             found[name] = value
     return found
+
+
+def _of_given(reported: Mapping) -> dict[str, object]:
+    """Of a given table what was done to it, in sentences; of a generator's nothing."""
+    said = reported.get("given")
+    if not isinstance(said, list):
+        return {"notes": ""}
+    # To read a file is no fit: what the real one took, nobody here knows.
+    unknown = [f"{phase}_{what}" for phase in ("fit", "sample") for what in ("seconds", "cpu")]
+    notes = " ".join(map(str, said))[:MOST_NOTES]
+    return {"notes": notes, **dict.fromkeys(unknown)}
 
 
 def _valid(value: object, kind: str, name: str) -> object:
@@ -775,7 +794,7 @@ def _facts(state: State) -> dict:
     return dict(state.facts) | {"status": state.status}
 
 
-def cell_rows(home: Path) -> pd.DataFrame:
+def rows_in(home: Path) -> pd.DataFrame:
     """The rows of one cell's folder with ROW_COLUMNS, read up to a limit. Raises Damaged."""
     return _read_rows(home / "rows.parquet").to_pandas().astype(ROW_COLUMNS)
 
@@ -819,8 +838,8 @@ def _reason_row(reason: str) -> pa.Table:
 
 def _record(plan: Plan, cell: Cell, outcome: Outcome, attempts: list[dict]) -> dict:
     """A cell's manifest."""
-    data = plan.data[cell.dataset, cell.split]
-    inputs = dict(plan.inputs[cell.dataset, cell.split, cell.label])
+    data = plan.data_of(cell)
+    inputs = dict(plan.inputs_of(cell))
     if "kernel_spec" in inputs:
         # The key hashes a kernel's environment variables; their values may be secrets.
         spec = dict(inputs["kernel_spec"])
@@ -830,7 +849,7 @@ def _record(plan: Plan, cell: Cell, outcome: Outcome, attempts: list[dict]) -> d
         "key": cell.key,
         "cell": asdict(cell),
         "inputs": inputs,
-        "limits": asdict(plan.grid.limits),
+        "limits": asdict(plan.limits_of(cell)),
         "train_rows": len(data.train),
         "test_rows": len(data.test),
         "threads": cell.threads,

@@ -26,12 +26,28 @@
     kernel = "peer-env"            # the Jupyter kernel that fits and samples it, where its
                                    dependencies conflict with ours
 
+    [[generators]]                 # synthetic tables that others made, scored like a generator's
+    table = "tabsyn-*.csv"         # in the folder of this file or in WORKBENCH_DATA; n files are n
+                                   seeds
+    label = "TabSyn"
+    dataset = "adult"              # which they belong to, where the grid has several
+    split = 0                      # whose train rows they were fitted on, where it has several
+
     [limits]                       # of each cell, all its processes together
     seconds = 600                  # CPU seconds, which other work on the machine does not stretch
     wall_seconds = 6000            # of the clock; ten times `seconds` where left out
     memory_mb = 2000
     retries = 0                    # further attempts after an error, a timeout or too much memory
 
+    [[override]]                   # for some cells: see workbench.batch.override
+    datasets = ["adult"]
+    generators = ["ctgan"]
+    params = { epochs = 30 }
+    limits = { seconds = 900 }
+    train_rows = 5000
+
+A dataset that somebody has split already has train = "train.csv" and test = "test.csv" in place of
+a path; these two are looked for like given tables.
 `datasets = ["loans"]` and `generators = ["cart", "copy"]` are short for tables with a name only.
 """
 
@@ -41,16 +57,20 @@ import ast
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
 from workbench.batch import keys
+from workbench.batch.given import GivenFile, find_file, find_files
+from workbench.batch.limits import Limits, check_limits
+from workbench.batch.override import Settings, check_overrides, settings
 from workbench.batch.peers import kernel_spec
 from workbench.errors import InputError, nearest
 from workbench.files import Lines, check_toml, plain, quote, read_given, read_toml
-from workbench.generators import GENERATORS
+from workbench.generators import GENERATORS, GIVEN, find
 from workbench.generators import make as make_generator
 from workbench.tables.catalog import DATASETS
 
@@ -68,11 +88,14 @@ TOP = {
     "rows": int,
     "threads": int,
     "limits": dict,
+    "override": list,
 }
 TOP |= {"datasets": list, "generators": list}
 DATASET = {
     "name": str,
     "path": str,
+    "train": str,
+    "test": str,
     "target": str,
     "sensitive": list,
     "kinds": dict,
@@ -100,26 +123,13 @@ DECLARED = (
     "keys",
 )
 GENERATOR = {"name": str, "params": dict, "label": str, "kernel": str}
-LIMITS = {"seconds": float, "memory_mb": float, "retries": int, "wall_seconds": float}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Of one cell. seconds: CPU seconds over all its processes. memory_mb: MB (1e6 bytes) over all
-    its processes. retries: further attempts. wall_seconds: of the clock, ten times `seconds` where
-    it is None; only a cell that waits, or a very busy machine, comes near it.
-    """
-
-    seconds: float = 3600
-    memory_mb: float = 8000
-    retries: int = 0
-    wall_seconds: float | None = None
+GIVEN_TABLE = {"table": str, "label": str, "dataset": str, "split": int}
 
 
 @dataclass(frozen=True)
 class Cell:
     """One notebook run. kernel is "" for this environment; rows None for as many as the generator
-    was fitted on.
+    was fitted on; train_rows None for all rows of train, else at most so many.
     """
 
     dataset: str
@@ -133,11 +143,14 @@ class Cell:
     key: str = ""
     split: int = 0
     draw: int = 0
+    train_rows: int | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A checked grid.toml. datasets and generators are its tables as written, names filled in."""
+    """A checked grid.toml. datasets, generators and overrides are its tables as written, names
+    filled in.
+    """
 
     folder: Path
     title: str
@@ -150,13 +163,37 @@ class Grid:
     threads: int
     limits: Limits
     digest: str = ""  # sha256 of grid.toml
+    overrides: tuple[dict, ...] = ()
+
+    def settings(self, dataset: str, generator: Mapping) -> Settings:
+        """Parameters, limits and train rows of one dataset's and one generator's cells."""
+        return settings(self.overrides, self.limits, dataset, generator)
+
+    def variants(self) -> Iterator[dict]:
+        """Every generator's row with every set of parameters that some of its cells get."""
+        for row in self.generators:
+            seen = []
+            for dataset in self.datasets:
+                params = self.settings(dataset["name"], row).params
+                if params not in seen:
+                    seen.append(params)
+                    yield {**row, "params": params}
+
+    def files(self) -> Iterator[GivenFile]:
+        """The tables that it brings along: given ones, and the parts of datasets split already."""
+        for row in self.generators:
+            yield from row.get("files", ())
+        for row in self.datasets:
+            for key in ("train", "test"):
+                if key in row:
+                    yield find_file(self.folder, row[key])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid's cells with what they run on. data: (dataset, split) -> Dataset. inputs: (dataset,
-    split, label) -> what keys hash. modules: label -> what its cells import from other packages.
-    home: where plug-ins' paths start.
+    """A grid's cells with what they run on. data: (dataset, split, train rows) -> Dataset. inputs:
+    (dataset, split, label, file of a given table or "") -> what keys hash. modules: label -> what
+    its cells import from other packages. home: where plug-ins' paths start.
     """
 
     grid: Grid
@@ -165,6 +202,28 @@ class Plan:
     inputs: dict = field(repr=False)
     modules: dict = field(repr=False)
     home: Path = Path()
+    facts: dict = field(repr=False, default_factory=dict)  # of `data`: what keys hash of it
+
+    def data_of(self, cell: Cell):
+        """The dataset that a cell runs on."""
+        return self.data[data_place(cell)]
+
+    def inputs_of(self, cell: Cell) -> dict:
+        """What a cell's key hashes."""
+        return self.inputs[cell.dataset, cell.split, cell.label, given_name(cell)]
+
+    def given_file(self, cell: Cell) -> GivenFile:
+        """The file of a given table's cell."""
+        files = self._rows[cell.label]["files"]
+        return next(file for file in files if file.name == given_name(cell))
+
+    def limits_of(self, cell: Cell) -> Limits:
+        """A cell's limits, overrides included."""
+        return self.grid.settings(cell.dataset, self._rows[cell.label]).limits
+
+    @cached_property
+    def _rows(self) -> dict[str, dict]:
+        return {row["label"]: row for row in self.grid.generators}
 
     @property
     def imports(self) -> list[str]:
@@ -176,60 +235,113 @@ def plan(grid: Grid) -> Plan:
     """Load each split once, and give every cell the sha256 of all it depends on; by dataset, split,
     generator, seed, draw.
     """
-    from workbench.tables.datasets import load, table_hash
-
+    planned = Plan(grid, [], {}, {}, {}, grid.folder)
     code = notebook_code()
-    cells, loaded, inputs = [], {}, {}
-    used = {row["label"]: _generator_inputs(grid, row, code) for row in grid.generators}
-    for row, split in product(grid.datasets, grid.splits):
-        place = Path(grid.folder, row["path"]) if "path" in row else row["name"]
-        given = {key: row[key] for key in DECLARED if key in row}
-        sdv = Path(grid.folder, row["metadata"]) if "metadata" in row else None
-        declared = Path(grid.folder, row["schema"]) if "schema" in row else None
-        data = load(place, **given, seed=split, metadata=sdv, schema=declared)
-        loaded[row["name"], split] = data
-        facts = {
+    used: dict[str, tuple[dict, list[str]]] = {}
+    for dataset, split in product(grid.datasets, grid.splits):
+        whole = _load(grid, dataset, split)
+        for generator in grid.generators:
+            if not _belongs(generator, dataset["name"], split):
+                continue
+            chosen = grid.settings(dataset["name"], generator)
+            row = {**generator, "params": chosen.params}
+            # What is the same for all datasets is found out once.
+            name = canonical([row["label"], row["params"]])
+            if name not in used:
+                used[name] = _generator_inputs(grid, row, code)
+            about, modules = used[name]
+            known = planned.modules.get(row["label"], [])
+            planned.modules[row["label"]] = sorted({*known, *modules})
+            first = Cell(
+                dataset["name"],
+                row["name"],
+                row["label"],
+                row["params"],
+                0,
+                grid.rows,
+                grid.threads,
+                row["kernel"],
+                split=split,
+                train_rows=chosen.train_rows,
+            )
+            facts = _data_facts(planned, first, whole)
+            common = {"rows": grid.rows, "threads": grid.threads, **about}
+            document = {"format": FORMAT, "data": facts, **common}
+            _add_cells(planned, first, row, document)
+    return planned
+
+
+def _belongs(generator: Mapping, dataset: str, split: int) -> bool:
+    """Whether a generator has cells on this split; a given table belongs to one."""
+    if generator["name"] != GIVEN:
+        return True
+    return (generator["dataset"], generator["split"]) == (dataset, split)
+
+
+def _load(grid: Grid, row: Mapping, split: int):
+    """The dataset of a grid's row, split by that seed or as somebody has split it."""
+    from workbench.tables.datasets import load
+
+    given: dict = {key: row[key] for key in DECLARED if key in row}
+    for key in ("metadata", "schema"):
+        if key in row:
+            given[key] = Path(grid.folder, row[key])
+    place: str | Path = row["name"]
+    if "path" in row:
+        place = Path(grid.folder, row["path"])
+    if "train" in row:
+        place = find_file(grid.folder, row["train"]).path
+        given["test"] = find_file(grid.folder, row["test"]).path
+    return load(place, **given, seed=split)
+
+
+def data_place(cell: Cell) -> tuple[str, int, int]:
+    """Where a plan keeps the dataset of a cell: by name, split and number of train rows, 0 for all."""
+    return cell.dataset, cell.split, cell.train_rows or 0
+
+
+def given_name(cell: Cell) -> str:
+    """The file of a given table's cell, "" for a generator's."""
+    return cell.params["table"] if cell.generator == GIVEN else ""
+
+
+def _data_facts(planned: Plan, cell: Cell, whole) -> dict:
+    """What keys hash of the rows of a cell, which the plan keeps from now on."""
+    from workbench.tables.datasets import table_hash, with_fewer_rows
+
+    place = data_place(cell)
+    if place not in planned.data:
+        data = with_fewer_rows(whole, cell.train_rows, cell.split) if cell.train_rows else whole
+        planned.data[place] = data
+        planned.facts[place] = {
             "train": table_hash(data.train),
             "test": table_hash(data.test),
             "schema": json.loads(data.schema.plain.to_json()),
         }
-        for generator in grid.generators:
-            about, _ = used[generator["label"]]
-            document = {
-                "format": FORMAT,
-                "data": facts,
-                "rows": grid.rows,
-                "threads": grid.threads,
-                **about,
-            }
-            inputs[row["name"], split, generator["label"]] = document
-            # The part that all seeds share is hashed once: a plan of 10,000 cells takes a second.
-            shared = keys.digest(canonical(document))
-            cells += [
-                Cell(
-                    row["name"],
-                    generator["name"],
-                    generator["label"],
-                    generator["params"],
-                    seed,
-                    grid.rows,
-                    grid.threads,
-                    generator["kernel"],
-                    keys.digest(f"{shared} {seed}{f' {draw}' if draw else ''}")[:32],
-                    split,
-                    draw,
-                )
-                for seed in grid.seeds
-                for draw in grid.draws
-            ]
-    return Plan(
-        grid,
-        cells,
-        loaded,
-        inputs,
-        {label: modules for label, (_, modules) in used.items()},
-        grid.folder,
-    )
+    return planned.facts[place]
+
+
+def _add_cells(planned: Plan, first: Cell, row: Mapping, document: dict) -> None:
+    """The cells of one dataset, split and generator: a seed each, or a given table each."""
+    grid = planned.grid
+    if row["name"] != GIVEN:
+        planned.inputs[first.dataset, first.split, first.label, ""] = document
+        # The part that all seeds share is hashed once: a plan of 10,000 cells takes a second.
+        shared = keys.digest(canonical(document))
+        for seed in grid.seeds:
+            for draw in grid.draws:
+                planned.cells.append(_keyed(first, shared, seed, draw))
+        return
+    for seed, file in enumerate(row["files"]):
+        own = {**document, "params": {"table": file.name}, "table": file.digest()}
+        cell = replace(first, params=own["params"])
+        planned.inputs[first.dataset, first.split, first.label, file.name] = own
+        planned.cells.append(_keyed(cell, keys.digest(canonical(own)), seed, 0))
+
+
+def _keyed(cell: Cell, shared: str, seed: int, draw: int) -> Cell:
+    text = f"{shared} {seed} {draw}" if draw else f"{shared} {seed}"
+    return replace(cell, seed=seed, draw=draw, key=keys.digest(text)[:32])
 
 
 def read(folder: Path | str) -> Grid:
@@ -245,10 +357,7 @@ def read(folder: Path | str) -> Grid:
                 "", 0, key, f"{key} is missing; name at least one, for example {key} = [...]."
             )
     limits = source.get("limits", {})
-    check_toml(limits, LIMITS, where, "limits")
-    for key, least in {"seconds": 1, "memory_mb": 50, "retries": 0, "wall_seconds": 1}.items():
-        if limits.get(key, least) < least:
-            raise where.error("limits", 0, key, f"{key} is {limits[key]}; give at least {least}.")
+    check_limits(limits, where, "limits")
     for key in ("rows", "threads"):
         if source.get(key, 1) < 1:
             raise where.error("", 0, key, f"{key} is {source[key]}; give at least 1.")
@@ -261,16 +370,21 @@ def read(folder: Path | str) -> Grid:
             raise where.error(
                 "datasets", index, "name", f"dataset {name!r} occurs twice; give one another name."
             )
-    generators = _labelled(
-        [_generator(row, where, i) for i, row in enumerate(source["generators"])], where
-    )
+    _check_given_splits(datasets, source["splits"], where)
+    generators = []
+    for index, row in enumerate(source["generators"]):
+        if isinstance(row, dict) and "table" in row:
+            generators.append(_given(row, where, index, names, source["splits"]))
+        else:
+            generators.append(_generator(row, where, index))
+    labelled = _labelled(generators, where)
     title = source.get("title", path.absolute().parent.name)
-    _check_printed(title, names, generators, where)
-    return Grid(
+    _check_printed(title, names, labelled, where)
+    grid = Grid(
         path.parent,
         title,
         tuple(datasets),
-        generators,
+        labelled,
         tuple(source["seeds"]),
         tuple(source["splits"]),
         tuple(source["draws"]),
@@ -278,7 +392,10 @@ def read(folder: Path | str) -> Grid:
         source.get("threads", 1),
         Limits(**limits),
         keys.digest(where.text),
+        check_overrides(source.get("override", ()), where, names, labelled),
     )
+    _check_overridden(grid, where)
+    return grid
 
 
 def _check_printed(title: str, names: list[str], generators: Iterable[dict], where: Lines) -> None:
@@ -421,7 +538,7 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
         about["plugin"] = keys.digest(text)
         sources, modules = keys.uses([*code, *texts.values(), text])
     else:
-        entry = GENERATORS[row["name"]]
+        entry = find(row["name"])
         about["entry"] = [entry.where, entry.fits_on]
         sources, modules = keys.uses([*code, *texts.values()], [entry.where.split(":")[0]])
     if row["kernel"]:
@@ -432,6 +549,8 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
 def _dataset(row: dict | str, where: Lines, index: int) -> dict:
     row = {"name": row} if isinstance(row, str) else row
     check_toml(row, DATASET, where, "datasets", index)
+    if "train" in row or "test" in row:
+        return _split_dataset(row, where, index)
     if "path" not in row and "name" not in row:
         raise where.error("datasets", index, "", "a dataset needs a name or a path.")
     if "path" in row and not os.path.isfile(Path(where.path.parent, row["path"])):
@@ -441,14 +560,7 @@ def _dataset(row: dict | str, where: Lines, index: int) -> dict:
             "path",
             f"no file {row['path']!r}; paths start from the folder of grid.toml.",
         )
-    for name in row.get("sensitive", []):
-        if not isinstance(name, str):
-            raise where.error(
-                "datasets",
-                index,
-                "sensitive",
-                f"sensitive holds {name!r}; give column names as text.",
-            )
+    _check_sensitive(row, where, index)
     if "path" in row:
         return {"name": re.sub(r"(\.csv|\.csv\.gz|\.parquet)$", "", Path(row["path"]).name), **row}
     from workbench.tables.packaged import local_file
@@ -463,36 +575,131 @@ def _dataset(row: dict | str, where: Lines, index: int) -> dict:
     return row
 
 
+def _check_sensitive(row: dict, where: Lines, index: int) -> None:
+    for name in row.get("sensitive", []):
+        if not isinstance(name, str):
+            sentence = f"sensitive holds {name!r}; give column names as text."
+            raise where.error("datasets", index, "sensitive", sentence)
+
+
+def _split_dataset(row: dict, where: Lines, index: int) -> dict:
+    """A dataset whose train and test rows lie in two files."""
+    for key in ("name", "train", "test"):
+        if key not in row:
+            sentence = f"a dataset that is split already needs {key}."
+            raise where.error("datasets", index, "", sentence)
+    if "path" in row:
+        sentence = "path and train both name the table; leave out one of them."
+        raise where.error("datasets", index, "path", sentence)
+    _check_sensitive(row, where, index)
+    for key in ("train", "test"):
+        try:
+            find_file(where.path.parent, row[key])
+        except InputError as error:
+            raise where.error("datasets", index, key, str(error)) from None
+    return row
+
+
+def _check_given_splits(datasets: list[dict], splits: list[int], where: Lines) -> None:
+    """A dataset that somebody has split has that one split."""
+    for index, row in enumerate(datasets):
+        if "train" in row and splits != [0]:
+            sentence = f"dataset {row['name']!r} is split already; leave out splits."
+            raise where.error("datasets", index, "train", sentence)
+
+
+def _given(row: dict, where: Lines, index: int, datasets: list[str], splits: list[int]) -> dict:
+    """The row of synthetic tables that others made, with the files that it names."""
+    check_toml(row, GIVEN_TABLE, where, "generators", index)
+    try:
+        files = find_files(where.path.parent, row["table"])
+    except InputError as error:
+        raise where.error("generators", index, "table", str(error)) from None
+    dataset = _only(row, "dataset", datasets, where, index)
+    split = _only(row, "split", splits, where, index)
+    return {
+        "name": GIVEN,
+        "params": {"table": row["table"]},
+        "kernel": "",
+        "label": row.get("label", row["table"]),
+        "dataset": dataset,
+        "split": split,
+        "files": files,
+    }
+
+
+def _only(row: dict, key: str, known: list, where: Lines, index: int):
+    """What a given table says about its dataset or split; the grid's only one where it says
+    nothing.
+    """
+    listed = ", ".join(map(str, known))
+    if key not in row and len(known) > 1:
+        sentence = f"to which {key} does the table belong? Give one of {listed}."
+        raise where.error("generators", index, "table", sentence)
+    chosen = row.get(key, known[0])
+    if chosen not in known:
+        sentence = f"the grid has no {key} {chosen!r}; known: {listed}."
+        raise where.error("generators", index, key, sentence)
+    return chosen
+
+
+def _check_overridden(grid: Grid, where: Lines) -> None:
+    """Raises InputError where the parameters of an override are none of its generators'."""
+    for index, override in enumerate(grid.overrides):
+        if not override.get("params"):
+            continue
+        matching = [row for row in grid.generators if _concerns(override, row)]
+        for row in matching:
+            if row["name"] == GIVEN:
+                sentence = f"{row['label']!r} is a given table and has no parameters."
+                raise where.error("override", index, "params", sentence)
+            try:
+                _check_params(where.path.parent, {**row, "params": override["params"]})
+            except InputError as error:
+                raise where.error("override", index, "params", str(error)) from None
+
+
+def _concerns(override: Mapping, row: Mapping) -> bool:
+    wanted = override.get("generators")
+    return wanted is None or row["label"] in wanted or row["name"] in wanted
+
+
+def _check_params(folder: Path, row: dict) -> None:
+    """Raises InputError where a generator does not take the parameters of its row."""
+    try:
+        canonical(row["params"])
+    except (TypeError, ValueError):
+        raise InputError(
+            "params holds a date, a NaN or an infinite number; give JSON values."
+        ) from None
+    for named in plugins(folder, row["params"]).values():
+        _check_plugin(*named, (ast.ClassDef, ast.FunctionDef))
+    is_known = row["name"] in GENERATORS
+    # Checking parameters costs an import: only where there are any.
+    if is_known and row["params"] and not row["kernel"]:
+        make_generator(row["name"], row["params"])
+
+
 def _generator(row: dict | str, where: Lines, index: int) -> dict:
     row = {"name": row} if isinstance(row, str) else row
     check_toml(row, GENERATOR, where, "generators", index)
     if "name" not in row:
         raise where.error("generators", index, "", "a generator needs a name.")
     row = {"params": {}, "kernel": "", **row}
-    try:
-        canonical(row["params"])
-    except (TypeError, ValueError):
-        raise where.error(
-            "generators",
-            index,
-            "params",
-            "params holds a date, a NaN or an infinite number; give JSON values.",
-        ) from None
     place = plugin(where.path.parent, row["name"])
     key = "kernel"
     try:
         if row["kernel"]:
             kernel_spec(row["kernel"])
-        key = "params"
-        for named in plugins(where.path.parent, row["params"]).values():
-            _check_plugin(*named, (ast.ClassDef, ast.FunctionDef))
-        key = "params" if row["name"] in GENERATORS else "name"
+        key = "name"
         if place:
             _check_plugin(*place)
-        elif row["name"] not in GENERATORS or (row["params"] and not row["kernel"]):
-            make_generator(
-                row["name"], row["params"]
-            )  # checking parameters costs an import: only where there are any
+        elif row["name"] not in GENERATORS:
+            raise InputError(
+                f"unknown generator {row['name']!r}; {nearest(row['name'], GENERATORS)}"
+            )
+        key = "params"
+        _check_params(where.path.parent, row)
     except InputError as error:
         raise where.error("generators", index, key, str(error)) from None
     return row

@@ -60,6 +60,7 @@ EXPENSE = {
     "language model": 3,
 }
 PLUG_IN = 2  # nobody knows how long somebody's own takes
+MOST_SNAPSHOTS = 3  # tables that are kept as bytes
 MAX_LOST = 3  # times that a cell is run again after something outside it killed its processes
 
 
@@ -174,7 +175,7 @@ def _run_all(
                 about = {"status": outcome.status, "reason": outcome.reason}
                 attempts[cell.key].append(about | {"seconds": outcome.seconds})
                 home.store(plan, cell, outcome, attempts[cell.key])
-                left = plan.grid.limits.retries + 1 - len(attempts[cell.key])
+                left = plan.limits_of(cell).retries + 1 - len(attempts[cell.key])
                 if outcome.status not in FINAL and left > 0:
                     queue.append(cell)
                 else:
@@ -214,14 +215,19 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, notebook: str, snapshots: dict
     """Everything that workbench.batch.worker.pool.execute needs for one cell."""
     from workbench.batch.cell import snapshot
 
-    inputs, data = plan.inputs[cell.dataset, cell.split, cell.label], (cell.dataset, cell.split)
+    inputs = plan.inputs_of(cell)
+    data = grids.data_place(cell)
     if data not in snapshots:
-        snapshots.clear()  # one table's bytes at a time; the plan's order is by dataset and split
-        parts = snapshot(plan.data[data])
+        # The bytes of few tables at a time; the plan's order is by dataset and split.
+        while len(snapshots) >= MOST_SNAPSHOTS:
+            del snapshots[next(iter(snapshots))]
+        parts = snapshot(plan.data_of(cell))
         name = keys.digest(grids.canonical(inputs["data"]))[:16]
         snapshots[data] = {"hash": f"d{name}", "files": parts}
-    files: dict[str, str] = {}
+    files: dict[str, str | bytes] = {}
     generator, params = cell.generator, dict(cell.params)
+    if grids.given_name(cell):
+        params["table"] = _pack_table(files, plan, cell, inputs["table"])
     if place := grids.plugin(plan.home, cell.generator):
         generator = _pack(files, place, inputs["plugin"])
     for name, place in grids.plugins(plan.home, params).items():
@@ -244,7 +250,7 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, notebook: str, snapshots: dict
         notebook=notebook,
         data=snapshots[data],
         files=files,
-        limits=asdict(plan.grid.limits),
+        limits=asdict(plan.limits_of(cell)),
         threads=cell.threads,
         imports=plan.imports,
         modules=plan.modules[cell.label],
@@ -253,7 +259,18 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, notebook: str, snapshots: dict
     )
 
 
-def _pack(files: dict[str, str], place: tuple[Path, str], planned: str) -> str:
+def _pack_table(files: dict, plan: grids.Plan, cell: grids.Cell, planned: str) -> str:
+    """Put a given table's bytes into `files`; returns its name for the cell. planned: its sha256."""
+    name = grids.given_name(cell)
+    content = plan.given_file(cell).read()
+    if keys.digest(content) != planned:
+        raise InputError(f"table {name!r} changed while its cells were running; run again.")
+    place = f"given/{Path(name).name}"
+    files[place] = content
+    return place
+
+
+def _pack(files: dict[str, str | bytes], place: tuple[Path, str], planned: str) -> str:
     """Put a plug-in's text into `files`; returns its name for the cell. planned: its sha256.
 
     Two plug-ins may have one file name: the second goes into a folder of its own, or the code of
@@ -277,14 +294,15 @@ def pending_cells(plan: grids.Plan, home: Folder, retry_failed: bool = False) ->
     A skipped cell is asked for too: what it lacked (the address of a model server) may be no part
     of its key.
     """
-    limits = asdict(plan.grid.limits)
 
-    def again(state: State) -> bool:
+    def again(cell: grids.Cell, state: State) -> bool:
         if state.status in FINAL:
             return retry_failed and state.status == "skipped"
-        return state.status == "pending" or retry_failed or state.limits != limits
+        if state.status == "pending" or retry_failed:
+            return True
+        return state.limits != asdict(plan.limits_of(cell))
 
-    return [cell for cell in plan.cells if again(home.state(cell.key))]
+    return [cell for cell in plan.cells if again(cell, home.state(cell.key))]
 
 
 def _turn(plan: grids.Plan, cell: grids.Cell) -> tuple[int, ...]:
@@ -296,9 +314,14 @@ def _turn(plan: grids.Plan, cell: grids.Cell) -> tuple[int, ...]:
     tables = [row["name"] for row in plan.grid.datasets]
     entry = grids.GENERATORS.get(cell.generator)
     expense = EXPENSE.get(entry.family, PLUG_IN) if entry else PLUG_IN
+    if cell.generator == grids.GIVEN:
+        expense = 0
+    seeds = plan.grid.seeds
+    # A given table's seed is its number among the files.
+    seed = seeds.index(cell.seed) if cell.seed in seeds else len(seeds) + cell.seed
     return (
         plan.grid.draws.index(cell.draw),
-        plan.grid.seeds.index(cell.seed),
+        seed,
         plan.grid.splits.index(cell.split),
         tables.index(cell.dataset),
         expense,

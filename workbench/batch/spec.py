@@ -15,7 +15,8 @@ FINAL = ("ok", "skipped")
 class Spec:
     """All that one cell needs, as JSON values and bytes.
 
-    data: {"hash": name of its folder, "files": name -> bytes}. files: plug-ins, name -> text.
+    data: {"hash": name of its folder, "files": name -> bytes}. files: plug-ins and
+    given tables, name -> text or bytes.
     imports: what the warm process of the whole batch imports. modules: other packages' modules that
     this cell imports. sources and versions: what they must be where it runs.
     """
@@ -24,7 +25,7 @@ class Spec:
     parameters: Mapping
     notebook: str
     data: Mapping
-    files: Mapping[str, str]
+    files: Mapping[str, str | bytes]
     limits: Mapping
     threads: int
     imports: list[str]

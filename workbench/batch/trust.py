@@ -26,8 +26,11 @@ def demands(grid: Grid) -> list[str]:
     from this very folder. So a yes to one folder says nothing of a copy that lies elsewhere.
     """
     found: list[str] = []
-    for row in grid.generators:
+    for row in grid.variants():
         found += _of_generator(grid.folder, row)
+    for file in grid.files():
+        if file.in_data_folder:
+            found.append(f"read {file.name} in your data folder ({file.path.resolve()})")
     for row in grid.datasets:
         for key in ("path", "metadata", "schema"):
             if key in row and _leads_out(grid.folder, row[key]):

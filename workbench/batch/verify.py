@@ -27,7 +27,8 @@ import numpy as np
 import pandas as pd
 
 from workbench.batch import grid as grids
-from workbench.batch.folder import Folder, cell_rows, explained
+from workbench.batch.folder import Folder, explained
+from workbench.batch.results import RECORD, Results, is_results, without_schema
 from workbench.batch.runner import run_cells
 from workbench.batch.spec import FINAL
 from workbench.errors import InputError
@@ -54,6 +55,8 @@ def verify(
     all of them). Raises InputError where the folder has no finished cells, or its grid cannot be
     planned any more.
     """
+    if is_results(folder):
+        return _verify_results(Results(folder), cells, workers, progress, scheduler)
     home = Folder(folder)
     plan = grids.plan(grids.read(home.path))
     planned = {_identity(vars(cell)): cell for cell in plan.cells}
@@ -63,24 +66,66 @@ def verify(
     wanted = {key: planned.get(_identity(home.manifest(key)["cell"])) for key in chosen}
     if not chosen and not lines:
         raise InputError(f"{home.path} has no finished cells; run it: workbench run {home.path}")
+    how = (workers, progress, scheduler)
+    lines += _run_again(home, plan, wanted, _spread(home, sound), how)
+    lines += _failed(home, plan)
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _run_again(
+    home: Folder | Results,
+    plan: grids.Plan,
+    wanted: Mapping[str, grids.Cell | None],
+    spread: pd.Series,
+    how: tuple[int | None, bool, str | None],
+) -> list[dict]:
+    """A line for each key: its cell is run in a scratch folder, and both are compared."""
+    lines = []
     with explained(home.path), tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
         again = Folder(scratch)
-        run_cells(
-            plan, again, [cell for cell in wanted.values() if cell], workers, progress, scheduler
-        )
-        spread = _spread(home, sound)
+        run_cells(plan, again, [cell for cell in wanted.values() if cell], *how)
         for key, cell in wanted.items():
             try:
                 verdict, detail = _compare(home, key, again, cell, spread)
             except Damaged as damage:
                 verdict, detail = "different", str(damage)
             lines.append(_line(home.manifest(key)["cell"] | {"key": key}, verdict, detail))
-    lines += _failed(home, plan)
+    return lines
+
+
+def _verify_results(
+    home: Results, cells: int | None, workers: int | None, progress: bool, scheduler: str | None
+) -> pd.DataFrame:
+    """The same of a results folder: each cell by the grid that asked for it."""
+    if found := home.problems():
+        lines = [_line({"label": RECORD}, "different", problem) for problem in found]
+        return pd.DataFrame(lines, columns=COLUMNS)
+    table = home.cells()
+    finished = table[table["status"].isin(FINAL)].sort_values("key", kind="stable")
+    chosen = finished if cells is None else finished.head(cells)
+    if not len(chosen):
+        raise InputError(f"{home.path} has no finished cells.")
+    spread = _spread(home, list(finished.loc[finished["status"] == "ok", "key"]))
+    how = (workers, progress, scheduler)
+    lines = []
+    for name, of in chosen.groupby("grid", sort=False):
+        plan = grids.plan(grids.read((home.path / str(name)).parent))
+        planned = {_identity(vars(cell)): cell for cell in plan.cells}
+        wanted = {key: planned.get(_identity(home.manifest(key)["cell"])) for key in of["key"]}
+        lines += _run_again(home, plan, wanted, spread, how)
+    failed = table[~table["status"].isin(["pending", *FINAL])]
+    for cell in failed.to_dict("records"):
+        detail = f"it had ended with {cell['status']}: {cell['reason']}"
+        lines.append(_line(cell, "not run again", detail))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def faults(folder: Path | str) -> pd.DataFrame:
     """The faults that `verify` finds without running or loading anything: columns COLUMNS."""
+    if is_results(folder):
+        found = Results(folder).problems()
+        lines = [_line({"label": RECORD}, "different", problem) for problem in found]
+        return pd.DataFrame(lines, columns=COLUMNS)
     return pd.DataFrame(list(_disk_faults(Folder(folder))), columns=COLUMNS)
 
 
@@ -153,7 +198,7 @@ def _grid_faults(home: Folder, planned: Mapping[str, grids.Cell]) -> Iterator[di
 
 def _identity(cell: Mapping) -> str:
     """What makes two cells of two plans the same question, whatever the code that answers it."""
-    names = ("dataset", "generator", "params", "seed", "rows", "kernel")
+    names = ("dataset", "generator", "params", "seed", "rows", "kernel", "train_rows")
     about = {name: cell.get(name) for name in names}
     for name in ("split", "draw"):
         about[name] = cell.get(name, 0)
@@ -164,7 +209,11 @@ def _identity(cell: Mapping) -> str:
 
 
 def _compare(
-    home: Folder, key: str, again: Folder, cell: grids.Cell | None, spread: pd.Series
+    home: Folder | Results,
+    key: str,
+    again: Folder,
+    cell: grids.Cell | None,
+    spread: pd.Series,
 ) -> tuple[str, str]:
     if cell is None:
         return "different", "the grid no longer asks for this cell"
@@ -178,14 +227,17 @@ def _compare(
     if new["status"] != "ok":
         return "different", f"it ended with {new['status']}: {new['reason']}"
     change = _first_change(old, new)
-    if key == cell.key and grids.canonical(old["inputs"]) != grids.canonical(new["inputs"]):
+    # A results folder keeps no schemas.
+    inputs = without_schema(new["inputs"]) if isinstance(home, Results) else new["inputs"]
+    if key == cell.key and grids.canonical(old["inputs"]) != grids.canonical(inputs):
         return "different", f"manifest.json records other inputs than it was run with; {change}"
     # The recorded hashes are those of the files on disk: Folder has compared them.
     if old["hashes"] == new["hashes"]:
         return "identical", ""
     if _has_fresh_noise(old) and _has_fresh_noise(new):
-        return _compare_private(home.place(key), again.place(cell.key), old, new)
-    number, ratio = _first_difference(home.place(key), again.place(cell.key), spread, old["cell"])
+        return _compare_private(home.cell_rows(key), again.cell_rows(cell.key), old, new)
+    tables = home.cell_rows(key), again.cell_rows(cell.key)
+    number, ratio = _first_difference(*tables, spread, old["cell"])
     if change and ratio <= SPREADS:
         return "within tolerance", f"{change}; {number}"
     return "different", "; ".join(filter(None, [change, number]))
@@ -206,7 +258,9 @@ def _has_fresh_noise(manifest: dict) -> bool:
     return (manifest.get("facts") or {}).get("noise") == "operating system"
 
 
-def _compare_private(old: Path, new: Path, before: dict, after: dict) -> tuple[str, str]:
+def _compare_private(
+    old: pd.DataFrame, new: pd.DataFrame, before: dict, after: dict
+) -> tuple[str, str]:
     """What can be compared where the noise cannot be repeated: inputs, claims, and which rows there
     are.
     """
@@ -215,8 +269,7 @@ def _compare_private(old: Path, new: Path, before: dict, after: dict) -> tuple[s
         was, now = before["facts"].get(name), after["facts"].get(name)
         if was != now:
             return "different", f"{name}: {was} then, {now} now"
-    subjects = [cell_rows(path)[SUBJECT] for path in (old, new)]
-    if not subjects[0].equals(subjects[1]):
+    if not old[SUBJECT].equals(new[SUBJECT]):
         return "different", "; ".join(filter(None, [change, "other rows were measured"]))
     return "not reproducible by design", change
 
@@ -253,11 +306,13 @@ def _table(inputs: dict, name: str) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tuple[str, float]:
+def _first_difference(
+    old: pd.DataFrame, new: pd.DataFrame, spread: pd.Series, cell: dict
+) -> tuple[str, float]:
     """The first row whose value differs, in words, and the largest difference of all rows in
     spreads between seeds.
     """
-    tables = [cell_rows(path).set_index(SUBJECT)["value"] for path in (old, new)]
+    tables = [table.set_index(SUBJECT)["value"] for table in (old, new)]
     if not tables[0].index.equals(tables[1].index):
         return "other rows were measured", np.inf
     before, after = (table.to_numpy() for table in tables)
@@ -278,7 +333,7 @@ def _first_difference(old: Path, new: Path, spread: pd.Series, cell: dict) -> tu
     )
 
 
-def _spread(home: Folder, keys: list[str]) -> pd.Series:
+def _spread(home: Folder | Results, keys: list[str]) -> pd.Series:
     """Standard deviation of each number between the seeds and draws of one dataset, split and
     label.
     """
@@ -288,7 +343,7 @@ def _spread(home: Folder, keys: list[str]) -> pd.Series:
         about = {name: str(cell.get(name, "")) for name in ("dataset", "label")}
         about["split"] = cell.get("split", 0)
         with suppress(Damaged):  # of which the comparison says so
-            tables.append(cell_rows(home.place(key)).assign(**about))
+            tables.append(home.cell_rows(key).assign(**about))
     if not tables:
         return pd.Series(dtype=float)
     rows = pd.concat(tables, ignore_index=True)

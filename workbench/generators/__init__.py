@@ -270,12 +270,19 @@ GENERATORS: dict[str, Entry] = {
 }
 
 
+# What a grid's `table = "tabsyn-*.csv"` names: rows that others made are measured like a generator's.
+GIVEN = "given"
+_GIVEN = Entry("workbench.generators.given:Given", "given", "A table that was given", "a file")
+
+
 def find(name: str) -> Entry:
-    """The entry of a registered name, or of a plug-in "path/to/file.py:Class", a file of the user's
+    """The entry of a registered name, of GIVEN, or of a plug-in "path/to/file.py:Class", a file of the user's
     with such a class.
     """
     if name in GENERATORS:
         return GENERATORS[name]
+    if name == GIVEN:
+        return _GIVEN
     file, _, class_name = name.rpartition(":")
     if file.endswith(".py"):
         return Entry(name, "plug-in", class_name, file)
@@ -312,7 +319,8 @@ def make(name: str, params: Mapping | None = None) -> Generator:
             raise InputError(f"generator {name!r} has no parameter {key!r}; {ending}")
         _check_type(name, key, value, str(known[key]))
     generator = keep_constraints(generator_class(**(params or {})))
-    return keep_identifiers(generator, entry.family)
+    # A given table is to be seen whole, with its identifiers.
+    return generator if name == GIVEN else keep_identifiers(generator, entry.family)
 
 
 def _check_type(generator: str, key: str, value: object, annotation: str) -> None:

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workbench.errors import InputError, nearest
 from workbench.files import write_text
 from workbench.metrics import (
     ERROR,
@@ -47,7 +46,8 @@ from workbench.metrics.rows import to_table
 from workbench.tables.datasets import Dataset, table_hash
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.files import read_file
-from workbench.tables.schema import BOOLEAN_TEXT, KINDS, Column, Schema
+from workbench.tables.given import read_table
+from workbench.tables.schema import KINDS, Column, Schema
 
 # Learners trained on noise rank real rows in a random direction, so one permutation is a coarse
 # floor for utility.
@@ -456,65 +456,3 @@ def _uniform(values: pd.Series, column: Column, n: int, rng: np.random.Generator
     marginal = Marginal.fit(to_float(values))
     low, high = marginal.values[[0, -1]]
     return from_float(marginal.snap(low + rng.random(n) * (high - low)), column)
-
-
-def read_table(table: pd.DataFrame, schema: Schema) -> tuple[pd.DataFrame, list[str]]:
-    """A table nobody has checked, cast to the schema, and a note for each column where values had
-    to be made missing.
-
-    Raises InputError for what is no table, and for missing, surplus and repeated columns.
-    """
-    if not isinstance(table, pd.DataFrame):
-        raise InputError(
-            f"the synthetic table is a {type(table).__name__}; give a pandas DataFrame."
-        )
-    for name in [name for name in schema.names if name not in table.columns]:
-        raise InputError(
-            f"column {name!r} is missing from the synthetic table;"
-            f" {nearest(name, map(str, table.columns))}"
-        )
-    for name in [
-        name
-        for name in table.columns
-        if name not in schema.names or (table.columns == name).sum() > 1
-    ]:
-        raise InputError(
-            f"column {name!r} of the synthetic table is surplus; the real table has:"
-            f" {', '.join(schema.names)}."
-        )
-    columns, notes = {}, []
-    for column in schema.columns:
-        values = table[column.name].reset_index(drop=True)
-        try:
-            with np.errstate(invalid="ignore"):
-                columns[column.name] = column.cast(values)
-        except InputError:
-            columns[column.name] = column.cast(_coerced(values, column))
-            lost = int((values.notna() & columns[column.name].isna()).sum())
-            told = (
-                f"{lost:,} values are no {column.kind} and count as missing"
-                if lost
-                else f"values were rounded to {column.kind}"
-            )
-            notes.append(f"column {column.name!r}: {told}.")
-    return pd.DataFrame(columns, columns=schema.names), notes
-
-
-def _coerced(series: pd.Series, column: Column) -> pd.Series:
-    """Values that the kind can hold: numbers from text where it is a number, whole where they must
-    be, the rest missing.
-    """
-    if column.form is not None:
-        series = column.form.read(series, strict=False)
-    if column.kind == "datetime":
-        series = pd.to_datetime(series.astype(str), errors="coerce", format="ISO8601", utc=True)
-    elif column.kind == "boolean":
-        series = series.astype(str).str.lower().map(BOOLEAN_TEXT)
-    else:
-        series = (
-            pd.to_numeric(series.astype(str), errors="coerce")
-            .astype(float)
-            .replace([np.inf, -np.inf], np.nan)
-        )
-        series = series.where(series.abs() < 2**62).round() if column.kind == "integer" else series
-    return series.rename(column.name)

@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from workbench.batch.folder import Folder
+from workbench.batch.results import Results, is_results
 from workbench.metrics import NOT_APPLICABLE
 from workbench.report.headlines import aggregate, headlines
 from workbench.report.html import (
@@ -51,7 +52,12 @@ class Batch:
 
     @classmethod
     def read(cls, folder: str | Path) -> Batch:
-        home = Folder.of_checked(Path(folder).resolve())
+        place = Path(folder).resolve()
+        if is_results(place):
+            results = Results(place)
+            cells = results.cells().assign(home="", executed=False)
+            return cls.of(results.rows(), cells, results.title, results.versions())
+        home = Folder.of_checked(place)
         rows = home.rows()  # first: a cell whose rows cannot be read is pending in `cells`
         cells = home.cells()
         places = [home.state(key).home for key in cells["key"]]

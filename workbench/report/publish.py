@@ -17,6 +17,7 @@ from markupsafe import Markup
 from workbench.batch.folder import CHECKED, Folder, explained
 from workbench.batch.kernels import isolated
 from workbench.batch.keys import NOTEBOOKS
+from workbench.batch.results import Results, opened
 from workbench.errors import InputError
 from workbench.files import MOST_PARTS, Damaged, import_nbformat, read_own, write_text
 
@@ -25,9 +26,9 @@ MOST_PAGE = 64e6  # bytes of a page that are read to check it
 SEAL = ("<!-- sha256 of all above: ", " -->\n")
 
 
-def report(folder: str | Path, home: Folder | None = None) -> Path:
+def report(folder: str | Path, home: Folder | Results | None = None) -> Path:
     """Write FOLDER/index.html (and the executed FOLDER/report.ipynb) from whatever its batch has
-    finished; return its path.
+    finished, or from published results alone; return its path.
 
     home: the same folder where somebody has looked at it already, by its resolved path. Raises
     InputError where the folder holds no cells yet or cannot be written.
@@ -35,12 +36,12 @@ def report(folder: str | Path, home: Folder | None = None) -> Path:
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that holds a grid.toml.")
-    home = home or Folder(folder)
+    home = home or opened(folder)
     title = f"{home.title}: synthetic tables measured"
     return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html", home=home)
 
 
-def page_faults(home: Folder, rows: bool = True) -> list[str]:
+def page_faults(home: Folder | Results, rows: bool = True) -> list[str]:
     """One sentence for each way in which a folder's page is not the one that was written from its
     rows; none where it has no page.
 
@@ -107,7 +108,7 @@ def publish(
     title: str,
     page: str,
     progress: bool = False,
-    home: Folder | None = None,
+    home: Folder | Results | None = None,
 ) -> Path:
     """Run a notebook by papermill into FOLDER, and what it shows into FOLDER/page; return the
     page's path.

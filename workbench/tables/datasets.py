@@ -25,6 +25,7 @@ from workbench.tables.constraints import check as check_constraints
 from workbench.tables.declared import Declared, apply_missing
 from workbench.tables.declared import read as read_declared
 from workbench.tables.files import SUFFIXES, read_file
+from workbench.tables.given import matched
 from workbench.tables.packaged import check_pin, local_file, read_openml, true_network
 from workbench.tables.schema import Schema, written
 from workbench.tables.sdv import read as read_metadata
@@ -149,6 +150,7 @@ def load(
     formats: Mapping[str, str] | None = None,
     analysis: str | None = None,
     keys: Iterable[str] | str | None = None,
+    test: str | Path | pd.DataFrame | None = None,
 ) -> Dataset:
     """A named dataset, the table at the path of a CSV, CSV.gz or Parquet file, or a DataFrame.
 
@@ -168,8 +170,11 @@ def load(
     the table is for, "approve ~ race + income", whose coefficients are held against the real ones;
     the target on all features unless given. `keys` are columns that somebody might know of a person:
     what they disclose is measured. `schema` is the file that `inspect` writes, and says
-    all of this at once; what is given beside it wins. Raises InputError for an unknown name, a file
-    or column that cannot be read, and a target that cannot be learnt.
+    all of this at once; what is given beside it wins.
+
+    `test` are the test rows where somebody has split the table already, a path or a DataFrame; the
+    first table is then train alone. Raises InputError for an unknown name, a file or column that
+    cannot be read, and a target that cannot be learnt.
     """
     if not 0 < test_size < 1:
         raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")
@@ -189,7 +194,11 @@ def load(
     if sdv:
         kinds = {name: kind for name, kind in sdv.kinds.items() if kind != "number"} | kinds
     name, entry, raw, read_from = _read(name_or_path)
-    reading_notes = raw.attrs.get("notes", [])
+    train_rows = len(raw)
+    said: list[str] = []
+    if test is not None:
+        raw, said = _joined(raw, test)
+    reading_notes = [*raw.attrs.get("notes", []), *said]
     target = entry.target if target is None else target
     if sensitive is None:
         sensitive = [column for column in entry.sensitive if column != target]
@@ -208,6 +217,7 @@ def load(
         | {column: kind for column, kind in entry.kinds.items() if column in table.columns}
         | kinds
     )
+    given_test = _given_test(table, target, train_rows) if test is not None else None
     table, dropped_rows = _drop_rows_without_target(table, target)
     schema = Schema.infer(
         table,
@@ -232,18 +242,9 @@ def load(
     check_constraints(table, schema)
     _check_target(table, schema)
 
-    if name == "adult" and seed == 0 and _is_adult_in_uci_order(table):
-        in_test = np.arange(len(table)) >= ADULT_TRAIN_ROWS
-        split: dict[str, Any] = {"kind": "official (UCI); test_size not used"}
-    else:
-        in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
-        split = {
-            "kind": _split_kind(schema),
-            "test_size": test_size,
-            "seed": seed,
-        }
-    train, test = (table[rows].reset_index(drop=True) for rows in (~in_test, in_test))
-    if not len(train) or not len(test):
+    in_test, split = _split(name, table, schema, test_size, seed, given_test)
+    train, held = (table[rows].reset_index(drop=True) for rows in (~in_test, in_test))
+    if not len(train) or not len(held):
         raise InputError(
             f"{name!r} has {len(table)} rows, too few for a train and a test part; give more rows."
         )
@@ -253,12 +254,12 @@ def load(
         "read_from": read_from,
         "split": split,
         "train_sha256": table_hash(train),
-        "test_sha256": table_hash(test),
+        "test_sha256": table_hash(held),
         "dropped_rows": dropped_rows,
         "dropped_columns": left_out,
         "notes": [*reading_notes, *_notes(table, schema, dropped_rows)],
     }
-    return Dataset(name, train, test, schema, provenance)
+    return Dataset(name, train, held, schema, provenance)
 
 
 def _identifiers(
@@ -373,8 +374,78 @@ def _prepare(raw: pd.DataFrame, entry: Entry) -> tuple[pd.DataFrame, dict[str, s
     return table, left_out
 
 
+def _given_test(table: pd.DataFrame, target: str | None, train_rows: int) -> np.ndarray:
+    """Which of the rows that have a target are in test, where the first `train_rows` are train."""
+    in_test = np.arange(len(table)) >= train_rows
+    if _has_once(table, target):
+        in_test = in_test[table[target].notna().to_numpy()]
+    return in_test
+
+
+def _split(
+    name: str,
+    table: pd.DataFrame,
+    schema: Schema,
+    test_size: float,
+    seed: int,
+    given: np.ndarray | None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Which rows are in test, and how that was decided."""
+    if given is not None:
+        return given, {"kind": "given; test_size and seed not used"}
+    if name == "adult" and seed == 0 and _is_adult_in_uci_order(table):
+        in_test = np.arange(len(table)) >= ADULT_TRAIN_ROWS
+        return in_test, {"kind": "official (UCI); test_size not used"}
+    in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
+    about = {"kind": _split_kind(schema), "test_size": test_size, "seed": seed}
+    return in_test, about
+
+
+def _has_once(table: pd.DataFrame, name: str | None) -> bool:
+    return name is not None and list(table.columns).count(name) == 1
+
+
+def _joined(train: pd.DataFrame, test: str | Path | pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Train's raw rows with test's beneath, under train's names; and what that took, in sentences."""
+    rows = _read(Path(test) if isinstance(test, str) else test)[2]
+    rows, said = matched(rows, train.columns)
+    for name in train.columns:
+        if name not in rows:
+            raise InputError(
+                f"column {name!r} is missing from the test rows;"
+                f" {nearest(name, map(str, rows.columns))}"
+            )
+    for name in rows.columns:
+        if name not in train:
+            raise InputError(
+                f"column {name!r} of the test rows is surplus; train has:"
+                f" {', '.join(train.columns)}."
+            )
+    joined = pd.concat([train, rows[list(train.columns)]], ignore_index=True)
+    joined.attrs = train.attrs
+    return joined, [f"test rows: {sentence}" for sentence in said]
+
+
+def with_fewer_rows(data: Dataset, rows: int, seed: int) -> Dataset:
+    """The dataset with `rows` of its train rows, in their order: drawn once by the seed, every
+    label of the target (or quintile of a number) by its share. The same one where it has no more.
+    """
+    if len(data.train) <= rows:
+        return data
+    order = np.random.default_rng([seed, rows]).permutation(len(data.train))
+    order = order[np.argsort(_strata(data.train, data.schema)[order], kind="stable")]
+    steps = np.floor(np.arange(len(order) + 1) * rows / len(order) + 1e-9)
+    train = data.train.iloc[np.sort(order[np.diff(steps) > 0])].reset_index(drop=True)
+    note = f"train is a sample of {rows:,} of {len(data.train):,} rows."
+    about = {
+        "train_sha256": table_hash(train),
+        "notes": [*data.provenance.get("notes", ()), note],
+    }
+    return replace(data, train=train, provenance={**data.provenance, **about})
+
+
 def _drop_rows_without_target(table: pd.DataFrame, target: str | None) -> tuple[pd.DataFrame, int]:
-    if target is None or list(table.columns).count(target) != 1:
+    if not _has_once(table, target):
         return table, 0  # Schema.infer names what is wrong with the target
     present = table[target].notna()
     if not present.any():

@@ -169,7 +169,11 @@ def _read_csv(raw: bytes, name: str) -> pd.DataFrame:
         raise InputError(f"file {name!r} has a header but no rows; it needs rows to learn from.")
     _check_rows(body, raw[:start].count(b"\n"), separator, header, name)
     table = _parsed(body, separator, header, name)
-    table.attrs = {"decimal": "," if separator == ";" else "", "notes": notes}
+    table.attrs = {
+        "decimal": "," if separator == ";" else "",
+        "notes": notes,
+        "spaced": _is_spaced(body, separator),
+    }
     return table
 
 
@@ -307,13 +311,18 @@ def _shown(header: list[str]) -> str:
     return shown + (", ..." if len(header) > 4 else "")
 
 
+def _is_spaced(body: bytes, separator: str) -> bool:
+    """Whether any field of a text begins with a blank, which reading drops."""
+    return f"{separator} ".encode() in body or b"\n " in body or body[:1] == b" "
+
+
 def _parsed(body: bytes, separator: str, header: list[str], name: str) -> pd.DataFrame:
     """The fields of all rows as text; Arrow reads them an order faster than Python would."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     has_quotes = b'"' in body
-    spaced = f"{separator} ".encode() in body or b"\n " in body or body[:1] == b" "
+    spaced = _is_spaced(body, separator)
     if spaced and has_quotes:
         return _parsed_by_pandas(body, separator, header)
     try:

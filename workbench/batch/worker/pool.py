@@ -142,9 +142,10 @@ class Warm:
         (folder / "out").mkdir()
         (folder / "data").symlink_to(data)
         (folder / "source.ipynb").write_text(spec.notebook, encoding="utf-8")
-        for name, text in spec.files.items():
+        for name, content in spec.files.items():
             (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text(text, encoding="utf-8")
+            written = content.encode("utf-8") if isinstance(content, str) else content
+            (folder / name).write_bytes(written)
         small = {"key": spec.key, "parameters": spec.parameters, "limits": spec.limits}
         (folder / "spec.json").write_text(json.dumps(small), encoding="utf-8")
         return folder
