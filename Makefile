@@ -1,6 +1,6 @@
 # make          everything that is not documentation, installed into .venv
 # make report   the default benchmark: reports/loans/index.html and reports/index.html
-# make benchmark   every generator on every embedded table: reports/benchmark/index.html
+# make benchmark   every family on eleven real tables, in one night on two cores: reports/benchmark/index.html
 # make pdf      a finished report as $(REPORT)/report.pdf, by headless Chromium: make pdf REPORT=reports/loans
 # make test     lint, unit tests, notebooks
 # make test-long   the long suite: coverage studies, kill storms
