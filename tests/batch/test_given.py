@@ -163,6 +163,15 @@ sensitive = ["race"]
     assert (len(data.train), len(data.test)) == (200, 90)
     assert data.test["race"].tolist() == loans.test.head(90)["race"].tolist()
     assert data.provenance["split"]["kind"].startswith("given")
+    assert not any("equal a train row" in note for note in data.provenance["notes"])
+    # A test part that repeats a quarter of its rows from train is not one.
+    mixed = pd.concat([loans.test.head(90), loans.train.head(30)])
+    declared = {"target": "approve", "sensitive": ["race"]}
+    data = wb.load(loans.train.head(200), test=mixed, **declared)
+    assert any(
+        note.startswith("30 of 120 test rows equal a train row")
+        for note in data.provenance["notes"]
+    )
     (tmp_path / "grid.toml").write_text("splits = [0, 1]" + text)
     with pytest.raises(InputError, match="'mine' is split already; leave out splits"):
         grid.read(tmp_path)

@@ -32,6 +32,7 @@ from workbench.tables.sdv import read as read_metadata
 
 __all__ = ["DATASETS", "Dataset", "Entry", "load", "table_hash", "true_network"]
 
+MOST_SHARED = 0.05  # of the test rows that somebody has split, that may be train rows too
 ADULT_TRAIN_ROWS = 32_561  # of UCI's 48,842: adult.data, followed by adult.test
 
 
@@ -243,6 +244,7 @@ def load(
     _check_target(table, schema)
 
     in_test, split = _split(name, table, schema, test_size, seed, given_test)
+    shared = _shared_rows(table, in_test) if test is not None else []
     train, held = (table[rows].reset_index(drop=True) for rows in (~in_test, in_test))
     if not len(train) or not len(held):
         raise InputError(
@@ -257,7 +259,7 @@ def load(
         "test_sha256": table_hash(held),
         "dropped_rows": dropped_rows,
         "dropped_columns": left_out,
-        "notes": [*reading_notes, *_notes(table, schema, dropped_rows)],
+        "notes": [*reading_notes, *_notes(table, schema, dropped_rows), *shared],
     }
     return Dataset(name, train, held, schema, provenance)
 
@@ -399,6 +401,20 @@ def _split(
     in_test = _stratified(table, schema, test_size, np.random.default_rng(seed))
     about = {"kind": _split_kind(schema), "test_size": test_size, "seed": seed}
     return in_test, about
+
+
+def _shared_rows(table: pd.DataFrame, in_test: np.ndarray) -> list[str]:
+    """A sentence where many test rows are train rows too: whoever split the table did not take
+    them apart, and such a row is a member and none.
+    """
+    hashes = pd.util.hash_pandas_object(table, index=False)
+    count = int(hashes[in_test].isin(hashes[~in_test]).sum())
+    if count <= MOST_SHARED * in_test.sum():
+        return []
+    return [
+        f"{count:,} of {in_test.sum():,} test rows equal a train row: what compares the two, such as"
+        " membership, copies and the ceiling, cannot be taken at its word."
+    ]
 
 
 def _has_once(table: pd.DataFrame, name: str | None) -> bool:
