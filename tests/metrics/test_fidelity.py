@@ -13,6 +13,7 @@ from workbench.metrics import Trial
 from workbench.metrics.fidelity import (
     c2st,
     column_distance,
+    coverage,
     marginals,
     pair_trends,
     rank_correlation,
@@ -282,4 +283,33 @@ def test_readings_stay_in_bounds(seed):
     table = table.mask(rng.random(table.shape) < rng.random()).astype(TRAIN.dtypes.to_dict())
     for metric in (marginals, pair_trends):
         for row in readings(metric, table).values():
-            assert 0 <= row.low <= row.value <= row.high <= 1
+            # The worst pair is picked out of many: it has no interval of its own.
+            low, high = (0, 1) if row.group == "worst pair" else (row.low, row.high)
+            assert 0 <= low <= row.value <= high <= 1
+
+
+def test_one_lost_pair_of_many_is_named_though_the_mean_hardly_moves():
+    rng = np.random.default_rng(0)
+
+    def drawn(n, lost=False):
+        x = rng.normal(size=(n, 12))
+        x[:, 7] = x[:, 2] if not lost else rng.normal(size=n)
+        return pd.DataFrame(x, columns=[f"x{j}" for j in range(12)])
+
+    train, test, synthetic = drawn(800), drawn(800), drawn(800, lost=True)
+    schema = Schema.infer(train)
+    rows = {row.group: row for row in pair_trends(Trial(train, test, synthetic, schema))}
+    assert rows[""].value > 0.95
+    assert rows["worst pair"].value == pytest.approx(0.5, abs=0.05)
+    assert rows["worst pair"].note.startswith("x2 x x7 0.")
+
+
+def test_gaps_that_only_the_synthetic_table_has_are_far_from_real_rows():
+    rng = np.random.default_rng(0)
+    train, test, synthetic = (
+        pd.DataFrame(rng.normal(size=(600, 3)), columns=list("abc")) for _ in range(3)
+    )
+    schema = Schema.infer(train)
+    emptied = synthetic.assign(a=np.nan)
+    whole = next(coverage(Trial(train, test, synthetic, schema))).value
+    assert next(coverage(Trial(train, test, emptied, schema))).value < 0.05 < whole

@@ -105,3 +105,14 @@ def test_errors_by_hand():
         row.metric: row.value for row in published_errors(Trial(real, real, synthetic, schema))
     }
     assert found == pytest.approx({"shape_error": 100 * (1 / 4 + 1 / 6) / 2, "trend_error": 25.0})
+
+
+def test_a_column_that_was_emptied_is_named_where_its_error_vanishes():
+    of = trial()
+    rows = {row.metric: row for row in published_errors(of)}
+    table = of.synthetic.copy()
+    table.loc[:, "a"] = np.nan
+    emptied = {row.metric: row for row in published_errors(replace(of, synthetic=table))}
+    assert emptied["shape_error"].value < rows["shape_error"].value
+    assert "values of a are gone" in emptied["shape_error"].note
+    assert not rows["shape_error"].note

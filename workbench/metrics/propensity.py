@@ -37,7 +37,7 @@ def pmse_ratio(trial: Trial) -> Iterator[Row]:
     m, n = (min(len(table), MAX_ROWS) for table in (trial.test, trial.synthetic))
     rng = trial.rng("pmse_ratio")
     tables = [in_own_order(table, rng).head(MAX_ROWS) for table in (trial.synthetic, trial.test)]
-    features = Features(trial.train, trial.schema.columns)
+    features = Features(trial.train, trial.schema.columns, far_gaps=True)
     x = np.vstack(matrices(features, tables, "logistic")).astype(float)
     x = x[:, np.ptp(x, axis=0) > 0] if len(x) else x
     if min(m, n) < 10 or m + n < ROWS_PER_COLUMN * (x.shape[1] + 1):

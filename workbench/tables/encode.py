@@ -18,6 +18,7 @@ import pandas as pd
 
 from workbench.tables.schema import KINDS, Column, Schema
 
+FAR = 10.0  # standard deviations from the mean: where a gap lies that no fitted row has
 _LAST_SECOND = 9_223_372_035.0  # datetime64[ns] ends in the year 2262
 _LAST_WHOLE = float(2**63 - 1024)  # the largest float below 2**63
 
@@ -311,10 +312,20 @@ class Features:
     ordinal(table)   float32 (rows, columns): numbers as they are, labels as codes (see
                      `categorical`), missing as NaN; at most 254 labels a column, the histogram
                      gradient boosting of scikit-learn takes no more
+
+    far_gaps: a gap in a column that has none in the fitted table lies FAR standard deviations away,
+    as distances between rows want it; a learner is better served by the median.
     """
 
-    def __init__(self, table: pd.DataFrame, columns: Iterable[Column], max_levels: int = 50):
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        columns: Iterable[Column],
+        max_levels: int = 50,
+        far_gaps: bool = False,
+    ):
         self.columns = tuple(columns)
+        self.far_gaps = far_gaps
         self._scale: dict[str, tuple[float, float, float, bool]] = {}
         self._levels: dict[str, pd.Index] = {}
         self.max_levels = max_levels
@@ -368,6 +379,8 @@ class Features:
                 numbers = to_float(table[column.name])
                 missing = np.isnan(numbers)
                 block = _float32((np.where(missing, center, numbers) - mean) / spread)[:, None]
+                if self.far_gaps and not has_missing:
+                    block[missing] = FAR
                 if has_missing:
                     block = np.column_stack([block, missing.astype(np.float32)])
             blocks.append(block)
