@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp, spearmanr
 
-from workbench.metrics import Trial
+from workbench.metrics import Trial, fidelity
 from workbench.metrics.fidelity import (
     c2st,
     column_distance,
@@ -246,6 +246,29 @@ def test_c2st_rounds_before_it_judges():
     assert found["c2st", "", ""].value < 0.56
     assert found["c2st", "", "as delivered"].value > 0.9
     assert value(c2st, off_grid) == value(c2st, FRESH)
+
+
+def test_the_linear_area_of_equal_tables_varies_as_much_as_its_interval_says():
+    """DeLong's variance alone is half of it: each fold's direction is learnt from the others."""
+    schema = Schema.infer(pd.DataFrame({"x": [0.5, 1.5, 2.25], "y": [0.5, 1.5, 2.25]}))
+    values, errors = [], []
+    for seed in range(60):
+        x = np.random.default_rng(seed).normal(size=(2, 200, 2))
+        sides = [pd.DataFrame(one, columns=["x", "y"]) for one in x]
+        row = fidelity._discriminated(*sides, schema, "logistic", seed)
+        values.append(row.value)
+        errors.append((row.high - row.low) / (2 * 1.96))
+    assert 0.8 < np.std(values) / np.mean(errors) < 1.2
+
+
+def test_rows_hit_together_count_as_fewer():
+    """Pairs of equal rows, hit or missed as one: the variance of the share doubles."""
+    hit = np.repeat(np.random.default_rng(0).random(500) < 0.9, 2)
+    partner = np.arange(1000) ^ 1
+    nearest = np.column_stack([np.arange(1000), partner])
+    assert fidelity._dependence_of_balls(hit, nearest) == pytest.approx(2)
+    alone = np.random.default_rng(1).random(1000) < 0.9
+    assert fidelity._dependence_of_balls(alone, nearest) < 1.2
 
 
 def test_c2st_needs_rows():

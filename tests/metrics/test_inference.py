@@ -10,6 +10,9 @@ import statsmodels.api as sm
 from workbench.errors import InputError
 from workbench.metrics import METRICS, Trial
 from workbench.metrics.inference import Fitted, analysis, interval_overlap, linear, logistic
+from workbench.metrics.rows import to_table
+from workbench.report.headlines import aggregate
+from workbench.report.uses import USES, read_by
 from workbench.tables.datasets import load
 from workbench.tables.schema import Column, Schema
 
@@ -57,6 +60,67 @@ def test_fits_are_those_of_statsmodels():
         np.testing.assert_allclose(ours.error, theirs.bse[1:], rtol=1e-6)
 
 
+TABLES = ("loans", "german_credit", "compas_filtered", "adult", "online_shoppers")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_fresh_half_of_real_rows_passes_the_default_analysis(name):
+    """Half of the real rows in the synthetic table's place, the other half as train."""
+    try:
+        data = load(name)
+    except InputError:
+        pytest.skip(f"{name} needs WORKBENCH_DATA")
+    rows = pd.concat([data.train, data.test], ignore_index=True)
+    states, kept, outside = [], [], []
+    for seed in range(6):
+        order = np.random.default_rng(seed).permutation(len(rows))[:4000]
+        half = len(order) // 2
+        train = rows.iloc[order[:half]].reset_index(drop=True)
+        fresh = rows.iloc[order[half:]].reset_index(drop=True)
+        found = list(analysis(Trial(train, fresh, fresh, data.schema)))
+        heads = {row.metric: row for row in found if not row.column}
+        kept.append(heads["conclusions_kept"].value)
+        part = [row for row in found if row.metric == "coefficient_shift" and row.column]
+        outside += [not row.low <= 0 <= row.high for row in part]
+        table = to_table(found).assign(dataset="a", label="b", seed=seed, floor=np.nan)
+        readings = aggregate(table.assign(ceiling=np.nan))
+        readings = readings[readings["metric"] == "coefficient_shift"].to_dict("records")
+        gate = next(g for g in USES["analyse"][1] if g.metric == "coefficient_shift")
+        states.append(gate.read(read_by(readings, gate.about))[0])
+    assert states.count("meets") >= 5, states
+    assert np.nanmean(kept) > 0.8, kept
+    assert np.mean(outside) < 0.1
+
+
+def test_what_train_can_only_just_estimate_is_left_out_and_named():
+    train, fresh = draw(3000, 0), draw(3000, 1)
+    schema = replace(
+        SCHEMA,
+        columns=(
+            Column("rare", "categorical"),
+            Column("months", "numeric"),
+            Column("fortune", "numeric"),
+            *SCHEMA.columns,
+        ),
+    )
+    rng = np.random.default_rng(5)
+    tables = []
+    for table in (train, fresh):
+        # Forty rows of a label, all but three with one outcome.
+        rare = np.where(np.arange(3000) < 40, "x", "y")
+        y = table["y"].where(np.arange(3000) >= 37, "yes")
+        fortune = np.where(np.arange(3000) == 50, 1e9, rng.random(3000))
+        extra = {"rare": rare, "months": 12 * table["age"], "fortune": fortune}
+        tables.append(table.assign(y=y, **extra)[schema.names])
+    found = readings(tables[1], tables[0], schema)
+    about = {key[1:] for key in found if key[0] == "coefficient_overlap"}
+    assert about == {("", ""), ("months", ""), ("fortune", ""), ("treated", "yes")}
+    note = found["coefficient_overlap", "", ""].note
+    assert "1 of rare" in note and "determined by the others: age" in note
+    # One fortune alone would have made the column a constant.
+    assert found["coefficient_overlap", "fortune", ""].value > 0
+
+
 def test_separated_labels_and_singular_columns_have_no_fit():
     x = np.column_stack([np.ones(100), np.arange(100.0)])
     assert logistic(x, (np.arange(100) > 50).astype(float)) is None
@@ -65,8 +129,8 @@ def test_separated_labels_and_singular_columns_have_no_fit():
 
 def test_overlap_by_hand():
     z = 1.959963984540054
-    real = Fitted(np.array([0.0, 0.0, 0.0]), np.array([1 / z, 1 / z, 1 / z]))
-    other = Fitted(np.array([0.0, 1.0, 5.0]), np.array([1 / z, 1 / z, 1 / z]))
+    real = Fitted(np.array([0.0, 0.0, 0.0]), np.array([1 / z, 1 / z, 1 / z]), 9)
+    other = Fitted(np.array([0.0, 1.0, 5.0]), np.array([1 / z, 1 / z, 1 / z]), 9)
     np.testing.assert_allclose(interval_overlap(real, other), [1, 0.5, 0])
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from workbench.metrics import METRICS, Trial
+from workbench.metrics import METRICS, Trial, models
 from workbench.metrics.evaluate import evaluate
 from workbench.metrics.intervals import auc, bootstrap, clopper_pearson, from_influence, wilson
 from workbench.metrics.models import MAX_CLASSES, OTHER, labels, predictions
@@ -282,6 +282,27 @@ def test_predictions_are_remembered_by_content():
     assert not predictions(changed, of.test, of.schema, "logistic").equals(first)
 
 
+def test_answers_of_real_rows_are_shared_by_the_cells_of_a_batch(tmp_path, monkeypatch):
+    """Another process reads what the first one wrote, to the bit; synthetic rows leave no file."""
+    of = trial(binary)
+    train, test, schema = of.train, of.test, of.schema
+    alone = predictions(train, test, schema, "logistic")
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
+    models._memory.clear()
+    predictions(train, test, schema, "logistic")
+    assert not list(tmp_path.iterdir())
+    models._memory.clear()
+    first = predictions(train, test, schema, "logistic", is_real=True)
+    (file,) = tmp_path.iterdir()
+    written = file.stat().st_mtime_ns
+    models._memory.clear()
+    monkeypatch.setattr(models, "_fit_and_predict", None)
+    again = predictions(train, test, schema, "logistic", is_real=True)
+    assert file.stat().st_mtime_ns == written
+    pd.testing.assert_frame_equal(first, alone, check_exact=True)
+    pd.testing.assert_frame_equal(again, alone, check_exact=True)
+
+
 def test_rare_target_labels_share_one_probability():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
@@ -315,7 +336,7 @@ def test_a_part_of_train_is_ranked_by_rows_that_the_real_arm_does_not_have(share
     train = schema.cast(train)
     for seed in range(5):
         part = train.sample(round(share * 800), random_state=seed).reset_index(drop=True)
-        real, synthetic = ranked_halves(Trial(train, train, part, schema, seed))
+        real, synthetic, _ = ranked_halves(Trial(train, train, part, schema, seed))
         assert len(real) == len(synthetic) == len(part) // 2
         shared = len(set(real["x"]) & set(synthetic["x"]))
         assert shared <= 0.05 * len(real)

@@ -173,10 +173,10 @@ def _noted_groups(rows: pd.DataFrame, group: Column | None) -> pd.DataFrame:
     if group is None or not len(rows):
         return rows
     is_privacy = rows["metric"].map(lambda name: METRICS[name].family == "privacy")
-    told = is_privacy & rows["value"].notna()
+    is_counted = is_privacy & rows["value"].notna()
     sentence = f"rows were counted, not values of {group.name!r}"
     notes = rows["note"].where(
-        ~told, rows["note"].map(lambda n: "; ".join(filter(None, [n, sentence])))
+        ~is_counted, rows["note"].map(lambda n: "; ".join(filter(None, [n, sentence])))
     )
     return rows.assign(note=notes)
 

@@ -261,10 +261,12 @@ def worst_group(trial: Trial) -> Iterator[Row]:
     groups, positive = Groups.of(trial), trial.schema.positive
     known = trial.test[trial.schema.target.name].notna().to_numpy()
     truth = labels(trial.test[trial.schema.target.name])[known] == positive
-    answers = [
-        predictions(table, trial.test, trial.schema, "boosting", trial.seed)
-        for table in (trial.train, trial.synthetic)
-    ]
+    answers = []
+    for table in (trial.train, trial.synthetic):
+        is_real = table is trial.train
+        answers.append(
+            predictions(table, trial.test, trial.schema, "boosting", trial.seed, is_real)
+        )
     # A label that is rare among many shares a probability with the other rare ones, and then has no
     # score of its own.
     scores = [answer[positive].to_numpy()[known] for answer in answers if positive in answer]

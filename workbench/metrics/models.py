@@ -11,15 +11,20 @@ so the bits do not depend on the cores.
 from __future__ import annotations
 
 import hashlib
+import io
+import json
+import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
+from workbench.files import write_bytes
 from workbench.tables.encode import Features, to_float
 from workbench.tables.schema import Schema
 
@@ -53,7 +58,12 @@ _memory: OrderedDict[Hashable, object] = OrderedDict()
 
 
 def predictions(
-    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, learner: str, seed: int = 0
+    train_table: pd.DataFrame,
+    test_table: pd.DataFrame,
+    schema: Schema,
+    learner: str,
+    seed: int = 0,
+    is_real: bool = False,
 ) -> pd.DataFrame:
     """Fit `learner` on train_table (real or synthetic, target against all other columns) and
     predict every row of test_table.
@@ -65,20 +75,79 @@ def predictions(
     tables, so a class that train_table has lost keeps its column, with probability 0. Rows of
     train_table without a target are left out; where nothing can be learnt (no rows, one class) the
     prediction is constant. Equal tables, learner and seed give the identical answer, remembered
-    from call to call: do not change it.
+    from call to call, and where train_table `is_real` from cell to cell of a batch: do not change
+    it.
     """
     key = (fingerprint(train_table), fingerprint(test_table), schema, learner, seed)
-    return remembered(
-        key, lambda: _fit_and_predict(train_table, test_table, schema, [learner], seed)[learner]
-    )
+
+    def compute() -> dict[str, pd.DataFrame]:
+        return _fit_and_predict(train_table, test_table, schema, [learner], seed)
+
+    return _answers(key, compute, is_real)[learner]
 
 
 def panel_predictions(
-    train_table: pd.DataFrame, test_table: pd.DataFrame, schema: Schema, seed: int = 0
+    train_table: pd.DataFrame,
+    test_table: pd.DataFrame,
+    schema: Schema,
+    seed: int = 0,
+    is_real: bool = False,
 ) -> dict[str, pd.DataFrame]:
     """`predictions` of every configuration in PANEL, remembered together."""
     key = (fingerprint(train_table), fingerprint(test_table), schema, "panel", seed)
-    return remembered(key, lambda: _fit_and_predict(train_table, test_table, schema, PANEL, seed))
+
+    def compute() -> dict[str, pd.DataFrame]:
+        return _fit_and_predict(train_table, test_table, schema, PANEL, seed)
+
+    return _answers(key, compute, is_real)
+
+
+def _answers(
+    key: tuple, compute: Callable[[], dict[str, pd.DataFrame]], is_real: bool
+) -> dict[str, pd.DataFrame]:
+    """compute(), remembered, of real rows also in the batch's folder of references."""
+    if not is_real:
+        return remembered(key, compute)
+
+    def arrays() -> dict[str, np.ndarray]:
+        found = compute()
+        columns = list(next(iter(found.values())).columns)
+        values = {f"of {name}": answer.to_numpy() for name, answer in found.items()}
+        return {"columns": np.array(json.dumps(columns)), **values}
+
+    def frames() -> dict[str, pd.DataFrame]:
+        kept = dict(shared(key, arrays))
+        columns = json.loads(str(kept.pop("columns")))
+        answers = {}
+        for name, values in kept.items():
+            answers[name.removeprefix("of ")] = pd.DataFrame(values, columns=columns)
+        return answers
+
+    return remembered(key, frames)
+
+
+def shared(key: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """compute(), arrays by name that depend on real rows alone, once for all cells of a batch: kept
+    in the folder that WORKBENCH_REFERENCES names, where it is set.
+
+    The batch gives every run an empty folder of its own: what is in it was made by this very code.
+    """
+    folder = os.environ.get("WORKBENCH_REFERENCES")
+    if not folder:
+        return compute()
+    parts = []
+    for part in key:
+        if isinstance(part, Schema):
+            parts.append(part.to_json())
+        else:
+            parts.append(part.hex() if isinstance(part, bytes) else str(part))
+    path = Path(folder, f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.npz")
+    if not path.exists():
+        content = io.BytesIO()
+        np.savez(content, **compute())
+        write_bytes(path, content.getvalue())
+    with np.load(path, allow_pickle=False) as kept:
+        return {name: kept[name] for name in kept.files}
 
 
 def remembered(key: Hashable, compute: Callable[[], T]) -> T:
@@ -200,7 +269,14 @@ def kth_distance(rows: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
     """The Euclidean distance from each row to its k-th nearest reference row (the farthest, of
     fewer), shape (len(rows),).
 
-    Searched in chunks of bounded memory. Equal rows may stand ROUNDING times their length apart.
+    Equal rows may stand ROUNDING times their length apart.
+    """
+    return neighbours(rows, reference, k)[0][:, -1]
+
+
+def neighbours(rows: np.ndarray, reference: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to the k nearest reference rows, nearest first, and their numbers, shape (rows, k)
+    each (fewer where there are fewer); searched in chunks of bounded memory.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -208,7 +284,8 @@ def kth_distance(rows: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
         search = NearestNeighbors(n_neighbors=min(k, len(reference)), algorithm="brute").fit(
             reference
         )
-        return search.kneighbors(rows)[0][:, -1]
+        distances, numbers = search.kneighbors(rows)
+        return distances, numbers
 
 
 def one_thread():

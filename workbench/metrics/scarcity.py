@@ -27,6 +27,7 @@ from workbench.metrics.models import (
     matrices,
     predictions,
     remembered,
+    shared,
 )
 from workbench.metrics.privacy import in_own_order
 from workbench.metrics.utility import Ranking, score, unscorable
@@ -65,7 +66,9 @@ def augmentation_gain(trial: Trial) -> Iterator[Row]:
     )
     arms = []
     for table in (pd.concat([real, synthetic], ignore_index=True), real):
-        arms.append(score(trial, predictions(table, trial.test, trial.schema, LEARNER, trial.seed)))
+        is_real = table is real
+        answer = predictions(table, trial.test, trial.schema, LEARNER, trial.seed, is_real)
+        arms.append(score(trial, answer))
     (joint, joint_influence), (alone, alone_influence) = arms
     name = "ROC AUC" if trial.schema.task == "classification" else "R2"
     note = (
@@ -101,13 +104,13 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
         yield Row("rare_class_gain", np.nan, state=state, note=reason)
         return
     task = _RareTask(trial, rare)
-    key = (fingerprint(task.train), trial.schema, "rare class", trial.seed)
-    baselines = remembered(key, task.baselines)
+    key = (fingerprint(task.train), fingerprint(task.test), trial.schema, "rare class", trial.seed)
+    baselines = remembered(key, lambda: shared(key, task.baselines))
     with_synthetic = task.learn(
         np.vstack([task.x, task.x_added]),
         np.append(task.y, np.ones(len(task.x_added), dtype=bool)),
     )
-    answers = [predict(task.x_test)[:, 1] for predict in (with_synthetic, *baselines.values())]
+    answers = [with_synthetic(task.x_test)[:, 1], *baselines.values()]
     scores = _RareScores(task.truth, answers)
     value = scores.under(np.ones(len(task.truth)))
     resampled = scores.resampled(trial.rng("test rows"))
@@ -135,7 +138,7 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
 class _RareTask:
     """Train, added synthetic and test rows of a rare label, as boosted trees read them.
 
-    train             at most RARE_ROWS real rows
+    train, test       at most RARE_ROWS real rows; test rows, whose label is known
     x, y              their matrix, and whether each row has the rare label
     x_added           synthetic rows of the rare label, as many as equal frequency needs at most
     x_test, truth     as x and y, of the test rows
@@ -151,6 +154,7 @@ class _RareTask:
             ordered.append(in_own_order(labelled, trial.rng("rare_class")))
         train, synthetic, test = ordered
         self.train = train.head(RARE_ROWS)
+        self.test = test
         added = synthetic[labels(synthetic[target]) == rare]
         self._features = Features(self.train, inputs)
         self.x, self.x_test, x_added = matrices(self._features, [self.train, test, added], LEARNER)
@@ -173,8 +177,8 @@ class _RareTask:
             weights,
         )
 
-    def baselines(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-        """What costs nothing, by name."""
+    def baselines(self) -> dict[str, np.ndarray]:
+        """The chances that what costs nothing gives the test rows, by name, shape (rows,) each."""
         x, y = self.x, self.y
         rng = self._trial.rng("oversampling")
         repeated = rng.choice(np.flatnonzero(y), self._lacking)
@@ -187,12 +191,13 @@ class _RareTask:
         smote = self.learn(*_smote(filler(x), y, self._features.categorical, seed))
         # The best threshold is moved to 0.5, and the order of rows is kept.
         cut = np.clip(_tuned(self.learn, x, y, self._trial.seed), 1e-9, 1 - 1e-9)
+        chance = plain(self.x_test)[:, 1]
         return {
-            "none": plain,
-            "class weights": weighted,
-            "random oversampling": oversampled,
-            "SMOTENC": lambda rows: smote(filler(rows)),
-            "tuned threshold": lambda rows: np.interp(plain(rows), [0, cut, 1], [0, 0.5, 1]),
+            "none": chance,
+            "class weights": weighted(self.x_test)[:, 1],
+            "random oversampling": oversampled(self.x_test)[:, 1],
+            "SMOTENC": smote(filler(self.x_test))[:, 1],
+            "tuned threshold": np.interp(chance, [0, cut, 1], [0, 0.5, 1]),
         }
 
 

@@ -244,11 +244,11 @@ def _learnt(trial: Trial, names: list[str]) -> pd.DataFrame:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    told = trial.synthetic[trial.synthetic[trial.schema.target.name].notna()]
-    y = labels(told[trial.schema.target.name])
+    labelled = trial.synthetic[trial.synthetic[trial.schema.target.name].notna()]
+    y = labels(labelled[trial.schema.target.name])
     train, test = (
         [" ".join(row) for row in table[names].fillna("").to_numpy()]
-        for table in (told, trial.test)
+        for table in (labelled, trial.test)
     )
     try:
         weigh = TfidfVectorizer(token_pattern=r"\w+", ngram_range=(1, 2), sublinear_tf=True).fit(

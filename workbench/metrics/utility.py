@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.metrics import INSUFFICIENT, NOT_INFORMATIVE, OK, Row, Trial
-from workbench.metrics.intervals import LEVELS, Z, auc, auc_interval, bootstrap, from_influence
+from workbench.metrics.intervals import Z, auc, auc_interval, bootstrap, from_influence
 from workbench.metrics.models import LEARNERS, OTHER, PANEL, labels, panel_predictions, predictions
 from workbench.metrics.privacy import in_own_order
 from workbench.tables.encode import to_float
@@ -68,13 +68,17 @@ def unscorable(trial: Trial) -> str:
     return ""
 
 
+def _predicted(trial: Trial, table: pd.DataFrame, learner: str) -> pd.DataFrame:
+    is_real = table is trial.train
+    return predictions(table, trial.test, trial.schema, learner, trial.seed, is_real)
+
+
 def _score_labels(trial: Trial) -> Iterator[Row]:
     def answers(table):
-        asked = {
-            learner: predictions(table, trial.test, trial.schema, learner, trial.seed)
-            for learner in LEARNERS
-        }
-        return {learner: _Answer.of(trial, probability) for learner, probability in asked.items()}
+        found = {}
+        for learner in LEARNERS:
+            found[learner] = _Answer.of(trial, _predicted(trial, table, learner))
+        return found
 
     tstr, trtr = answers(trial.synthetic), answers(trial.train)
     areas = {learner: answer.auc() for learner, answer in tstr.items()}
@@ -238,10 +242,7 @@ class Ranking:
 
 def _score_numbers(trial: Trial) -> Iterator[Row]:
     def answers(table):
-        return {
-            learner: predictions(table, trial.test, trial.schema, learner, trial.seed)
-            for learner in LEARNERS
-        }
+        return {learner: _predicted(trial, table, learner) for learner in LEARNERS}
 
     def rmse(answer):
         error = _squares(trial, answer)[0]
@@ -289,10 +290,12 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
     numbers). tau is the mean over pairs of configurations of sign(difference after real training) *
     sign(difference after synthetic training), pairs left out whose paired 95% interval after real
     training (DeLong; delta method for R2) holds 0 (Kendall 1938, as Somers 1962 treats ties). -1 to
-    1, up; 1 keeps every order that real rows can tell, 0 is unrelated. The interval resamples test
-    rows, the scores moved by their influence values. A copy of train, or of a part of it, is read
-    by its other half, so the ceiling is what a second real sample of this size agrees with the
-    first, below 1 as a rule; half of a synthetic table that is smaller than train is used too.
+    1, up; 1 keeps every order that real rows can tell, 0 is unrelated. The interval is 1.96 standard
+    deviations of tau where test rows are drawn again (scores moved by their influence values) and
+    every configuration is trained again: it then strays by as much as the scores of the other half
+    of train differ from those of the first. A copy of train, or of a part of it, is read by its
+    other half, so the ceiling is what a second real sample of this size agrees with the first,
+    below 1 as a rule; half of a synthetic table that is smaller than train is used too.
     Known failure: a dozen configurations with defaults; the order of tuned models may be kept where
     this is not.
     """
@@ -300,15 +303,14 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
         yield Row("kendall_tau", np.nan, state=INSUFFICIENT, note=reason)
         return
     test = in_own_order(trial.test, trial.rng("kendall_tau"))
-    real, synthetic = ranked_halves(trial)
+    real, synthetic, other = ranked_halves(trial)
     m = len(real)
     small = replace(trial, train=real, synthetic=synthetic, test=test.head(RANKING_ROWS))
     values, influences = [], []
     for table in (small.train, small.synthetic):
-        answers = panel_predictions(table, small.test, trial.schema, trial.seed)
-        scores = [score(small, answers[name]) for name in PANEL]
-        values.append([value for value, _ in scores])
-        influences.append(np.column_stack([influence for _, influence in scores]))
+        value, influence = _panel_scores(small, table, is_real=table is small.train)
+        values.append(value)
+        influences.append(influence)
     values = np.array(values)
     first, second = np.triu_indices(len(PANEL), 1)
     gap = influences[0][:, first] - influences[0][:, second]
@@ -330,21 +332,34 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
 
     n = len(gap)
     weights = trial.rng("test rows").multinomial(n, np.full(n, 1 / n), size=REPEATS) / n
-    drawn = tau(
-        np.stack(
-            [
-                value + weights @ influence
-                for value, influence in zip(values, influences, strict=True)
-            ]
-        )
-    )
+    drawn = []
+    for value, influence in zip(values, influences, strict=True):
+        drawn.append(value + weights @ influence)
+    # What another sample of real rows would have taught each configuration; a shift that all of
+    # them share leaves their order as it is.
+    again, _ = _panel_scores(small, other, is_real=True)
+    strays = (again - values[0]).std(ddof=1) / np.sqrt(2)
+    noise = trial.rng("training rows").normal(0, strays, (2, REPEATS, len(PANEL)))
+    half = Z * float(tau(np.stack(drawn) + noise).std(ddof=1))
     value = float(tau(values))
-    low, high = np.quantile(drawn, LEVELS)
-    yield Row("kendall_tau", value, float(min(low, value)), float(max(high, value)), note=note)
+    yield Row("kendall_tau", value, max(value - half, -1.0), min(value + half, 1.0), note=note)
 
 
-def ranked_halves(trial: Trial) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Equally many train and synthetic rows, at most half of either and RANKING_ROWS.
+def _panel_scores(
+    trial: Trial, table: pd.DataFrame, is_real: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores on test of every configuration trained on the table, shape (configurations,), and the
+    influence of test rows on them, shape (rows, configurations).
+    """
+    table = table.reset_index(drop=True)
+    answers = panel_predictions(table, trial.test, trial.schema, trial.seed, is_real)
+    scores = [score(trial, answers[name]) for name in PANEL]
+    return np.array([value for value, _ in scores]), np.column_stack([part for _, part in scores])
+
+
+def ranked_halves(trial: Trial) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Equally many train and synthetic rows, at most half of either and RANKING_ROWS, and as many
+    other train rows.
 
     A row's own values decide on which side it may stand, train's low hashes against synthetic's
     high ones: rows of train that stand in the synthetic table are not in both, however many of
@@ -358,7 +373,9 @@ def ranked_halves(trial: Trial) -> tuple[pd.DataFrame, pd.DataFrame]:
         code = pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy()
         order = np.argsort(code * odd, kind="stable")
         sides.append(table.iloc[order].reset_index(drop=True))
-    return sides[0].head(m), sides[1].tail(m).reset_index(drop=True)
+    train, synthetic = sides
+    other = train.iloc[m : 2 * m].reset_index(drop=True)
+    return train.head(m), synthetic.tail(m).reset_index(drop=True), other
 
 
 def _mean(estimates: list[tuple[float, np.ndarray]]) -> tuple[float, np.ndarray]:
