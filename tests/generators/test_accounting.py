@@ -31,8 +31,11 @@ COUNTING = {
     "dp-tan": {},
     "aim": {"steps": 3, "rounds": 2, "max_levels": 2},
     "privbayes": {"max_levels": 2, "usefulness": 0.1},
+    "dp-merf": {"epochs": 1, "batch_size": 20, "features": 30, "width": 8, "noise": 4},
+    # One question a round: every vote is a query of its own.
+    "pate-gan": {"teachers": 4, "rounds": 3, "queries": 1, "width": 8, "learning_rate": 0.05},
 }
-CONCENTRATED = ["mst", "dp-tan", "aim"]
+CONCENTRATED = ["mst", "dp-tan", "aim", "pate-gan"]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -116,14 +119,18 @@ def fitted_with(noise: Noise, name: str, table: pd.DataFrame, **settings):
     return generator.fit(table, SCHEMA, rng(1))
 
 
+EXCHANGED = ("privbayes", "pate-gan")  # one row for another: places of rows, or their number, count
+
+
 @pytest.mark.parametrize("name", COUNTING)
 def test_no_query_moves_by_more_with_one_row_than_it_is_charged_for(name):
     """Every query of a fit, asked again of neighbours that release the same answers before it."""
-    table, first, moved = table_of(), Recorded(0), {"gaussian": [], "laplace": [], "choice": []}
-    fitted_with(first, name, table, epsilon=5.0)
+    table, first, used = table_of(), Recorded(0), []
+    charges = fitted_with(first, name, table, epsilon=5.0).charges
+    charges = [rho for what, rho in charges if what != "levels"]
     for row in (0, 7, 23):
         other = table.drop(index=row).reset_index(drop=True)
-        if name == "privbayes":  # whose number of rows is public: one is exchanged for another
+        if name in EXCHANGED:
             other = table.copy()
             other.loc[row] = ["w", 5, not table["b"][row], 10.0]
         again = Replayed(first)
@@ -131,13 +138,36 @@ def test_no_query_moves_by_more_with_one_row_than_it_is_charged_for(name):
         assert len(again.queries) == len(first.queries), "the same queries were asked"
         for one, two in zip(first.queries, again.queries, strict=True):
             assert one[:2] == two[:2], "at the same noise"
-            order = {"gaussian": 2, "laplace": 1, "choice": np.inf}[one[0]]
-            moved[one[0]].append(np.linalg.norm((one[2] - two[2]).ravel(), order))
-    # Gaussian noise is for counts that move by 1 (2-norm), Laplace noise for two of them (1-norm),
-    # and scores, divided by their spread, move by 1 at most.
-    assert max(moved["gaussian"], default=0) <= 1 and max(moved["laplace"], default=0) <= 2
-    assert 0 < max(moved["choice"]) <= 1 + 1e-9
-    assert max(moved["gaussian"] + moved["laplace"]) > 0.99, "the watch is not blind"
+            kind, scale, answer, _ = one
+            apart = (answer - two[2]).ravel()
+            if kind == "choice":  # scores, divided by their spread
+                assert np.abs(apart).max() <= 1 + 1e-9
+            elif kind == "laplace":  # two counts by one each
+                assert np.abs(apart).sum() <= 2
+            else:
+                used.append((apart @ apart) / (2 * scale**2))
+    if name == "privbayes":
+        return
+    # Gaussian noise: rho is the squared move over twice the variance. A count and a vote move by one;
+    # two counts of a table do where a row is exchanged, which costs twice as much.
+    gaussian = [i for i, query in enumerate(first.queries) if query[0] == "gaussian"]
+    allowed = np.tile(np.array(charges)[gaussian], 3)
+    share = np.array(used) / allowed
+    assert share.max() <= (2 if name == "pate-gan" else 1) + 1e-9
+    assert share.max() > 0.9, "the watch is not blind"
+
+
+def test_a_vote_moves_by_one_with_an_exchanged_row():
+    table, first, moved = table_of(), Recorded(0), []
+    fitted_with(first, "pate-gan", table, epsilon=5.0)
+    for row in range(0, 40, 8):
+        other = table.copy()
+        other.loc[row] = ["w", 5, not table["b"][row], 10.0]
+        again = Replayed(first)
+        fitted_with(again, "pate-gan", other, epsilon=5.0)
+        pairs = list(zip(first.queries, again.queries, strict=True))[-2:]
+        moved += [np.abs(one[2] - two[2]).max() for one, two in pairs]
+    assert max(moved) == 1
 
 
 def composed(queries: list, delta: float) -> float:

@@ -153,6 +153,13 @@ GENERATORS: dict[str, Entry] = {
         "McKenna, Mullins, Sheldon and Miklau 2022, arXiv:2201.12677",
         supports=("epsilon",),
     ),
+    "dp-merf": Entry(
+        "workbench.generators.private.dp_merf:DPMERF",
+        "adversarial",
+        "DP-MERF (private)",
+        "Harder, Adamczewski and Park 2021, arXiv:2002.11603",
+        supports=("seconds", "epsilon"),
+    ),
     "bayes-hillclimb": Entry(
         "workbench.generators.bayes.networks:HillClimb",
         "bayesian network",

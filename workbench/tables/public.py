@@ -1,8 +1,9 @@
 """What is published of named datasets apart from their rows: bounds, levels and gaps by codebook.
 
 A private generator that reads a range or a label off the rows reveals it. These are from the
-documents named beside each dataset, rounded outwards where a document gives no bound: never from
-the rows. A row outside is moved inside.
+documents named beside each column. Where no document gives a bound, a round number stands in its
+place, and the column is listed as undocumented: whoever chose the number may have seen the rows, so
+a guarantee says that such a bound is not covered. A row outside is moved inside.
 """
 
 from __future__ import annotations
@@ -16,18 +17,24 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-# UCI Machine Learning Repository, adult.names; ages, hours and capital gains as the Census Bureau
-# codes them in the Current Population Survey of March 1994 (topcodes 90, 99 and 99,999). Weights
-# and losses have no documented bound: 2,000,000 people and 10,000 dollars.
+# UCI Machine Learning Repository, adult.names: rows of the Current Population Survey of March 1994
+# with "((AAGE>16) && (AGI>100) && (AFNLWGT>1)&& (HRSWK>0))"; all numbers are "continuous".
 _ADULT = {
     "bounds": {
+        # AAGE>16; the survey's topcode.
         "age": (17, 90),
+        # AFNLWGT>1 gives the lower end. No document gives an upper one.
         "fnlwgt": (0, 2_000_000),
+        # adult.names lists 16 levels of education, and this is their number.
         "education-num": (1, 16),
+        # Five digits of the survey's field.
         "capital-gain": (0, 99_999),
+        # No document gives an upper end.
         "capital-loss": (0, 10_000),
+        # HRSWK>0; two digits of the survey's field.
         "hours-per-week": (1, 99),
     },
+    # All levels as adult.names lists them.
     "levels": {
         "workclass": _words(
             "Private Self-emp-not-inc Self-emp-inc Federal-gov Local-gov State-gov Without-pay "
@@ -58,12 +65,15 @@ _ADULT = {
         ),
         "income": ["<=50K", ">50K"],
     },
+    # adult.names counts unknown values and does not say where; these three are its usual columns.
     "missing": ["workclass", "occupation", "native-country"],
+    "undocumented": ["fnlwgt", "capital-loss"],
 }
 
 # Hunter and Walker 1996 and Wooldridge's loanapp.des: amounts in thousands of dollars, ratios in
-# percent, terms in months. Amounts have no documented bound; round numbers beyond any application
-# for a mortgage in Boston in 1990.
+# percent, terms in months. Units (one to four families) and the codes of credit histories are those
+# of the Boston Fed's study (Munnell et al. 1996), and so are its three groups. Other numbers have no
+# documented bound: round numbers beyond any application for a mortgage in Boston in 1990.
 _LOANS = {
     "bounds": {
         "loanamt": (0, 1000),
@@ -92,10 +102,13 @@ _LOANS = {
         "loanamt appinc unit married dep self price liq gdlin mortg cons pubrec hrat obrat term "
         "unver netw unem min30 sch male race"
     ),
+    "undocumented": _words("loanamt appinc dep price liq hrat obrat term netw unem"),
 }
 
 PUBLIC = {"adult": _ADULT, "loans": _LOANS}
-"""By dataset, what Private's fields bounds, levels and missing take."""
+"""By dataset, what Private's fields bounds, levels and missing take, and the columns whose bounds
+stand in no document.
+"""
 
 
 def public_domain(schema: Schema) -> dict | None:

@@ -179,13 +179,14 @@ class Private:
         """Raises InputError where the domain is to be a published one, and there is none."""
         if reason := self.supports(schema):
             raise InputError(f"{type(self).__name__}: {reason}")
-        known = {"bounds": {}, "levels": {}, "missing": None}
+        known: dict = {"bounds": {}, "levels": {}, "missing": None, "undocumented": []}
         if self.domain:
             known = public_domain(schema)
         missing: Any = known["missing"] if self.missing is None else self.missing
         bounds = {**known["bounds"], **self.bounds}
         levels = {**known["levels"], **self.levels}
-        return Domain(table, schema, bounds, levels, missing)
+        undocumented = [name for name in known["undocumented"] if name not in self.bounds]
+        return Domain(table, schema, bounds, levels, missing, undocumented)
 
     def _noise(self) -> Noise:
         return Noise(self.noise_seed)

@@ -76,6 +76,8 @@ class Domain:
         (low, high) or (low, high, grid step) of numbers and dates, and labels, by column.
     missing
         The columns that may miss values; None reads that off the rows.
+    undocumented
+        Columns whose declared bounds stand in no document: a guarantee names them.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class Domain:
         bounds: Mapping,
         levels: Mapping,
         missing: Sequence[str] | None,
+        undocumented: Sequence[str] = (),
     ):
         _check_names(schema, bounds, levels, missing)
         self.schema = schema
         self.known: dict[str, Known] = {}
         self._common: dict[str, pd.Series] = {}
         self._read: list[str] = []
+        self._undocumented = list(undocumented)
         for column in schema.columns:
             declared = (levels if column.is_discrete else bounds).get(column.name)
             self.known[column.name] = _known(train[column.name], column, declared, missing)
@@ -100,6 +104,9 @@ class Domain:
     @property
     def caveat(self) -> str:
         """A clause for the guarantee: which columns' domains were read off the rows."""
+        if not self._read and self._undocumented:
+            named = ", ".join(self._undocumented)
+            return f"; the bounds of {named} are from no document and are not covered"
         if not self._read:
             return ""
         named = ", ".join(self._read[:5])
@@ -110,6 +117,8 @@ class Domain:
     @property
     def source(self) -> str:
         """In a word or two, where the domain is from."""
+        if not self._read and self._undocumented:
+            return "published, but for some bounds"
         if not self._read:
             return "declared"
         if len(self._read) < len(self.known):

@@ -162,6 +162,16 @@ def measure_columns(
     return Columns(cells, pools, singles, rows, deviation)
 
 
+def uncounted(cells: Cells, rows: float) -> Columns:
+    """Columns of which nothing was counted: every cell a bin that may be, all as frequent."""
+    pools, singles = [], []
+    for allowed in cells.allowed:
+        group = np.maximum(np.cumsum(allowed) - 1, 0)  # cells that cannot be have no share of it
+        pools.append(Pool(group, 1.0 * allowed))
+        singles.append(np.full(allowed.sum(), rows / allowed.sum()))
+    return Columns(cells, pools, singles, rows, 0.0)
+
+
 def conditional_shares(counts: np.ndarray, group: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Each allowed state's share of the counts of its group; alike in a group without counts."""
     totals = np.bincount(group, counts * allowed)[group]
