@@ -46,7 +46,9 @@ def is_budgeted(row: dict) -> bool:
 
 
 def is_private(row: dict) -> bool:
-    return row["generator"] in ("privbayes", "mst", "dp-tan", "aim", "pate-gan", "dp-gan")
+    return row["generator"] in (
+        *("privbayes", "mst", "dp-tan", "aim", "dp-merf", "pate-gan", "dp-gan"),
+    )
 
 
 def candidates(rows: list[dict], dataset: str) -> list[dict]:
