@@ -57,6 +57,7 @@ BODIES = {
     "a-list": "[]",
     "brackets": "[" * 100_000 + "]" * 100_000,
     "not-text": b"\xff\xfe\x00",
+    "many-lists": '{"choices": [' + "[]," * 3_000_000 + "[]]}",
 }
 FAULTY = [name for name in BODIES if name != "good"]
 

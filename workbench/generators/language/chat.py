@@ -26,6 +26,8 @@ from workbench.tables.packaged import cache_folder
 
 # A thousand rows as JSON take about a megabyte
 MOST_BYTES = 10 * 2**20
+# Commas and brackets of an answer: each may become an object of its own, some thirty times its size
+MOST_PARTS = 2_000_000
 LONGEST_WAIT = 120.0
 TOKENS = ("input_tokens", "output_tokens")
 
@@ -284,6 +286,8 @@ def read_reply(content: bytes) -> dict:
 
     Raises Malformed where anything is of another kind, so that nothing else is kept or counted.
     """
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_PARTS:
+        raise Malformed
     try:
         reply = json.loads(content)
         choice = reply["choices"][0]
