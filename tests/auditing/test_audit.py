@@ -2,6 +2,7 @@
 
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench.auditing.audit import BY_COLUMN, EXIT_CODES, TOLERANCES, Audit, tomllib
+from workbench.auditing.audit import BY_COLUMN, EXIT_CODES, TOLERANCES, Audit
 from workbench.cli import main
 from workbench.errors import InputError
 from workbench.tables.schema import Schema
@@ -361,3 +362,25 @@ def test_real_identifiers_fail_and_none_is_asked_back_or_printed():
     assert (without.checks["gate"] != "identifiers").all() and "mail" not in set(
         without.checks["about"]
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"format": "workbench audit 1"}',
+        '{"format": "workbench audit 1", "decision": [], "checks": {}}',
+        '{"format": "workbench audit 1", "decision": "PASS", "made": "", "window": "",'
+        ' "hashes": {}, "checks": [{"gate": ["x"], "history": [1]}]}',
+        '{"format": 1e999}',
+    ],
+    ids=range(5),
+)
+def test_an_earlier_record_of_any_kind_ends_in_a_sentence(tmp_path, text):
+    (tmp_path / "audit.json").write_text(text)
+    with pytest.raises(InputError, match=r"audit\.json"):
+        Audit.read(tmp_path / "audit.json")
+    (tmp_path / "audit.json").unlink()
+    os.mkfifo(tmp_path / "audit.json")
+    with pytest.raises(InputError, match="no regular file"):
+        Audit.read(tmp_path / "audit.json")

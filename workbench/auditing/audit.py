@@ -34,7 +34,7 @@ import pandas as pd
 from workbench.auditing.gates import GATES, Check
 from workbench.batch import keys
 from workbench.errors import InputError, nearest
-from workbench.files import read_toml, write_text
+from workbench.files import parse_own_json, read_given, read_toml, write_text
 from workbench.metrics import Trial
 from workbench.metrics.evaluate import copied_identifiers, without_identifiers
 from workbench.metrics.models import one_thread
@@ -47,6 +47,7 @@ from workbench.words import listed, number
 
 NOTEBOOK = keys.NOTEBOOKS / "audit.ipynb"
 FORMAT = "workbench audit 1"
+MOST_RECORD = 16_000_000  # bytes of an earlier record that are read
 UNMEASURED = "NOT MEASURED"
 EXIT_CODES = {"PASS": 0, "ALERT": 1, "FAIL": 2, UNMEASURED: 3}
 STATUSES = list(EXIT_CODES)
@@ -124,13 +125,14 @@ class Audit:
     def read(cls, path: str | Path) -> Audit:
         """Raises InputError for what is no record of an audit."""
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            text = read_given(Path(path), MOST_RECORD)
+            record = parse_own_json(Path(path), text.encode())
         except (OSError, ValueError) as error:
             raise InputError(
                 f"audit {str(path)!r} cannot be read ({error}); give the audit.json of an earlier"
                 " audit."
             ) from None
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
+        if not _is_record(record):
             raise InputError(
                 f"{str(path)!r} is no record of an audit ({FORMAT!r}); give an earlier audit.json."
             )
@@ -289,7 +291,7 @@ def audit(
         changed = [
             name
             for name in ("train", "test", "tolerances")
-            if record["hashes"][name] != previous.record["hashes"][name]
+            if record["hashes"][name] != previous.record["hashes"].get(name)
         ]
         if changed:
             record["notes"] = [*role_notes, f"Since the previous audit {listed(changed)} changed."]
@@ -494,6 +496,27 @@ def _judge(checks: list[Check], limits: dict, previous: Audit | None, rows: int)
             | {"change": check.value - old["value"] if old["value"] is not None else None}
         )
     return judged
+
+
+def _is_record(record: Mapping) -> bool:
+    """Whether a JSON object has the shape of an audit's record, as far as it is read: it may be
+    somebody else's.
+    """
+    texts = [record.get(name) for name in ("made", "window")]
+    checks, hashes = record.get("checks"), record.get("hashes")
+    if record.get("format") != FORMAT or record.get("decision") not in STATUSES:
+        return False
+    if not isinstance(checks, list) or not isinstance(hashes, dict):
+        return False
+    return all(isinstance(text, str) for text in texts) and all(map(_is_check, checks))
+
+
+def _is_check(check: object) -> bool:
+    if not isinstance(check, dict) or not isinstance(check.get("history"), list):
+        return False
+    texts = [check.get(name) for name in ("gate", "about", "status")]
+    is_number = isinstance(check.get("value"), int | float | None)
+    return is_number and all(isinstance(text, str) for text in [*texts, *check["history"]])
 
 
 def _finite(value: object) -> Any:
