@@ -24,7 +24,7 @@ from workbench.cli import main
 from workbench.errors import InputError
 from workbench.metrics import METRICS, Row
 from workbench.metrics.rows import read_rows, to_table, write_rows
-from workbench.report import changes, comparison, index, sections
+from workbench.report import changes, comparison, cost, index, leaderboard, sections, uses
 from workbench.report.headlines import aggregate, half_width, headlines
 from workbench.report.publish import report
 from workbench.report.uses import USES, verdicts
@@ -177,6 +177,11 @@ class Page(HTMLParser):
 def pieces(batch):
     makers = (
         sections.facts_line,
+        leaderboard.verdict,
+        leaderboard.board,
+        leaderboard.matrix,
+        sections.pareto,
+        cost.section,
         sections.verdicts,
         sections.score_strips,
         sections.tradeoff,
@@ -262,6 +267,8 @@ def test_page_tells_everything_in_order(made):
     page = Page(made.read_text(encoding="utf-8"))
     told = [
         "5 of 6 cells finished, 1 timeout",
+        "Leaderboard",
+        "Which use is shown?",
         "Train a model in place of the real rows",
         "Scores between floor and ceiling",
         "Useful, or just close",
@@ -276,8 +283,7 @@ def test_page_tells_everything_in_order(made):
         "50%, 1 of 2",
         "How to read the numbers",
     ]
-    start = page.text.rindex("How good are these synthetic tables?")
-    places = [page.text.find(words, start) for words in told]
+    places = [page.text.rfind(words) for words in told]
     assert -1 not in places
     assert "Cart meets every gate; independent fails on utility ratio" in page.text
     assert "not informative" in page.text and "floor and ceiling are 0.01 apart" in page.text
@@ -728,7 +734,7 @@ def test_a_section_that_fails_says_so_and_the_others_stand(tmp_path, monkeypatch
     def broken(*_, **__):
         raise KeyError("value")
 
-    monkeypatch.setattr(sections.uses, "verdicts", broken)
+    monkeypatch.setattr(uses, "verdicts", broken)
     assert "This section could not be made (KeyError: &#39;value&#39;)" in sections.verdicts(batch)
     assert "3 of 3 cells finished" in sections.facts_line(batch)
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from workbench.batch.folder import Folder
 from workbench.batch.results import Results, is_results
 from workbench.metrics import NOT_APPLICABLE
+from workbench.report import uses
 from workbench.report.headlines import aggregate, headlines
 from workbench.report.html import (
     DATASETS,
@@ -22,10 +23,12 @@ from workbench.report.html import (
     footnotes,
     html_table,
     named,
+    pieces,
     scored,
     unfinished,
 )
 from workbench.report.identity import identities, is_control, ordered
+from workbench.report.leaderboard import in_order
 from workbench.report.significance import signs
 from workbench.words import shortened
 
@@ -91,8 +94,28 @@ class Batch:
         """These labels in page order, controls last."""
         return ordered({label: self.generators[label] for label in labels})
 
-    def named(self, label: str, status: str = "", dataset: str | None = None) -> Markup:
-        return named(label, status, dataset, self.control(label))
+    def named(
+        self,
+        label: str,
+        status: str = "",
+        dataset: str | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> Markup:
+        return named(label, status, dataset, self.control(label), facts)
+
+    @cached_property
+    def _pairs(self) -> pd.DataFrame:
+        return self.cells[["dataset", "label"]].drop_duplicates()
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """What each generator may be used for, as `uses.verdicts` gives it; once a page."""
+        return uses.verdicts(self.readings, self._pairs)
+
+    @cached_property
+    def unmeasured(self) -> dict[tuple[str, str], list[str]]:
+        """The gates that nobody has measured, as `uses.unmeasured` gives them."""
+        return uses.unmeasured(self.readings, self._pairs)
 
     @property
     def datasets(self) -> list[str]:
@@ -115,16 +138,12 @@ class Batch:
     def _each(self) -> Iterator[Part]:
         for name in self.datasets[: self.shown]:
             cells = self.cells[self.cells["dataset"] == name]
-            labels = self.ordered(cells["label"])[:LABELS]
+            labels = in_order(self, name, list(cells["label"].unique()))[:LABELS]
             rows, readings, heads = (
                 t[(t["dataset"] == name) & t["label"].isin(labels)]
                 for t in (self.rows, self.readings, self.heads)
             )
-            title = (
-                Markup('<h3 data-d="{0}">{0}</h3>').format(name)
-                if len(self.datasets) > 1
-                else Markup("")
-            )
+            title = pieces().dataset(name) if len(self.datasets) > 1 else Markup("")
             idle = (
                 (heads["state"] == NOT_APPLICABLE)
                 .groupby(heads["metric"])
@@ -185,17 +204,22 @@ class Part:
         lines, notes = [], []
         for label, status in self.labels.items():
             found = [keyed.get((label, *key)) for key in keys]
-            words = [
-                f"<small>{r['sign']}</small>" if signed and r and np.isfinite(r["mean"]) else ""
-                for r in found
-            ]
+            words = [Markup("")] * len(found)
+            if signed:
+                words = [_sign(row) for row in found]
             cells = [
-                scored(r, False, status, notes) + Markup(word)
-                for r, word in zip(found, words, strict=True)
+                scored(r, False, status, notes) + word for r, word in zip(found, words, strict=True)
             ]
             lines.append((named(label, "", self.name, self.control(label)), *cells))
         header = ["Generator", *(shortened(group or column, 60) for column, group in keys)]
         return html_table(header, lines, caption, "scores") + footnotes(notes)
+
+
+def _sign(row: dict | None) -> Markup:
+    """Amplified, dampened or no clear change, below a reading."""
+    if row is None or not np.isfinite(row["mean"]):
+        return Markup("")
+    return pieces().headed("", row["sign"])
 
 
 def with_sizes(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

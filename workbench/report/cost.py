@@ -18,11 +18,12 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from workbench.errors import InputError
 from workbench.metrics import titled
+from workbench.report import scatter
 from workbench.report.batch import Batch, Part
-from workbench.report.html import Piece, html_table, image, marked
+from workbench.report.html import Piece, html_table, image, marked, pieces
 from workbench.report.html import section as standing
+from workbench.report.identity import is_private
 from workbench.studies.learning_curve import QUALITIES
 from workbench.words import digits, number
 
@@ -41,34 +42,48 @@ TOLD = ("input_tokens", "output_tokens", "cost")  # shown only where a generator
 @standing
 def section(batch: Batch) -> Piece:
     """Quality against the CPU seconds of the fit, and what each generator's cells cost."""
-    from workbench.report import plots
-
     out = Markup("")
     for part in batch.each():
-        cards = []
-        for metric in [metric for metric in QUALITIES if metric in set(part.rows["metric"])]:
-            try:
-                figure = plots.cost(part.rows, part.cells, metric, part.heads)
-            except InputError as error:
-                cards.append(Markup('<p class="note">Not drawn: {}</p>').format(error))
-                continue
-            caption = Markup(
-                "<strong>{}</strong> <span>up: better · right: costs more</span>"
-            ).format(marked(metric))
-            cards.append(
-                image(
-                    figure,
-                    _spoken(part, metric),
-                    caption,
-                    f"{part.name} {titled(metric)} against CPU seconds",
-                )
-            )
-        out += (
-            part.title
-            + Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
-            + _table(part)
-        )
+        drawn = [metric for metric in QUALITIES if metric in set(part.rows["metric"])]
+        cards = [_card(part, metric) for metric in drawn]
+        out += part.title + pieces().cards(cards, True) + _table(part)
     return Piece(out)
+
+
+def _card(part: Part, metric: str) -> Markup:
+    """A quality against the CPU seconds of the fit."""
+    heads = part.heads[part.heads["metric"] == metric].drop_duplicates("label")
+    heads = heads[heads["mean"].notna()].set_index("label")
+    cells = part.cells[(part.cells["status"] == "ok") & part.cells["fit_cpu"].notna()]
+    # Fits below a millisecond stand at one.
+    spent = cells.groupby("label")["fit_cpu"].agg(["mean", "min", "max"]).clip(lower=1e-3)
+    labels = [label for label in part.labels if label in heads.index and label in spent.index]
+    if not labels:
+        return pieces().note(
+            f"Not drawn: no cell has both {titled(metric)} and CPU seconds; cells of older versions"
+            " have none: run them again."
+        )
+    points = [_point(part, label, spent.loc[label], heads.loc[label]) for label in labels]
+    ends = np.log10([spent.loc[labels, "min"].min(), spent.loc[labels, "max"].max()])
+    across = scatter.Axis("CPU seconds of the fit", ends[0] - 0.15, ends[1] + 0.3, is_log=True)
+    ceiling = heads["ceiling"].mean()
+    low, high = scatter.span(list(heads["mean"]), [heads["floor"].mean(), ceiling])
+    lines = {float(ceiling): "fresh real rows"} if np.isfinite(ceiling) else {}
+    figure = scatter.scatter(points, across, scatter.Axis(titled(metric), low, high, lines), True)
+    below = "up: better · right: costs more · the line joins the best"
+    caption = pieces().caption(marked(metric), below)
+    name = f"{part.name} {titled(metric)} against CPU seconds"
+    return image(figure, _spoken(part, metric), caption, name)
+
+
+def _point(part: Part, label: str, spent, head) -> scatter.Point:
+    kind = "open"
+    if is_private(part.generators[label]):
+        kind = "private"
+    if part.control(label):
+        kind = "control"
+    ends = (spent["min"], spent["max"]), (head["low"], head["high"])
+    return scatter.Point(label, kind, spent["mean"], head["mean"], *ends)
 
 
 def _spoken(part: Part, metric: str) -> str:

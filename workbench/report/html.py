@@ -7,9 +7,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,16 @@ from workbench.words import number, shortened
 
 # What one page holds at most, so that 10,000 cells still make a page that opens.
 DATASETS, LABELS, LINES = 4, 24, 48
+
+
+@cache
+def pieces() -> Any:
+    """The macros of templates/pieces.html.j2, which escape every value that is not Markup."""
+    from jinja2 import Environment, FileSystemLoader
+
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
+    return environment.get_template("pieces.html.j2").module
 
 
 class Piece(Markup):
@@ -43,8 +55,8 @@ def section(make: Callable) -> Callable:
             return make(batch)
         except Exception as error:  # whatever the readings are, the others are still worth a page
             words = shortened(f"{type(error).__name__}: {error}", 300)
-            note = '<p class="note bad">This section could not be made ({}). The others stand.</p>'
-            return Piece(Markup(note).format(words))
+            note = f"This section could not be made ({words}). The others stand."
+            return Piece(pieces().note(note, True))
 
     return standing
 
@@ -54,42 +66,42 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
     `notes`.
     """
     if row is None:
-        return Markup('<span class="none">{}</span>').format(status or "not measured")
-    out, note, missing = Markup(""), row["note"], not np.isfinite(row["mean"])
-    if not missing:
-        told = Markup('<span class="{}">{}{}</span>').format(
-            "best" if best else "", number(row["mean"]), " ★" if best else ""
-        )
-        # Off the keyboard's way: the line's header links to the same list of cells, and thousands
-        # of stops help nobody.
-        out = Markup('<a href="#{}" tabindex="-1">{}</a>').format(
-            handle(row["dataset"], row["label"]), told
-        )
+        return pieces().lacking(status or "not measured")
+    value, low, high, word, mark = "", "", "", "", 0
+    is_missing = not np.isfinite(row["mean"])
+    if not is_missing:
+        value = number(row["mean"])
         if np.isfinite(row["low"]) and np.isfinite(row["high"]):
-            out += Markup("<small>{} to {}</small>").format(number(row["low"]), number(row["high"]))
-    if missing or row["state"] != OK:
-        # A missing value that is nevertheless a reading, such as no formal guarantee, says so itself.
-        word = row["state"].replace("-", " ") if row["state"] != OK else note or "no value"
-        mark = ""
-        if note and note != word:
-            # Seeds and generators word the same reason with other numbers: one note a metric and
-            # kind of reason is enough.
-            start = f"{titled(row['metric'])}: {word}"
-            place = next(
-                (place for place, told in enumerate(notes, 1) if told.startswith(start)),
-                len(notes) + 1,
-            )
-            if place > len(notes):
-                reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
-                notes.append(f"{start}{', for example' if word in note else ''}: {reason}")
-            mark = f" ({place})"
-        out += Markup('<small class="none">{}{}</small>').format(word, mark)
-    return out
+            low, high = number(row["low"]), number(row["high"])
+    if is_missing or row["state"] != OK:
+        word, mark = _reason(row, notes)
+    link = handle(row["dataset"], row["label"])
+    return pieces().score(value, best, link, low, high, word, mark)
+
+
+def _reason(row, notes: list[str]) -> tuple[str, int]:
+    """The word for what a reading lacks, and the number of its note, which is added where new."""
+    note = row["note"]
+    # A missing value that is nevertheless a reading, such as no formal guarantee, says so itself.
+    word = note or "no value"
+    if row["state"] != OK:
+        word = row["state"].replace("-", " ")
+    if not note or note == word:
+        return word, 0
+    # Seeds and generators word the same reason with other numbers: one note a metric and kind of
+    # reason is enough.
+    start = f"{titled(row['metric'])}: {word}"
+    for place, known in enumerate(notes, 1):
+        if known.startswith(start):
+            return word, place
+    reason = note.split(word, 1)[-1].lstrip(": ").split(";")[0]
+    example = ", for example" if word in note else ""
+    notes.append(f"{start}{example}: {reason}")
+    return word, len(notes)
 
 
 def footnotes(notes: list[str]) -> Markup:
-    items = Markup("").join(Markup("<li>{}</li>").format(note) for note in notes)
-    return Markup('<ol class="note">{}</ol>').format(items) if notes else Markup("")
+    return pieces().footnotes(notes)
 
 
 @dataclass(frozen=True)
@@ -116,10 +128,12 @@ def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
     drawing = figure if isinstance(figure, Drawing) else Drawing.of(figure)
     data = base64.b64encode(drawing.svg.encode()).decode()
     file = re.sub(r"\W+", "-", name.casefold()).strip("-")[:80] or "figure"
-    return Markup(
-        '<figure><img width="{}" height="{}" alt="{}" data-file="{}.svg"'
-        ' src="data:image/svg+xml;base64,{}"><figcaption>{}</figcaption></figure>'
-    ).format(drawing.width, drawing.height, alt, file, data, caption)
+    return pieces().figure(drawing, alt, file, data, caption)
+
+
+def legend_of(drawing: Drawing, words: str) -> Markup:
+    """The one legend of many figures: a picture with what its marks mean beside it."""
+    return pieces().legend(drawing, base64.b64encode(drawing.svg.encode()).decode(), words)
 
 
 def slim(svg: str) -> str:
@@ -145,46 +159,42 @@ def html_table(
 
     `foot` holds lines that stay below the others, however these are sorted.
     """
-    top = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in header)
-    body, last = (
-        Markup("").join(
-            Markup('<tr><th scope="row">{}</th>{}</tr>').format(
-                first, Markup("").join(Markup("<td>{}</td>").format(v) for v in rest)
-            )
-            for first, *rest in part
-        )
-        for part in (lines, foot)
-    )
-    return Markup(
-        '<div class="table {}" role="region" tabindex="0"'
-        ' aria-label="{}"><table><caption>{}</caption>'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody>{}</table></div>"
-    ).format(
-        kind,
-        Markup(caption).striptags() if hasattr(caption, "__html__") else caption,
-        caption,
-        top,
-        body,
-        Markup("<tfoot>{}</tfoot>").format(last) if last else "",
-    )
+    spoken = Markup(caption).striptags() if hasattr(caption, "__html__") else caption
+    body = [list(line) for line in lines]
+    last = [list(line) for line in foot]
+    return pieces().table(list(header), body, caption, spoken, kind, last)
 
 
 def named(
-    label: str, status: str = "", dataset: str | None = None, control: bool = False
+    label: str,
+    status: str = "",
+    dataset: str | None = None,
+    control: bool = False,
+    facts: Mapping[str, str] | None = None,
 ) -> Markup:
-    """A generator as the page's script knows it; with its dataset, a link to the list of its cells."""
-    out = Markup('<span data-g="{}">{}</span>').format(handle(label), label)
-    if dataset is not None:
-        out = Markup('<a href="#{}">{}</a>').format(handle(dataset, label), out)
-    out += Markup("<small>control</small>") if control else ""
-    return out + (Markup('<small class="bad">{}</small>').format(status) if status else "")
+    """A generator as the page's script knows it; with its dataset, a link to the list of its cells.
 
-
-def marked(metric: str) -> Markup:
-    """A metric's title as the page's script knows it: in a table's head it stands for its column,
-    in a caption for all.
+    facts: what the page's filter asks for, name -> value.
     """
-    return Markup("<span data-m>{}</span>").format(titled(metric))
+    link = "" if dataset is None else handle(dataset, label)
+    return pieces().generator(handle(label), label, link, control, status, facts or {})
+
+
+# Which readings of a column come first when it is sorted.
+BEST = {"up": "high", "down": "low", "zero": "near"}
+
+
+def marked(metric: str, words: str | Markup = "") -> Markup:
+    """A metric's title, or other words for it, as the page's script knows it: in a table's head it
+    stands for its column, in a caption for all.
+    """
+    best = BEST[METRICS.get(metric, UNKNOWN).direction]
+    return pieces().metric(titled(metric), best, words or titled(metric))
+
+
+def headed(metric: str) -> Markup:
+    """A metric as the head of a column: its title and which way is better."""
+    return pieces().headed(marked(metric), direction(metric))
 
 
 def unfinished(cells: pd.DataFrame) -> str:

@@ -50,3 +50,15 @@ def ordered(labels: Iterable[str] | Mapping[str, str]) -> list[str]:
         return is_control(generator), place.get(generator, len(place)), label
 
     return sorted(generators, key=key)
+
+
+def is_private(generator: str) -> bool:
+    """Whether the generator of this registered name keeps differential privacy."""
+    entry = GENERATORS.get(generator)
+    return entry is not None and "epsilon" in entry.supports
+
+
+def method_family(generator: str) -> str:
+    """The family of the generator of this registered name; "own" for one that is not registered."""
+    entry = GENERATORS.get(generator)
+    return "own" if entry is None else entry.family

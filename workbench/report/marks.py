@@ -3,9 +3,11 @@ page has a hundred such strips.
 
     strip(rows, metric, heads, generators, absent)     one metric between its floor and its ceiling
     bias_strip(rows, table, key, limit)                one column or group around zero
+    legend()                                           what the marks of a strip mean
 
-They show what `plots.strips` and `plots.bias_by_group` show, with the same colours and marks. All
-that belongs to a generator is one group whose id is its `html.handle`, so that a page can dim it.
+The best generator is the first line, controls are the last. Strips show what `plots.strips` and
+`plots.bias_by_group` show, with the same colours and marks. All that belongs to a generator is one
+group whose id is its `html.handle`, so that a page can hide it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import pandas as pd
 from markupsafe import escape
 
 from workbench.metrics import METRICS, UNKNOWN
+from workbench.report.headlines import badness
 from workbench.report.html import Drawing, handle
-from workbench.report.identity import identities, ordered
+from workbench.report.identity import identities, is_control, ordered
 from workbench.report.plots import (
     BAND,
     CROWD,
@@ -40,6 +43,7 @@ RIGHT = 33.0  # room for the numbers
 NAME = 26  # letters of a label that are shown
 TICKS = 5  # steps of an axis at most
 MARGIN = 0.07  # of the range, on both sides of the outermost mark
+ROOM = 1.0  # ways from floor to ceiling that an axis may reach beyond them; beyond are arrows
 TALL = 0.35  # of a line's height, above and below the first and the last line
 
 # Corners of each marker around its middle, for a mark six points wide.
@@ -88,6 +92,10 @@ class Strip:
         share = (value - self.low) / (self.high - self.low)
         return self.left + min(max(share, 0.0), 1.0) * (self.right - self.left)
 
+    def beyond(self, value: float) -> int:
+        """-1 and 1 for what lies left and right of the axis, 0 for what is on it."""
+        return int(value > self.high) - int(value < self.low)
+
     def y(self, place: int) -> float:
         """The middle of a generator's line."""
         return ABOVE + LINE_HEIGHT * (place + TALL + 0.25)
@@ -107,7 +115,8 @@ class Strip:
     def drawing(self) -> Drawing:
         start = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {self.height:.2f}"'
-            ' font-family="system-ui, sans-serif">'
+            # By how much the page's script moves lines up to the place of hidden ones.
+            f' data-pitch="{LINE_HEIGHT}" font-family="system-ui, sans-serif">'
             f'<path fill="#fff" d="M0 0H{WIDTH:.0f}V{self.height:.2f}H0z"/>'
         )
         scale = 100 / 72
@@ -139,7 +148,10 @@ def strip(
     is_around_zero = METRICS.get(metric, UNKNOWN).direction == "zero"
     around = [0.0] if is_around_zero else []
     low, high = _range(head, seeds, [*ends.values(), *around])
-    panel = Strip(ordered(generators), low, high)
+    if len(ends) == 2:
+        low, high = _between(low, high, [*ends.values(), *around])
+    direction = METRICS.get(metric, UNKNOWN).direction
+    panel = Strip(best_first(generators, head["mean"], direction), low, high)
     _band(panel, ends)
     if is_around_zero:
         panel.upright(0, 'stroke-width="1"')
@@ -161,7 +173,7 @@ def bias_strip(
     head = table[(table["column"] == column) & (table["group"] == group)]
     head = head.groupby("label", sort=False).first()
     part = rows[(rows["column"] == column) & (rows["group"] == group)]
-    panel = Strip(ordered(known), -limit, limit)
+    panel = Strip(best_first(known, head["mean"], "zero"), -limit, limit)
     _rules(panel)
     panel.upright(0, 'stroke-width="1"')
     _lines(panel, head, _values(part), known, {})
@@ -170,6 +182,22 @@ def bias_strip(
     panel.text(middle + 6, ABOVE - 3, "amplified →", 7.5, MUTED)
     _axis(panel)
     return panel.drawing()
+
+
+def best_first(generators: Mapping[str, str], means: pd.Series, direction: str) -> list[str]:
+    """Labels by their reading, the best first; those without one after them, controls last.
+
+    generators: label -> generator. means: by label.
+    """
+    bad = badness(means, direction).to_dict()
+    place = {label: count for count, label in enumerate(ordered(generators))}
+
+    def key(label: str) -> tuple:
+        value = bad.get(label, np.nan)
+        missing = not np.isfinite(value)
+        return is_control(generators[label]), missing, np.nan_to_num(value), place[label]
+
+    return sorted(place, key=key)
 
 
 def _values(rows: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -194,6 +222,18 @@ def _range(head: pd.DataFrame, seeds: dict, more: list[float]) -> tuple[float, f
     # One value alone still needs an axis around it.
     room = MARGIN * (high - low) or 0.05 * abs(high) or 0.05
     return low - room, high + room
+
+
+def _between(low: float, high: float, ends: list[float]) -> tuple[float, float]:
+    """An axis that holds floor and ceiling, and no more than ROOM ways between them on each side:
+    one reading far off must not squeeze all others.
+    """
+    first, last = min(ends), max(ends)
+    way = last - first
+    # Where floor and ceiling are alike, all that is drawn decides.
+    if way <= 1e-9 * max(abs(first), abs(last), 1e-12):
+        return low, high
+    return max(low, first - ROOM * way), min(high, last + ROOM * way)
 
 
 def _rules(panel: Strip) -> None:
@@ -263,11 +303,16 @@ def _lines(
 def _marks(panel: Strip, y: float, row: Mapping, dots, look: Mapping[str, str]) -> None:
     """The interval as a bar, seeds as dots, the mean as the generator's marker."""
     color = look["color"]
+    side = panel.beyond(row["mean"])
+    if side:
+        _arrow(panel, y, side, row["mean"], color)
+        return
     if np.isfinite(row["low"]) and np.isfinite(row["high"]):
         bar = f"M{panel.x(row['low']):.2f} {y:.2f}H{panel.x(row['high']):.2f}"
         panel.out.append(
             f'<path d="{bar}" stroke="{color}" stroke-width="4" stroke-opacity=".35"/>'
         )
+    dots = [value for value in dots if not panel.beyond(value)]
     if len(dots):
         # A line of no length with round ends is a dot, in a fifth of the bytes of a circle.
         places = "".join(f"M{panel.x(value):.2f} {y:.2f}h0" for value in dots)
@@ -280,6 +325,35 @@ def _marks(panel: Strip, y: float, row: Mapping, dots, look: Mapping[str, str]) 
         return
     corners = "L".join(f"{x + right:.2f} {y + down:.2f}" for right, down in SHAPES[look["marker"]])
     panel.out.append(f'<path d="M{corners}z" {pen}/>')
+
+
+def _arrow(panel: Strip, y: float, side: int, value: float, color: str) -> None:
+    """An arrow at the end of the axis, with the number of the reading that lies beyond it."""
+    tip = panel.x(value)
+    back = tip - 7 * side
+    panel.out.append(
+        f'<path d="M{tip:.2f} {y:.2f}L{back:.2f} {y - 4:.2f}V{y + 4:.2f}z" fill="{color}"/>'
+    )
+    anchor = ' text-anchor="end"' if side > 0 else ""
+    panel.text(back - 3 * side, y + 2.7, number(value), 7.5, INK, anchor)
+
+
+def legend() -> Drawing:
+    """One line for each generator mark of a strip, in words, once for all strips."""
+    panel = Strip(["generator"], 0.0, 1.0)
+    panel.out.append(
+        f'<path fill="{BAND}" d="M{panel.x(0.1):.2f} {ABOVE}H{panel.x(0.9):.2f}V{panel.bottom:.2f}'
+        f'H{panel.x(0.1):.2f}z"/>'
+    )
+    for value, words in ((0.1, "floor"), (0.9, "ceiling")):
+        panel.upright(value, 'stroke-width=".9" stroke-dasharray="1.8 1.8"')
+        panel.text(panel.x(value), ABOVE - 3, words, 7.5, MUTED, ' text-anchor="middle"')
+    row = {"mean": 0.5, "low": 0.3, "high": 0.7}
+    look = {"color": "#0173b2", "face": "#0173b2", "marker": "o"}
+    _marks(panel, panel.y(0), row, [0.4, 0.53, 0.58], look)
+    panel.text(panel.left - 4, panel.y(0) + 3.2, "generator", 9, INK, ' text-anchor="end"')
+    panel.text(panel.right + 3, panel.y(0) + 2.7, "mean", 7.5, INK)
+    return panel.drawing()
 
 
 def _axis(panel: Strip) -> None:

@@ -94,6 +94,7 @@ SHADES = (0.0, 0.24, -0.45, 0.12, -0.7, -0.15, 0.18, -0.3, -0.6)
 OWN_SHADE = -0.12  # of labels without a family, so that none looks like a registered generator
 MARKERS = "osD^vPX<>ph"
 LETTER = 0.075  # inches that a letter of a label takes at most, at size 9 in sans-serif
+OUTLYING = 4  # times the usual size of a reading, beyond which it is an arrow
 CROWD = 40  # seeds drawn as small dots for one generator; more are thinned evenly
 
 
@@ -257,12 +258,18 @@ def bias_by_group(
 
 
 def reach(table: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> float:
-    """The end of one scale around zero that holds every mean of `keys`, and all but the widest
-    intervals; table: aggregated readings.
+    """The end of one scale around zero for `keys`; table: aggregated readings.
+
+    It holds every mean and all but the widest intervals, unless one generator reads several times
+    as far as the others: that one is an arrow, for it would squeeze all other marks to a line.
     """
-    table = table[[key in set(keys) for key in zip(table["column"], table["group"], strict=True)]]
-    means, ends = table["mean"].abs().max(), table[["low", "high"]].abs().max(axis=1).quantile(0.9)
-    return 1.08 * float(np.nanmax([means, ends, 0.01]))
+    wanted = set(keys)
+    table = table[[key in wanted for key in zip(table["column"], table["group"], strict=True)]]
+    means = table["mean"].abs()
+    ends = table[["low", "high"]].abs().max(axis=1).quantile(0.9)
+    most = float(np.nanmax([means.max(), ends, 0.01]))
+    usual = OUTLYING * float(np.nan_to_num(means.quantile(0.75)))
+    return 1.08 * min(most, max(usual, 0.01))
 
 
 def tradeoff_axes(rows: pd.DataFrame) -> tuple[str, list[str]]:

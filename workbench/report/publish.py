@@ -203,15 +203,17 @@ def to_html(notebook, title: str, language: str = "en", rows: str = "") -> str:
     """
     from nbconvert import HTMLExporter
 
-    template, script = (
+    template, script, style = (
         (Path(__file__).parent / name).read_text(encoding="utf-8")
-        for name in ("templates/report.html.j2", "page.js")
+        for name in ("templates/report.html.j2", "page.js", "page.css")
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = {
         "title": title,
         "language": language,
         "script": script,
+        "style": style,
+        "groups": any("group" in cell.metadata.get("tags", []) for cell in notebook.cells),
         "script_hash": f"sha256-{digest}",
         "rows": rows,
     }

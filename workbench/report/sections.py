@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from workbench.errors import InputError
 from workbench.metrics import FAMILIES, FOLDED, METRICS, OK, UNKNOWN, titled
-from workbench.report import uses
+from workbench.report import scatter
 from workbench.report.batch import Batch, Part
 from workbench.report.headlines import FACTORS, badness
 from workbench.report.html import (
@@ -27,25 +27,31 @@ from workbench.report.html import (
     direction,
     footnotes,
     handle,
+    headed,
     html_table,
     image,
+    legend_of,
     marked,
+    pieces,
     scored,
     section,
 )
-from workbench.report.identity import controls
+from workbench.report.identity import controls, is_private
+from workbench.report.leaderboard import MARKS
 from workbench.report.significance import signs
 from workbench.report.uses import USES
 from workbench.words import digits, interval, joined, number, plural, shortened
 
 # What one page holds at most, so that 10,000 cells still make a page that opens.
 PANELS, COLUMNS, FAILURES, CELLS = 8, 12, 50, 2000
-STATES = {"meets": "✓", "fails": "✗", "undecided": "≈", "not measured": "○"}
+STATES = MARKS
+# What the first screen's figure reads across: the first of these that is measured.
+LEAKS = ("attack_risk", "membership_auc", "excess_copies", "dcr_share")
 
 
 @section
 def facts_line(batch: Batch) -> Piece:
-    """What ran and how much of it finished, and what the page leaves out."""
+    """The page's title; what ran and how much of it finished, and what the page leaves out."""
     counts, labels = batch.cells["status"].value_counts(), batch.cells["label"].unique()
     factors = [name for name in FACTORS if name in batch.cells]
     counts_each = batch.cells.groupby(["dataset", "label"])[factors].nunique()
@@ -66,28 +72,25 @@ def facts_line(batch: Batch) -> Piece:
         ),
     ]
     most = batch.cells.groupby("dataset")["label"].nunique().max()
-    out = Markup('<p class="facts"><strong>{}</strong>: {}.</p>').format(
-        batch.title, " · ".join(told)
-    )
+    notes = []
     waiting = counts.get("pending", 0)
     if waiting:
-        note = '<p class="note bad">This page is not finished: {} of {} have still to run.</p>'
-        out = Markup(note).format(f"{waiting:,}", plural(len(batch.cells), "cell")) + out
+        total = plural(len(batch.cells), "cell")
+        words = f"This page is not finished: {waiting:,} of {total} have still to run."
+        notes.append((words, True))
     for many, shown, what in (
         (len(batch.datasets), batch.shown, "datasets"),
         (most, LABELS, "generators of a dataset"),
     ):
         if many > shown:
-            out += Markup('<p class="note">Shown in full: the first {} of {} {}.</p>').format(
-                shown, many, what
-            )
-    return Piece(out)
+            notes.append((f"Shown in full: the first {shown} of {many} {what}.", False))
+    return Piece(pieces().title(batch.title, f"{' · '.join(told)}.", notes))
 
 
 @section
 def verdicts(batch: Batch) -> Piece:
     """One sentence a use, then a table of generators and uses that names the deciding gate."""
-    table = uses.verdicts(batch.readings, batch.cells[["dataset", "label"]].drop_duplicates())
+    table = batch.verdicts
     header, out = ["Generator", *(title for title, _ in USES.values())], Markup("")
     if len(batch.datasets) > 1:
         count = table.groupby(["label", "use", "state"]).size()
@@ -112,22 +115,17 @@ def verdicts(batch: Batch) -> Piece:
         own = table[(table["dataset"] == part.name) & table["label"].isin(list(part.labels))]
         lines = []
         for label in part.labels:
-            states = own[own["label"] == label].to_dict("records")
-            state = Markup('<span class="state {}">{} {}</span><small>{}</small>').format
-            lines.append(
-                (
-                    part.named(label),
-                    *(
-                        state(
-                            s["state"].replace(" ", "-"),
-                            STATES[s["state"]],
-                            s["state"],
-                            s["reason"],
-                        )
-                        for s in states
-                    ),
+            cells = [
+                pieces().state(
+                    row["state"].replace(" ", "-"),
+                    STATES[row["state"]],
+                    row["state"],
+                    row["reason"],
+                    True,
                 )
-            )
+                for row in own[own["label"] == label].to_dict("records")
+            ]
+            lines.append((part.named(label), *cells))
         out += part.title + _sentences(batch, own[~own["label"].map(batch.control).astype(bool)])
         out += html_table(
             header,
@@ -175,21 +173,25 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
         if none
         else "no generator is ruled out"
     )
-    items = [
-        Markup("<li><strong>{}.</strong> {}.</li>").format(title, told[:1].upper() + told[1:])
-        for title, told in said.items()
-    ]
-    return Markup('<ul class="verdicts">{}</ul>').format(Markup("").join(items))
+    items = [(f"{title}.", f"{told[:1].upper()}{told[1:]}.") for title, told in said.items()]
+    return pieces().sentences(items, "verdicts")
 
 
 @section
 def score_strips(batch: Batch) -> Piece:
     """Every headline metric as a small figure, by family."""
-    out = Markup("")
+    from workbench.report import marks
+
+    said = (
+        "One line for each generator: small dots are its seeds, the large mark is their mean, the"
+        " bar its 95% interval. The band runs from floor to ceiling; an arrow and a number stand for"
+        " a mean that lies far beyond them. The best stand first, hollow grey controls last."
+    )
+    out = legend_of(marks.legend(), said)
     for part in batch.each():
-        out += part.title + (
-            Markup("") if len(part.heads) else Markup('<p class="note">No cell has finished.</p>')
-        )
+        out += part.title
+        if not len(part.heads):
+            out += pieces().note("No cell has finished.")
         for family in FAMILIES:
             metrics = [
                 m for m in part.heads["metric"].unique() if METRICS.get(m, UNKNOWN).family == family
@@ -198,9 +200,16 @@ def score_strips(batch: Batch) -> Piece:
             more = _strips(part, [m for m in metrics if m in FOLDED])
             if shown or more:
                 level = "h4" if part.title else "h3"
-                out += Markup('<{} class="family">{}</{}>').format(level, family.title(), level)
+                out += Markup('<{0} class="family">{1}</{0}>').format(level, family.title())
                 out += shown + _folded(more)
     return Piece(out)
+
+
+def _folded(content: Markup) -> Markup:
+    """What repeats other readings, closed until somebody opens it; nothing where there is none."""
+    if not content:
+        return content
+    return pieces().folded("More: readings that repeat these, for comparison with papers", content)
 
 
 def _strips(part: Part, metrics: list[str]) -> Markup:
@@ -212,33 +221,32 @@ def _strips(part: Part, metrics: list[str]) -> Markup:
     for metric in metrics:
         readings = part.heads[part.heads["metric"] == metric]
         if not readings["mean"].notna().any():
-            note = Markup('<p class="note">No generator has a reading of <em>{}</em>: {}.</p>')
             reason = (readings["note"].iloc[0] or "no cell finished").rstrip(".")
-            blank += note.format(titled(metric), reason)
+            blank += pieces().note(f"No generator has a reading of {titled(metric)}: {reason}.")
             continue
         figure = marks.strip(part.rows, metric, readings, lines, part.labels)
-        caption = Markup("<strong>{}</strong> <span>{}</span>").format(
-            marked(metric), direction(metric)
-        )
-        cards.append(image(figure, _spoken(part, metric), caption, f"{part.name} {titled(metric)}"))
+        caption = pieces().caption(marked(metric), direction(metric))
+        name = f"{part.name} {titled(metric)}"
+        cards.append(image(figure, _spoken(part, metric), caption, name))
     if not cards:
         return blank
-    return Markup('<div class="cards">{}</div>{}').format(Markup("").join(cards), blank)
+    return pieces().cards(cards, False) + blank
 
 
-def _folded(content: Markup) -> Markup:
-    """What repeats other readings, closed until somebody opens it; nothing where there is none."""
-    if not content:
-        return content
-    return Markup(
-        '<details class="more"><summary>More: readings that repeat these, for comparison with'
-        " papers</summary>{}</details>"
-    ).format(content)
+@section
+def pareto(batch: Batch) -> Piece:
+    """Utility against the worst leak that an attack shows, as large as the fit was costly."""
+    return _tradeoffs(batch, lambda known: next((m for m in LEAKS if m in known), ""))
 
 
 @section
 def tradeoff(batch: Batch) -> Piece:
     """Utility against each reading of closeness to the training rows."""
+    return _tradeoffs(batch, None)
+
+
+def _tradeoffs(batch: Batch, chosen: Callable[[set[str]], str] | None) -> Piece:
+    """A figure for each reading of closeness, or for the chosen one of those that are measured."""
     from workbench.report import plots
 
     out = Markup("")
@@ -246,24 +254,53 @@ def tradeoff(batch: Batch) -> Piece:
         try:
             utility, closeness = plots.tradeoff_axes(part.rows)
         except InputError as error:
-            out += part.title + Markup('<p class="note">Not drawn: {}</p>').format(error)
+            out += part.title + pieces().note(f"Not drawn: {error}")
             continue
-        cards = [
-            image(
-                plots.tradeoff(part.rows, utility, [metric], part.heads),
-                f"{_spoken(part, utility)} {_spoken(part, metric)}",
-                Markup(
-                    "<strong>{}</strong> <span>up: more useful · right: closer to training"
-                    " rows</span>"
-                ).format(marked(metric)),
-                f"{part.name} {titled(utility)} against {titled(metric)}",
-            )
-            for metric in closeness
-        ]
-        out += part.title + Markup('<div class="cards large">{}</div>').format(
-            Markup("").join(cards)
-        )
+        if chosen is not None:
+            measured = set(part.heads.loc[part.heads["mean"].notna(), "metric"])
+            closeness = [chosen(measured) or closeness[0]]
+        cards = [_tradeoff_card(part, utility, metric) for metric in closeness]
+        out += part.title + pieces().cards(cards, True)
     return Piece(out)
+
+
+def _tradeoff_card(part: Part, utility: str, metric: str) -> Markup:
+    heads = {name: part.heads[part.heads["metric"] == name] for name in (utility, metric)}
+    across = _axis(heads[metric], titled(metric), "fresh real rows")
+    up = _axis(heads[utility], titled(utility), "fresh real rows")
+    drawn = scatter.scatter(_points(part, heads[metric], heads[utility]), across, up, front=True)
+    below = "up: more useful · left: further from the training rows · the line joins the best"
+    caption = pieces().caption(marked(metric, f"{titled(utility)} against {titled(metric)}"), below)
+    spoken = f"{_spoken(part, utility)} {_spoken(part, metric)}"
+    return image(drawn, spoken, caption, f"{part.name} {titled(utility)} against {titled(metric)}")
+
+
+def _axis(heads: pd.DataFrame, words: str, ceiling_words: str) -> scatter.Axis:
+    """From floor to ceiling with room, with a line at the ceiling."""
+    ceiling, floor = heads["ceiling"].mean(), heads["floor"].mean()
+    low, high = scatter.span(list(heads["mean"]), [floor, ceiling])
+    lines = {float(ceiling): ceiling_words} if np.isfinite(ceiling) else {}
+    return scatter.Axis(words, low, high, lines)
+
+
+def _points(part: Part, across: pd.DataFrame, up: pd.DataFrame) -> list[scatter.Point]:
+    """A point for each generator of a dataset."""
+    spent = part.cells[part.cells["status"] == "ok"].groupby("label")["fit_cpu"].mean()
+    right, above = (table.drop_duplicates("label").set_index("label") for table in (across, up))
+    points = []
+    for label in part.labels:
+        if label not in right.index or label not in above.index:
+            continue
+        kind = "open"
+        if is_private(part.generators[label]):
+            kind = "private"
+        if part.control(label):
+            kind = "control"
+        x, y = right.loc[label], above.loc[label]
+        seconds = float(spent.get(label, np.nan))
+        ends = (x["low"], x["high"]), (y["low"], y["high"])
+        points.append(scatter.Point(label, kind, x["mean"], y["mean"], *ends, seconds))
+    return points
 
 
 @section
@@ -283,11 +320,8 @@ def score_table(batch: Batch) -> Piece:
             note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip(".")
         )
         told = "; ".join(f"{titled(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
-        out += (
-            Markup('<p class="note">Not applicable here: {}.</p>').format(told)
-            if told
-            else Markup("")
-        )
+        if told:
+            out += pieces().note(f"Not applicable here: {told}.")
     return Piece(out)
 
 
@@ -308,19 +342,13 @@ def _scores(part: Part, metrics: list[str], caption: str) -> Markup:
     ]
     ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
     foot = [
-        (
-            Markup("{}<small>{}</small>").format(end.title(), words),
-            *(number(ends.loc[m, end]) for m in metrics),
-        )
+        (pieces().headed(end.title(), words), *(number(ends.loc[m, end]) for m in metrics))
         for end, words in (
             ("ceiling", "a fresh real sample"),
             ("floor", "what the metric sees is destroyed"),
         )
     ]
-    header = [
-        "Generator",
-        *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
-    ]
+    header = ["Generator", *map(headed, metrics)]
     return html_table(header, lines, caption, "scores", foot) + footnotes(notes)
 
 
@@ -378,7 +406,7 @@ def _bias_of(part: Part) -> Markup:
     about_columns = readings[readings["column"] != ""]
     if not about_columns["mean"].notna().any():
         why = sorted(set(readings["note"]) - {""}) or ["no finished cell has a sensitive column"]
-        return Markup('<p class="note">Not measured: {}.</p>').format(why[0].rstrip("."))
+        return pieces().note(f"Not measured: {why[0].rstrip('.')}.")
     out = Markup("")
     for metric in [name for name in known if name in set(about_columns["metric"])]:
         if metric == "bias_amp_reverse":
@@ -433,10 +461,10 @@ def _bias_figures(part: Part, one: pd.DataFrame, keys: list[tuple[str, str]]) ->
             if np.isfinite(r["mean"])
         )
         about = key[1] or key[0]
-        caption = Markup("<strong>{}</strong> <span>{}</span>").format(about, marked(metric))
+        caption = pieces().caption(about, marked(metric))
         name = f"{part.name} {titled(metric)} {about}"
         cards.append(image(figure, f"{titled(metric)}, {about}: {alt}.", caption, name))
-    return Markup('<div class="cards">{}</div>').format(Markup("").join(cards))
+    return pieces().cards(cards, False)
 
 
 @section
@@ -458,7 +486,7 @@ def worst_columns(batch: Batch) -> Piece:
         table = (
             part.table(of_metric, [(column, "") for column in order.index[:COLUMNS]], caption)
             if len(order)
-            else Markup('<p class="note">No finished cell has readings by column.</p>')
+            else pieces().note("No finished cell has readings by column.")
         )
         out += part.title + table
     return Piece(out)
@@ -537,12 +565,8 @@ def _cells(batch: Batch) -> Markup:
             f"Cells of {label}; hashes are the first 16 digits of sha256, equal hashes mean equal"
             " bytes"
         )
-        summed = Markup('<summary id="{}">{}: {} of {}</summary>').format(
-            handle(label), batch.named(label), len(lines), plural(len(groups[label]), "cell")
-        )
-        out += Markup("<details>{}{}</details>").format(
-            summed, html_table(header, lines, caption, "text")
-        )
+        summed = batch.named(label) + f": {len(lines)} of {plural(len(groups[label]), 'cell')}"
+        out += pieces().folded(summed, html_table(header, lines, caption, "text"), handle(label))
     return Markup("<h3>Cells</h3>{}").format(out)
 
 
@@ -596,14 +620,9 @@ def readings(batch: Batch) -> Piece:
     out = Markup("")
     for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
         entry = METRICS[metric]
-        told = (
-            f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor:"
-            f" {floors.get(entry.floor, entry.floor)}."
-        )
-        out += Markup(
-            "<details><summary><strong>{}</strong>"
-            " <code>{}</code></summary><p>{}</p><pre>{}</pre></details>"
-        ).format(marked(metric), metric, told, _docstring(entry.function))
+        floor = floors.get(entry.floor, entry.floor) or "none, for no table is a sensible one"
+        told = f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floor}."
+        out += pieces().explained(marked(metric), metric, told, _docstring(entry.function))
     return Piece(out)
 
 
@@ -632,7 +651,9 @@ def leaders(heads: pd.DataFrame, metric: str, control: Callable[[str], bool]) ->
     if len(own) < 2:
         return set()
     best = own.loc[badness(own["mean"], METRICS.get(metric, UNKNOWN).direction).idxmin(), "mean"]
-    return set(own.loc[own["mean"].map(number) == number(best), "label"])
+    alike = set(own.loc[own["mean"].map(number) == number(best), "label"])
+    # A star on every 0.000 tells nothing: where more than a few share the best number, none has one.
+    return alike if len(alike) <= max(1, len(own) // 3) else set()
 
 
 def _spoken(part: Part, metric: str) -> str:
@@ -674,9 +695,8 @@ def _amplifiers(heads: pd.DataFrame) -> Markup:
             word = "Dampened by"
         told.setdefault(word, []).append(f"{row['label']} ({about}{interval(row)})")
     words = [word for word in ("Amplified by", "Dampened by", "No clear change by") if word in told]
-    item = Markup("<li><strong>{}</strong> {}.</li>").format
-    items = Markup("").join(item(word, joined(told[word])) for word in words)
-    return Markup("<ul>{}</ul>").format(items) if items else Markup("")
+    items = [(word, f"{joined(told[word])}.") for word in words]
+    return pieces().sentences(items) if items else Markup("")
 
 
 def where(cell: dict) -> str:

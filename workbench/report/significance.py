@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.metrics import METRICS, NOT_APPLICABLE
-from workbench.report.headlines import FACTORS, WORST, badness, headlines
+from workbench.report.headlines import FACTORS, WORST, badness, headlines, simultaneous
 from workbench.report.identity import controls
 
 ROPE = 0.01  # differences below it count as none
@@ -185,10 +185,7 @@ def compare(
             map(float, friedmanchisquare(*values.T)) if varies else (0.0, 1.0)
         )
     step = np.sqrt(k * (k + 1) / (6 * n)) if n else np.nan
-    if n >= 2 and k >= 2:
-        friedman["critical_difference"] = float(
-            studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2) * step
-        )
+    friedman["critical_difference"] = critical_difference(n, k)
     rng, pairs = rng or np.random.default_rng(0), []
     for first, second in combinations(wide.columns, 2):
         d = (wide[first] - wide[second]).to_numpy(dtype=float)
@@ -220,6 +217,60 @@ def compare(
     for row, adjusted in zip(pairs, holm([row["wilcoxon_p"] for row in pairs]), strict=True):
         row["holm_p"] = adjusted
     return friedman, ranks, pairs
+
+
+def rank_ranges(readings: pd.DataFrame, direction: str) -> pd.DataFrame:
+    """The best and the worst rank that each reading of one metric and dataset may have: 1 + those
+    that are surely better, and all but those that are surely worse.
+
+    readings: mean, low and high by label. Two are surely apart where their difference is beyond
+    the 95% interval of a difference of independent readings, widened for the number of pairs
+    (Bonferroni). Readings on the same test rows go together, so this is on the careful side. A
+    reading without an interval is never surely apart from another.
+    """
+    bad = badness(readings["mean"], direction).to_numpy(dtype=float)
+    half = ((readings["high"] - readings["low"]) / 2).to_numpy(dtype=float)
+    factor = simultaneous(len(bad) * (len(bad) - 1) // 2)
+    apart = factor * np.hypot(half[:, None], half[None, :])
+    # Entry (i, j): whether i is surely better than j; a missing half width compares as false.
+    with np.errstate(invalid="ignore"):
+        is_better = bad[None, :] - bad[:, None] > apart
+    return _ranges(is_better, readings.index)
+
+
+def nemenyi_ranges(wide: pd.DataFrame) -> pd.DataFrame:
+    """The same over datasets, with the mean rank: two labels are surely apart where their mean
+    ranks differ by more than the critical difference.
+
+    wide: scores, shape (datasets, labels), more is better; datasets with a gap stay out.
+    """
+    from scipy.stats import rankdata
+
+    complete = wide.dropna()
+    count = wide.shape[1]
+    ranks = np.full(count, np.nan)
+    if len(complete):
+        ranks = rankdata(-complete.to_numpy(dtype=float), axis=1).mean(axis=0)
+    apart = critical_difference(len(complete), count)
+    with np.errstate(invalid="ignore"):
+        is_better = ranks[None, :] - ranks[:, None] > apart
+    return _ranges(is_better, wide.columns).assign(rank=ranks)
+
+
+def _ranges(is_better: np.ndarray, labels: pd.Index) -> pd.DataFrame:
+    best = 1 + is_better.sum(axis=0)
+    worst = len(labels) - is_better.sum(axis=1)
+    return pd.DataFrame({"best": best, "worst": worst}, index=labels)
+
+
+def critical_difference(datasets: int, labels: int) -> float:
+    """Nemenyi's critical difference of mean ranks at 5%; NaN for fewer than two of either."""
+    from scipy.stats import studentized_range
+
+    if datasets < 2 or labels < 2:
+        return np.nan
+    step = np.sqrt(labels * (labels + 1) / (6 * datasets))
+    return float(studentized_range.ppf(0.95, labels, np.inf) / np.sqrt(2) * step)
 
 
 def power(datasets: int) -> str:

@@ -286,6 +286,28 @@ def read_gates(
     return _gates(_by_metric(readings), dataset, label, USES[use][1], most=1)
 
 
+def unmeasured(readings: pd.DataFrame, labels: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
+    """(dataset, use) -> titles of the gates that no label of the dataset has measured, controls
+    included: with one of them no generator can pass, whatever its rows are. Parameters as in
+    `verdicts`.
+    """
+    known = _by_metric(readings)
+    read = set(zip(readings["dataset"], readings["label"], strict=True))
+    found = {}
+    for dataset, part in labels.groupby("dataset", sort=False):
+        # A label whose cells have not finished says nothing about the test rows.
+        finished = [label for label in part["label"] if (dataset, label) in read]
+        for use, (_, gates) in USES.items():
+            states: dict[str, set[str]] = {}
+            for label in finished:
+                for title, state, _ in _gates(known, dataset, label, gates):
+                    states.setdefault(title, set()).add(state)
+            titles = [title for title, seen in states.items() if seen == {"not measured"}]
+            if titles:
+                found[dataset, use] = titles
+    return found
+
+
 def _by_metric(readings: pd.DataFrame) -> dict[tuple, list[dict]]:
     known: dict[tuple, list[dict]] = {}
     needed = {gate.metric for _, gates in USES.values() for gate in gates}
