@@ -381,7 +381,7 @@ def test_the_section_tells_cost_beside_quality(batch):
     )
     assert (
         'data-file="d-utility-kept-u-against-cpu-seconds.svg"' in html
-        and html.count("<strong><span data-m>") == 2
+        and html.count("<strong><span data-m=") == 2
     )
     assert html.count(f'<a href="#{handle("d", "cart")}"') == 1, (
         "the line leads to the generator's cells"

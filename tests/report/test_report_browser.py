@@ -279,7 +279,7 @@ def test_narrow_window_and_accessibility(opened):
 def test_the_page_prints(opened):
     opened.evaluate("""() => {
         document.querySelectorAll('.scores:has(tfoot) tr').forEach(row => {
-            for (let n = 0; n < 19; n++) row.append(row.lastElementChild.cloneNode(true));
+            for (let n = 0; n < 20; n++) row.append(row.lastElementChild.cloneNode(true));
         });
         addEventListener('beforeprint', () => { window.printed = [...document.querySelectorAll('.split table')].map(
             table => table.rows[0].cells.length); });

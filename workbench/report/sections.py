@@ -209,7 +209,8 @@ def _folded(content: Markup) -> Markup:
     """What repeats other readings, closed until somebody opens it; nothing where there is none."""
     if not content:
         return content
-    return pieces().folded("More: readings that repeat these, for comparison with papers", content)
+    words = "More: readings that repeat these, for comparison with papers"
+    return pieces().folded(words, content, kind="more")
 
 
 def _strips(part: Part, metrics: list[str]) -> Markup:
