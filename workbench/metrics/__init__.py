@@ -36,7 +36,8 @@ class Guarantee:
         epsilon = getattr(generator, "epsilon_spent", None)
         if epsilon is None or not np.isfinite(epsilon):
             return None
-        return cls(float(epsilon), float(generator.delta_spent), str(generator.guarantee))
+        delta = getattr(generator, "delta_spent")  # noqa: B009 - any object may be given
+        return cls(float(epsilon), float(delta), str(getattr(generator, "guarantee")))  # noqa: B009
 
 
 @dataclass(frozen=True)

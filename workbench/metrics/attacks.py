@@ -428,4 +428,5 @@ def _coded(trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray, list]:
             values if column.is_discrete else to_float(values), sort=True
         )
         levels.append(None if column.is_discrete else known)
-    return *np.split(codes, np.cumsum(list(map(len, tables)))[:2]), levels
+    synthetic, train, test = np.split(codes, np.cumsum(list(map(len, tables)))[:2])
+    return synthetic, train, test, levels

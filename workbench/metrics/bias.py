@@ -176,7 +176,7 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
     """
     metric = "bias_amp_zhao"
     groups, train, synthetic = _resampled(trial, metric)
-    readings = []
+    readings: list[tuple[np.ndarray | None, list[Row]]] = []
     for view in groups.views(pairs=False):
         column = groups.title(view)
         before, after = (
@@ -324,8 +324,8 @@ def representation(trial: Trial) -> Iterator[Row]:
             if not n_synthetic[g]:
                 vanished.append(name)
                 if expected[g] >= EXPECTED:
-                    where = {"column": groups.title(view), "group": name}
-                    lost.append(Row("vanished_groups", 1.0, **where, note=note))
+                    title = groups.title(view)
+                    lost.append(Row("vanished_groups", 1.0, column=title, group=name, note=note))
             if n_train[g] >= MIN_ROWS:
                 found.append((round(sure[g], 6), -shift[g], error[g], name))
             rows.append(

@@ -44,7 +44,9 @@ def marginals(trial: Trial) -> Iterator[Row]:
     `worst_column`, the lowest of them. Known failure: blind to everything that lies between
     columns; a table of permuted columns scores like a real one.
     """
-    scores, shares_synthetic, shares_real, columns = [], 0.0, 0.0, []
+    scores, columns = [], []
+    shares_synthetic = np.zeros(len(trial.synthetic))
+    shares_real = np.zeros(len(trial.test))
     for column in trial.schema.columns:
         distance, in_synthetic, in_real = column_distance(
             trial.synthetic[column.name], trial.test[column.name], column
@@ -232,18 +234,19 @@ def c2st(trial: Trial) -> Iterator[Row]:
             note=f"needs at least {2 * FOLDS} synthetic and test rows, has {n}.",
         )
         return
-    sides = [
+    synthetic, real = (
         table.iloc[np.sort(rng.permutation(len(table))[:n])]
         for table in (trial.synthetic, trial.test)
-    ]
-    rounded = [to_grid(table, trial.train, trial.schema) for table in sides]
+    )
+    rounded = to_grid(synthetic, trial.train, trial.schema)
+    rounded_real = to_grid(real, trial.train, trial.schema)
     seed = int(rng.integers(2**31))
-    rows = [_discriminated(*rounded, trial.schema, learner, seed) for learner in JUDGES]
+    rows = [_discriminated(rounded, rounded_real, trial.schema, judge, seed) for judge in JUDGES]
     yield _larger(rows)
     yield from rows
-    if not rounded[0].equals(sides[0].reset_index(drop=True)):
+    if not rounded.equals(synthetic.reset_index(drop=True)):
         raw = max(
-            (_discriminated(*sides, trial.schema, learner, seed) for learner in JUDGES),
+            (_discriminated(synthetic, real, trial.schema, judge, seed) for judge in JUDGES),
             key=lambda row: row.value,
         )
         yield replace(raw, group="as delivered")

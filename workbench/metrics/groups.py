@@ -66,10 +66,10 @@ class Groups:
     def encode_target(self, values: np.ndarray) -> np.ndarray:
         """Codes of predicted labels (as text) or values, shape (rows,)."""
         column = self.parts[-1].schema.columns[0]
-        values = pd.Series(values, name=column.name)
+        named = pd.Series(values, name=column.name)
         if column.kind == "boolean":
-            values = values.map({"True": True, "False": False})
-        return self.parts[-1].encode_column(values)
+            named = named.map({"True": True, "False": False})
+        return self.parts[-1].encode_column(named)
 
     def views(self, pairs: bool = True) -> list[tuple[int, ...]]:
         """Each sensitive column on its own, then each pair, as positions."""

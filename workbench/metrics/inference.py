@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -147,7 +148,7 @@ def _rows(design: Design, real: Fitted, synthetic: Fitted) -> Iterator[Row]:
     yield Row("coefficient_shift", float(np.abs(shift[worst])), note=head)
     yield _conclusions(design, real, synthetic)
     for j, (column, group) in enumerate(design.terms):
-        about = {"column": column, "group": group, "note": notes[j]}
+        about: dict[str, Any] = {"column": column, "group": group, "note": notes[j]}
         yield Row("coefficient_overlap", float(overlap[j]), **about)
         if lost[j]:
             words = {"state": INSUFFICIENT, "note": "insufficient: no synthetic row holds it"}

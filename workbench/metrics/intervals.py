@@ -17,8 +17,9 @@ Z = 1.959963984540054  # the normal quantile of a two-sided 95% interval
 LEVELS = (0.025, 0.975)
 
 
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's interval (1927) for k successes in n trials; (0, 1) without trials.
+def wilson(k: float, n: float) -> tuple[float, float]:
+    """Wilson's interval (1927) for k successes in n trials, whole or effective numbers; (0, 1)
+    without trials.
 
     >>> [round(end, 3) for end in wilson(0, 10)]
     [0.0, 0.278]

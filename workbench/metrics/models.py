@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -144,7 +144,8 @@ def shared(key: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str
     path = Path(folder, f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.npz")
     if not path.exists():
         content = io.BytesIO()
-        np.savez(content, **compute())
+        arrays: dict[str, Any] = compute()
+        np.savez(content, **arrays)
         write_bytes(path, content.getvalue())
     with np.load(path, allow_pickle=False) as kept:
         return {name: kept[name] for name in kept.files}
@@ -157,7 +158,7 @@ def remembered(key: Hashable, compute: Callable[[], T]) -> T:
         if len(_memory) > _KEPT:
             _memory.popitem(last=False)
     _memory.move_to_end(key)
-    return _memory[key]
+    return cast(T, _memory[key])
 
 
 def labels(values: pd.Series) -> np.ndarray:

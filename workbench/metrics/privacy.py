@@ -194,10 +194,13 @@ def closer_share(
     won = np.bincount(nearest, minlength=len(twins)).astype(float)
     share = min(float((won * train / twins).sum() / won.sum()), 1.0)
     throws = float(won.sum() ** 2 / (won**2 / twins).sum())
+    low, high = wilson(share * throws, throws)
     odds = test.sum() / train.sum()
-    return tuple(
-        float(s * odds / (s * odds + 1 - s)) for s in (share, *wilson(share * throws, throws))
-    )
+
+    def at_equal_sizes(s: float) -> float:
+        return float(s * odds / (s * odds + 1 - s))
+
+    return at_equal_sizes(share), at_equal_sizes(low), at_equal_sizes(high)
 
 
 def membership(trial: Trial) -> Iterator[Row]:

@@ -40,11 +40,12 @@ def published_errors(trial: Trial) -> Iterator[Row]:
     columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
     shapes, emptied = [], []
     for column in columns:
-        sides = [table[column.name].dropna() for table in (synthetic, real)]
-        shapes.append(column_distance(*sides, column)[0] if all(map(len, sides)) else np.nan)
+        drawn, known = synthetic[column.name].dropna(), real[column.name].dropna()
+        both = len(drawn) > 0 and len(known) > 0
+        shapes.append(column_distance(drawn, known, column)[0] if both else np.nan)
         # The definition looks at present values alone: what has none costs nothing, and a bad
         # column that is emptied lowers the error.
-        if len(sides[0]) / max(len(synthetic), 1) < len(sides[1]) / len(real) / 2:
+        if len(drawn) / max(len(synthetic), 1) < len(known) / len(real) / 2:
             emptied.append(column.name)
     row = _percent("shape_error", shapes)
     if emptied:

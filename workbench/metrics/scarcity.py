@@ -238,7 +238,7 @@ def _balanced(truth: np.ndarray, called: np.ndarray, weights: np.ndarray) -> np.
     """Mean of the shares of both labels that are called rightly, under row weights: called (arms,
     n) gives (arms,).
     """
-    shares = 0.0
+    shares = np.zeros(len(called))
     for kind in (True, False):
         of_kind = weights * (truth == kind)
         right = (called == kind) @ of_kind
@@ -414,8 +414,9 @@ def tail_mass(trial: Trial) -> Iterator[Row]:
         )
         outside = [((v < low) | (v > high)).astype(float) for v in values]
         if outside[0].any():
-            hits.append(outside[1:])
-            rows.append(_tail_row(*hits[-1], name))
+            in_synthetic, in_test = outside[1:]
+            hits.append((in_synthetic, in_test))
+            rows.append(_tail_row(in_synthetic, in_test, name))
     if not rows:
         yield Row(
             "tail_mass",
@@ -424,7 +425,8 @@ def tail_mass(trial: Trial) -> Iterator[Row]:
             note="not applicable: no column of numbers or dates has values in its tails.",
         )
         return
-    yield _tail_row(*(np.sum(side, axis=0) for side in zip(*hits, strict=True)))
+    in_synthetic, in_test = (np.sum(side, axis=0) for side in zip(*hits, strict=True))
+    yield _tail_row(in_synthetic, in_test)
     yield from rows
 
 

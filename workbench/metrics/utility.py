@@ -306,12 +306,12 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
     real, synthetic, other = ranked_halves(trial)
     m = len(real)
     small = replace(trial, train=real, synthetic=synthetic, test=test.head(RANKING_ROWS))
-    values, influences = [], []
+    scores, influences = [], []
     for table in (small.train, small.synthetic):
-        value, influence = _panel_scores(small, table, is_real=table is small.train)
-        values.append(value)
+        score, influence = _panel_scores(small, table, is_real=table is small.train)
+        scores.append(score)
         influences.append(influence)
-    values = np.array(values)
+    values = np.array(scores)
     first, second = np.triu_indices(len(PANEL), 1)
     gap = influences[0][:, first] - influences[0][:, second]
     apart = np.abs(values[0, first] - values[0, second]) > Z * gap.std(axis=0) / np.sqrt(len(gap))
@@ -333,8 +333,8 @@ def model_ranking(trial: Trial) -> Iterator[Row]:
     n = len(gap)
     weights = trial.rng("test rows").multinomial(n, np.full(n, 1 / n), size=REPEATS) / n
     drawn = []
-    for value, influence in zip(values, influences, strict=True):
-        drawn.append(value + weights @ influence)
+    for score, influence in zip(values, influences, strict=True):
+        drawn.append(score + weights @ influence)
     # What another sample of real rows would have taught each configuration; a shift that all of
     # them share leaves their order as it is.
     again, _ = _panel_scores(small, other, is_real=True)
