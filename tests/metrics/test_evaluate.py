@@ -216,7 +216,7 @@ def test_a_choice_of_metrics_and_progress(data, synthetic):
         metrics=["worst_column", "pair_trends"],
         progress=lambda todo: steps.extend(todo) or todo,
     )
-    assert list(card.rows["metric"]) == ["worst_column", "pair_trends"]
+    assert list(card.headlines["metric"]) == ["worst_column", "pair_trends"]
     assert len(steps) == 2
     with pytest.raises(InputError, match="did you mean marginals"):
         evaluate(data, synthetic, metrics=["marginal"])
