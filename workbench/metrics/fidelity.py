@@ -31,6 +31,7 @@ K = 5  # the nearest neighbour that sets a ball's radius, as Naeem et al. recomm
 # of the share that is hit is 1.1 to 1.8 times, mostly 1.5 times, that of independent rows; taken
 # where the table at hand cannot tell.
 DEPENDENT = 2.4
+FEW_BALLS = 20  # hit, or not hit, at which the table's own dependence counts for a half
 MAX_NEIGHBOUR_ROWS = 4000  # rows a side whose neighbours are looked up
 MAX_FLOATS = 10_000_000  # of a table with many labels fewer rows are, at least 1,000: 40 MB a side
 
@@ -404,8 +405,8 @@ def _dependence_of_balls(is_hit: np.ndarray, nearest: np.ndarray) -> float:
     """How many times larger than that of independent rows the variance of the share that is hit is.
 
     nearest: int, shape (rows, K + 1), numbers of the rows in each ball. Two rows count as dependent
-    where one lies in the other's ball. Never below 1; DEPENDENT where every ball or none is hit,
-    and nothing can be learnt of how they go together.
+    where one lies in the other's ball. Never below 1; drawn towards DEPENDENT where few balls are
+    hit, or few are not, and all the way where nothing can be learnt of how they go together.
     """
     from scipy.sparse import csr_array
 
@@ -416,7 +417,11 @@ def _dependence_of_balls(is_hit: np.ndarray, nearest: np.ndarray) -> float:
     place = np.repeat(np.arange(n), size), nearest.ravel()
     together = csr_array((np.ones(n * size), place), shape=(n, n))
     together = ((together + together.T) > 0).astype(float)
-    return float(max(away @ (together @ away) / (away @ away), 1.0))
+    measured = float(max(away @ (together @ away) / (away @ away), 1.0))
+    # A variance that is read off few balls is itself uncertain, and mostly too small.
+    few = min(is_hit.sum(), n - is_hit.sum())
+    trusted = few / (few + FEW_BALLS)
+    return float(trusted * measured + (1 - trusted) * DEPENDENT)
 
 
 def standardised(trial: Trial, tables: list[pd.DataFrame]) -> list[np.ndarray]:
