@@ -66,7 +66,11 @@ def served(target: str, folder: Path, *flags: str):
     words = shlex.split(made)
     given = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
     command = [word for word in words if not re.match(r"[A-Z_]+=", word) and word != "--token"]
-    command = [word.replace(f"notebooks/{NOTEBOOK}", str(work / NOTEBOOK)) for word in command]
+    # `make lab` opens the start page; what is tried here is the page behind its second door.
+    command = [
+        str(work / NOTEBOOK) if re.fullmatch(r"notebooks/[\w-]+\.ipynb", word) else word
+        for word in command
+    ]
     command = [
         f"--notebook-dir={work}" if word.startswith("--notebook-dir=") else word for word in command
     ]
