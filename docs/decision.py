@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.report.identity import is_private
 from workbench.tables.catalog import DATASETS
 
 HERE = Path(__file__).parent
@@ -45,12 +46,6 @@ def is_budgeted(row: dict) -> bool:
     return "seconds" in row["params"]
 
 
-def is_private(row: dict) -> bool:
-    return row["generator"] in (
-        *("privbayes", "mst", "dp-tan", "aim", "dp-merf", "pate-gan", "dp-gan"),
-    )
-
-
 def candidates(rows: list[dict], dataset: str) -> list[dict]:
     """Methods at their defaults on one table, without references and private ones."""
     return [
@@ -59,7 +54,7 @@ def candidates(rows: list[dict], dataset: str) -> list[dict]:
         if row["dataset"] == dataset
         and row["generator"] not in NOT_COMPARED
         and not is_budgeted(row)
-        and not is_private(row)
+        and not is_private(row["generator"])
         and row.get("fit") is not None
     ]
 
@@ -133,7 +128,7 @@ def private(rows: list[dict]) -> str:
     header = ["generator", "epsilon", "delta", "domain", "trend error %", "TSTR AUC", "fit, CPU s"]
     lines = []
     for row in rows:
-        if row["dataset"] != "adult" or not is_private(row) or is_budgeted(row):
+        if row["dataset"] != "adult" or not is_private(row["generator"]) or is_budgeted(row):
             continue
         params = row["params"]
         delta = params.get("delta", {"mst": 1e-9, "privbayes": 0.0}.get(row["generator"], 1e-5))
@@ -164,7 +159,7 @@ def results(rows: list[dict]) -> str:
         own = [row for row in adult if row["generator"] == name]
         row = max(own, key=lambda one: ("domain" in one["params"], one["date"]))
         shown = f"`{name}`"
-        if is_private(row):
+        if is_private(row["generator"]):
             shown += f" (private, epsilon {row['params'].get('epsilon', 1.0):g})"
         lines.append([shown, *_numbers(row)])
     real = next(row for row in adult if row["generator"] == "real rows")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 
@@ -36,9 +34,9 @@ def digits(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}" if np.isfinite(value) else "–"
 
 
-def joined(words: list[str]) -> str:
-    """ "a, b and c"."""
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+def joined(words: list[str], last: str = "and") -> str:
+    """ "a, b and c"; with another word before the last one, "a, b or c"."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def plural(count: int, word: str) -> str:
@@ -59,15 +57,6 @@ def quoted(text: str) -> str:
     """
     inner = text.replace("'", "'\"'\"'")
     return f"'{inner}'"
-
-
-def argument(text: str) -> str:
-    """A text as one argument on a command line, in quotes where a shell wants them.
-
-    >>> print(argument("days=categorical"), argument("days in bed=categorical"))
-    days=categorical 'days in bed=categorical'
-    """
-    return text if re.fullmatch(r"[\w=.-]+", text) else quoted(text)
 
 
 def listed_name(name: str) -> str:

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+from canaries import proven_epsilon
 
 from workbench.generators import make
 from workbench.generators.private.noise import Noise
-from workbench.metrics.privacy import best_threshold, empirical_epsilon
 from workbench.tables.schema import Column, Schema
 
 SCHEMA = Schema(
@@ -249,9 +249,7 @@ def canary_audit(name: str, epsilon: float, share: float, runs: int) -> float:
             drawn = generator.fit(table, CANARY, rng(0)).sample(2000, rng(1))
             found.append((drawn == "yes").to_numpy().mean())
         scores.append(np.array(found))
-    half = runs // 2
-    threshold = best_threshold(scores[0][:half], scores[1][:half])
-    return empirical_epsilon(scores[0][half:], scores[1][half:], threshold, delta)
+    return proven_epsilon(*scores, delta)
 
 
 @pytest.mark.parametrize("name", ["dp-tan", "aim"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from canaries import proven_epsilon
 
 from workbench.errors import InputError
 from workbench.generators import generate, make
@@ -303,8 +304,6 @@ def audit(name: str, epsilon: float, noise: float, runs: int = 300) -> float:
     """The budget that an attack proves who knows every row but the last, from the share of yes in
     the fitted tables.
     """
-    from workbench.metrics.privacy import best_threshold, empirical_epsilon
-
     tables, schema = neighbours("a")
     if name == "mst":  # whose neighbour lacks the row
         tables[0] = tables[0].iloc[:-1]
@@ -316,11 +315,7 @@ def audit(name: str, epsilon: float, noise: float, runs: int = 300) -> float:
             for i in range(runs)
         ]
         scores.append(np.array([fit._tables[0][0, 1] for fit in fits]))
-    half = runs // 2
-    threshold = best_threshold(scores[0][:half], scores[1][:half])
-    return empirical_epsilon(
-        scores[0][half:], scores[1][half:], threshold, settings.get("delta", 0.0)
-    )
+    return proven_epsilon(*scores, settings.get("delta", 0.0))
 
 
 @pytest.mark.parametrize("name", ["privbayes", "mst"])

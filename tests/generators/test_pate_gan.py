@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from canaries import proven_epsilon
 from scipy.stats import norm
 
 from workbench.errors import InputError
@@ -21,7 +22,7 @@ from workbench.generators.private.accounting import Ledger, spent
 from workbench.generators.private.noise import Noise
 from workbench.generators.private.pate_gan import PateGAN, PrivateRows, Student, Teachers
 from workbench.generators.training import Diverged
-from workbench.metrics.privacy import best_threshold, empirical_epsilon
+from workbench.metrics.privacy import empirical_epsilon
 from workbench.tables.datasets import table_hash
 from workbench.tables.schema import Column, Schema
 
@@ -384,13 +385,7 @@ def audit_votes(kind: type, epsilon: float, runs: int = 20_000) -> float:
     for votes in (51, 50):
         labels = generator._label(np.full(runs * 100, votes), noise, Noise(votes))
         shares.append(labels.reshape(runs, 100).mean(axis=1))
-    return attack(*shares, generator.delta)
-
-
-def attack(members: np.ndarray, others: np.ndarray, delta: float) -> float:
-    half = len(members) // 2
-    threshold = best_threshold(members[:half], others[:half])
-    return empirical_epsilon(members[half:], others[half:], threshold, delta)
+    return proven_epsilon(*shares, generator.delta)
 
 
 class TenthOfNoise(PateGAN):

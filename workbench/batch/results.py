@@ -253,10 +253,7 @@ def write(content: Content, folder: Path) -> None:
     files["README.md"] = cards.readme(about).encode("utf-8")
     files["CITATION.cff"] = cards.citation(about).encode("utf-8")
     sizes = {name: len(raw) for name, raw in files.items()}
-    described = {
-        "cells.parquet": {**ALL_CELLS},
-        "rows.parquet": {**ALL_ROWS},
-    }
+    described = {"cells.parquet": ALL_CELLS, "rows.parquet": ALL_ROWS}
     files["croissant.json"] = cards.croissant(about, described, hashes, sizes).encode("utf-8")
     total = sum(map(len, files.values()))
     if total > MOST_BYTES:
@@ -353,10 +350,10 @@ class Merged:
     kept: int
 
     def __str__(self) -> str:
-        told = f"{self.added:,} cells added, {self.agreed:,} were there already and agree"
+        done = f"{self.added:,} cells added, {self.agreed:,} were there already and agree"
         if self.kept:
-            told += f", {self.kept:,} of private generators were there already and stay"
-        return told
+            done += f", {self.kept:,} of private generators were there already and stay"
+        return done
 
 
 def merge(into: Path | str, other: Path | str, origin: str | None = None) -> Merged:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from workbench.errors import InputError
 from workbench.tables.files import read_file
-from workbench.tables.given import matched, read_table
+from workbench.tables.given import has_end_blank, matched, read_table
 from workbench.tables.identifiers import Pattern
 from workbench.tables.schema import Schema
 
@@ -84,8 +84,7 @@ def _with_end_blanks(table: pd.DataFrame) -> list[str]:
     """The columns whose real labels begin or end with a blank."""
     found = []
     for name in table.columns:
-        labels = table[name].dropna().unique()
-        if any(isinstance(label, str) and label != label.strip() for label in labels):
+        if any(map(has_end_blank, table[name].dropna().unique())):
             found.append(name)
     return found
 

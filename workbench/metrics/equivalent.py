@@ -8,15 +8,12 @@ is said of any metric that has a floor, a ceiling and a reading that depends on 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from scipy.optimize import isotonic_regression
 
 from workbench.errors import InputError
 from workbench.files import write_text
@@ -31,7 +28,7 @@ from workbench.metrics import (
     Trial,
     get,
 )
-from workbench.tables.datasets import table_hash
+from workbench.metrics.references import hashed, kept_at
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # of the train rows
 DRAWS = {0.01: 4, 0.02: 3, 0.05: 2}  # samples whose readings are averaged: the small ones vary most
@@ -184,12 +181,10 @@ def _value(row: Row | None) -> float:
 
 def _kept(trial: Trial, metric: Metric, compute: Callable) -> list:
     """compute(trial, metric), kept in the folder of references where there is one."""
-    folder = os.environ.get("WORKBENCH_REFERENCES")
-    if not folder:
+    about = [hashed(trial, trial.train), hashed(trial, trial.test), trial.schema.to_json()]
+    path = kept_at([*about, trial.seed, metric.function, SHARES], ".json")
+    if path is None:
         return compute(trial, metric)
-    about = [_hash(trial, trial.train), _hash(trial, trial.test), trial.schema.to_json()]
-    text = json.dumps([*about, trial.seed, metric.function, SHARES])
-    path = Path(folder, f"{hashlib.sha256(text.encode()).hexdigest()}.json")
     if path.exists():
         return json.loads(path.read_text(encoding="utf-8"))
     points = compute(trial, metric)
@@ -197,34 +192,19 @@ def _kept(trial: Trial, metric: Metric, compute: Callable) -> list:
     return points
 
 
-def _hash(trial: Trial, table: pd.DataFrame) -> str:
-    return trial.once("hash", table, lambda: table_hash(table))
-
-
 def monotone(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The nearest values that never fall, by weighted squares: pool adjacent violators (Ayer et al.
-    1955).
+    """The nearest values that never fall, by weighted squares (isotonic regression).
 
     >>> monotone(np.array([1.0, 3.0, 2.0, 4.0]), np.ones(4)).tolist()
     [1.0, 2.5, 2.5, 4.0]
     """
-    blocks: list[list[float]] = []  # mean, weight, number of values
-    for value, weight in zip(values, weights, strict=True):
-        blocks.append([float(value), float(weight), 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, mass, count = blocks.pop()
-            before = blocks[-1]
-            total = before[1] + mass
-            before[0] = (before[0] * before[1] + mean * mass) / total
-            before[1] = total
-            before[2] += count
-    return np.concatenate([np.full(int(count), mean) for mean, _, count in blocks])
+    return isotonic_regression(values, weights=weights).x
 
 
 def place(value: float, shares: np.ndarray, values: np.ndarray) -> float:
     """The share at which the rising `values` reach `value`, on a logarithmic scale; the ends beyond.
 
-    >>> float(place(2.0, np.array([0.01, 1.0]), np.array([1.0, 3.0])))
+    >>> round(place(2.0, np.array([0.01, 1.0]), np.array([1.0, 3.0])), 6)
     0.1
     """
     if not np.isfinite(value):

@@ -13,7 +13,6 @@ same tables and the same seed give the same numbers however many cores there are
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -42,8 +41,9 @@ from workbench.metrics import (
 from workbench.metrics.card import Card
 from workbench.metrics.equivalent import check
 from workbench.metrics.models import one_thread
+from workbench.metrics.references import hashed, kept_at
 from workbench.metrics.rows import to_table
-from workbench.tables.datasets import Dataset, table_hash
+from workbench.tables.datasets import Dataset
 from workbench.tables.encode import Marginal, from_float, to_float
 from workbench.tables.files import read_file
 from workbench.tables.given import read_table
@@ -257,8 +257,8 @@ def _common(trial: Trial) -> str:
     for them.
     """
     about = [
-        table_hash(trial.train),
-        table_hash(trial.test),
+        hashed(trial, trial.train),
+        hashed(trial, trial.test),
         trial.schema.to_json(),
         trial.seed,
         len(trial.synthetic),
@@ -270,24 +270,19 @@ def _common(trial: Trial) -> str:
 def _reference_rows(
     group: dict[str, Metric], trial: Trial, kind: str, draw: int, common: str
 ) -> list[Row]:
-    """The group's rows of a reference table, remembered in the folder that WORKBENCH_REFERENCES
-    names, where it is set.
+    """The group's rows of a reference table, kept in the folder of references where there is one.
 
     They depend on the synthetic table's length alone, so the cells of a batch that share data, seed
-    and length need them once. The batch gives every run an empty folder of its own: what is in it
-    was made by this very code.
+    and length need them once.
     """
-    path = None
-    if common:
-        text = json.dumps([common, next(iter(group.values())).function, list(group), kind, draw])
-        name = f"{hashlib.sha256(text.encode()).hexdigest()}.json"
-        path = Path(os.environ["WORKBENCH_REFERENCES"], name)
-        if path.exists():
-            return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    function = next(iter(group.values())).function
+    path = kept_at([common, function, list(group), kind, draw], ".json")
+    if path is not None and path.exists():
+        return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     real = replace(trial, guarantee=None)
     rows = _run(group, _fresh(real) if kind == "fresh" else _in_place(kind, real, draw))
     # An error may be this process's own, such as too little memory.
-    if path and not any(row.state == ERROR for row in rows):
+    if path is not None and not any(row.state == ERROR for row in rows):
         write_text(path, json.dumps([asdict(row) for row in rows]))
     return rows
 

@@ -13,18 +13,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 
 from workbench.files import write_bytes
+from workbench.metrics.references import kept_at
 from workbench.tables.encode import Features, to_float
 from workbench.tables.schema import Schema
 
@@ -128,20 +127,17 @@ def _answers(
 
 def shared(key: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """compute(), arrays by name that depend on real rows alone, once for all cells of a batch: kept
-    in the folder that WORKBENCH_REFERENCES names, where it is set.
-
-    The batch gives every run an empty folder of its own: what is in it was made by this very code.
+    in the folder of references where there is one.
     """
-    folder = os.environ.get("WORKBENCH_REFERENCES")
-    if not folder:
-        return compute()
     parts = []
     for part in key:
         if isinstance(part, Schema):
             parts.append(part.to_json())
         else:
             parts.append(part.hex() if isinstance(part, bytes) else str(part))
-    path = Path(folder, f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.npz")
+    path = kept_at(parts, ".npz")
+    if path is None:
+        return compute()
     if not path.exists():
         content = io.BytesIO()
         arrays: dict[str, Any] = compute()

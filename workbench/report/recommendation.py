@@ -147,12 +147,8 @@ def _which(chosen: dict[str, str]) -> str:
     parts = [f"take {label} {joined(purposes)}" for label, purposes in by_label.items()]
     lacking = [_purpose(use) for use in uses.USES if use not in chosen]
     if lacking:
-        parts.append(f"no generator is shown fit {_either(lacking)}")
+        parts.append(f"no generator is shown fit {joined(lacking, 'or')}")
     return _sentence("; ".join(parts))
-
-
-def _either(words: list[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
 
 
 def _why(about: _About, chosen: dict[str, str], rivals: dict[str, list[str]]) -> str:

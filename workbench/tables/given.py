@@ -78,14 +78,15 @@ def _stripped(table: pd.DataFrame, kept: Collection[str]) -> tuple[pd.DataFrame,
         values = table.iloc[:, place]
         is_text = isinstance(values.dtype, pd.StringDtype) or values.dtype == object
         columns[place] = values
-        if is_text and name not in kept and values.dropna().map(_has_end_blank).any():
+        if is_text and name not in kept and values.dropna().map(has_end_blank).any():
             changed.append(str(name))
             columns[place] = values.map(_strip)
     stripped = pd.DataFrame(columns, index=table.index)
     return stripped.set_axis(table.columns, axis=1), changed
 
 
-def _has_end_blank(value: object) -> bool:
+def has_end_blank(value: object) -> bool:
+    """Whether a value is a text that begins or ends with a blank."""
     return isinstance(value, str) and value != value.strip()
 
 

@@ -6,6 +6,7 @@ which every command takes as --schema.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from workbench.tables.forms import infer as infer_form
 from workbench.tables.forms import is_text
 from workbench.tables.schema import MISSING_MARKS, Schema, formula_text
 from workbench.tables.structure import find_dependencies, find_formulas, find_skips
-from workbench.words import argument, listed, listed_name, quoted
+from workbench.words import listed, listed_name, quoted
 
 MARKS = MISSING_MARKS | {"--", "#n/a"}
 SAMPLE = 20_000  # rows that are looked at first; what is found is checked on every row
@@ -241,7 +242,7 @@ def _written(
 
 
 def _as_labels(name: str) -> str:
-    return "--kind " + argument(f"{name}=categorical")
+    return "--kind " + shlex.quote(f"{name}=categorical")
 
 
 def _numbers_as_codes(values: pd.Series) -> list[Finding]:
@@ -319,7 +320,7 @@ def _roles(
                     "identifier",
                     (column.name,),
                     message,
-                    f"--identifier {argument(listed_name(column.name))}",
+                    f"--identifier {shlex.quote(listed_name(column.name))}",
                 )
             )
     groups = [column for column in schema.columns if _is_group(cast[column.name], column)]
@@ -332,7 +333,7 @@ def _roles(
         f"{group.name!r} names {cast[group.name].nunique():,} persons or units of {mean:.1f} rows"
         " each"
     )
-    findings.append(Finding("group", (group.name,), message, f"--group {argument(group.name)}"))
+    findings.append(Finding("group", (group.name,), message, f"--group {shlex.quote(group.name)}"))
     columns = tuple(
         replace(column, role="group") if column == group else column for column in schema.columns
     )
