@@ -261,14 +261,24 @@ def test_the_linear_area_of_equal_tables_varies_as_much_as_its_interval_says():
     assert 0.8 < np.std(values) / np.mean(errors) < 1.2
 
 
+def in_pairs(pairs: int) -> np.ndarray:
+    """The balls of rows that lie two and two beside each other: each holds itself and its partner."""
+    rows = np.arange(2 * pairs)
+    return np.column_stack([rows, rows ^ 1])
+
+
 def test_rows_hit_together_count_as_fewer():
     """Pairs of equal rows, hit or missed as one: the variance of the share doubles."""
+    half = np.repeat(np.random.default_rng(0).random(50_000) < 0.5, 2)
+    assert fidelity._dependence_of_balls(half, in_pairs(50_000)) == pytest.approx(2, abs=1e-3)
+    # Few balls missed: drawn towards the dependence that was simulated.
     hit = np.repeat(np.random.default_rng(0).random(500) < 0.9, 2)
-    partner = np.arange(1000) ^ 1
-    nearest = np.column_stack([np.arange(1000), partner])
-    assert fidelity._dependence_of_balls(hit, nearest) == pytest.approx(2)
-    alone = np.random.default_rng(1).random(1000) < 0.9
-    assert fidelity._dependence_of_balls(alone, nearest) < 1.2
+    missed = np.count_nonzero(~hit)
+    drawn = fidelity.FEW_BALLS / (missed + fidelity.FEW_BALLS)
+    expected = 2 + drawn * (fidelity.DEPENDENT - 2)
+    assert fidelity._dependence_of_balls(hit, in_pairs(500)) == pytest.approx(expected)
+    alone = np.random.default_rng(1).random(100_000) < 0.9
+    assert fidelity._dependence_of_balls(alone, in_pairs(50_000)) < 1.2
 
 
 def test_c2st_needs_rows():
