@@ -20,6 +20,7 @@ from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def run(
             if problem := home.state(cell.key).problem:
                 print(f"workbench: {problem}", file=sys.stderr)
         before = len(plan.cells) - len(pending)
-        pending.sort(key=lambda cell: _turn(plan, cell))
+        pending = _queue(plan, pending)
         run_cells(plan, home, pending, workers, progress, scheduler, before, backend, live)
         counts = Counter(home.statuses(cell.key for cell in plan.cells).values())
     return Summary(
@@ -303,6 +304,25 @@ def pending_cells(plan: grids.Plan, home: Folder, retry_failed: bool = False) ->
         return state.limits != asdict(plan.limits_of(cell))
 
     return [cell for cell in plan.cells if again(cell, home.state(cell.key))]
+
+
+def _queue(plan: grids.Plan, pending: list[grids.Cell]) -> list[grids.Cell]:
+    """The pending cells as they are started: by `_turn`, but for the second one of a table.
+
+    The first cell of a table, split and seed measures the floors and ceilings that all its cells
+    share. Started beside it, another cheap cell would soon need the same and measure them once
+    more; one of those that take longest learns meanwhile and finds them kept.
+    """
+    queue: list[grids.Cell] = []
+    in_turn = sorted(pending, key=lambda cell: _turn(plan, cell))
+    for _, group in groupby(in_turn, key=lambda cell: _turn(plan, cell)[:-1]):
+        cells = list(group)
+        dearest = max(cells[1:], key=lambda cell: _turn(plan, cell), default=None)
+        if dearest:
+            cells.remove(dearest)
+            cells.insert(1, dearest)
+        queue += cells
+    return queue
 
 
 def _turn(plan: grids.Plan, cell: grids.Cell) -> tuple[int, ...]:
