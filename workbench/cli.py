@@ -408,6 +408,19 @@ def _audit(options) -> int:
     return done.exit_code
 
 
+def _check(options) -> int:
+    """Runs the named file's code: naming it is agreeing to that."""
+    from workbench.generators import contract
+
+    params: dict[str, Any] = dict(_parameter(text) for text in options.param)
+    states: Counter[str] = Counter()
+    for finding in contract.findings(options.generator, params):
+        print(finding, flush=True)
+        states[finding.state] += 1
+    print(f"\n{contract.summary(states)}")
+    return int(bool(states[contract.FAILS]))
+
+
 def _completion(options) -> None:
     import shtab
 
@@ -509,6 +522,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_batch_commands(command)
     _add_table_commands(command)
     _add_audit(command)
+    _add_check(command)
     _add_completion(command)
     return parser
 
@@ -677,6 +691,14 @@ def _add_audit(command: Command) -> None:
     )
     sub.add_argument("--out", metavar="DIR", help="where to write audit.json and audit.html")
     sub.add_argument("--json", action="store_true", help="print the record as JSON")
+
+
+def _add_check(command: Command) -> None:
+    summary = "Run the contract of generators on one, and print what fails: exit code 1 for any."
+    sub = command("check", _check, summary)
+    summary = "a plug-in, ./my_generator.py:MyGenerator, whose code is run, or a registered name"
+    sub.add_argument("generator", metavar="GENERATOR", help=summary)
+    _add_params(sub)
 
 
 def _add_completion(command: Command) -> None:

@@ -66,7 +66,7 @@ def server(running, monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBENCH_LLM_CACHE", str(tmp_path / "cache"))
     running.put()
     yield running
-    contract.trained.cache_clear()  # it would ask a server that is gone
+    contract.candidate.cache_clear()  # it would ask a server that is gone
 
 
 SMALL = Schema(
