@@ -158,7 +158,7 @@ def _cannot(batch: Batch) -> list[str]:
             continue
         titles = list(dict.fromkeys(title for found in about.values() for title in found))
         where = _where(list(about), batch)
-        too = "; real rows read “not measured” too" if real else ""
+        too = ", not even of fresh real ones" if real else ""
         sentences.append(
             f"No generator can be shown fit {words} {where}: {joined(titles)} cannot be measured on"
             f" these test rows{too}."

@@ -133,7 +133,17 @@ def verdicts(batch: Batch) -> Piece:
             f"What synthetic rows of {part.name} may be used for, and the gates that decide",
             "text",
         )
-    return Piece(out)
+    return Piece(out + _gates())
+
+
+def _gates() -> Markup:
+    """When each gate is met and when it fails, to unfold: the same for every batch."""
+    lines = [
+        (title, gate.title, *gate.words()) for title, gates in USES.values() for gate in gates
+    ]
+    header = ["Use", "Gate", "Reads", "Met where", "Fails where"]
+    table = html_table(header, lines, "The gates, fixed beforehand", "text")
+    return pieces().folded("When is a gate met?", table, kind="more")
 
 
 def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
@@ -158,7 +168,7 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
             for state, words in {
                 "meets": "{0} meet{1} every gate",
                 "fails": "{0} fail{1} on {2}",
-                "undecided": "undecided for {0}, where an interval straddles the limit of {2}",
+                "undecided": "undecided for {0}, where an interval is too wide to decide on {2}",
                 "not measured": "not measured for {0}, for lack of {2}",
             }.items()
             if who[state]

@@ -100,6 +100,28 @@ class Gate:
         more = f" and {len(deciding) - most} more" if len(deciding) > most else ""
         return state, f"{self.title} {', '.join(words)}{more}, {self._limit()}"
 
+    def words(self) -> tuple[str, str, str]:
+        """What the gate reads, when it is met and when it fails: for readers of its verdicts."""
+        read = READ[self.about]
+        if self.test == "none":
+            return read, "none did", "any did"
+        limit = "what is claimed" if self.claim else f"{self.limit:g}"
+        if self.test == "at least":
+            return read, f"interval at or above {limit}", f"interval below {limit}"
+        if self.test == "at most":
+            # A claim is held against a lower bound, which decides by itself.
+            subject = "reading" if self.claim else "interval"
+            return read, f"{subject} at or below {limit}", f"{subject} above {limit}"
+        half = "" if np.isinf(self.blind) else f" and is at most {2 * self.blind:g} wide"
+        if self.test == "not above":
+            width = f"is at most {2 * self.blind:g} wide"
+            return read, f"upper end at or below {limit}, or {width}", f"lower end above {limit}"
+        if self.test == "not raised":
+            met = f"upper end at or below {limit}, or lower end at or below 0{half}"
+            return read, met, f"lower end above 0, reading above {limit}"
+        met = f"interval within ±{limit}, or holds 0{half}"
+        return read, met, f"interval without 0, reading beyond ±{limit}"
+
     def _limit(self) -> str:
         if self.test == "none":
             return "limit: none"
@@ -166,6 +188,13 @@ def _none(gate: Gate, mean: float, low: float, high: float) -> str:
     return "fails" if low > 0 or high > 0 else "meets"
 
 
+READ = {
+    "table": "the table",
+    "columns": "each column",
+    "groups": "each group",
+    "details": "each column, group or coefficient",
+    "any": "the table and each group",
+}
 _TESTS = {
     "at least": _at_least,
     "at most": _at_most,
@@ -264,9 +293,9 @@ def verdicts(readings: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row for each row of `labels` and use: its state, the gates that decide it, the reason
-        in words. A use fails with its first failing gate, is undecided where an interval straddles
-        a limit, and counts as not measured while any of its gates is. Gates that do not apply (no
-        sensitive column, a regression target) are left out.
+        in words. A use fails where any of its gates does; else it is undecided where one is, else
+        not measured where one is; it is met where all are. Gates that do not apply (no sensitive
+        column, a regression target) are left out.
     """
     known = _by_metric(readings)
     records = []
