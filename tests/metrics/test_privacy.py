@@ -276,6 +276,19 @@ def test_outliers_can_be_betrayed_where_others_are_not():
     )
 
 
+def test_few_outliers_are_not_read():
+    """Of 30 fresh ones the attack finds .030 at "1%" false alarms: no reading of the rule."""
+    rng = np.random.default_rng(0)
+    for n, others in ((30, True), (privacy.MIN_OUTLIERS, False)):
+        draws = [
+            privacy.tpr_at_few_alarms(rng.normal(size=n), rng.normal(size=n))[0] for _ in range(300)
+        ]
+        assert (np.mean(draws) > 0.02) == others
+    tables = [numbers(rng.normal(size=(n, 3))) for n in (300, 600, 300)]
+    rows = [row for row in privacy.membership(Trial(*tables, plain(3))) if row.group == "outliers"]
+    assert [np.isnan(row.value) and "99 needed of each" in row.note for row in rows] == [True, True]
+
+
 # Epsilon
 
 

@@ -138,9 +138,7 @@ def verdicts(batch: Batch) -> Piece:
 
 def _gates() -> Markup:
     """When each gate is met and when it fails, to unfold: the same for every batch."""
-    lines = [
-        (title, gate.title, *gate.words()) for title, gates in USES.values() for gate in gates
-    ]
+    lines = [(title, gate.title, *gate.words()) for title, gates in USES.values() for gate in gates]
     header = ["Use", "Gate", "Reads", "Met where", "Fails where"]
     table = html_table(header, lines, "The gates, fixed beforehand", "text")
     return pieces().folded("When is a gate met?", table, kind="more")
