@@ -38,7 +38,7 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Hard to tell from real rows", ("c2st",)),
     ("Trains models", ("utility_ratio", "tstr_auc", "tstr_r2")),
     ("Gains as added rows", ("augmentation_gain",)),
-    ("Analysis survives", ("coefficient_overlap", "conclusions_kept")),
+    ("Analysis survives", ("coefficient_shift", "coefficient_overlap")),
     ("Bias kept as it is", ("bias_amp",)),
     ("Groups kept", ("representation",)),
     ("Withstands attacks", ("attack_risk", "membership_auc")),

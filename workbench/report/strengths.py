@@ -26,7 +26,7 @@ PURPOSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training a model", ("utility_ratio", "tstr_auc", "tstr_r2")),
     ("training a model on their texts", ("text_tstr_auc",)),
     ("adding to real rows", ("augmentation_gain",)),
-    ("estimating effects", ("coefficient_overlap", "conclusions_kept")),
+    ("estimating effects", ("coefficient_shift", "coefficient_overlap")),
     ("keeping the tie of group and outcome", ("bias_amp",)),
     ("keeping the shares of groups", ("representation",)),
     ("withstanding attacks on people in train", ("attack_risk", "membership_auc")),
