@@ -109,12 +109,12 @@ def measure(method: str, folder: str, seed: int, repeat: int, rows: int) -> dict
         start = np.array([time.process_time(), time.perf_counter()])
         model = fit()
         fitted = np.array([time.process_time(), time.perf_counter()])
-        made = sample(model)
+        synthetic = sample(model)
         times.append([*(fitted - start), *([time.process_time(), time.perf_counter()] - fitted)])
-    made.to_csv(Path(folder) / "made.csv", index=False)
+    synthetic.to_csv(Path(folder) / "made.csv", index=False)
     medians = np.median(times, axis=0).tolist()
     return dict(zip(["fit", "fit_wall", "sample", "sample_wall"], medians, strict=True)) | {
-        "rows": len(made)
+        "rows": len(synthetic)
     }
 
 
@@ -158,11 +158,11 @@ def _package(method: str, folder: Path, seed: int, rows: int) -> tuple:
 
     def sample(model):
         np.random.seed(seed)
-        made = model.sample(rows if vine else len(train))
-        for name in made:
-            whole = made[name].round().clip(coded[name].min(), coded[name].max()).astype(int)
-            made[name] = labels[name][whole] if name in labels else whole
-        return made[train.columns]
+        sampled = model.sample(rows if vine else len(train))
+        for name in sampled:
+            whole = sampled[name].round().clip(coded[name].min(), coded[name].max()).astype(int)
+            sampled[name] = labels[name][whole] if name in labels else whole
+        return sampled[train.columns]
 
     return fit, sample
 
@@ -189,15 +189,16 @@ def errors(path: Path, train, schema, seed: int) -> list[str]:
     from workbench.metrics import Trial
     from workbench.metrics.published import published_errors
 
-    made = pd.read_csv(path)
+    synthetic = pd.read_csv(path)
     labels = {
-        column.name: made[column.name].replace("?", None)
+        column.name: synthetic[column.name].replace("?", None)
         for column in schema.columns
         if column.is_discrete
     }
-    made = schema.cast(made.assign(**labels))
+    synthetic = schema.cast(synthetic.assign(**labels))
     found = {
-        row.metric: row.value for row in published_errors(Trial(train, train, made, schema, seed))
+        row.metric: row.value
+        for row in published_errors(Trial(train, train, synthetic, schema, seed))
     }
     return [f"{found[name]:.2f}" for name in ("shape_error", "trend_error")]
 

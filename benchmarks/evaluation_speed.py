@@ -61,8 +61,8 @@ def main() -> None:
                     for side in (mine, theirs[task])
                 ]
                 seconds = mine["seconds"], theirs[task]["seconds"]
-                told = f"{seconds[0]:>9.3f}{seconds[1]:>10.3f}{seconds[0] / seconds[1]:>7.2f}"
-                print(f"{peer + ': ' + task:44}{told}  {numbers[0]}; {numbers[1]}")
+                timings = f"{seconds[0]:>9.3f}{seconds[1]:>10.3f}{seconds[0] / seconds[1]:>7.2f}"
+                print(f"{peer + ': ' + task:44}{timings}  {numbers[0]}; {numbers[1]}")
 
 
 def write_tables(folder: Path) -> None:

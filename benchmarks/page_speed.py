@@ -135,12 +135,17 @@ def main(sizes: list[int]) -> None:
         assert (batch.cells["status"] == "ok").all()
         size = make_sections(batch)
         profile.disable()
-        made = time.process_time() - began
+        sections_seconds = time.process_time() - began
         before = os.times()
         report(folder)
         after = os.times()
         whole = sum(after[:4]) - sum(before[:4])
-        about = {"cells": len(batch.cells), "read": read, "sections": made, "report": whole}
+        about = {
+            "cells": len(batch.cells),
+            "read": read,
+            "sections": sections_seconds,
+            "report": whole,
+        }
         about = {name: round(value, 2) for name, value in about.items()}
         print(json.dumps(about | {"megabytes": round(size / 1e6, 1)}))
         if "PROFILE" in os.environ:

@@ -163,40 +163,40 @@ def across(rows: pd.DataFrame, gain: str) -> str:
     """Mean gain over datasets at each number of rare rows; and of those with an interval, how many
     lie above and below 0.
     """
-    told = {}
+    cells = {}
     for (generator, rare), part in rows.groupby(["generator", "rare"]):
         ends = [interval(one[gain]) for _, one in part.groupby("dataset")]
         better, worse = sum(low > 0 for _, low, _ in ends), sum(high < 0 for _, _, high in ends)
         known = sum(not np.isnan(low) for _, low, _ in ends)
         mean = np.mean([value for value, _, _ in ends])
-        told[generator, rare] = f"{mean:+.3f} ({better} better, {worse} worse of {known})".replace(
+        cells[generator, rare] = f"{mean:+.3f} ({better} better, {worse} worse of {known})".replace(
             "-", "−"
         )
-    return markdown(told)
+    return markdown(cells)
 
 
 def within(rows: pd.DataFrame, gain: str) -> str:
     """Mean gain over splits of one dataset with its interval."""
-    told = {}
+    cells = {}
     for (generator, rare), part in rows.groupby(["generator", "rare"]):
         mean, low, high = interval(part[gain])
         ends = "one split" if np.isnan(low) else f"{low:+.3f}, {high:+.3f}"
-        told[generator, rare] = f"{mean:+.3f} [{ends}]".replace("-", "−")
-    return markdown(told)
+        cells[generator, rare] = f"{mean:+.3f} [{ends}]".replace("-", "−")
+    return markdown(cells)
 
 
 def interval(gains: pd.Series) -> tuple[float, float, float]:
     return corrected_interval(gains.dropna().to_numpy(), 0.7, 0.3)
 
 
-def markdown(told: dict[tuple[str, int], str]) -> str:
-    sizes = sorted({rare for _, rare in told})
+def markdown(readings: dict[tuple[str, int], str]) -> str:
+    sizes = sorted({rare for _, rare in readings})
     lines = [
         "| generator | " + " | ".join(f"{rare} rare rows" for rare in sizes) + " |",
         "|---" * (1 + len(sizes)) + "|",
     ]
-    for name in [name for name in GENERATORS if any((name, rare) in told for rare in sizes)]:
-        cells = [BY_REFERENCE.get(name, name), *(told.get((name, rare), "") for rare in sizes)]
+    for name in [name for name in GENERATORS if any((name, rare) in readings for rare in sizes)]:
+        cells = [BY_REFERENCE.get(name, name), *(readings.get((name, rare), "") for rare in sizes)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

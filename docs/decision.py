@@ -197,8 +197,8 @@ def filled(text: str) -> str:
     }
     for name, maker in makers.items():
         mark = rf"(<!-- {name}: made by docs/decision.py -->\n).*?(\n<!-- end -->)"
-        made = maker(rows)
-        text = re.sub(mark, lambda m, made=made: f"{m[1]}\n{made}\n{m[2]}", text, flags=re.S)
+        table = maker(rows)
+        text = re.sub(mark, lambda m, table=table: f"{m[1]}\n{table}\n{m[2]}", text, flags=re.S)
     return text
 
 

@@ -181,7 +181,7 @@ except InputError as error:
     )
 
 
-def made(folder: Path) -> dict[str, str]:
+def table_hashes(folder: Path) -> dict[str, str]:
     """File -> hash of all that must not depend on when, where and how often cells ran."""
     paths = sorted(Path(folder, "runs").glob("*/*.parquet"))
     return {

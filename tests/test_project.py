@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -38,6 +39,10 @@ LAYERS = [
     ["cli"],
     ["__main__", "__init__"],
 ]
+# Words that say nothing in a debugger: what is made, and of what? The field's names take their place.
+VAGUE = {"told", "tie", "made", "asked", "heap", "worth"}
+# A parameter of a packaged world: recorded results name it, so it stays as it is.
+RECORDED = {"credit_tie"}
 CONDA_NAMES = {
     "jupyter_client": "jupyter-client",
     "pytorch": "torch",
@@ -78,6 +83,34 @@ def test_imports_run_one_way(path):
             and parts[1] != "__version__"
         ):
             assert layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
+
+
+def identifiers(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The line and the name of everything that code binds or reads: variables, parameters, functions,
+    attributes, keywords. A test's own name is a sentence, and is left out.
+    """
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.Name):
+            yield line, node.id
+        elif isinstance(node, ast.arg) or (isinstance(node, ast.keyword) and node.arg):
+            yield line, node.arg
+        elif isinstance(node, ast.Attribute):
+            yield line, node.attr
+        elif isinstance(node, ast.alias):
+            yield line, node.asname or node.name
+        elif hasattr(node, "name") and not str(node.name).startswith("test_"):
+            yield line, str(node.name)
+
+
+def test_names_are_those_of_the_field():
+    folders = ("workbench", "benchmarks", "notebooks", "docs", "tests")
+    vague = []
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for line, name in identifiers(ast.parse(path.read_text())):
+            if name not in RECORDED and VAGUE & set(name.lower().split("_")):
+                vague.append(f"{path.relative_to(ROOT)}:{line} {name}")
+    assert not vague, "\n".join(["names that say nothing:", *vague])
 
 
 def declared() -> dict[str, Requirement]:

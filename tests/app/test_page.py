@@ -225,9 +225,11 @@ def test_the_script_gives_the_same_bytes_and_the_grid_reads(exported, tmp_path):
     subprocess.run(
         [sys.executable, paths["side_by_side.py"], tmp_path / "b"], check=True, cwd=tmp_path
     )
-    made = {path.name for path in (tmp_path / "b").iterdir()}
-    assert made == set(paths) - {"grid.toml", "side_by_side.py", "scores.tex"} and len(made) == 9
-    for name in made:
+    written = {path.name for path in (tmp_path / "b").iterdir()}
+    assert (
+        written == set(paths) - {"grid.toml", "side_by_side.py", "scores.tex"} and len(written) == 9
+    )
+    for name in written:
         assert (tmp_path / "b" / name).read_bytes() == paths[name].read_bytes(), name
     read = grid.read(paths["grid.toml"].parent)
     assert [row["name"] for row in read.generators] == ["independent", "cart"] and read.seeds == (

@@ -48,7 +48,7 @@ def served(target: str, folder: Path, *flags: str):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(16)
-    made = subprocess.run(
+    dry_run = subprocess.run(
         [
             "make",
             "--no-print-directory",
@@ -63,7 +63,7 @@ def served(target: str, folder: Path, *flags: str):
         text=True,
         check=True,
     ).stdout.replace("\\\n", " ")
-    words = shlex.split(made)
+    words = shlex.split(dry_run)
     given = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
     command = [word for word in words if not re.match(r"[A-Z_]+=", word) and word != "--token"]
     # `make lab` opens the start page; what is tried here is the page behind its second door.

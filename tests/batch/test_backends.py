@@ -12,7 +12,7 @@ import time
 
 import psutil
 import pytest
-from batch_helpers import made, orphans, report, statuses, stub, stub_notebook
+from batch_helpers import orphans, report, statuses, stub, stub_notebook, table_hashes
 
 from workbench.batch import grid
 from workbench.batch.folder import Folder
@@ -46,12 +46,12 @@ def cluster(tmp_path):
     """
     home = tmp_path / "cluster"
     home.mkdir()
-    made_here = [
+    started = [
         start("dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard", cwd=home)
     ]
     address, until = None, time.monotonic() + 60
     while not address:
-        assert time.monotonic() < until and made_here[0].poll() is None
+        assert time.monotonic() < until and started[0].poll() is None
         address = re.search(
             r"Scheduler at:\s+(tcp://\S+)", (home / "dask_scheduler.log").read_text()
         )
@@ -69,9 +69,9 @@ def cluster(tmp_path):
             "--local-directory",
             str(place),
         ]
-        made_here.append(start("dask_worker", address, *options, cwd=place))
-    yield address, made_here
-    for process in made_here:
+        started.append(start("dask_worker", address, *options, cwd=place))
+    yield address, started
+    for process in started:
         for one in (
             [*psutil.Process(process.pid).children(recursive=True)]
             if process.poll() is None
@@ -117,7 +117,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, cluster):
     thread.join(10)
     assert victim is not None and out and not isinstance(out[0], Exception), out
     assert out[0].counts == {"ok": 4}
-    assert made(remote) == made(local) and len(made(remote)) == 8
+    assert table_hashes(remote) == table_hashes(local) and len(table_hashes(remote)) == 8
 
 
 def test_a_cell_that_kills_its_workers_fails_alone(tmp_path, cluster):

@@ -147,7 +147,7 @@ def test_records_of_older_versions_are_read(costly):
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "message"),
     [
         ([1], "must be a dict; these are a list"),
         ({"when": pd.Timestamp("2020-01-01")}, "fact 'when' is '2020-01-01"),
@@ -158,8 +158,8 @@ def test_records_of_older_versions_are_read(costly):
         ({"long": "x" * MOST_FACTS}, "bytes of JSON; tell at most 65,536"),
     ],
 )
-def test_facts_are_json_or_refused_in_a_sentence(facts, told, tmp_path):
-    with pytest.raises(InputError, match=told):
+def test_facts_are_json_or_refused_in_a_sentence(facts, message, tmp_path):
+    with pytest.raises(InputError, match=message):
         json_facts(facts)
 
     class Model:
@@ -168,7 +168,7 @@ def test_facts_are_json_or_refused_in_a_sentence(facts, told, tmp_path):
     Model.facts = facts
     with pytest.raises(ValueError, match="the first"), Record(str(tmp_path)).facts(Model()):
         raise ValueError("the first")  # is not hidden by what is wrong with the facts
-    with pytest.raises(InputError, match=told), Record(str(tmp_path)).facts(Model()):
+    with pytest.raises(InputError, match=message), Record(str(tmp_path)).facts(Model()):
         pass
 
 
@@ -257,12 +257,15 @@ def test_the_power_law_is_found_where_it_holds():
 def test_equivalent_inverts_the_curve_and_says_so_where_it_cannot():
     exact = curve_of(np.repeat(law(ROWS)[:, None], 4, axis=1))
 
-    def worth(score):
+    def rows_for(score):
         return equivalent(exact, Scores(np.array([score, score])), np.random.default_rng(0))
 
-    assert worth(law(300)).value == pytest.approx(300) and str(worth(law(300))) == "300 real rows"
-    assert str(worth(law(40))) == "less than 50 real rows" and worth(0.2).high == 0
-    assert str(worth(law(1700))) == "more than 1,600 real rows" and worth(0.99).low == np.inf
+    assert (
+        rows_for(law(300)).value == pytest.approx(300)
+        and str(rows_for(law(300))) == "300 real rows"
+    )
+    assert str(rows_for(law(40))) == "less than 50 real rows" and rows_for(0.2).high == 0
+    assert str(rows_for(law(1700))) == "more than 1,600 real rows" and rows_for(0.99).low == np.inf
     flat = curve_of(np.full((6, 4), 0.7))
     assert (
         str(equivalent(flat, Scores(np.array([0.69])), np.random.default_rng(0)))

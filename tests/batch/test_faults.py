@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from batch_helpers import made, orphans, report, start_run, statuses, stub, stub_notebook
+from batch_helpers import orphans, report, start_run, statuses, stub, stub_notebook, table_hashes
 
 from workbench.batch import grid, runner
 from workbench.batch.folder import Folder
@@ -65,14 +65,14 @@ def test_kill_9_loses_no_finished_cell(tmp_path, most):
     """
     reference = batch(tmp_path / "reference")
     runner.run(reference, progress=False)
-    expected = made(reference)
+    expected = table_hashes(reference)
     assert len(expected) == 12
 
     draw, kills, rounds, killed = random.Random(0), 0, 0, dict.fromkeys(VICTIMS, 0)
     while kills < most:
         rounds += 1
         folder, finished = batch(tmp_path / f"round{rounds}"), {}
-        while made(folder) != expected:
+        while table_hashes(folder) != expected:
             run = start_run(folder, "workers=2, retry_failed=True")
             try:
                 until = time.monotonic() + draw.uniform(1.5, 5)
@@ -123,12 +123,12 @@ def test_a_batch_survives_its_kernels_without_a_restart(tmp_path):
 def test_half_written_cells_and_temporary_folders_are_swept(tmp_path):
     folder = report(tmp_path / "report", [stub()])
     runner.run(folder, progress=False)
-    expected, (done,) = made(folder), folder.glob("runs/*/DONE")
+    expected, (done,) = table_hashes(folder), folder.glob("runs/*/DONE")
     done.unlink()  # what a crash before the rename could at most leave, if renames were not atomic
     (done.parent / "rows.parquet").write_bytes(b"half")
     (folder / ".tmp" / "left").mkdir(parents=True)
     assert runner.run(folder, progress=False).before == 0
-    assert made(folder) == expected and not list(folder.glob(".tmp/*"))
+    assert table_hashes(folder) == expected and not list(folder.glob(".tmp/*"))
 
 
 def test_a_second_runner_says_who_holds_the_folder_or_waits(tmp_path):
@@ -177,9 +177,9 @@ def test_a_full_disk_is_told_and_finished_cells_stay(tmp_path, small_disk):
     folder = report(small_disk / "report", [stub()], seeds=seeds)
     with pytest.raises(InputError, match=r"no space left for .*: finished cells are kept"):
         runner.run(folder, workers=1, progress=False)
-    kept = made(folder)
-    assert 0 < len(kept) < 24 and kept.items() <= made(reference).items()
+    kept = table_hashes(folder)
+    assert 0 < len(kept) < 24 and kept.items() <= table_hashes(reference).items()
     assert set(Folder(folder).cells()["status"]) == {"ok", "pending"}
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     assert runner.run(folder, progress=False).before == len(kept) // 2
-    assert made(folder) == made(reference)
+    assert table_hashes(folder) == table_hashes(reference)

@@ -86,25 +86,25 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_names_its_line_and_the_way_out(tmp_path, name):
-    (before, after), line, told = MISTAKES[name]
+    (before, after), line, message = MISTAKES[name]
     assert before in GOOD
     report(tmp_path, [])
     write(tmp_path, GOOD.replace(before, after))
-    with pytest.raises(InputError, match=rf"(?s)grid\.toml, line {line}: .*{told}") as error:
+    with pytest.raises(InputError, match=rf"(?s)grid\.toml, line {line}: .*{message}") as error:
         grid.read(tmp_path)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("title = x", "is not TOML.*line 1"),
         ("seeds = [0]", "datasets is missing"),
         ("datasets = ['diabetes']", "generators is"),
     ],
 )
-def test_a_file_that_is_no_grid(tmp_path, text, told):
-    with pytest.raises(InputError, match=told):
+def test_a_file_that_is_no_grid(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
         grid.read(write(tmp_path, text))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from batch_helpers import made, orphans, report, statuses, stub, stub_notebook
+from batch_helpers import orphans, report, statuses, stub, stub_notebook, table_hashes
 
 from workbench.batch import grid, runner
 from workbench.batch.folder import CELL_COLUMNS, FACT_COLUMNS, Folder
@@ -89,7 +89,7 @@ def test_a_finished_batch_is_complete_and_tidy(finished):
 def test_one_worker_and_two_give_the_same_bytes(finished, tmp_path):
     other = report(tmp_path / "other", ["'copy'", "'independent'", stub()], seeds=(0, 1))
     run(other, workers=1, progress=False)
-    assert made(other) == made(finished) and len(made(other)) == 12
+    assert table_hashes(other) == table_hashes(finished) and len(table_hashes(other)) == 12
 
 
 def test_nothing_finished_runs_again_not_even_in_a_copy(finished, tmp_path):

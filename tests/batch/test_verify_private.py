@@ -29,9 +29,9 @@ def manifests(folder) -> dict:
 
 
 def test_the_record_of_a_cell_says_where_its_noise_is_from(finished):
-    told = manifests(finished)
-    assert set(told) == {"operating system", "seed 3"}
-    fresh, known = told["operating system"]["facts"], told["seed 3"]["facts"]
+    stored = manifests(finished)
+    assert set(stored) == {"operating system", "seed 3"}
+    fresh, known = stored["operating system"]["facts"], stored["seed 3"]["facts"]
     assert 0 < fresh["epsilon"] <= 1 and fresh["delta"] == 1e-9
     assert fresh["domain"] == "read off train"
     assert known["guarantee"].startswith("no guarantee: the seed is known")

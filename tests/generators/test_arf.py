@@ -41,19 +41,21 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def test_it_finds_an_interaction_of_three_columns_and_a_function():
-    made = make("arf").fit(table(), SCHEMA, rng(1)).sample(5000, rng(2))
-    assert ((made["a"] * made["b"] > 0) == made["y"]).mean() > 0.8
-    quarter = np.array(list("pqrs"))[np.digitize(made["a"], [-0.7, 0, 0.7])]
-    assert (quarter == made["c"]).mean() > 0.75
+    synthetic = make("arf").fit(table(), SCHEMA, rng(1)).sample(5000, rng(2))
+    assert ((synthetic["a"] * synthetic["b"] > 0) == synthetic["y"]).mean() > 0.8
+    quarter = np.array(list("pqrs"))[np.digitize(synthetic["a"], [-0.7, 0, 0.7])]
+    assert (quarter == synthetic["c"]).mean() > 0.75
     for name in "ab":
         assert (
             np.abs(
-                np.quantile(made[name], [0.1, 0.5, 0.9])
+                np.quantile(synthetic[name], [0.1, 0.5, 0.9])
                 - np.quantile(table()[name], [0.1, 0.5, 0.9])
             ).max()
             < 0.15
         )
-        assert made[name].isin(table()[name]).mean() < 0.2, "numbers are drawn between train values"
+        assert synthetic[name].isin(table()[name]).mean() < 0.2, (
+            "numbers are drawn between train values"
+        )
 
 
 def test_rounds_end_where_nothing_is_left_to_tell_apart():
@@ -120,8 +122,10 @@ def test_smoothing_draws_labels_that_a_leaf_does_not_hold():
         for value in (0, 20)
     )
     agree = [
-        (np.array(list("pqrs"))[np.digitize(made["a"], [-0.7, 0, 0.7])] == made["c"]).mean()
-        for made in (plain, smooth)
+        (
+            np.array(list("pqrs"))[np.digitize(synthetic["a"], [-0.7, 0, 0.7])] == synthetic["c"]
+        ).mean()
+        for synthetic in (plain, smooth)
     ]
     assert agree[1] < agree[0] - 0.1
 
@@ -129,8 +133,8 @@ def test_smoothing_draws_labels_that_a_leaf_does_not_hold():
 def test_missing_values_keep_their_ties():
     rows = table()
     rows.loc[rows["a"] > 0, "b"] = np.nan
-    made = make("arf").fit(rows, SCHEMA, rng(1)).sample(3000, rng(2))
-    assert (made["b"].isna() == (made["a"] > 0)).mean() > 0.9
+    synthetic = make("arf").fit(rows, SCHEMA, rng(1)).sample(3000, rng(2))
+    assert (synthetic["b"].isna() == (synthetic["a"] > 0)).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["trees", "min_node_size", "max_rounds"])

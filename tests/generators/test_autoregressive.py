@@ -124,25 +124,30 @@ def mixed():
 
 def test_continuous_numbers_are_not_repeated_and_atoms_are(mixed):
     generator, table = mixed
-    made = generator.sample(3000, rng(1))
-    assert (made["x"] == 0).mean() == pytest.approx(0.5, abs=0.04)
+    synthetic = generator.sample(3000, rng(1))
+    assert (synthetic["x"] == 0).mean() == pytest.approx(0.5, abs=0.04)
     assert (
-        made.loc[made["x"] != 0, "x"].isin(table["x"]).mean() < 0.01
-        and made["y"].isin(table["y"]).mean() < 0.01
+        synthetic.loc[synthetic["x"] != 0, "x"].isin(table["x"]).mean() < 0.01
+        and synthetic["y"].isin(table["y"]).mean() < 0.01
     )
-    assert made["x"].corr(made["y"]) == pytest.approx(table["x"].corr(table["y"]), abs=0.08)
+    assert synthetic["x"].corr(synthetic["y"]) == pytest.approx(
+        table["x"].corr(table["y"]), abs=0.08
+    )
 
 
 def test_conditions_on_ranges_single_numbers_and_shared_labels(mixed):
     generator, table = mixed
-    made = generator.sample(500, rng(1), where={"y": (0.5, 0.6)})
+    synthetic = generator.sample(500, rng(1), where={"y": (0.5, 0.6)})
     inside = table[table["y"].between(0.5, 0.6)]
-    assert made["y"].between(0.5, 0.6).all() and abs(made["x"].mean() - inside["x"].mean()) < 0.1
+    assert (
+        synthetic["y"].between(0.5, 0.6).all()
+        and abs(synthetic["x"].mean() - inside["x"].mean()) < 0.1
+    )
     value, label = table["y"].max(), table["k"].mode()[0]
     assert (generator.sample(50, rng(1), where={"y": value})["y"] == value).all()
     rare = table["k"].value_counts().index[-1]
-    for asked in (label, rare):
-        assert (generator.sample(50, rng(1), where={"k": asked})["k"] == asked).all()
+    for level in (label, rare):
+        assert (generator.sample(50, rng(1), where={"k": level})["k"] == level).all()
     with pytest.raises(InputError, match=r"acceptance 0\b"):
         generator.sample(5, rng(1), where={"y": value + 1})
 
@@ -208,9 +213,9 @@ def test_a_wide_table_is_trained_in_smaller_steps():
     columns = {f"x{j}": draw.normal(size=500) for j in range(200)}
     schema = Schema(tuple(Column(name, "numeric") for name in columns))
     table = pd.DataFrame(columns)
-    made = (
+    synthetic = (
         make("autoregressive", {"epochs": 1, "width": 16, "layers": 1})
         .fit(table, schema, rng(0))
         .sample(600, rng(1))
     )
-    assert schema.check(made) == [] and len(made) == 600
+    assert schema.check(synthetic) == [] and len(synthetic) == 600

@@ -33,7 +33,7 @@ def labels(names: str, target: str | None = None) -> Schema:
     )
 
 
-def made(rows: int = 4000) -> tuple[pd.DataFrame, Schema]:
+def simulated(rows: int = 4000) -> tuple[pd.DataFrame, Schema]:
     """The class y is a parent of a, b and c; b follows a and c follows b, each in its own way in
     each class.
     """
@@ -57,7 +57,7 @@ def edges(generator, schema: Schema) -> set[tuple[str, str]]:
 
 
 def test_tan_hangs_every_column_on_the_target_and_finds_the_tree_given_it():
-    table, schema = made()
+    table, schema = simulated()
     found = edges(make("bayes-tan").fit(table, schema, rng(0)), schema)
     assert {("y", name) for name in "abc"} <= found
     assert {frozenset(edge) for edge in found if "y" not in edge} == {
@@ -80,7 +80,7 @@ def test_tan_sees_what_a_tree_cannot():
 
 
 def test_tan_drops_edges_that_need_too_large_a_table():
-    table, schema = made()
+    table, schema = simulated()
     generator = make("bayes-tan", {"max_cells": 17}).fit(
         table, schema, rng(0)
     )  # 3 states a column, missing among them
@@ -92,7 +92,7 @@ def test_tan_needs_a_target():
 
 
 def test_an_expert_s_edges_are_kept_and_the_other_columns_stay_alone():
-    table, schema = made()
+    table, schema = simulated()
     generator = make("bayes-expert", {"edges": [["a", "b"], ["y", "b"]]}).fit(table, schema, rng(0))
     assert edges(generator, schema) == {("a", "b"), ("y", "b")}
     drawn = generator.sample(20_000, rng(1))
@@ -123,7 +123,7 @@ def test_an_expert_s_edges_are_kept_and_the_other_columns_stay_alone():
     ],
 )
 def test_an_expert_s_mistakes_are_named(given, message):
-    table, schema = made(100)
+    table, schema = simulated(100)
     with pytest.raises(InputError, match=message):
         generate("bayes-expert", Dataset("made", table, table, schema), edges=given, max_cells=50)
 
@@ -132,7 +132,7 @@ def test_an_expert_s_mistakes_are_named(given, message):
 def test_scores_agree_with_pgmpy(score):
     from pgmpy.structure_score import BIC, BDeu
 
-    table, schema = made(500)
+    table, schema = simulated(500)
     generator = make("bayes-hillclimb", {"score": score, "equivalent_rows": 7}).fit(
         table, schema, rng(0)
     )
@@ -188,7 +188,7 @@ def test_few_candidates_bound_the_search():
 
 
 def test_both_scores_find_the_structure():
-    table, schema = made()
+    table, schema = simulated()
     for score in ("bic", "bdeu"):
         found = edges(make("bayes-hillclimb", {"score": score}).fit(table, schema, rng(0)), schema)
         assert {frozenset("ay"), frozenset("bc")} <= {frozenset(edge) for edge in found}
@@ -402,7 +402,7 @@ def test_a_declared_domain_hides_what_lies_outside(name):
 
 @pytest.mark.parametrize("name", ["privbayes", "mst", "dp-tan"])
 def test_private_networks_export_to_pgmpy(name):
-    table, schema = made()
+    table, schema = simulated()
     assert make(name, {"epsilon": 5.0}).fit(table, schema, rng(0)).network().check_model()
 
 

@@ -245,8 +245,8 @@ def test_any_columns_and_few_rows(mixed, columns, n):
     assert len(synthetic) == 30 and not part.check(synthetic)
     for name in columns:
         if not part[name].is_discrete and table[name].notna().any():
-            real, made = to_float(table[name]), to_float(synthetic[name])
-            assert np.nanmin(made) >= np.nanmin(real) and np.nanmax(made) <= np.nanmax(real)
+            real, sampled = to_float(table[name]), to_float(synthetic[name])
+            assert np.nanmin(sampled) >= np.nanmin(real) and np.nanmax(sampled) <= np.nanmax(real)
         assert table[name].isna().any() or synthetic[name].notna().all()
 
 
@@ -265,8 +265,10 @@ def test_a_condition_is_honoured_and_asked_of_the_generator(mixed):
     )
     names, city = sorted({"a", "b", "c"}), schema.names.index("city")
     level = model._rows.level_of("city", names.index("c"))
-    free, asked = (model._generate(2000, seeded(1), asked)[1][:, city] for asked in (None, level))
-    assert (asked == 2).mean() > 0.5 > 5 * (free == 2).mean()
+    free, conditioned = (
+        model._generate(2000, seeded(1), condition)[1][:, city] for condition in (None, level)
+    )
+    assert (conditioned == 2).mean() > 0.5 > 5 * (free == 2).mean()
 
 
 def test_ten_thousand_labels_stay_small_and_can_be_asked_for():

@@ -92,52 +92,54 @@ def test_trained_velocities_are_the_best_ones_of_normal_data(gaussian):
 
 
 def test_normal_data_come_back_with_mean_variance_and_correlation(gaussian):
-    made = gaussian.sample(20_000, seeded(2))
-    assert made["a"].mean() == pytest.approx(5, abs=0.1) and made["a"].std() == pytest.approx(
-        2, rel=0.04
-    )
-    assert made.corr().loc["a", "b"] == pytest.approx(0.8, abs=0.03)
+    synthetic = gaussian.sample(20_000, seeded(2))
+    assert synthetic["a"].mean() == pytest.approx(5, abs=0.1) and synthetic[
+        "a"
+    ].std() == pytest.approx(2, rel=0.04)
+    assert synthetic.corr().loc["a", "b"] == pytest.approx(0.8, abs=0.03)
 
 
 def test_moons_and_their_labels_come_back(moons):
-    made = moons[1].sample(4000, seeded(2))
-    upper = made["moon"] == "upper"
+    synthetic = moons[1].sample(4000, seeded(2))
+    upper = synthetic["moon"] == "upper"
     assert upper.mean() == pytest.approx(0.6, abs=0.03)
     radius = np.where(
-        upper, np.hypot(made["x"], made["y"]), np.hypot(1 - made["x"], 0.5 - made["y"])
+        upper,
+        np.hypot(synthetic["x"], synthetic["y"]),
+        np.hypot(1 - synthetic["x"], 0.5 - synthetic["y"]),
     )
     assert np.abs(radius - 1).mean() < 0.08, "real rows: 0.04"
-    side = np.where(upper, made["y"], 0.5 - made["y"])
+    side = np.where(upper, synthetic["y"], 0.5 - synthetic["y"])
     assert (side > -0.2).mean() > 0.97
     halves = [
         np.histogram(t.loc[t["moon"] == "upper", "x"], np.linspace(-1, 1, 6))[0]
-        for t in (moons[0], made)
+        for t in (moons[0], synthetic)
     ]
     assert np.abs(halves[0] / halves[0].sum() - halves[1] / halves[1].sum()).max() < 0.05
 
 
 def test_what_is_missing_together_and_where_stays_so(moons):
-    made = moons[1].sample(4000, seeded(3))
-    gone, upper = made["note"].isna(), made["moon"] == "upper"
-    assert (gone == made["count"].isna()).mean() > 0.97
+    synthetic = moons[1].sample(4000, seeded(3))
+    gone, upper = synthetic["note"].isna(), synthetic["moon"] == "upper"
+    assert (gone == synthetic["count"].isna()).mean() > 0.97
     assert gone[upper].mean() == pytest.approx(0.5, abs=0.04) and gone[~upper].mean() < 0.02
-    assert (made.loc[upper & ~gone, "count"] == 0).mean() > 0.97 and (
-        made.loc[~upper, "count"] == 0
+    assert (synthetic.loc[upper & ~gone, "count"] == 0).mean() > 0.97 and (
+        synthetic.loc[~upper, "count"] == 0
     ).mean() < 0.03
 
 
 def test_a_range_is_given_to_the_network_and_gives_the_conditional_distribution(gaussian):
     where = {"a": (7, 9)}
     scores, _ = gaussian._denoise(500, seeded(3), gaussian._restriction(where))
-    asked = gaussian._encoding.numbers["a"].others.quantile(ndtr(scores[:, 0]))
-    assert ((asked >= 7) & (asked <= 9)).mean() > 0.98, "no row is drawn in vain"
-    made = gaussian.sample(4000, seeded(4), where=where)
-    assert made["a"].between(7, 9).all()
+    conditioned = gaussian._encoding.numbers["a"].others.quantile(ndtr(scores[:, 0]))
+    assert ((conditioned >= 7) & (conditioned <= 9)).mean() > 0.98, "no row is drawn in vain"
+    synthetic = gaussian.sample(4000, seeded(4), where=where)
+    assert synthetic["a"].between(7, 9).all()
     z = seeded(5).normal(size=100_000)
     z = z[(z > 1) & (z < 2)]
-    assert made["a"].mean() == pytest.approx(5 + 2 * z.mean(), abs=0.05)
-    assert made["b"].mean() == pytest.approx(0.8 * z.mean(), abs=0.1)
-    assert made["b"].std() == pytest.approx(np.hypot(0.6, 0.8 * z.std()), abs=0.06)
+    assert synthetic["a"].mean() == pytest.approx(5 + 2 * z.mean(), abs=0.05)
+    assert synthetic["b"].mean() == pytest.approx(0.8 * z.mean(), abs=0.1)
+    assert synthetic["b"].std() == pytest.approx(np.hypot(0.6, 0.8 * z.std()), abs=0.06)
 
 
 def test_labels_asked_for_stand_from_the_start(moons):
@@ -146,13 +148,13 @@ def test_labels_asked_for_stand_from_the_start(moons):
         500, seeded(3), generator._restriction({"moon": "lower", "note": "p"})
     )
     assert (codes[:, 0] == 0).all() and (codes[:, 1] == 0).all(), "no row is drawn in vain"
-    made, real = (
+    synthetic, real = (
         generator.sample(2000, seeded(4), where={"moon": "lower"}),
         table[table["moon"] == "lower"],
     )
-    assert (made["moon"] == "lower").all() and made["note"].isna().mean() < 0.02
+    assert (synthetic["moon"] == "lower").all() and synthetic["note"].isna().mean() < 0.02
     for column in ("x", "y", "count"):
-        assert made[column].mean() == pytest.approx(
+        assert synthetic[column].mean() == pytest.approx(
             real[column].mean(), abs=0.12 * real[column].std()
         ), column
     missing = generator.sample(300, seeded(5), where={"count": None})
@@ -197,10 +199,10 @@ def test_noise_is_not_learnt_by_heart():
     table = pd.DataFrame(seeded(0).normal(size=(200, 4)), columns=list("abcd"))
     generator = train(table, epochs=500, patience=5)
     assert generator.trained.done < 100
-    made = generator.sample(200, seeded(1)).to_numpy()
+    synthetic = generator.sample(200, seeded(1)).to_numpy()
     nearest = [
         np.abs(np.expand_dims(t, 1) - table.to_numpy()).max(axis=2).min(axis=1)
-        for t in (made, seeded(2).normal(size=(200, 4)))
+        for t in (synthetic, seeded(2).normal(size=(200, 4)))
     ]
     assert np.median(nearest[0]) > 0.7 * np.median(nearest[1])
 
@@ -232,7 +234,7 @@ def test_impossible_parameters(name, value):
 def test_constant_columns_alone():
     schema = Schema((Column("c", "categorical"), Column("n", "numeric")))
     table = schema.cast(pd.DataFrame({"c": ["x"] * 10, "n": [np.nan] * 10}))
-    made = (
+    synthetic = (
         make("diffusion", SMALL | {"epochs": 1}).fit(table, schema, seeded(0)).sample(5, seeded(1))
     )
-    pd.testing.assert_frame_equal(made, table.head(5))
+    pd.testing.assert_frame_equal(synthetic, table.head(5))

@@ -157,15 +157,15 @@ def test_declared_domains_are_kept_and_what_lies_outside_is_moved_into_them():
     assert domain.caveat == "" and domain.restrict(table)["c"].eq("b").all(), (
         "the undeclared label becomes the first level"
     )
-    made = DPGAN(
+    synthetic = DPGAN(
         **SMALL | {"batch_size": 200},
         bounds={"x": (0.2, 0.5, 0.1)},
         levels={"c": ["b", "z"]},
         missing=[],
     )
-    made = made.fit(table, schema, seeded(1)).sample(500, seeded(2))
-    assert set(made["c"]) == {"b", "z"} and made["x"].between(0.2, 0.5).all()
-    assert (made["x"].round(1) == made["x"]).all() and not made.isna().any(axis=None)
+    synthetic = synthetic.fit(table, schema, seeded(1)).sample(500, seeded(2))
+    assert set(synthetic["c"]) == {"b", "z"} and synthetic["x"].between(0.2, 0.5).all()
+    assert (synthetic["x"].round(1) == synthetic["x"]).all() and not synthetic.isna().any(axis=None)
     maybe = Domain(table, schema, {"x": (0, 1)}, {"c": ["b"]}, ["c"])
     assert maybe.restrict(table)["c"].isna().equals(table["c"] == "a")
 

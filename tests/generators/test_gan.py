@@ -79,9 +79,9 @@ def test_start_from_draws_codes_as_often_as_the_table(mixed):
     network = GeneratorNetwork(encoding, 8, 16, 0.5, seeded(1))
     network.perceptron.linear[-1].weight.data.zero_()
     network.start_from(table, seeded(2))
-    made = network.draw(20_000, seeded(3))
+    sampled = network.draw(20_000, seeded(3))
     assert (
-        made["city"].value_counts(normalize=True) - table["city"].value_counts(normalize=True)
+        sampled["city"].value_counts(normalize=True) - table["city"].value_counts(normalize=True)
     ).abs().max() < 0.02
 
 

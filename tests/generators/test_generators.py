@@ -171,9 +171,9 @@ def test_missing_rates_are_kept(name):
     if name == "llm":
         pytest.skip("what is missing is the language model's choice")
     synthetic = trained(name).sample(3000, rng(2))
-    real, made = TABLE.isna().mean(), synthetic.isna().mean()
-    assert (abs(real - made) < 0.05).all(), (real - made).to_dict()
-    assert (made[real == 0] == 0).all(), "a column that is complete in train stays complete"
+    real, drawn = TABLE.isna().mean(), synthetic.isna().mean()
+    assert (abs(real - drawn) < 0.05).all(), (real - drawn).to_dict()
+    assert (drawn[real == 0] == 0).all(), "a column that is complete in train stays complete"
 
 
 @every_generator
@@ -449,8 +449,8 @@ def test_hill_climbing_finds_what_no_tree_can():
 
     def error(name):
         synthetic = make(name).fit(table, schema, rng(0)).sample(20_000, rng(1))
-        real, made = (t.value_counts(normalize=True) for t in (table, synthetic))
-        return abs(real.sub(made, fill_value=0)).sum() / 2
+        real, sampled = (t.value_counts(normalize=True) for t in (table, synthetic))
+        return abs(real.sub(sampled, fill_value=0)).sum() / 2
 
     assert error("bayes-hillclimb") < 0.02 < error("bayes-tree")
 
@@ -693,27 +693,27 @@ def test_reweighing_unties_group_and_target_and_keeps_their_shares():
     plain, reweighed = (
         make(name).fit(table, BIASED, rng(1)).sample(6000, rng(2)) for name in ("cart", "reweighed")
     )
-    rates = [made.groupby("group")["y"].mean().astype(float) for made in (plain, reweighed)]
+    rates = [sampled.groupby("group")["y"].mean().astype(float) for sampled in (plain, reweighed)]
     assert rates[0]["a"] - rates[0]["b"] == pytest.approx(0.4, abs=0.05)
     assert abs(rates[1]["a"] - rates[1]["b"]) < 0.05
     assert reweighed["y"].mean() == pytest.approx(table["y"].mean(), abs=0.03)
-    shares = [made["group"].value_counts(normalize=True) for made in (table, reweighed)]
+    shares = [sampled["group"].value_counts(normalize=True) for sampled in (table, reweighed)]
     assert (abs(shares[0] - shares[1]) < 0.03).all()
 
 
 def test_a_generator_for_each_group_keeps_shares_and_small_groups():
     """The independent inner generator loses every tie, but not that of a group to its own values."""
     table = biased(6000)
-    made = (
+    sampled = (
         make("per-group", {"inner": "independent"}).fit(table, BIASED, rng(1)).sample(6000, rng(2))
     )
     for column in ("x", "y"):
         means = [
             t.assign(**{column: t[column].astype(float)}).groupby("group")[column].mean()
-            for t in (table, made)
+            for t in (table, sampled)
         ]
         assert (abs(means[0] - means[1]) < 0.2).all() and means[0].idxmax() == means[1].idxmax()
-    shares = [t["group"].value_counts(normalize=True) for t in (table, made)]
+    shares = [t["group"].value_counts(normalize=True) for t in (table, sampled)]
     assert (abs(shares[0] - shares[1]) < 0.03).all()
 
 
@@ -726,8 +726,8 @@ def test_small_groups_share_a_generator_and_many_are_few():
     )
     many = BIASED.cast(table.assign(group=rng(3).integers(0, 3000, 6000).astype(str)))
     assert len(make("per-group", {"inner": "copy"}).fit(many, BIASED, rng(1))._fitted) <= 21
-    made = make("reweighed", {"inner": "copy"}).fit(many, BIASED, rng(1)).sample(6000, rng(2))
-    assert made["group"].nunique() > 1500
+    sampled = make("reweighed", {"inner": "copy"}).fit(many, BIASED, rng(1)).sample(6000, rng(2))
+    assert sampled["group"].nunique() > 1500
 
 
 def test_mitigation_needs_roles_and_a_known_inner_generator():

@@ -67,8 +67,8 @@ def test_it_learns_the_rule_in_both_directions_and_a_comma_in_a_label():
     generator = make("great", {"checkpoint": "random", "epochs": 15, "width": 32, "layers": 1}).fit(
         pair_table(), PAIR, rng(1)
     )
-    made = generator.sample(400, rng(2))
-    assert ((made["a"] < 50) == (made["b"] == "low, is")).mean() > 0.8, (
+    synthetic = generator.sample(400, rng(2))
+    assert ((synthetic["a"] < 50) == (synthetic["b"] == "low, is")).mean() > 0.8, (
         "0.9 in train, 0.5 by chance"
     )
     assert generator.losses[-1] < generator.losses[0] / 2
@@ -105,11 +105,11 @@ def test_a_checkpoint_goes_in_and_out_and_is_served(tmp_path, monkeypatch):
         served = make("llm", {"base_url": address, "model": "tuned", "batch_rows": 3}).fit(
             pair_table(), PAIR, rng(1)
         )
-        made = served.sample(6, rng(2))
+        synthetic = served.sample(6, rng(2))
     assert (
-        PAIR.check(made) == []
-        and made["a"].between(0, 99).all()
-        and set(made["b"]) <= {"low, is", "high"}
+        PAIR.check(synthetic) == []
+        and synthetic["a"].between(0, 99).all()
+        and set(synthetic["b"]) <= {"low, is", "high"}
     )
 
 
@@ -128,8 +128,11 @@ def test_free_text_is_written_letter_by_letter():
         "text_length": 18,
     }
     generator = make("great", settings).fit(table, schema, rng(1))
-    made = generator.sample(60, rng(2))["note"].dropna()
-    assert made.str.len().between(1, 18).all() and made.str.startswith('said "no" to ').mean() > 0.5
+    written = generator.sample(60, rng(2))["note"].dropna()
+    assert (
+        written.str.len().between(1, 18).all()
+        and written.str.startswith('said "no" to ').mean() > 0.5
+    )
     assert set(generator.sample(5, rng(2), where={"note": "slept"})["note"]) == {"slept"}
     assert "column 'x' is not categorical" in make("great", settings | {"texts": ["x"]}).supports(
         Schema((Column("x", "numeric"),))

@@ -146,22 +146,22 @@ def test_the_contract(server, test, arguments):
 
 
 def test_values_stay_in_the_support_and_on_the_grid(server):
-    made = fitted(TABLE, SCHEMA).sample(150, rng(2))
+    synthetic = fitted(TABLE, SCHEMA).sample(150, rng(2))
     for column in SCHEMA.columns:
-        real, drawn = TABLE[column.name].dropna(), made[column.name].dropna()
+        real, drawn = TABLE[column.name].dropna(), synthetic[column.name].dropna()
         if column.is_discrete:
             assert set(drawn) <= set(real)
         elif len(drawn):
             assert drawn.min() >= real.min() and drawn.max() <= real.max()
-    assert (made["rate"].round(2) == made["rate"]).all()
-    assert (made["always_1.5"] == 1.5).all() and (made["always_x"] == "x").all()
+    assert (synthetic["rate"].round(2) == synthetic["rate"]).all()
+    assert (synthetic["always_1.5"] == 1.5).all() and (synthetic["always_x"] == "x").all()
     assert (
-        made[[f"never_{kind}" for kind in ("number", "date", "label", "truth")]]
+        synthetic[[f"never_{kind}" for kind in ("number", "date", "label", "truth")]]
         .isna()
         .all(axis=None)
     )
-    assert (made["opened"].dropna() == made["opened"].dropna().dt.normalize()).all()
-    assert made["income"].isna().any() and not made["age"].isna().any()
+    assert (synthetic["opened"].dropna() == synthetic["opened"].dropna().dt.normalize()).all()
+    assert synthetic["income"].isna().any() and not synthetic["age"].isna().any()
 
 
 def test_constraints_hold_in_every_row(server):
@@ -174,12 +174,12 @@ def test_constraints_hold_in_every_row(server):
     table = pd.DataFrame({"low": low, "high": low + rng(2).integers(1, 9, 200), "city": city})
     table = schema.cast(table.assign(land=np.where(city == "Bonn", "Germany", "France")))
     generator = fitted(table, schema)
-    made = generator.sample(60, rng(2))
-    assert (made["low"] < made["high"]).all()
-    assert set(zip(made["city"], made["land"], strict=True)) <= set(
+    synthetic = generator.sample(60, rng(2))
+    assert (synthetic["low"] < synthetic["high"]).all()
+    assert set(zip(synthetic["city"], synthetic["land"], strict=True)) <= set(
         zip(table["city"], table["land"], strict=True)
     )
-    assert made["city"].nunique() == 3
+    assert synthetic["city"].nunique() == 3
     assert set(generator.sample(10, rng(2), where={"land": "Germany"})["city"]) == {"Bonn"}
     with pytest.raises(InputError, match="acceptance 0"):
         generator.sample(1, rng(2), where={"low": (60, 70)})
@@ -193,8 +193,8 @@ def test_a_request_names_some_of_many_levels_and_all_occur(server):
         pd.DataFrame({"id": [f"level {i}" for i in range(10_000)], "x": np.arange(10_000) % 2 == 0})
     )
     generator = fitted(table, schema, max_levels=50)
-    made = generator.sample(200, rng(2))
-    assert set(made["id"]) <= set(table["id"]) and made["id"].nunique() > 120
+    synthetic = generator.sample(200, rng(2))
+    assert set(synthetic["id"]) <= set(table["id"]) and synthetic["id"].nunique() > 120
     sent = [
         body["response_format"]["json_schema"]["schema"]["properties"]["rows"]
         for body in server.requests
@@ -209,14 +209,14 @@ def test_free_text_is_written_freely(server):
     )
     table = schema.cast(ROWS.assign(note=["slept well", "fell at night", None, "slept well"]))
     generator = fitted(table, schema, texts=["note"], text_length=30)
-    made = generator.sample(20, rng(2))
-    notes = made["note"].dropna()
+    synthetic = generator.sample(20, rng(2))
+    notes = synthetic["note"].dropna()
     assert (
         notes.nunique() > 5
         and notes.str.len().between(1, 30).all()
         and not notes.isin(table["note"]).any()
     )
-    assert set(made["ward"]) <= set("abc")
+    assert set(synthetic["ward"]) <= set("abc")
     assert "slept" not in str(server.requests) and "what the nurse wrote" in str(server.requests)
     assert set(generator.sample(5, rng(2), where={"note": "new words"})["note"]) == {"new words"}
     rows = '{"rows": [{"age": 35, "weight": 60, "ward": "a", "note": "%s"}]}'
@@ -250,8 +250,8 @@ def test_no_row_is_sent_unless_it_may_be(server, monkeypatch):
     generator.sample(20, rng(2))
     assert server.requests[0] == generator.request(20, server.requests[0]["seed"])
     incomes = {str(value) for value in TABLE["income"].dropna()}
-    told = [value for value in incomes if value in str(server.requests)]
-    assert sorted(map(float, told)) == [TABLE["income"].min(), TABLE["income"].max()]
+    sent = [value for value in incomes if value in str(server.requests)]
+    assert sorted(map(float, sent)) == [TABLE["income"].min(), TABLE["income"].max()]
     trimmed = fitted(TABLE, SCHEMA, trim=0.05)
     assert trimmed.sample(20, rng(2))["income"].max() < TABLE["income"].max()
     assert str(TABLE["income"].max()) not in str(trimmed.request())
@@ -308,8 +308,8 @@ def test_copies_of_the_examples_are_dropped_if_asked(server):
     assert {(True, True)} < set(
         fitted(table, schema, **parameters).sample(60, rng(2)).itertuples(index=False, name=None)
     )
-    made = fitted(table, schema, drop_copies=True, **parameters).sample(60, rng(2))
-    assert set(made.itertuples(index=False, name=None)) == {
+    synthetic = fitted(table, schema, drop_copies=True, **parameters).sample(60, rng(2))
+    assert set(synthetic.itertuples(index=False, name=None)) == {
         (True, False),
         (False, True),
         (False, False),
@@ -368,8 +368,8 @@ def test_a_labels_shares_are_trains_where_they_are_to_be(server):
     generator = fitted(table, per_level="ward", hints=hints)
     counts = generator.sample(10, rng(2))["ward"].value_counts()
     assert dict(counts) == {"a": 5, "b": 3, "c": 2} or dict(counts) == {"a": 5, "b": 2, "c": 3}
-    told = [body["messages"][1]["content"] for body in server.requests]
-    assert "a: the first floor" in told[0] and "the second" not in told[0]
+    prompts = [body["messages"][1]["content"] for body in server.requests]
+    assert "a: the first floor" in prompts[0] and "the second" not in prompts[0]
     assert "a: the first floor; b: the second" in generator.request()["messages"][1]["content"]
     assert "did you mean ward" in make("llm", {"per_level": "wards"}).supports(SMALL)
     assert "has no levels" in make("llm", {"per_level": "age"}).supports(SMALL)
@@ -391,7 +391,7 @@ def test_rows_as_lists_are_read_by_their_place(server):
 
 def test_a_rerun_reads_the_cache_and_batches_in_parallel_change_nothing(server):
     first = fitted(input_price=2.0, output_price=8.0)
-    made = first.sample(60, rng(2))
+    synthetic = first.sample(60, rng(2))
     usage = first.usage
     assert usage["sent"] == usage["requests"] == len(server.requests) >= 3
     assert (
@@ -400,7 +400,7 @@ def test_a_rerun_reads_the_cache_and_batches_in_parallel_change_nothing(server):
         and usage["cost"] > 0
     )
     again = fitted(parallel=3)
-    assert table_hash(again.sample(60, rng(2))) == table_hash(made)
+    assert table_hash(again.sample(60, rng(2))) == table_hash(synthetic)
     assert (
         again.usage == usage | {"sent": 0, "cost": None} and len(server.requests) == usage["sent"]
     )
@@ -411,17 +411,17 @@ def test_a_rerun_reads_the_cache_and_batches_in_parallel_change_nothing(server):
     assert hashes[0] == hashes[1]
     fresh = fitted(parallel=3, cache=os.environ["WORKBENCH_LLM_CACHE"] + "2")
     assert (
-        table_hash(fresh.sample(60, rng(2))) == table_hash(made)
+        table_hash(fresh.sample(60, rng(2))) == table_hash(synthetic)
         and fresh.usage["sent"] == usage["sent"]
     )
-    assert table_hash(fresh.sample(60, rng(3))) != table_hash(made)
+    assert table_hash(fresh.sample(60, rng(3))) != table_hash(synthetic)
 
 
 def test_a_damaged_cache_is_asked_again(server, tmp_path):
-    made = fitted().sample(20, rng(2))
+    synthetic = fitted().sample(20, rng(2))
     for path in (tmp_path / "cache").iterdir():
         path.write_text(path.read_text()[:50])
-    assert table_hash(fitted().sample(20, rng(2))) == table_hash(made)
+    assert table_hash(fitted().sample(20, rng(2))) == table_hash(synthetic)
 
 
 def test_a_server_that_dies_in_mid_answer_leaves_rows_to_go_on_from(server, tmp_path):
@@ -449,9 +449,9 @@ def test_finished_rows_are_kept_whatever_fails(server, fault):
         fitted(patience=0, retries=1, timeout=0.5 if fault == "hang" else 20).sample(60, rng(2))
     server.put()
     generator = fitted()
-    made = generator.sample(60, rng(2))
+    synthetic = generator.sample(60, rng(2))
     assert generator.usage["sent"] == len(server.requests) < generator.usage["requests"]
-    assert fault == "free" or table_hash(made) == table_hash(whole), (
+    assert fault == "free" or table_hash(synthetic) == table_hash(whole), (
         "a kept answer off the schema is asked again as it was"
     )
 
@@ -469,7 +469,8 @@ def test_facts_tell_what_was_asked_and_answered_and_no_address_or_key(server):
     assert re.fullmatch("random-bytes [0-9a-f]{12}", *facts["server"])
     assert not any(hidden in str(facts) for hidden in (KEY, "127.0.0.1", "localhost"))
     again, other, shares = (
-        fitted(input_price=2.0, output_price=8.0, shares=told) for told in (False, False, True)
+        fitted(input_price=2.0, output_price=8.0, shares=with_shares)
+        for with_shares in (False, False, True)
     )
     for generator, seed in ((again, 2), (other, 3), (shares, 2)):
         generator.sample(40, rng(seed))
@@ -496,9 +497,9 @@ def test_a_passing_fault_is_waited_out(server, fault, seconds):
     whole = fitted().sample(20, rng(2))
     server.put(fault=fault, on=[1])
     start = time.perf_counter()
-    made = fitted(cache=os.environ["WORKBENCH_LLM_CACHE"] + "2").sample(20, rng(2))
+    synthetic = fitted(cache=os.environ["WORKBENCH_LLM_CACHE"] + "2").sample(20, rng(2))
     assert time.perf_counter() - start >= seconds, "the server said when to come back"
-    assert table_hash(made) == table_hash(whole) and server.requests[0] == server.requests[1]
+    assert table_hash(synthetic) == table_hash(whole) and server.requests[0] == server.requests[1]
 
 
 @pytest.mark.parametrize(
@@ -548,8 +549,8 @@ def test_an_answer_off_the_schema_is_asked_again_with_the_reason(server):
 
 def test_an_answer_that_is_cut_off_is_asked_for_in_halves(server):
     assert len(fitted(options={"max_tokens": 700}).sample(20, rng(2))) == 20
-    asked = [body["messages"][1]["content"].splitlines()[-1] for body in server.requests]
-    assert asked[:3] == ["Write 20 new rows.", "Write 10 new rows.", "Write 10 new rows."]
+    requests = [body["messages"][1]["content"].splitlines()[-1] for body in server.requests]
+    assert requests[:3] == ["Write 20 new rows.", "Write 10 new rows.", "Write 10 new rows."]
     with pytest.raises(ModelError, match="the answer was cut off at 20 tokens"):
         fitted(options={"max_tokens": 20}).sample(20, rng(2))
 

@@ -397,10 +397,10 @@ def test_a_key_that_is_echoed_is_kept_nowhere(server, monkeypatch, tmp_path):
     assert KEY[:8] not in kept(tmp_path) + str(generator.facts) + str(generator.answers)
     with pytest.raises(ModelError) as caught:
         sampled(server, "echo-error")
-    told = str(caught.value)
-    assert not any(KEY[start : start + 8] in told for start in range(len(KEY) - 7))
-    assert "\x1b" not in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert not any(KEY[start : start + 8] in message for start in range(len(KEY) - 7))
+    assert "\x1b" not in message
+    assert "\n" not in message
 
 
 def test_a_key_for_a_server_that_is_not_named_is_said_so(server, monkeypatch):

@@ -183,12 +183,12 @@ STRANGE = {
 def test_what_was_not_declared_neither_fails_nor_shows(name, case):
     """The same bytes as of a table with the declared value in its place."""
     strange, plain = STRANGE[case]
-    made = []
+    tables = []
     for given in (strange, plain):
         generator = fitted(name, table_of(**given), noise_seed=5, **DECLARED)
-        made.append(generator.sample(100, rng(2)))
-    assert table_hash(made[0]) == table_hash(made[1])
-    assert SCHEMA.check(made[0]) == [] and not made[0].isna().any(axis=None)
+        tables.append(generator.sample(100, rng(2)))
+    assert table_hash(tables[0]) == table_hash(tables[1])
+    assert SCHEMA.check(tables[0]) == [] and not tables[0].isna().any(axis=None)
 
 
 @every_private
@@ -337,8 +337,8 @@ def audit_dp_gan(monkeypatch, epsilon: float, share: float, fits: int = 20) -> f
     means = []
     for values in ([0.0] * 3 + [1.0], [0.0] * 4):
         table = schema.cast(pd.DataFrame({"x": values}))
-        made = [make("dp-gan", settings).fit(table, schema, rng(i)) for i in range(fits)]
-        means.append(np.array([one.sample(50, rng(9))["x"].mean() for one in made]))
+        fitted = [make("dp-gan", settings).fit(table, schema, rng(i)) for i in range(fits)]
+        means.append(np.array([one.sample(50, rng(9))["x"].mean() for one in fitted]))
     monkeypatch.undo()
     return empirical_epsilon(*means, float(np.median(np.concatenate(means))), 1e-5)
 

@@ -174,7 +174,8 @@ def test_payments_are_what_their_parameters_say():
     bold = World("payments").run(10_000, rng(0), {"haul": 8, "wage": 6000, "prices": 0.2})
     meek = World("payments").run(10_000, rng(0), {"haul": 2, "wage": 6000, "prices": 0.2})
     amounts = [
-        made.loc[made["fraud"] & (made["amount"] > 4), "amount"].median() for made in (meek, bold)
+        synthetic.loc[synthetic["fraud"] & (synthetic["amount"] > 4), "amount"].median()
+        for synthetic in (meek, bold)
     ]
     assert amounts[1] > 2.5 * amounts[0]
 
@@ -296,16 +297,18 @@ def test_a_real_table_is_calibrated_to():
         "unverified",
         "unlocated",
     ]
-    made = generator.sample(500, rng(2))
+    synthetic = generator.sample(500, rng(2))
     assert (
-        data.schema.check(made) == [] and len(made) == 500 and len(generator.sample(0, rng(2))) == 0
+        data.schema.check(synthetic) == []
+        and len(synthetic) == 500
+        and len(generator.sample(0, rng(2))) == 0
     )
     assert (
-        table_hash(made)
+        table_hash(synthetic)
         == table_hash(generator.sample(500, rng(2)))
         != table_hash(generator.sample(500, rng(3)))
     )
-    assert made["approve"].mean() == pytest.approx(data.train["approve"].mean(), abs=0.12)
+    assert synthetic["approve"].mean() == pytest.approx(data.train["approve"].mean(), abs=0.12)
 
 
 def test_the_same_stream_calibrates_to_the_same_posterior(tmp_path):
@@ -316,11 +319,13 @@ def test_the_same_stream_calibrates_to_the_same_posterior(tmp_path):
 
 
 def test_conditions_are_met_by_rejection():
-    made = calibrated().sample(
+    synthetic = calibrated().sample(
         40, rng(1), where={"race": "black", "appinc": (40, 90), "approve": False}
     )
     assert (
-        len(made) == 40 and (made["race"] == "black").all() and made["appinc"].between(40, 90).all()
+        len(synthetic) == 40
+        and (synthetic["race"] == "black").all()
+        and synthetic["appinc"].between(40, 90).all()
     )
     with pytest.raises(InputError, match="acceptance 0"):
         calibrated().sample(5, rng(1), where={"race": "martian"})
@@ -348,8 +353,8 @@ def test_columns_the_simulator_does_not_make(tmp_path):
     generator = make(
         "simulation", {"simulator": world.name, "rest": "independent", "budget": 32}
     ).fit(table, schema, rng(0))
-    made = generator.sample(3000, rng(1))
-    assert made["city"].value_counts(normalize=True)["b"] == pytest.approx(2 / 3, abs=0.05)
+    synthetic = generator.sample(3000, rng(1))
+    assert synthetic["city"].value_counts(normalize=True)["b"] == pytest.approx(2 / 3, abs=0.05)
     assert generator.facts["independent columns"] == ["city"]
     fewer = Schema(schema.columns[:1])
     generator = make("simulation", {"simulator": world.name, "budget": 32}).fit(
@@ -376,8 +381,8 @@ def test_constraints_hold_in_every_row(tmp_path):
     params = {"simulator": world.name, "budget": 64, "excluded": "warning"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = make("simulation", params).fit(table, schema, rng(0)).sample(400, rng(1))
-    assert len(made) == 400 and (made["x"] <= made["y"]).all()
+        synthetic = make("simulation", params).fit(table, schema, rng(0)).sample(400, rng(1))
+    assert len(synthetic) == 400 and (synthetic["x"] <= synthetic["y"]).all()
 
 
 def test_a_prior_that_excludes_the_data_is_named(tmp_path):

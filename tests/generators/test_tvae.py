@@ -78,16 +78,16 @@ def test_codes_are_drawn_by_the_softmax_of_their_column():
 def test_it_learns_the_margins_and_what_depends_on_what(clinic, one_thread):
     table, schema = clinic
     model = TVAE(epochs=100, batch_size=100, width=64, embedding=16)
-    made = model.fit(table, schema, seeded(1)).sample(4000, seeded(2))
-    high = made["group"] == "high"
+    synthetic = model.fit(table, schema, seeded(1)).sample(4000, seeded(2))
+    high = synthetic["group"] == "high"
     assert high.mean() == pytest.approx(0.3, abs=0.06)
     # Independent columns would put 70% of the high group near 0, and 30% of the low group near 20.
-    assert ((made["x"] > 10) == high).mean() > 0.9
-    assert made["x"].isna()[high].mean() < 0.15 < made["x"].isna()[~high].mean() < 0.45
-    assert made.loc[high, "x"].median() == pytest.approx(20, abs=1)
-    assert made.loc[~high, "x"].median() == pytest.approx(0, abs=1)
-    assert made["fee"].eq(0).mean() == pytest.approx(0.8, abs=0.06)
-    assert made["kind"].eq("c").mean() == pytest.approx(0.03, abs=0.03)
+    assert ((synthetic["x"] > 10) == high).mean() > 0.9
+    assert synthetic["x"].isna()[high].mean() < 0.15 < synthetic["x"].isna()[~high].mean() < 0.45
+    assert synthetic.loc[high, "x"].median() == pytest.approx(20, abs=1)
+    assert synthetic.loc[~high, "x"].median() == pytest.approx(0, abs=1)
+    assert synthetic["fee"].eq(0).mean() == pytest.approx(0.8, abs=0.06)
+    assert synthetic["kind"].eq("c").mean() == pytest.approx(0.03, abs=0.03)
 
 
 def test_same_rngs_same_table_whatever_torch_is_seeded_with(clinic):
@@ -105,8 +105,12 @@ def test_same_rngs_same_table_whatever_torch_is_seeded_with(clinic):
 
 def test_conditions_a_divergence_and_fields_out_of_range(clinic):
     model = TVAE(**SMALL).fit(*clinic, seeded(0))
-    asked = model.sample(40, seeded(1), {"kind": "c", "x": (-5, 25)})
-    assert len(asked) == 40 and asked["kind"].eq("c").all() and asked["x"].between(-5, 25).all()
+    conditioned = model.sample(40, seeded(1), {"kind": "c", "x": (-5, 25)})
+    assert (
+        len(conditioned) == 40
+        and conditioned["kind"].eq("c").all()
+        and conditioned["x"].between(-5, 25).all()
+    )
     with pytest.raises(Diverged, match=r"in epoch \d+ of 2; .*learning rate 1e\+30"):
         TVAE(**SMALL, learning_rate=1e30).fit(*clinic, seeded(0))
     with pytest.raises(InputError, match="embedding"):
@@ -116,8 +120,8 @@ def test_conditions_a_divergence_and_fields_out_of_range(clinic):
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_few_rows(clinic, n):
     table, schema = clinic
-    made = TVAE(**SMALL).fit(table.iloc[:n], schema, seeded(0)).sample(30, seeded(1))
-    assert len(made) == 30 and not schema.check(made)
+    synthetic = TVAE(**SMALL).fit(table.iloc[:n], schema, seeded(0)).sample(30, seeded(1))
+    assert len(synthetic) == 30 and not schema.check(synthetic)
 
 
 @pytest.fixture

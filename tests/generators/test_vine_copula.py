@@ -41,17 +41,17 @@ def tail(table: pd.DataFrame, q: float) -> float:
 
 def test_a_tail_is_kept_where_a_gaussian_copula_loses_it():
     table = clayton(5000)
-    made = {
+    synthetic = {
         name: fitted(table, name=name).sample(20_000, rng(2))
         for name in ("vine-copula", "gaussian-copula")
     }
-    made["parametric"] = fitted(table, {"families": "parametric"}).sample(20_000, rng(2))
+    synthetic["parametric"] = fitted(table, {"families": "parametric"}).sample(20_000, rng(2))
     real = tail(table, 0.02)
     assert real > 0.6 and tail(table, 0.98) < 0.15
-    assert tail(made["parametric"], 0.02) == pytest.approx(real, abs=0.08)
-    assert tail(made["vine-copula"], 0.02) == pytest.approx(real, abs=0.15)
-    assert tail(made["gaussian-copula"], 0.02) < real - 0.15
-    assert tail(made["parametric"], 0.98) < 0.15
+    assert tail(synthetic["parametric"], 0.02) == pytest.approx(real, abs=0.08)
+    assert tail(synthetic["vine-copula"], 0.02) == pytest.approx(real, abs=0.15)
+    assert tail(synthetic["gaussian-copula"], 0.02) < real - 0.15
+    assert tail(synthetic["parametric"], 0.98) < 0.15
 
 
 def test_parametric_families_find_the_true_one():
@@ -65,8 +65,8 @@ def test_dependence_without_order_is_kept_by_nonparametric_pairs_only():
     table = pd.DataFrame({"x": x, "y": x**2 + 0.1 * rng(1).normal(size=5000)})
     error = {}
     for families in ("gaussian", "nonparametric"):
-        made = fitted(table, {"families": families}).sample(5000, rng(2))
-        error[families] = np.abs(made["y"] - made["x"] ** 2).mean()
+        synthetic = fitted(table, {"families": families}).sample(5000, rng(2))
+        error[families] = np.abs(synthetic["y"] - synthetic["x"] ** 2).mean()
     assert error["nonparametric"] < 0.4 < 0.8 < error["gaussian"]
 
 
@@ -76,16 +76,16 @@ def test_what_is_given_a_third_column_needs_a_second_tree():
     """
     c, a, b = rng(0).normal(size=(3, 6000))
     tied = pd.DataFrame({"a": c + a, "c": 2 * c + 0.01 * b, "b": c - a + 0.3 * b})
-    made = {
+    synthetic = {
         trees: fitted(tied, {"families": "gaussian", "truncation": trees}).sample(6000, rng(2))
         for trees in (1, 2)
     }
     real = tied["a"].corr(tied["b"])
     assert (
-        abs(made[2]["a"].corr(made[2]["b"]) - real)
+        abs(synthetic[2]["a"].corr(synthetic[2]["b"]) - real)
         < 0.05
         < 0.3
-        < abs(made[1]["a"].corr(made[1]["b"]) - real)
+        < abs(synthetic[1]["a"].corr(synthetic[1]["b"]) - real)
     )
 
 
@@ -101,16 +101,17 @@ def test_labels_ties_and_gaps_keep_their_dependence(families):
     )
     gone = (table["n"] > 1) & (rng(1).random(4000) < 0.8)
     gap = table["n"].where(~gone)
-    made = fitted(table.assign(n=gap, gone=gone), {"families": families}).sample(6000, rng(2))
-    assert made["n"].isna().mean() == pytest.approx(gone.mean(), abs=0.02)
-    assert (made["n"].isna() == made["gone"]).mean() > 0.97
-    real, synthetic = (
-        t[["n", "k"]].astype(float).corr("spearman").iloc[0, 1] for t in (table.assign(n=gap), made)
+    synthetic = fitted(table.assign(n=gap, gone=gone), {"families": families}).sample(6000, rng(2))
+    assert synthetic["n"].isna().mean() == pytest.approx(gone.mean(), abs=0.02)
+    assert (synthetic["n"].isna() == synthetic["gone"]).mean() > 0.97
+    real, drawn = (
+        t[["n", "k"]].astype(float).corr("spearman").iloc[0, 1]
+        for t in (table.assign(n=gap), synthetic)
     )
-    assert synthetic == pytest.approx(real, abs=0.06)
+    assert drawn == pytest.approx(real, abs=0.06)
     shares = [
         pd.crosstab(t["k"].clip(upper=2), t["c"], normalize=True).to_numpy(dtype=float)
-        for t in (table, made)
+        for t in (table, synthetic)
     ]
     assert np.abs(shares[0] - shares[1]).sum() / 2 < 0.05
 
@@ -118,10 +119,10 @@ def test_labels_ties_and_gaps_keep_their_dependence(families):
 def test_columns_that_are_never_present_together():
     half = np.arange(400) % 2 == 0
     x = rng(0).normal(size=400)
-    made = fitted(
+    synthetic = fitted(
         pd.DataFrame({"a": np.where(half, x, np.nan), "b": np.where(half, np.nan, x)})
     ).sample(400, rng(2))
-    assert (made["a"].isna() != made["b"].isna()).mean() > 0.95
+    assert (synthetic["a"].isna() != synthetic["b"].isna()).mean() > 0.95
 
 
 def test_a_wide_table_is_refused_before_it_starts():

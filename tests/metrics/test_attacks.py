@@ -95,8 +95,8 @@ def test_interval_of_the_risk_covers_the_truth():
 
 
 def test_an_attack_no_better_than_a_naive_one_is_not_informative():
-    told = "not informative: 0.050 of 1,000 attacks succeed, 0.010 of control, 0.050 naive"
-    assert Attack("any", 50, 1000, 10, 1000, 50).problem == told
+    sentence = "not informative: 0.050 of 1,000 attacks succeed, 0.010 of control, 0.050 naive"
+    assert Attack("any", 50, 1000, 10, 1000, 50).problem == sentence
     assert "every control is found" in Attack("any", 50, 50, 40, 40, 20).problem
     assert "30 needed" in Attack("any", 20, 25, 10, 1000, 0).problem
     assert not Attack("any", 51, 1000, 60, 1000, 50).problem

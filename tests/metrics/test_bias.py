@@ -104,7 +104,7 @@ def test_dialled_bias_is_read_within_a_hundredth(strength, gain, smallest):
     assert row.low < row.value < row.high < row.low + 0.02
 
 
-SHARES, REAL, MADE = (
+SHARES, REAL, SYNTHETIC = (
     np.array((0.6, 0.3, 0.1)),
     np.array((0.5, 0.3, 0.35)),
     np.array((0.6, 0.2, 0.3)),
@@ -117,9 +117,9 @@ def by_label(rates, shares=SHARES):
     return joint / joint.sum(axis=1, keepdims=True)
 
 
-def own_share(real, made):
+def own_share(real, synthetic):
     """Zhao's reading of two populations."""
-    return float(((by_label(made) - by_label(real)) * (by_label(real) > 1 / 3)).sum() / 2)
+    return float(((by_label(synthetic) - by_label(real)) * (by_label(real) > 1 / 3)).sum() / 2)
 
 
 def v(rates):
@@ -131,11 +131,11 @@ def v(rates):
 TRUTHS = {
     "bias_amp": np.mean([0.1, 0.1, 0.05]),
     "bias_amp_reverse": float(
-        (np.sign(by_label(REAL) - SHARES) * (by_label(MADE) - by_label(REAL))).mean()
+        (np.sign(by_label(REAL) - SHARES) * (by_label(SYNTHETIC) - by_label(REAL))).mean()
     ),
     "bias_amp_multi": np.mean([0.1, 0.1, 0.05]),
-    "bias_amp_zhao": own_share(REAL, MADE),
-    "cramers_v_shift": v(MADE) - v(REAL),
+    "bias_amp_zhao": own_share(REAL, SYNTHETIC),
+    "cramers_v_shift": v(SYNTHETIC) - v(REAL),
 }
 
 
@@ -147,7 +147,7 @@ def test_readings_are_within_a_hundredth_of_the_truth_and_intervals_cover_it(met
     def read_one(n):
         return next(
             r
-            for r in function(trial(population(n, rng, REAL), population(n, rng, MADE)))
+            for r in function(trial(population(n, rng, REAL), population(n, rng, SYNTHETIC)))
             if r.metric == metric
         )
 
@@ -160,12 +160,12 @@ def test_readings_are_within_a_hundredth_of_the_truth_and_intervals_cover_it(met
 
 def test_interval_of_the_representation_covers_the_truth():
     rng, hits, runs = np.random.default_rng(12), 0, 400 if LONG else 40
-    made = np.array((0.6, 0.35, 0.05))
-    truth = np.log(made / (1 - made)) - np.log(SHARES / (1 - SHARES))
+    synthetic = np.array((0.6, 0.35, 0.05))
+    truth = np.log(synthetic / (1 - synthetic)) - np.log(SHARES / (1 - SHARES))
     for _ in range(runs):
         rows = read(
             bias.representation,
-            trial(population(1500, rng, REAL), population(1500, rng, REAL, made)),
+            trial(population(1500, rng, REAL), population(1500, rng, REAL, synthetic)),
         )
         hits += (
             np.array([rows["representation", "group", f"group={g}"].low for g in "abc"]) <= truth
@@ -587,8 +587,8 @@ DEGENERATE = {
 @pytest.mark.parametrize("change", DEGENERATE)
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_degenerate_tables_have_a_reading_or_a_reason(function, change, lending):
-    made = lending.schema.cast(DEGENERATE[change](lending.synthetic))
-    rows = list(function(Trial(lending.train, lending.test, made, lending.schema)))
+    degenerate = lending.schema.cast(DEGENERATE[change](lending.synthetic))
+    rows = list(function(Trial(lending.train, lending.test, degenerate, lending.schema)))
     assert rows and all(
         np.isfinite(row.value) or row.note.startswith("insufficient") for row in rows
     )

@@ -150,7 +150,7 @@ print(rows[["metric", "group", "value", "low", "floor", "ceiling"]].to_json(doub
 
 
 def test_same_numbers_in_another_process_with_other_threads():
-    told = [
+    answers = [
         subprocess.run(
             [sys.executable, "-c", SCRIPT],
             env=os.environ
@@ -165,7 +165,7 @@ def test_same_numbers_in_another_process_with_other_threads():
         ).stdout
         for threads in ("1", "2")
     ]
-    assert told[0] == told[1]
+    assert answers[0] == answers[1]
 
 
 class Claims:

@@ -320,9 +320,9 @@ def test_either_kind_of_error_can_prove_a_budget():
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 2.0])
 def test_the_bound_holds_for_randomised_response(epsilon):
     """Its budget is known: the truth with probability exp(epsilon) / (1 + exp(epsilon))."""
-    rng, told, runs = np.random.default_rng(2), np.exp(epsilon) / (1 + np.exp(epsilon)), 200
+    rng, truthful, runs = np.random.default_rng(2), np.exp(epsilon) / (1 + np.exp(epsilon)), 200
     proven = [
-        privacy.empirical_epsilon(*(rng.random((2, 2000)) < [[told], [1 - told]]), 0.5)
+        privacy.empirical_epsilon(*(rng.random((2, 2000)) < [[truthful], [1 - truthful]]), 0.5)
         for _ in range(runs)
     ]
     assert np.mean(np.array(proven) > epsilon) <= 0.07

@@ -146,18 +146,18 @@ def test_tau_by_hand():
     for table in (real.head(750), synthetic.tail(750)):
         answers = panel_predictions(table, test, SCHEMA)
         areas.append([roc_auc_score(truth, answers[name]["yes"]) for name in PANEL])
-    areas, signs, told = np.array(areas), [], 0
+    areas, signs, significant = np.array(areas), [], 0
     for i in range(len(PANEL)):
         for j in range(i):
             d = [areas[0][i] - areas[0][j], areas[1][i] - areas[1][j]]
             if abs(d[0]) > 0.06:  # far beyond any paired interval here
-                told += 1
+                significant += 1
                 signs.append(np.sign(d[0]) * np.sign(d[1]))
     row = rows(model_ranking, PERMUTED)[""]
     apart = int(row.note.split()[0])
-    assert told <= apart <= len(PANEL) * (len(PANEL) - 1) / 2
+    assert significant <= apart <= len(PANEL) * (len(PANEL) - 1) / 2
     total = row.value * apart  # whole pairs, each -1, 0 or 1
-    assert total == pytest.approx(round(total)) and abs(total - sum(signs)) <= apart - told
+    assert total == pytest.approx(round(total)) and abs(total - sum(signs)) <= apart - significant
 
 
 def test_a_panel_of_at_least_ten_configurations_is_the_one_by_one_predictions():

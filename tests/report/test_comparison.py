@@ -68,7 +68,7 @@ def cells_of(piece, row):
 
 
 def test_what_mitigation_buys_by_hand():
-    made = batch(
+    results = batch(
         {
             ("d", "cart"): {"bias_amp": [0.10, 0.12, 0.10], "utility_ratio": [0.95, 0.96, 0.94]},
             ("d", "reweighed"): {
@@ -81,7 +81,7 @@ def test_what_mitigation_buys_by_hand():
             },
         }
     )
-    piece = comparison.mitigation(made)
+    piece = comparison.mitigation(results)
     gained = cells_of(piece, "change reweighed against cart")
     assert gained[0].startswith("−0.110") and gained[0].endswith(
         "lower"
@@ -93,12 +93,12 @@ def test_what_mitigation_buys_by_hand():
         == f"{number(d.mean())} {number(d.mean() - half)} to {number(d.mean() + half)} no clear"
         " difference"
     )
-    told = Page(piece).text
+    text = Page(piece).text
     assert (
         "reweighed against cart: lower on Bias amplification (−0.110); no clear difference on 1"
-        " metric" in told
+        " metric" in text
     )
-    assert "per-group against cart: no clear difference on 2 metrics" in told
+    assert "per-group against cart: no clear difference on 2 metrics" in text
     heads = [Page(line.split("<td>")[0]).text for line in str(piece).split('<th scope="row">')[1:]]
     assert heads.count("cart") == 1, "the inner generator has one line"
 
@@ -118,11 +118,11 @@ def test_a_mitigation_without_its_inner_generator_says_so():
 
 def test_splits_carry_nadeau_and_bengios_interval():
     first, second = [0.90, 0.80, 0.85], [0.80, 0.76, 0.78]
-    made = batch(
+    results = batch(
         {("d", "cart"): {"utility_ratio": first}, ("d", "ctgan"): {"utility_ratio": second}},
         splits=(0, 1, 2),
     )
-    piece = comparison.comparison(made)
+    piece = comparison.comparison(results)
     assert cells_of(piece, "cart") == ["best ★"]
     d = np.array(second) - first
     half = t.ppf(0.975, 2) * np.sqrt((1 / 3 + 300 / 700) * d.var(ddof=1))
@@ -141,10 +141,10 @@ def test_variance_components_are_told_where_factors_vary():
         3.0,
         9.0,
     ]  # by (split, seed): (0, 0), (1, 0), (0, 1), (1, 1): split 17, seed 2 (see test_statistics)
-    made = batch(
+    results = batch(
         {("d", label): {"utility_ratio": values} for label in ("cart", "ctgan")}, splits=(0, 1)
     )
-    piece = str(comparison.comparison(made))
+    piece = str(comparison.comparison(results))
     piece = piece[piece.index("Standard deviation") :]
     assert cells_of(piece, "cart") == [f"split {number(np.sqrt(17))}, seed {number(np.sqrt(2))}"]
 
@@ -162,9 +162,9 @@ def across(datasets, failed=()):
 
 
 def test_friedman_ranks_and_pairs_across_datasets():
-    values, made = across(12)
-    piece = comparison.comparison(made)
-    told = Page(piece).text
+    values, results = across(12)
+    piece = comparison.comparison(results)
+    text = Page(piece).text
     columns = [
         [values[f"d{k}", label]["utility_ratio"][0] for k in range(12)]
         for label in ("cart", "ctgan", "independent")
@@ -177,15 +177,15 @@ def test_friedman_ranks_and_pairs_across_datasets():
     ]
     alts = [image["alt"] for image in Page(piece).all("img")]
     assert len(alts) == 1 and "cart 1.00" in alts[0] and "over 12 datasets" in alts[0]
-    assert "cart − independent" in told and "complete case" in told and "low power" not in told
+    assert "cart − independent" in text and "complete case" in text and "low power" not in text
     assert (
         cells_of(piece, "cart − independent")[1] == "0.001"
     )  # Holm's, three times Wilcoxon's least p 2^-11
 
 
 def test_few_datasets_carry_the_caveat_and_failures_both_handlings():
-    _, made = across(4, failed=[("d0", "cart", 0)])
-    piece = comparison.comparison(made)
+    _, results = across(4, failed=[("d0", "cart", 0)])
+    piece = comparison.comparison(results)
     assert "4 datasets, fewer than 10: low power" in Page(piece).text
     text = str(piece)
     handled = [
@@ -199,14 +199,14 @@ def test_success_rates_and_both_means():
     assert "100% of 4 cells" in comparison.success(
         batch({("d", g): {"utility_ratio": [0.5, 0.6]} for g in ("cart", "ctgan")})
     )
-    made = batch(
+    results = batch(
         {
             ("d", "cart"): {"utility_ratio": [0.9, 0.7]},
             ("d", "ctgan"): {"utility_ratio": [0.5, 0.6]},
         },
         failed=[("d", "cart", 1)],
     )
-    piece = comparison.success(made)
+    piece = comparison.success(results)
     assert cells_of(piece, "cart") == [
         "50%, 1 of 2",
         "0.900",

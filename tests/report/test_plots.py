@@ -48,8 +48,8 @@ def test_strips_put_means_where_they_belong():
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["independent", "cart", "copy"]
     np.testing.assert_allclose(marks(ax), [0.3, 0.75, 0.5])
-    told = texts(figure)
-    assert {"floor", "ceiling", "0.750", "0.300"} <= set(told)
+    shown = texts(figure)
+    assert {"floor", "ceiling", "0.750", "0.300"} <= set(shown)
 
 
 def test_strips_say_why_a_reading_is_missing():

@@ -198,7 +198,7 @@ def pieces(batch):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def report_page(tmp_path_factory):
     """A page made end to end by papermill and nbconvert, from a batch with one failed cell."""
     folder = write_report(
         tmp_path_factory.mktemp("a folder with a long name and spaces " + "x" * 120) / "loans",
@@ -212,10 +212,10 @@ def made(tmp_path_factory):
     return folder / "index.html"
 
 
-def test_page_stands_alone(made):
-    text = made.read_text(encoding="utf-8")
+def test_page_stands_alone(report_page):
+    text = report_page.read_text(encoding="utf-8")
     page = Page(text)
-    assert made.stat().st_size < 5e6
+    assert report_page.stat().st_size < 5e6
     assert (
         page.all("html")[0]["lang"] == "en"
         and "loans" in text[text.index("<title>") : text.index("</title>")]
@@ -238,8 +238,8 @@ def test_page_stands_alone(made):
     assert "report.Batch.read" not in page.text and "import" not in page.text.split()
 
 
-def test_page_reads_without_eyes(made):
-    text = made.read_text(encoding="utf-8")
+def test_page_reads_without_eyes(report_page):
+    text = report_page.read_text(encoding="utf-8")
     page = Page(text)
     assert len(page.all("img")) >= 10
     assert all(len(image.get("alt", "")) > 30 for image in page.all("img"))
@@ -263,9 +263,9 @@ def test_page_reads_without_eyes(made):
     assert all(after <= before + 1 for before, after in pairwise(levels)), "no level is skipped"
 
 
-def test_page_tells_everything_in_order(made):
-    page = Page(made.read_text(encoding="utf-8"))
-    told = [
+def test_page_tells_everything_in_order(report_page):
+    page = Page(report_page.read_text(encoding="utf-8"))
+    sentences = [
         "5 of 6 cells finished, 1 timeout",
         "Leaderboard",
         "Which use is shown?",
@@ -283,7 +283,7 @@ def test_page_tells_everything_in_order(made):
         "50%, 1 of 2",
         "How to read the numbers",
     ]
-    places = [page.text.rfind(words) for words in told]
+    places = [page.text.rfind(words) for words in sentences]
     assert -1 not in places
     assert "Cart meets every gate; independent fails on utility ratio" in page.text
     assert "not informative" in page.text and "floor and ceiling are 0.01 apart" in page.text
@@ -291,15 +291,15 @@ def test_page_tells_everything_in_order(made):
     assert "Version of numpy" in page.text and "321" in page.text
 
 
-def test_page_and_notebook_are_made_as_one_and_leave_nothing(made):
-    assert sorted(path.name for path in made.parent.iterdir()) == [
+def test_page_and_notebook_are_made_as_one_and_leave_nothing(report_page):
+    assert sorted(path.name for path in report_page.parent.iterdir()) == [
         "failed",
         "index.html",
         "plan.json",
         "report.ipynb",
         "runs",
     ]
-    executed = nbformat.read(made.parent / "report.ipynb", 4)
+    executed = nbformat.read(report_page.parent / "report.ipynb", 4)
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in executed.cells)
 
 
@@ -334,8 +334,8 @@ def test_hostile_names_stay_text(tmp_path):
         column=HOSTILE,
         failed={(names[1], 0): ("error", "fit", HOSTILE)},
     )
-    made = pieces(sections.Batch.read(tmp_path))
-    page = Page("".join(made.values()))
+    sections_html = pieces(sections.Batch.read(tmp_path))
+    page = Page("".join(sections_html.values()))
     assert not page.all("script")
     assert all(
         set(image) == {"width", "height", "alt", "src", "data-file"} for image in page.all("img")
@@ -365,17 +365,21 @@ def test_hostile_names_stay_text(tmp_path):
     ],
 )
 def test_partial_and_small_batches(tmp_path, kind, words):
-    made = pieces(sections.Batch.read(write_report(tmp_path, **kind)))
-    page = Page("".join(made.values()))
+    sections_html = pieces(sections.Batch.read(write_report(tmp_path, **kind)))
+    page = Page("".join(sections_html.values()))
     assert words in page.text
-    cells = [cell.strip() for text in made.values() for cell in re.findall(r"<td>(.*?)</td>", text)]
+    cells = [
+        cell.strip()
+        for text in sections_html.values()
+        for cell in re.findall(r"<td>(.*?)</td>", text)
+    ]
     assert not {"", "nan", "None", "&lt;NA&gt;", "NaT"} & set(cells), "a gap is told in words"
 
 
 def test_what_repeats_other_readings_is_folded_away(tmp_path):
     batch = sections.Batch.read(write_report(tmp_path, seeds=1))
-    for made in (sections.score_table(batch), sections.score_strips(batch)):
-        shown, _, more = str(made).partition('<details class="more">')
+    for piece in (sections.score_table(batch), sections.score_strips(batch)):
+        shown, _, more = str(piece).partition('<details class="more">')
         assert ">Excess copies<" in shown and ">Closer to train (DCR)<" not in shown
         assert ">Closer to train (DCR)<" in more
 
@@ -387,11 +391,11 @@ def test_many_datasets_are_summed_up(tmp_path):
             tmp_path, datasets=names, seeds=1, failed={("copy", 0): ("error", "fit", "boom")}
         )
     )
-    told = Page(sections.score_table(batch)).text
-    assert "0 of 6" in told and "6 datasets" in told
+    text = Page(sections.score_table(batch)).text
+    assert "0 of 6" in text and "6 datasets" in text
     assert "the first 4 of 6 datasets" in sections.facts_line(batch)
     assert "✗ fails on 6" in Page(sections.verdicts(batch)).text
-    assert "table-3" in told and "table-4" not in told
+    assert "table-3" in text and "table-4" not in text
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
@@ -433,7 +437,7 @@ def test_ten_thousand_cells_make_a_bounded_page(count):
         axis=1,
     )
     batch = sections.Batch.of(every, cells, "many")
-    made = (
+    html = (
         sections.verdicts(batch)
         + sections.score_table(batch)
         + sections.bias(batch)
@@ -443,8 +447,8 @@ def test_ten_thousand_cells_make_a_bounded_page(count):
         cells["seed"] == 0
     )  # its length is that of the list of labels
     part = sections.Batch.of(every[few.repeat(len(rows)).to_numpy()], cells[few], "many")
-    made += comparison.comparison(part) + comparison.success(batch)
-    assert len(made) < 3e6
+    html += comparison.comparison(part) + comparison.success(batch)
+    assert len(html) < 3e6
     assert f"{count:,} cells" in sections.facts_line(batch)
 
 
@@ -494,13 +498,13 @@ def test_what_changed_is_paired_and_sorted_by_noise(tmp_path):
     assert (status.loc["arf", "status_before"] == "absent").all() and not status.loc[
         "cart", "same"
     ].any()
-    assert found.made_with.to_numpy().tolist() == [["version of numpy", "2.4", "2.4, 2.5"]]
-    told = str(found)
+    assert found.provenance.to_numpy().tolist() == [["version of numpy", "2.4", "2.4, 2.5"]]
+    text = str(found)
     assert (
         "9 cells in both runs, 2 with the same bytes; 3 added, 0 removed, 1 with another status"
-        in told
+        in text
     )
-    assert re.search(r"cart +loans +Utility kept \(U\) +↑ +0\.970 +0\.990 +0\.020", told)
+    assert re.search(r"cart +loans +Utility kept \(U\) +↑ +0\.970 +0\.990 +0\.020", text)
     page = Page(found.write(tmp_path / "changes.html").read_text())
     assert (
         "before → after" in page.text
@@ -559,10 +563,10 @@ def test_report_and_index_by_the_command_line(tmp_path, capsys):
         )
         == 0
     )
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        "identical: 3 cells" in told
-        and told.rstrip().endswith("changes.html")
+        "identical: 3 cells" in printed
+        and printed.rstrip().endswith("changes.html")
         and (tmp_path / "changes.html").exists()
     )
     assert main(["index", str(folder.parent)]) == 0 and (folder.parent / "index.html").exists()
@@ -600,15 +604,17 @@ def test_index_lists_finished_half_finished_and_broken_reports(tmp_path):
     shutil.copytree(tmp_path / "half", tmp_path / os.fsdecode(b"no text \xff"))
     text = index.index(tmp_path).read_text()
     lines = [Page(line).text for line in text.split("<tr>")[2:]]
-    told = "\n".join(lines)
+    listed = "\n".join(lines)
     assert len(lines) == 5 and "5 reports in" in text and str(tmp_path) not in text
-    assert "half finished; no page yet: workbench report" in told and "5 of 6 (1 pending)" in told
     assert (
-        "broken: Damaged" in told
-        and "no text ? 5 of 6 (1 pending)" in told
-        and "new not run yet" in told
+        "half finished; no page yet: workbench report" in listed and "5 of 6 (1 pending)" in listed
     )
-    assert "6 of 6 loans 3 2026-01-01 00:00" in told and re.search(r"cart 0\.970", told), (
+    assert (
+        "broken: Damaged" in listed
+        and "no text ? 5 of 6 (1 pending)" in listed
+        and "new not run yet" in listed
+    )
+    assert "6 of 6 loans 3 2026-01-01 00:00" in listed and re.search(r"cart 0\.970", listed), (
         "the best by utility"
     )
     assert [a["href"] for a in Page(text).all("a") if a["href"][0] != "#"] == ["done/index.html"]

@@ -69,7 +69,7 @@ def page_from(folder: Path, batch: Batch, sections=SECTIONS) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def report_page(tmp_path_factory):
     """Two datasets, hostile names everywhere, one failed cell."""
     folder = tmp_path_factory.mktemp("a folder") / "report"
     failed = {("cart", 1): ("error", "fit", HOSTILE)}
@@ -94,7 +94,7 @@ def browser():
 
 
 @pytest.fixture
-def opened(browser, made):
+def opened(browser, report_page):
     """The page in a fresh window without a network; at the end nothing was logged, asked for or
     popped up.
     """
@@ -109,7 +109,7 @@ def opened(browser, made):
             heard.append(request.url) if not request.url.startswith(("file:", "data:")) else None
         ),
     )
-    page.goto(made.as_uri())
+    page.goto(report_page.as_uri())
     yield page
     context.close()
     assert heard == []
@@ -165,13 +165,13 @@ def test_generators_are_filtered_over_the_whole_page(opened):
     assert opened.locator("tbody tr:visible:has(th [data-g]:text-is('independent'))").count() == 0
     assert opened.locator("tbody tr:visible:has(th [data-g]:text-is('cart'))").count() > 5
     assert opened.locator("[data-all]:visible").count() == 0, "no sentence over all of them"
-    told = image.evaluate("image => atob(image.src.split(',')[1])")
-    ((hidden, moved),) = re.findall(r"<style>#(\w+)\{display:none}(.*?)</style></svg>$", told)
-    order = re.findall(r'<g id="(g\w+)">', told)
+    svg = image.evaluate("image => atob(image.src.split(',')[1])")
+    ((hidden, moved),) = re.findall(r"<style>#(\w+)\{display:none}(.*?)</style></svg>$", svg)
+    order = re.findall(r'<g id="(g\w+)">', svg)
     below = len(order) - 1 - order.index(hidden)
     assert moved.count("translateY(-15.12px)") == below, "the lines below move up"
     # One group, an id once, holds a generator's marks and its name.
-    (group,) = re.findall(rf'<g id="{hidden}">.*?</g>', told, re.DOTALL)
+    (group,) = re.findall(rf'<g id="{hidden}">.*?</g>', svg, re.DOTALL)
     assert ">independent</text>" in group and "<path" in group
     assert image.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
     panel.get_by_role("button", name="None").click()
@@ -219,7 +219,7 @@ def test_every_figure_downloads_under_a_name_of_its_own(opened):
     assert Path(download.value.path()).read_text().startswith("<svg")
 
 
-def test_a_number_leads_to_its_cells_notebooks_and_manifests(opened, made):
+def test_a_number_leads_to_its_cells_notebooks_and_manifests(opened, report_page):
     number = scores(opened).locator("tbody tr").first.locator("td a").first
     number.click()
     target = opened.locator(number.get_attribute("href"))
@@ -228,7 +228,7 @@ def test_a_number_leads_to_its_cells_notebooks_and_manifests(opened, made):
     links = cells.locator("tbody a").evaluate_all(
         "all => all.map(link => link.getAttribute('href'))"
     )
-    assert len(links) == 8 and all((made.parent / link).exists() for link in links), (
+    assert len(links) == 8 and all((report_page.parent / link).exists() for link in links), (
         "two datasets, two seeds"
     )
     assert {link.split("/")[2] for link in links} == {"cell.ipynb", "manifest.json"}
@@ -252,10 +252,10 @@ def test_hostile_names_stay_text(opened):
     assert opened.locator("bdi").last.bounding_box()["width"] < 300
 
 
-def test_the_page_is_whole_without_scripts(browser, made):
+def test_the_page_is_whole_without_scripts(browser, report_page):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(made.as_uri())
+    page.goto(report_page.as_uri())
     assert (
         page.locator("table:visible").count() > 10
         and page.locator("figure img:visible").count() > 10
@@ -328,12 +328,12 @@ def test_a_page_of_a_thousand_cells_loads_like_a_few_bare_tables(browser, tmp_pa
     ].reset_index(drop=True)
     every = pd.concat([about, pd.concat([rows] * len(cells), ignore_index=True)], axis=1)
     every["value"] += np.random.default_rng(0).normal(0, 0.01, len(every))
-    made = page_from(
+    large_page = page_from(
         tmp_path,
         Batch.of(every, cells, "many"),
         [section for section in SECTIONS if section is not comparison.comparison],
     )
-    assert made.stat().st_size < 8e6
+    assert large_page.stat().st_size < 8e6
 
     def opened_page():
         page = browser.new_page()
@@ -349,7 +349,7 @@ def test_a_page_of_a_thousand_cells_loads_like_a_few_bare_tables(browser, tmp_pa
         )
 
     page, client = opened_page()
-    page.goto(made.as_uri())
+    page.goto(large_page.as_uri())
     loaded = spent(client)
     count = page.evaluate("document.querySelectorAll('*').length")
     page.locator(".scores .sort").nth(1).evaluate(
@@ -367,18 +367,18 @@ def test_a_page_of_a_thousand_cells_loads_like_a_few_bare_tables(browser, tmp_pa
     plain.close()
     print(f"{count:,} elements; a bare table of as many: {yardstick:.2f} s")
     print(
-        f"{made.stat().st_size:,} bytes, {loaded:.2f} s to load, {sorted_after - loaded:.2f} s to"
+        f"{large_page.stat().st_size:,} bytes, {loaded:.2f} s to load, {sorted_after - loaded:.2f} s to"
         " sort"
     )
     assert count < 15_000 and loaded < 6 * yardstick and sorted_after - loaded < 0.3
 
 
-def test_comparison_and_index_open_too(browser, made, tmp_path):
+def test_comparison_and_index_open_too(browser, report_page, tmp_path):
     other = write_report(
         tmp_path / "reports" / "other", datasets=("loans",), generators=NAMES, column=HOSTILE
     )
     pages = [
-        changes.compare(made.parent, other).write(tmp_path / "changes.html"),
+        changes.compare(report_page.parent, other).write(tmp_path / "changes.html"),
         index.index(other.parent),
     ]
     for path in pages:

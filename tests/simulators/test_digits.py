@@ -45,9 +45,11 @@ def test_the_generator_simulation_draws_them():
     table = Digits().simulate(60, np.random.default_rng(0))
     schema = Schema.infer(table, kinds={"digit": "categorical"})
     model = make("simulation", {"simulator": "digits", "calibrate": "none"})
-    made = model.fit(table, schema, np.random.default_rng(1)).sample(40, np.random.default_rng(2))
-    assert list(made.columns) == list(table.columns) and len(made) == 40
-    assert made[PIXELS].to_numpy().max() > 8
+    synthetic = model.fit(table, schema, np.random.default_rng(1)).sample(
+        40, np.random.default_rng(2)
+    )
+    assert list(synthetic.columns) == list(table.columns) and len(synthetic) == 40
+    assert synthetic[PIXELS].to_numpy().max() > 8
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from workbench.studies.anonymity import EVIDENCE, evidence
 def table():
     data = wb.load("loans")
     metrics = list(dict.fromkeys(one.metric for one in EVIDENCE))
-    made = {"copy": data.train, "independent": wb.generate("independent", data)}
+    tables = {"copy": data.train, "independent": wb.generate("independent", data)}
     cards = [
-        wb.evaluate(data, made[name], metrics=metrics).rows.assign(label=name) for name in made
+        wb.evaluate(data, tables[name], metrics=metrics).rows.assign(label=name) for name in tables
     ]
     return evidence(pd.concat(cards, ignore_index=True))
 
@@ -36,7 +36,7 @@ def test_every_figure_is_found_on_a_real_card(table):
 
 def test_the_raw_copy_fails_all_three_tests(table):
     risks = table.loc[table.index.get_level_values("test") != "all three", "copy"]
-    assert all(float(told.split()[0]) > 0.9 for told in risks), risks
+    assert all(float(reading.split()[0]) > 0.9 for reading in risks), risks
     assert table.loc[("all three", "Epsilon spent, as claimed"), "copy"] == "no formal guarantee"
     assert (
         float(table.loc[("singling out", "singling out, univariate"), "independent"].split()[0])

@@ -88,8 +88,8 @@ def test_read_and_make(tmp_path):
     for scenario in (young, gap):
         table = outcome.tables[scenario.name]
         assert len(table) == scenario.rows and (table.dtypes == TRAIN.dtypes).all()
-    made = outcome.tables["gap-2021"]
-    assert made["income"].isna().all() and (made["opened"].dt.year == 2021).all()
+    synthetic = outcome.tables["gap-2021"]
+    assert synthetic["income"].isna().all() and (synthetic["opened"].dt.year == 2021).all()
     assert (
         outcome.tables["young"]["age"].between(18, 30).all()
         and outcome.tables["young"]["debt"].min() >= 0.3

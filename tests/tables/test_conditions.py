@@ -167,7 +167,7 @@ def test_the_gaussian_copula_conditions_by_itself():
     generator = make("gaussian-copula").fit(table, schema, np.random.default_rng(1))
     draws = []
     plain = generator._draw
-    generator._draw = lambda n, rng, asked: draws.append(n) or plain(n, rng, asked)
+    generator._draw = lambda n, rng, where: draws.append(n) or plain(n, rng, where)
     for where, share in (
         ({"x": (3.0, 9.0)}, 0.9),
         ({"rare": True}, 0.5),
@@ -175,11 +175,11 @@ def test_the_gaussian_copula_conditions_by_itself():
         ({"gap": None}, 0.9),
     ):
         draws.clear()
-        made = generator.sample(500, np.random.default_rng(2), where=where)
-        assert len(made) == 500 and matches(made, schema, where).all()
+        synthetic = generator.sample(500, np.random.default_rng(2), where=where)
+        assert len(synthetic) == 500 and matches(synthetic, schema, where).all()
         assert sum(draws) < 500 / share + 1000, where
-    made = generator.sample(20_000, np.random.default_rng(2), where={"x": (1.0, 1.1)})
-    assert made["y"].mean() == pytest.approx(0.8 * 1.05, abs=0.03) and made[
+    synthetic = generator.sample(20_000, np.random.default_rng(2), where={"x": (1.0, 1.1)})
+    assert synthetic["y"].mean() == pytest.approx(0.8 * 1.05, abs=0.03) and synthetic[
         "y"
     ].std() == pytest.approx(0.6, abs=0.03)
-    assert made["x"].mean() == pytest.approx(1.048, abs=0.01)
+    assert synthetic["x"].mean() == pytest.approx(1.048, abs=0.01)

@@ -69,14 +69,14 @@ def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
 TABLE = make_table(300)
 
 
-def assert_kept(made: pd.DataFrame, train: pd.DataFrame = TABLE) -> None:
-    assert SCHEMA.check(made) == []
-    check(made, SCHEMA)
-    assert row_set(made[["city", "country"]]) <= row_set(train[["city", "country"]])
+def assert_kept(synthetic: pd.DataFrame, train: pd.DataFrame = TABLE) -> None:
+    assert SCHEMA.check(synthetic) == []
+    check(synthetic, SCHEMA)
+    assert row_set(synthetic[["city", "country"]]) <= row_set(train[["city", "country"]])
     for name in ("low", "high", "top", "start", "end"):
-        assert made[name].dropna().between(train[name].min(), train[name].max()).all(), name
-    assert (made["low"].round(1).fillna(0) == made["low"].fillna(0)).all()
-    ends = made["end"].dropna()
+        assert synthetic[name].dropna().between(train[name].min(), train[name].max()).all(), name
+    assert (synthetic["low"].round(1).fillna(0) == synthetic["low"].fillna(0)).all()
+    ends = synthetic["end"].dropna()
     assert (ends == ends.dt.normalize()).all()
 
 
@@ -86,9 +86,9 @@ def test_every_generator_keeps_them_in_every_row(name):
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
     fitted = generator.fit(TABLE, SCHEMA, np.random.default_rng(1))
-    made = fitted.sample(2000, np.random.default_rng(2))
-    assert_kept(made)
-    assert table_hash(made) == table_hash(fitted.sample(2000, np.random.default_rng(2)))
+    synthetic = fitted.sample(2000, np.random.default_rng(2))
+    assert_kept(synthetic)
+    assert table_hash(synthetic) == table_hash(fitted.sample(2000, np.random.default_rng(2)))
     where = {"high": (3, 6), "country": "France", "group": True}
     some = fitted.sample(20, np.random.default_rng(3), where=where)
     assert_kept(some)
@@ -126,40 +126,40 @@ def test_small_tables(name, rows):
 
 
 def test_copies_are_still_copies():
-    made = (
+    synthetic = (
         make("copy")
         .fit(TABLE, SCHEMA, np.random.default_rng(0))
         .sample(len(TABLE), np.random.default_rng(1))
     )
-    assert row_set(made) == row_set(TABLE)
+    assert row_set(synthetic) == row_set(TABLE)
 
 
 @pytest.mark.parametrize("name", ["independent", "gaussian-copula", "cart"])
 def test_marginals_survive_the_rewriting(name):
-    made = (
+    synthetic = (
         make(name)
         .fit(TABLE, SCHEMA, np.random.default_rng(1))
         .sample(4000, np.random.default_rng(2))
     )
-    assert (abs(made.isna().mean() - TABLE.isna().mean()) < 0.05).all()
+    assert (abs(synthetic.isna().mean() - TABLE.isna().mean()) < 0.05).all()
     for column in ("low", "high", "top"):
-        real, synthetic = (
+        real, drawn = (
             table[column].astype(float).quantile([0.25, 0.5, 0.75]).to_numpy()
-            for table in (TABLE, made)
+            for table in (TABLE, synthetic)
         )
-        assert np.abs(real - synthetic).max() < 1, column
-    assert (made["end"] - made["start"]).max() <= pd.Timedelta(days=60)
+        assert np.abs(real - drawn).max() < 1, column
+    assert (synthetic["end"] - synthetic["start"]).max() <= pd.Timedelta(days=60)
 
 
 def test_a_generator_fitted_again_without_constraints_forgets_them():
     generator = make("permuted")
     free = Schema(SCHEMA.columns, SCHEMA.positive)
     generator.fit(TABLE, SCHEMA, np.random.default_rng(1)).sample(5, np.random.default_rng(2))
-    made = generator.fit(TABLE, free, np.random.default_rng(1)).sample(
+    synthetic = generator.fit(TABLE, free, np.random.default_rng(1)).sample(
         300, np.random.default_rng(2)
     )
     with pytest.raises(InputError, match="does not hold"):
-        check(made, SCHEMA)
+        check(synthetic, SCHEMA)
 
 
 numbers = st.one_of(
@@ -207,9 +207,9 @@ def test_rewriting_is_lossless_and_what_comes_back_from_any_values_keeps_the_con
             scaled = rewritten[name] * random.choice([-3.7, 0.0, 1e-9, 2.1])
             # What a generator draws lies within the train range.
             rewritten[name] = scaled.clip(rewritten[name].min(), rewritten[name].max())
-    made = rewriting.restore(rewritten)
-    check(made, schema)
-    assert row_set(made[["d", "e"]]) <= row_set(table[["d", "e"]])
+    restored = rewriting.restore(rewritten)
+    check(restored, schema)
+    assert row_set(restored[["d", "e"]]) <= row_set(table[["d", "e"]])
 
 
 @pytest.mark.parametrize(
@@ -308,11 +308,11 @@ def test_constraints_of_a_grid_and_of_the_command_line(tmp_path):
         "city, country",
     ]
     assert main(["generate", str(path), *options, "--out", str(out)]) == 0
-    made = SCHEMA.cast(pd.read_csv(out))
-    assert (made["low"] <= made["high"]).fillna(True).all() and not (
-        made["start"] >= made["end"]
+    written = SCHEMA.cast(pd.read_csv(out))
+    assert (written["low"] <= written["high"]).fillna(True).all() and not (
+        written["start"] >= written["end"]
     ).any()
-    assert row_set(made[["city", "country"]]) <= row_set(TABLE[["city", "country"]])
+    assert row_set(written[["city", "country"]]) <= row_set(TABLE[["city", "country"]])
     text = grid.make(
         "t", str(path), generators=["copy"], constraints=["low <= high", ["city", "country"]]
     )

@@ -542,12 +542,12 @@ class OpenML:
             f"/api/v1/json/data/qualities/{number}": {"data_qualities": {"quality": []}},
             "/data/v1/download/1/table.arff": body,
         }
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                server.asked.append(self.path)
+                server.requests.append(self.path)
                 page = server.pages.get(self.path)
                 self.send_response(200 if page is not None else 404)
                 self.end_headers()
@@ -618,9 +618,11 @@ def test_openml_tables_are_fetched_once_and_equal_the_reference(name, point_at, 
     with OpenML(int(DATASETS[name].read.split(":")[1]), table, target) as server:
         point_at(server.base)
         data = load(name)
-        asked = len(server.asked)
+        requests = len(server.requests)
         assert (
-            asked >= 3 and load(name).provenance == data.provenance and len(server.asked) == asked
+            requests >= 3
+            and load(name).provenance == data.provenance
+            and len(server.requests) == requests
         )  # from the cache
     assert data.schema == reference.schema
     pd.testing.assert_frame_equal(data.train, reference.train)

@@ -211,10 +211,16 @@ def test_a_dataset_shows_itself_and_hostile_names_stay_text(tmp_path):
     }
     document = {"METADATA_SPEC_VERSION": "V1", "tables": {"t": {"columns": columns}}}
     data = wb.load(tmp_path / "t.csv", target="label", metadata=document)
-    told = data.columns()
-    assert told.loc["label", ["kind", "role", "missing"]].tolist() == ["categorical", "target", ""]
-    assert told.loc["<b>x</b>", "missing"] == f"{data.train['<b>x</b>'].isna().mean():.1%}" != ""
-    assert told.loc["label", "row 0"] == data.train["label"][0]
+    described = data.columns()
+    assert described.loc["label", ["kind", "role", "missing"]].tolist() == [
+        "categorical",
+        "target",
+        "",
+    ]
+    assert (
+        described.loc["<b>x</b>", "missing"] == f"{data.train['<b>x</b>'].isna().mean():.1%}" != ""
+    )
+    assert described.loc["label", "row 0"] == data.train["label"][0]
     for page in (data._repr_html_(), data.schema._repr_html_()):
         assert "&lt;b&gt;x" in page and "<b>" not in page and "<script>" not in page
     assert "key was left out: personal data or an identifier" in data._repr_html_()

@@ -72,19 +72,19 @@ def test_generators_keep_nested_skip_patterns(name):
     generator = make(name, TINY[name])
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
-    made = generator.fit(TABLE, SCHEMA, np.random.default_rng(1)).sample(
+    synthetic = generator.fit(TABLE, SCHEMA, np.random.default_rng(1)).sample(
         1000, np.random.default_rng(2)
     )
-    assert SCHEMA.check(made) == []
+    assert SCHEMA.check(synthetic) == []
     if name in KEEP_NO_SKIPS:
         return
-    assert broken_share(made) <= 0.01
+    assert broken_share(synthetic) <= 0.01
 
 
 def test_what_is_drawn_column_by_column_breaks_them():
     # The planted table can show a fault: without any model, most rows are broken.
-    made = make("permuted").fit(TABLE, SCHEMA, np.random.default_rng(1))
-    assert broken_share(made.sample(1000, np.random.default_rng(2))) > 0.5
+    permuted = make("permuted").fit(TABLE, SCHEMA, np.random.default_rng(1))
+    assert broken_share(permuted.sample(1000, np.random.default_rng(2))) > 0.5
 
 
 @pytest.mark.parametrize("name", ["cart", "reweighed", "per-group", "arf", "gaussian-copula"])
@@ -98,10 +98,10 @@ def test_a_single_pattern_is_kept_and_the_values_behind_it_stay(name):
     )
     schema = Schema.infer(table, target="y", sensitive=["status"])
     fitted = make(name).fit(schema.cast(table), schema, np.random.default_rng(0))
-    made = fitted.sample(1000, np.random.default_rng(1))
-    assert (made["spouse_age"].notna() == (made["status"] == "married")).all()
-    married = made[made["status"] == "married"]
-    assert 0.4 < len(married) / len(made) < 0.6
+    synthetic = fitted.sample(1000, np.random.default_rng(1))
+    assert (synthetic["spouse_age"].notna() == (synthetic["status"] == "married")).all()
+    married = synthetic[synthetic["status"] == "married"]
+    assert 0.4 < len(married) / len(synthetic) < 0.6
     # What the repair adds is no stranger to the other columns than what the generator draws itself.
     unrepaired = type(fitted).sample(fitted, 1000, np.random.default_rng(1))
     unrepaired = unrepaired[unrepaired["spouse_age"].notna()]
@@ -123,8 +123,8 @@ def test_level_order_of_a_tree_sees_gaps():
     schema = Schema.infer(table)
     cart = make("cart")
     fitted = type(cart).fit(cart, schema.cast(table), schema, np.random.default_rng(0))
-    made = type(cart).sample(fitted, 1000, np.random.default_rng(1))
-    assert (made["spouse_age"].notna() == (made["status"] == "married")).mean() > 0.99
+    synthetic = type(cart).sample(fitted, 1000, np.random.default_rng(1))
+    assert (synthetic["spouse_age"].notna() == (synthetic["status"] == "married")).mean() > 0.99
 
 
 def test_patterns_that_are_found():
@@ -147,10 +147,10 @@ def test_a_gate_that_only_closes():
     schema = Schema.infer(table)
     (rule,) = find_skips(schema.cast(table), schema)
     assert rule.sentence() == "income is missing wherever age is below 15.5"
-    made = make("gaussian-copula").fit(schema.cast(table), schema, np.random.default_rng(0))
-    made = made.sample(2000, np.random.default_rng(1))
-    assert made["income"][made["age"] < 16].isna().all()
-    assert 0.05 < made["income"][made["age"] >= 16].isna().mean() < 0.2
+    synthetic = make("gaussian-copula").fit(schema.cast(table), schema, np.random.default_rng(0))
+    synthetic = synthetic.sample(2000, np.random.default_rng(1))
+    assert synthetic["income"][synthetic["age"] < 16].isna().all()
+    assert 0.05 < synthetic["income"][synthetic["age"] >= 16].isna().mean() < 0.2
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -223,21 +223,21 @@ def test_generators_keep_sums_and_products(name):
     generator = make(name, TINY[name])
     if reason := generator.supports(FORMULA_SCHEMA):
         pytest.skip(reason)
-    made = generator.fit(FORMULA_TABLE, FORMULA_SCHEMA, np.random.default_rng(1))
-    made = made.sample(500, np.random.default_rng(2))
-    assert FORMULA_SCHEMA.check(made) == []
-    check(made, FORMULA_SCHEMA)
-    assert made["total"].notna().sum() > 100 and made["amount"].notna().sum() > 100
-    assert (made["total"].isna() == made["b"].isna()).all()
-    np.testing.assert_array_equal(made["amount"].round(2), made["amount"])
+    synthetic = generator.fit(FORMULA_TABLE, FORMULA_SCHEMA, np.random.default_rng(1))
+    synthetic = synthetic.sample(500, np.random.default_rng(2))
+    assert FORMULA_SCHEMA.check(synthetic) == []
+    check(synthetic, FORMULA_SCHEMA)
+    assert synthetic["total"].notna().sum() > 100 and synthetic["amount"].notna().sum() > 100
+    assert (synthetic["total"].isna() == synthetic["b"].isna()).all()
+    np.testing.assert_array_equal(synthetic["amount"].round(2), synthetic["amount"])
 
 
 def test_copies_with_sums_are_still_copies():
-    made = make("copy").fit(FORMULA_TABLE, FORMULA_SCHEMA, np.random.default_rng(0))
-    made = made.sample(len(FORMULA_TABLE), np.random.default_rng(1))
+    copied = make("copy").fit(FORMULA_TABLE, FORMULA_SCHEMA, np.random.default_rng(0))
+    copied = copied.sample(len(FORMULA_TABLE), np.random.default_rng(1))
     names = FORMULA_SCHEMA.names
     pd.testing.assert_frame_equal(
-        made.sort_values(names, ignore_index=True),
+        copied.sort_values(names, ignore_index=True),
         FORMULA_TABLE.sort_values(names, ignore_index=True),
     )
 
@@ -246,9 +246,9 @@ def test_a_total_that_is_the_target_stays_one():
     table = formula_table()
     schema = Schema.infer(table, target="total", constraints=["total = a + b"])
     fitted = make("cart").fit(schema.cast(table), schema, np.random.default_rng(0))
-    made = fitted.sample(300, np.random.default_rng(1), where={"total": (10, 50)})
-    check(made, schema)
-    assert made["total"].between(10, 50).all()
+    conditioned = fitted.sample(300, np.random.default_rng(1), where={"total": (10, 50)})
+    check(conditioned, schema)
+    assert conditioned["total"].between(10, 50).all()
 
 
 def test_rounding_is_no_fault_and_a_wrong_digit_is():
@@ -312,5 +312,5 @@ def test_multiples_of_a_hundred_stay_so(name):
     table = pd.DataFrame({"rent": rng.integers(3, 60, 500) * 100, "x": rng.normal(size=500)})
     schema = Schema.infer(table)
     fitted = make(name, TINY[name]).fit(schema.cast(table), schema, np.random.default_rng(0))
-    made = fitted.sample(500, np.random.default_rng(1))
-    assert (made["rent"] % 100 == 0).all() and made["rent"].nunique() > 5
+    synthetic = fitted.sample(500, np.random.default_rng(1))
+    assert (synthetic["rent"] % 100 == 0).all() and synthetic["rent"].nunique() > 5

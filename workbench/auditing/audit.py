@@ -160,10 +160,10 @@ class Audit:
                 if pd.notna(row["low"])
                 else ""
             )
-            told = [f"{number(row['value'])}" if pd.notna(row["value"]) else "", band, row["note"]]
+            parts = [f"{number(row['value'])}" if pd.notna(row["value"]) else "", band, row["note"]]
             lines.append(
                 f"  {row['status']:<5}  {row['gate']}: {row['about']} "
-                f" {', '.join(filter(None, told))}".rstrip()
+                f" {', '.join(filter(None, parts))}".rstrip()
             )
         return "\n".join([*lines, *self.record["notes"]])
 
@@ -171,12 +171,12 @@ class Audit:
         facts = {
             name: self.record[name] for name in ("generator", "window", "made") if self.record[name]
         }
-        told = "; ".join(escape(f"{name} {value}") for name, value in facts.items())
+        facts_line = "; ".join(escape(f"{name} {value}") for name, value in facts.items())
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.record["notes"])
         alarms = to_html(self.alarms) if len(self.alarms) else "<p>No check raised an alarm.</p>"
         return (
             f"<p><strong>{self.decision}</strong>: {escape(self._title())}."
-            f" <small>{told}</small></p>{notes}{alarms}"
+            f" <small>{facts_line}</small></p>{notes}{alarms}"
             f"<details><summary>All {len(self.checks):,} checks</summary>"
             f"{to_html(self.checks)}</details>"
         )

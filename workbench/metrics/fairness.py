@@ -285,17 +285,19 @@ def worst_group(trial: Trial) -> Iterator[Row]:
                     Row(metric, np.nan, column=column, group=name, state=INSUFFICIENT, note=note)
                 )
                 continue
-            (real, pull), (made, push) = (auc(truth[inside], score[inside]) for score in scores)
-            low, high = from_influence(real - made, pull - push)
+            (real, pull), (synthetic, push) = (
+                auc(truth[inside], score[inside]) for score in scores
+            )
+            low, high = from_influence(real - synthetic, pull - push)
             rows.append(
                 Row(
                     metric,
-                    real - made,
+                    real - synthetic,
                     low,
                     high,
                     column=column,
                     group=name,
-                    note=levels_note(ARMS, (real, made)),
+                    note=levels_note(ARMS, (real, synthetic)),
                 )
             )
             found.append(rows[-1])

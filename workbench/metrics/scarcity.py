@@ -371,12 +371,12 @@ def _rare_cells(trial: Trial) -> Row:
     rare, met = np.zeros((2, len(test)), dtype=bool)
     for j, k in combinations(range(len(names)), 2):
         cells = [table[:, j] * codes.sizes[k] + table[:, k] for table in (train, synthetic, test)]
-        held, made = (
+        real_counts, synthetic_counts = (
             np.bincount(cell, minlength=codes.sizes[j] * codes.sizes[k])[cells[2]]
             for cell in cells[:2]
         )
-        scarce = (held > 0) & (held <= RARE_CELL)
-        met = np.where(scarce, (met | ~rare) & (made > 0), met)
+        scarce = (real_counts > 0) & (real_counts <= RARE_CELL)
+        met = np.where(scarce, (met | ~rare) & (synthetic_counts > 0), met)
         rare |= scarce
     k, n = int(met[rare].sum()), int(rare.sum())
     if n < MIN_RARE:

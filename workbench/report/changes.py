@@ -49,7 +49,7 @@ class Changes:
 
     names: tuple[str, str]
     cells: pd.DataFrame
-    made_with: pd.DataFrame
+    provenance: pd.DataFrame
     headlines: pd.DataFrame
 
     @property
@@ -63,7 +63,7 @@ class Changes:
     def _moved(self) -> pd.DataFrame:
         return self.cells[self.cells["status_before"] != self.cells["status_after"]]
 
-    def told(self) -> list[str]:
+    def sentences(self) -> list[str]:
         """The sentences above the tables."""
         cells, heads = self.cells, self.headlines
         if self.identical:
@@ -134,11 +134,11 @@ class Changes:
             "Pairs",
         ]
         yield "Headlines, the largest difference relative to noise first", header, lines
-        lines = list(self.made_with.itertuples(index=False, name=None))
+        lines = list(self.provenance.itertuples(index=False, name=None))
         yield "What the cells in both runs were made with", ["Fact", "Before", "After"], lines
 
     def __str__(self) -> str:
-        out = [" -> ".join(self.names), *self.told()]
+        out = [" -> ".join(self.names), *self.sentences()]
         for caption, header, lines in self.tables():
             if lines:
                 shown = [
@@ -158,7 +158,7 @@ class Changes:
             "# What changed between two runs?",
             Markup("<p><strong>{}</strong></p>").format(title),
         ]
-        parts += [Markup("<p>{}</p>").format(sentence) for sentence in self.told()]
+        parts += [Markup("<p>{}</p>").format(sentence) for sentence in self.sentences()]
         for caption, header, lines in self.tables(named, marked):
             more = f", {LISTED:,} of {len(lines):,}" if len(lines) > LISTED else ""
             parts += [html_table(header, lines[:LISTED], caption + more, "list")] if lines else []
@@ -196,7 +196,7 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     return Changes(
         (before, after),
         both[shown],
-        _made_with(homes, both[ok]),
+        _provenance(homes, both[ok]),
         _headlines(pd.concat(rows), both[ok]),
     )
 
@@ -275,7 +275,7 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order].reset_index(drop=True)
 
 
-def _made_with(homes: list[Folder], ok: pd.DataFrame) -> pd.DataFrame:
+def _provenance(homes: list[Folder], ok: pd.DataFrame) -> pd.DataFrame:
     """The facts that the manifests of the cells that are ok in both runs tell differently, every
     value that occurs.
     """
@@ -286,11 +286,11 @@ def _made_with(homes: list[Folder], ok: pd.DataFrame) -> pd.DataFrame:
         for facts, home, side in zip(known, homes, ("before", "after"), strict=True):
             for name, value in _facts(home.manifest(row[f"key_{side}"])):
                 facts.setdefault(name, set()).add(str(value))
-    told = [
+    lines = [
         (name, *(", ".join(sorted(facts.get(name, {"–"}))) for facts in known))
         for name in known[0] | known[1]
     ]
-    table = pd.DataFrame(told, columns=["fact", "before", "after"])
+    table = pd.DataFrame(lines, columns=["fact", "before", "after"])
     return table[table["before"] != table["after"]].reset_index(drop=True)
 
 
@@ -306,12 +306,12 @@ def _facts(record: dict) -> Iterator[tuple[str, object]]:
     for name, value in (inputs.get("data") or {}).items():
         yield f"{name} of {cell['dataset']}", keys.digest(json.dumps(value, sort_keys=True))[:12]
     yield from ((name, record.get(name, "")) for name in ("cpu", "threads"))
-    for kind, told in (
+    for kind, section in (
         ("machine", "fingerprint"),
         ("version of", "versions"),
         ("limit of", "limits"),
     ):
-        yield from ((f"{kind} {name}", value) for name, value in record.get(told, {}).items())
+        yield from ((f"{kind} {name}", value) for name, value in record.get(section, {}).items())
     yield "notebook", str(inputs.get("notebook", ""))[:12]
     yield from (
         (f"source of {name}", str(value)[:12])

@@ -85,7 +85,7 @@ def mitigation(batch: Batch) -> Piece:
                     )
                     lines.append((part.named(one), *cells))
                     shown.add(one)
-            cells = (_told(gain, _signed(metric)) for metric, gain in gains.items())
+            cells = (_gain_cell(gain, _signed(metric)) for metric, gain in gains.items())
             pair = Markup("change<small>{} against {}</small>").format(
                 batch.named(label), batch.named(inner)
             )
@@ -155,7 +155,7 @@ def _signed(metric: str) -> bool:
     return metric in METRICS and METRICS[metric].direction == "zero"
 
 
-def _told(gain: dict | None, signed: bool = False) -> Markup:
+def _gain_cell(gain: dict | None, signed: bool = False) -> Markup:
     if gain is None or not np.isfinite(gain["difference"]):
         return Markup('<span class="none">not measured</span>')
     out = Markup("{}{}").format("+" if gain["difference"] > 0 else "", number(gain["difference"]))
@@ -178,11 +178,11 @@ def _sentence(gains: dict[str, dict | None]) -> str:
         if gain is not None and np.isfinite(gain["difference"]):
             word = _word(gain, _signed(metric))
             found.setdefault(word, []).append(f"{titled(metric)} ({number(gain['difference'])})")
-    told = [
+    clauses = [
         f"{word} on {joined(n) if not word.startswith('no') else plural(len(n), 'metric')}"
         for word, n in found.items()
     ]
-    return "; ".join(told) or "nothing measured on both"
+    return "; ".join(clauses) or "nothing measured on both"
 
 
 @section
@@ -222,10 +222,12 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
         }
         caveats |= {gain["caveat"] for gain in gains.values() if gain and gain["caveat"]}
         star = Markup('<span class="best" data-v="0">best ★</span>')
-        columns[metric] = {best: star} | {k: _told(gain) for k, gain in gains.items()}
+        columns[metric] = {best: star} | {k: _gain_cell(gain) for k, gain in gains.items()}
     if not columns:
         return Markup("")
-    lines = [(part.named(k), *(columns[m].get(k, _told(None)) for m in columns)) for k in names]
+    lines = [
+        (part.named(k), *(columns[m].get(k, _gain_cell(None)) for m in columns)) for k in names
+    ]
     caption = (
         f"How far each generator lies behind the best one on {part.name}: paired difference, 95%"
         " interval"
@@ -253,7 +255,7 @@ def _components(part: Part, rows: pd.DataFrame) -> Markup:
     metrics = list(dict.fromkeys(metric for metric, _ in found))
     lines = []
     for label in [label for label in part.labels if not part.control(label)]:
-        told = [
+        cells = [
             (
                 [f"{name} {number(np.sqrt(row[name]))}" for name in varying]
                 if (row := found.get((m, label)))
@@ -261,7 +263,7 @@ def _components(part: Part, rows: pd.DataFrame) -> Markup:
             )
             for m in metrics
         ]
-        lines.append((part.named(label), *map(", ".join, told)))
+        lines.append((part.named(label), *map(", ".join, cells)))
     caption = (
         f"Standard deviation of the scores on {part.name} that is due to each of:"
         f" {', '.join(varying)}"

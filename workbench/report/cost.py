@@ -36,7 +36,7 @@ COLUMNS = (  # of the report's table: fact, words, decimals
     ("output_tokens", "Answered tokens", 0),
     ("cost", "Price, in the grid's currency", 4),
 )
-TOLD = ("input_tokens", "output_tokens", "cost")  # shown only where a generator told them
+REPORTED = ("input_tokens", "output_tokens", "cost")  # shown only where a generator told them
 
 
 @standing
@@ -96,14 +96,14 @@ def _spoken(part: Part, metric: str) -> str:
         .sort_values(kind="stable")
     )
     heads = part.heads[part.heads["metric"] == metric].set_index("label")["mean"]
-    told = [
+    readings = [
         f"{label} {spent[label]:,.2f} s, {number(heads[label])}"
         for label in spent.index
         if label in heads
     ]
     return (
         f"{titled(metric)} against CPU seconds of the fit on {part.name}. Cheapest first:"
-        f" {'; '.join(told)}."
+        f" {'; '.join(readings)}."
     )
 
 
@@ -115,7 +115,7 @@ def _table(part: Part) -> Markup:
     columns = [
         (name, words, places)
         for name, words, places in COLUMNS
-        if name not in TOLD or ok[name].notna().any()
+        if name not in REPORTED or ok[name].notna().any()
     ]
     lines = []
     for label in part.labels:

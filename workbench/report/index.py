@@ -39,7 +39,7 @@ def index(folder: str | Path = "reports") -> Path:
     ]
     lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
     header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
-    told = (
+    note = (
         "Each line is one report. Best is the generator with the best mean over its cells; controls"
         " do not compete."
     )
@@ -47,7 +47,7 @@ def index(folder: str | Path = "reports") -> Path:
         header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list"
     )
     page = (
-        page_of("Reports", [f"# Reports\n\n{told}", table]).encode("utf-8", "replace").decode()
+        page_of("Reports", [f"# Reports\n\n{note}", table]).encode("utf-8", "replace").decode()
     )  # names may be no text
     try:
         write_text(folder / "index.html", page)
@@ -73,7 +73,7 @@ def _line(home: Path) -> list:
             batch = Batch.read(home)
             return [
                 _title(home, batch.title),
-                *_told(home, batch),
+                *_facts(home, batch),
                 *(_best(batch, metric) for metric in COMPARED),
             ]
         except Exception as error:  # whatever is wrong with one folder, the others are still listed
@@ -88,7 +88,7 @@ def _title(home: Path, title: str) -> Markup:
     return link(quote(home.name), out) if "index.html" in _files(home) else out
 
 
-def _told(home: Path, batch: Batch) -> list[str]:
+def _facts(home: Path, batch: Batch) -> list[str]:
     counts = batch.cells["status"].value_counts()
     rest = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "ok")
     state = (

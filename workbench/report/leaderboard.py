@@ -227,15 +227,17 @@ def _shared(met: Mapping[str, list[str]], count: int, others: str) -> str:
     shared = met["share"]
     if not shared:
         return f"none may be shared{others}"
-    told = f"{_people(shared)} may be shared{others}"
+    sentence = f"{_people(shared)} may be shared{others}"
     if len(shared) > NAMED:
-        told = f"{len(shared)} of {count} may be shared{others}"
+        sentence = f"{len(shared)} of {count} may be shared{others}"
     both = [label for label in shared if label in set(met["analyse"])]
     if both and len(shared) > 1:
-        told += f", of which {_people(both)} also {'keeps' if len(both) == 1 else 'keep'} effects"
+        sentence += (
+            f", of which {_people(both)} also {'keeps' if len(both) == 1 else 'keep'} effects"
+        )
     elif both:
-        told += " and keeps effects"
-    return told
+        sentence += " and keeps effects"
+    return sentence
 
 
 def _people(labels: list[str]) -> str:
@@ -259,20 +261,20 @@ def board(batch: Batch) -> Piece:
 
 
 def _of_dataset(batch: Batch, part: Part) -> Markup:
-    asked = _measured(part.heads)
-    columns = [_column(part.heads, metric, part.control) for _, metric in asked]
+    measured = _measured(part.heads)
+    columns = [_column(part.heads, metric, part.control) for _, metric in measured]
     spent = part.cells[part.cells["status"] == "ok"].groupby("label")["fit_cpu"].mean()
     head, foot = [], []
     for label in part.labels:
         cells = [column.get(label, pieces().lacking("–")) for column in columns]
         line = [_name(batch, part, label), *cells, _seconds(spent.get(label, np.nan))]
         (foot if part.control(label) else head).append(line)
-    foot += _references(part.heads, [metric for _, metric in asked])
+    foot += _references(part.heads, [metric for _, metric in measured])
     caption = (
         f"{part.name}: 0 is the floor, 100 a fresh real sample, with 95% interval; ranks are those"
         " that are possible, as sure as the intervals are. The most useful first"
     )
-    return html_table(_header(asked), head, caption, "board", foot)
+    return html_table(_header(measured), head, caption, "board", foot)
 
 
 def _measured(heads: pd.DataFrame) -> list[tuple[str, str]]:
@@ -286,9 +288,9 @@ def _measured(heads: pd.DataFrame) -> list[tuple[str, str]]:
     return found
 
 
-def _header(asked: list[tuple[str, str]]) -> list:
+def _header(measured: list[tuple[str, str]]) -> list:
     columns = []
-    for words, metric in asked:
+    for words, metric in measured:
         head = pieces().headed(words, titled(metric))
         # Places are turned: more is better in each column.
         columns.append(pieces().metric(titled(metric), "high", head))
@@ -373,14 +375,14 @@ def _over_datasets(batch: Batch) -> Markup:
     """Mean places over datasets with mean ranks; a dataset without a reading ranks the label last."""
     labels = [label for label in batch.ordered(batch.cells["label"]) if not batch.control(label)]
     labels = labels[:LABELS]
-    asked = _measured(batch.heads)
-    columns = [_mean_column(batch.heads, metric, labels) for _, metric in asked]
+    measured = _measured(batch.heads)
+    columns = [_mean_column(batch.heads, metric, labels) for _, metric in measured]
     ok = batch.cells[batch.cells["status"] == "ok"]
     spent = ok.groupby("label")["fit_cpu"].mean()
-    utility = [metric for _, metric in asked if metric in ORDERED_BY]
-    first = columns[[metric for _, metric in asked].index(utility[0])] if utility else {}
+    utility = [metric for _, metric in measured if metric in ORDERED_BY]
+    first = columns[[metric for _, metric in measured].index(utility[0])] if utility else {}
     if "utility_ratio" in utility:
-        first = columns[[metric for _, metric in asked].index("utility_ratio")]
+        first = columns[[metric for _, metric in measured].index("utility_ratio")]
     order = sorted(labels, key=lambda label: -getattr(first.get(label), "place", -np.inf))
     lines = []
     for label in order:
@@ -392,7 +394,7 @@ def _over_datasets(batch: Batch) -> Markup:
         " sample, with 95% interval over datasets; mean rank, and the ranks that Nemenyi's critical"
         " difference leaves possible. The most useful first"
     )
-    return html_table(_header(asked), lines, caption, "board across")
+    return html_table(_header(measured), lines, caption, "board across")
 
 
 def _mean_column(heads: pd.DataFrame, metric: str, labels: list[str]) -> dict[str, Placed | Markup]:

@@ -659,7 +659,7 @@ def _lines(
         )
         mark = {"mfc": look["face"], "mec": look["color"], "mew": 1.3, "zorder": 5}
         large = ax.plot(row["mean"], place, look["marker"], ms=6, **mark)
-        told = ax.annotate(
+        value_label = ax.annotate(
             number(row["mean"]),
             (1.015, place),
             xycoords=("axes fraction", "data"),
@@ -667,7 +667,7 @@ def _lines(
             fontsize=7.5,
             color=INK,
         )
-        _belongs(name, *small, *large, told)
+        _belongs(name, *small, *large, value_label)
     ax.set_yticks(range(len(names)), [shortened(name, 26) for name in names])
     for name, tick in zip(names, ax.get_yticklabels(), strict=True):
         _belongs(name, tick)
@@ -851,14 +851,14 @@ def critical_difference(ranks: Mapping[str, float], difference: float, caveat: s
         ax = figure.subplots()
         for line, label in enumerate(order):
             mark = {"color": look[label]["color"], "mfc": look[label]["face"], "ms": 7}
-            told = ax.annotate(
+            label_text = ax.annotate(
                 f"{label}  {place[line]:.2f}",
                 (place[line], line),
                 (8, 0),
                 textcoords="offset points",
                 va="center",
             )
-            _belongs(label, told, *ax.plot(place[line], line, look[label]["marker"], **mark))
+            _belongs(label, label_text, *ax.plot(place[line], line, look[label]["marker"], **mark))
         for count, (first, last) in enumerate(joined):
             ax.plot(
                 place[[first, last]],
@@ -867,12 +867,12 @@ def critical_difference(ranks: Mapping[str, float], difference: float, caveat: s
                 lw=3,
                 solid_capstyle="butt",
             )
-        told = (
+        critical = (
             f"critical difference {difference:.2f}"
             if np.isfinite(difference)
             else "no critical difference"
         )
-        ax.set_title(f"Mean rank over datasets, 1 is best ({told})")
+        ax.set_title(f"Mean rank over datasets, 1 is best ({critical})")
         ax.set_xlim(0.9, max(len(order), 2) + 1.2)  # room for the last name
         ax.set_ylim(len(order) + 0.45 * len(joined), -0.7)
         ax.set_yticks([])

@@ -61,7 +61,7 @@ def facts_line(batch: Batch) -> Piece:
         if name == "seed" or n.max() > 1
     ]
     control = sum(batch.control(label) for label in labels)
-    told = [
+    facts = [
         plural(len(batch.datasets), "dataset"),
         plural(len(labels) - control, "generator")
         + (f" and {plural(control, 'control')}" if control else ""),
@@ -84,7 +84,7 @@ def facts_line(batch: Batch) -> Piece:
     ):
         if many > shown:
             notes.append((f"Shown in full: the first {shown} of {many} {what}.", False))
-    return Piece(pieces().title(batch.title, f"{' · '.join(told)}.", notes))
+    return Piece(pieces().title(batch.title, f"{' · '.join(facts)}.", notes))
 
 
 @section
@@ -96,7 +96,7 @@ def verdicts(batch: Batch) -> Piece:
         count = table.groupby(["label", "use", "state"]).size()
         lines = []
         for label in batch.ordered(table["label"])[:LABELS]:
-            told = [
+            tallies = [
                 [
                     f"{STATES[s]} {s} on {count[label, use, s]}"
                     for s in STATES
@@ -104,7 +104,7 @@ def verdicts(batch: Batch) -> Piece:
                 ]
                 for use in USES
             ]
-            lines.append((batch.named(label), *map(", ".join, told)))
+            lines.append((batch.named(label), *map(", ".join, tallies)))
         out += html_table(
             header,
             lines,
@@ -161,7 +161,7 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
             s: f"all {len(names)} generators" if 2 < len(names) == len(part) else joined(names)
             for s, names in who.items()
         }
-        told = [
+        clauses = [
             words.format(people[state], "s" if len(who[state]) == 1 else "", named[state])
             for state, words in {
                 "meets": "{0} meet{1} every gate",
@@ -171,7 +171,7 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
             }.items()
             if who[state]
         ]
-        said[title] = "; ".join(told) or "no generator has run"
+        said[title] = "; ".join(clauses) or "no generator has run"
     fails = own.groupby("label")["state"].agg(
         lambda states: "fails" in set(states) and "meets" not in set(states)
     )
@@ -181,7 +181,7 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
         if none
         else "no generator is ruled out"
     )
-    items = [(f"{title}.", f"{told[:1].upper()}{told[1:]}.") for title, told in said.items()]
+    items = [(f"{title}.", f"{words[:1].upper()}{words[1:]}.") for title, words in said.items()]
     return pieces().sentences(items, "verdicts")
 
 
@@ -328,9 +328,9 @@ def score_table(batch: Batch) -> Piece:
         idle = part.idle.assign(
             note=part.idle["note"].str.removeprefix("not applicable: ").str.rstrip(".")
         )
-        told = "; ".join(f"{titled(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
-        if told:
-            out += pieces().note(f"Not applicable here: {told}.")
+        reasons = "; ".join(f"{titled(r['metric'])} ({r['note']})" for r in idle.to_dict("records"))
+        if reasons:
+            out += pieces().note(f"Not applicable here: {reasons}.")
     return Piece(out)
 
 
@@ -376,7 +376,7 @@ def _across(batch: Batch) -> Markup:
     lines = []
     for label in batch.ordered(batch.cells["label"])[:LABELS]:
         found = [mean.loc[(label, m)] if (label, m) in mean.index else None for m in metrics]
-        told = [
+        cells = [
             (
                 Markup('<a href="#{}" tabindex="-1">{}</a><small>{:.0f} datasets</small>').format(
                     handle(label), number(f["mean"]), f["count"]
@@ -386,14 +386,14 @@ def _across(batch: Batch) -> Markup:
             )
             for f in found
         ]
-        lines.append((batch.named(label), f"{done.get(label, 0)} of {ran[label]}", *told))
-    told = (
+        lines.append((batch.named(label), f"{done.get(label, 0)} of {ran[label]}", *cells))
+    intro = (
         '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling −'
         " floor): 1 is a fresh real sample, 0 is the floor. Datasets without a reading are left out"
         " of a mean; the counts say how many are in it.</p>"
     )
     header = ["Generator", "Datasets finished", *map(marked, metrics)]
-    return Markup(told) + html_table(
+    return Markup(intro) + html_table(
         header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores"
     )
 
@@ -608,12 +608,12 @@ def failures(batch: Batch) -> Piece:
         )
         for r in bad.head(FAILURES).fillna({"phase": "", "reason": ""}).to_dict("records")
     ]
-    told = f"{len(bad):,} of {plural(len(batch.cells), 'cell')} gave no score" + (
+    caption = f"{len(bad):,} of {plural(len(batch.cells), 'cell')} gave no score" + (
         f", the first {FAILURES}" * (len(bad) > FAILURES)
     )
     return Piece(
         html_table(
-            ["Generator", "Dataset", "Cell", "Status", "Phase", "Last line"], lines, told, "text"
+            ["Generator", "Dataset", "Cell", "Status", "Phase", "Last line"], lines, caption, "text"
         )
     )
 
@@ -630,8 +630,8 @@ def readings(batch: Batch) -> Piece:
     for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
         entry = METRICS[metric]
         floor = floors.get(entry.floor, entry.floor) or "none, for no table is a sensible one"
-        told = f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floor}."
-        out += pieces().explained(marked(metric), metric, told, _docstring(entry.function))
+        words = f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floor}."
+        out += pieces().explained(marked(metric), metric, words, _docstring(entry.function))
     return Piece(out)
 
 
@@ -673,7 +673,7 @@ def _spoken(part: Part, metric: str) -> str:
         .sort_values(kind="stable")
         .index
     )
-    told = (
+    readings = (
         ", ".join(
             f"{row['label']} {number(row['mean'])}" for row in heads.loc[order].to_dict("records")
         )
@@ -685,7 +685,7 @@ def _spoken(part: Part, metric: str) -> str:
         if heads[end].notna().any()
     ]
     return (
-        f"{titled(metric)} on {part.name}, {direction(metric)[2:]}. Best first: {told}."
+        f"{titled(metric)} on {part.name}, {direction(metric)[2:]}. Best first: {readings}."
         f" {', '.join(ends).capitalize()}."
     )
 
@@ -694,7 +694,7 @@ def _amplifiers(heads: pd.DataFrame) -> Markup:
     """Who amplifies and who dampens in the column that moved most, one sentence each; the interval
     already allows for the number of columns.
     """
-    told: dict[str, list[str]] = {}
+    readings: dict[str, list[str]] = {}
     for row in heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()].to_dict("records"):
         about = f"{row['column']}: " if row["column"] else ""
         word = "No clear change by"
@@ -702,9 +702,11 @@ def _amplifiers(heads: pd.DataFrame) -> Markup:
             word = "Amplified by"
         if row["high"] < 0:
             word = "Dampened by"
-        told.setdefault(word, []).append(f"{row['label']} ({about}{interval(row)})")
-    words = [word for word in ("Amplified by", "Dampened by", "No clear change by") if word in told]
-    items = [(word, f"{joined(told[word])}.") for word in words]
+        readings.setdefault(word, []).append(f"{row['label']} ({about}{interval(row)})")
+    words = [
+        word for word in ("Amplified by", "Dampened by", "No clear change by") if word in readings
+    ]
+    items = [(word, f"{joined(readings[word])}.") for word in words]
     return pieces().sentences(items) if items else Markup("")
 
 

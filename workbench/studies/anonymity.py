@@ -120,11 +120,14 @@ def evidence(rows: pd.DataFrame) -> pd.DataFrame:
             figure = " ".join(
                 filter(None, [one.group or METRICS[one.metric].title, column and f"of {column}"])
             )
-            told = {
+            readings = {
                 row["label"]: _reading(row)
                 for row in found[found["column"] == column].to_dict("records")
             }
-            lines[one.test, figure] = told | {"shows": one.shows, "leaves open": one.leaves_open}
+            lines[one.test, figure] = readings | {
+                "shows": one.shows,
+                "leaves open": one.leaves_open,
+            }
     labels = list(dict.fromkeys(rows["label"]))
     table = pd.DataFrame.from_dict(lines, orient="index", columns=[*labels, "shows", "leaves open"])
     return table.fillna("not measured").rename_axis(["test", "figure"])

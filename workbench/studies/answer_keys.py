@@ -282,8 +282,8 @@ def _passed_as_excellent(names: Iterable[str]) -> Key:
 def _wrong_unit(data: Any, table: Callable, seed: int) -> Key:
     import workbench as wb
 
-    made = table(price=data.train["price"] * 10)
-    card = wb.evaluate(data, made, metrics=["pair_trends", "worst_column"], seed=seed)
+    scaled = table(price=data.train["price"] * 10)
+    card = wb.evaluate(data, scaled, metrics=["pair_trends", "worst_column"], seed=seed)
     found = card.headlines.set_index("metric")["value"]
     slips = (
         (float(found["pair_trends"]), "That is pair_trends: give the reading of worst_column."),
@@ -297,8 +297,8 @@ def _shuffled_race(data: Any, table: Callable, seed: int) -> Key:
     import workbench as wb
 
     shuffled = data.train["race"].sample(frac=1, random_state=0).to_numpy()
-    made = table(race=shuffled)
-    card = wb.evaluate(data, made, metrics=["representation", "bias_amp"], seed=seed)
+    synthetic = table(race=shuffled)
+    card = wb.evaluate(data, synthetic, metrics=["representation", "bias_amp"], seed=seed)
     right = float(card.headlines.set_index("metric").loc["bias_amp", "value"])
     slips = (
         (0, "That is representation, which sees no change. Give bias_amp."),

@@ -184,9 +184,9 @@ def run(
     parts = [scored.test, *tables.values()]
     error, answer = _answers(scored, pd.concat(parts, ignore_index=True), seed, model)
     ends = np.cumsum([len(part) for part in parts])[:-1]
-    real, *made = zip(np.split(error, ends), np.split(answer, ends), strict=True)
+    real, *synthetic = zip(np.split(error, ends), np.split(answer, ends), strict=True)
     records = []
-    for scenario, each in zip(wanted, made, strict=True):
+    for scenario, each in zip(wanted, synthetic, strict=True):
         table, held = tables[scenario.name], matches(scored.test, data.schema, scenario.where)
         rows = [
             Row("rows", len(table), note=notes.get(scenario.name, "")),
@@ -264,11 +264,11 @@ def off_support(data: Dataset, scenario: Scenario, table: pd.DataFrame, seed: in
     points = standardised(
         Trial(data.train, data.test, table, data.schema), [data.train, test, table]
     )
-    real, made = (kth_distance(part, points[0], 1) for part in points[1:])
+    real, synthetic = (kth_distance(part, points[0], 1) for part in points[1:])
     slack, rng = ROUNDING * (1 + np.abs(points[2]).max(initial=0)), np.random.default_rng([seed, 3])
-    drawn = [[rng.choice(side, len(side)) for side in (real, made)] for _ in range(REPEATS)]
+    drawn = [[rng.choice(side, len(side)) for side in (real, synthetic)] for _ in range(REPEATS)]
     value, *shares = (
-        float((far > _far(near) + slack).mean()) for near, far in [(real, made), *drawn]
+        float((far > _far(near) + slack).mean()) for near, far in [(real, synthetic), *drawn]
     )
     return Row(
         "off support",
@@ -286,7 +286,10 @@ def _far(near: np.ndarray) -> float:
 
 
 def stress(
-    scenario: Scenario, real: Sequence[np.ndarray], made: Sequence[np.ndarray], others: np.ndarray
+    scenario: Scenario,
+    real: Sequence[np.ndarray],
+    synthetic: Sequence[np.ndarray],
+    others: np.ndarray,
 ) -> list[Row]:
     """What a model gets wrong on the real rows of a scenario and on the synthetic ones, each given
     as (errors, answers).
@@ -298,31 +301,31 @@ def stress(
     a model "gets wrong" there may be the generator's mistake, and rows close to those that the
     model learnt from look easier than they are.
     """
-    (real_error, real_answer), (made_error, made_answer) = real, made
+    (real_error, real_answer), (synthetic_error, synthetic_answer) = real, synthetic
     errors: dict[str, np.ndarray] = {
         "real rows": real_error,
-        "synthetic rows": made_error,
+        "synthetic rows": synthetic_error,
         "other rows": others,
     }
     rows = [_mean(f"error, {who}", values) for who, values in errors.items()]
     value, (a, b) = (
         rows[1].value - rows[0].value,
-        (side[~np.isnan(side)] for side in (real_error, made_error)),
+        (side[~np.isnan(side)] for side in (real_error, synthetic_error)),
     )
     shares = np.isin([*a, *b], (0, 1)).all()
     counts = [int(count) for count in (b.sum(), len(b), a.sum(), len(a))]
     low, high = newcombe(*counts) if shares else _spread(value, b, a)
-    told = (
+    verdict = (
         "not told apart"
         if low <= 0 <= high
         else "more wrong on synthetic"
         if low > 0
         else "more wrong on real"
     )
-    rows.append(Row("error difference", value, low, high, note="" if np.isnan(low) else told))
+    rows.append(Row("error difference", value, low, high, note="" if np.isnan(low) else verdict))
     for row in (
         _mean("answer, real rows", real_answer),
-        _mean("answer, synthetic rows", made_answer),
+        _mean("answer, synthetic rows", synthetic_answer),
     ):
         if scenario.expect is not None and not np.isnan(row.value):
             met = scenario.expect[0] <= row.value <= scenario.expect[1]
@@ -331,23 +334,23 @@ def stress(
     return rows
 
 
-def _answers(data: Dataset, asked: pd.DataFrame, seed: int, model) -> tuple[np.ndarray, np.ndarray]:
+def _answers(data: Dataset, rows: pd.DataFrame, seed: int, model) -> tuple[np.ndarray, np.ndarray]:
     """Each row's error (1 for a wrong label, or the absolute error) and the model's answer
     (probability of the positive label, or the predicted number), float, shape (rows,); NaN where
     there is no target, or no positive label."""
     if data.schema.target is None:
-        return np.full(len(asked), np.nan), np.full(len(asked), np.nan)
+        return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     own = (
-        predictions(data.train, asked, data.schema, LEARNER, seed)
+        predictions(data.train, rows, data.schema, LEARNER, seed)
         if model is None
-        else _predicted(model, data, asked)
+        else _predicted(model, data, rows)
     )
     if data.schema.task != "classification":
         return (
-            np.abs(own["prediction"].to_numpy() - to_float(asked[data.schema.target.name])),
+            np.abs(own["prediction"].to_numpy() - to_float(rows[data.schema.target.name])),
             own["prediction"].to_numpy(),
         )
-    truth = pd.Series(labels(asked[data.schema.target.name]))
+    truth = pd.Series(labels(rows[data.schema.target.name]))
     called = truth.where(
         truth.isin(own.columns), OTHER
     )  # as `predictions` calls the rarest of many labels
@@ -355,7 +358,7 @@ def _answers(data: Dataset, asked: pd.DataFrame, seed: int, model) -> tuple[np.n
     return wrong, own.get(data.schema.positive, pd.Series(np.nan, own.index)).to_numpy()
 
 
-def _predicted(model, data: Dataset, asked: pd.DataFrame) -> pd.DataFrame:
+def _predicted(model, data: Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     """What a model of the user's, fitted on the train rows that have a target, says of each row, as
     `predictions` gives it.
     """
@@ -371,7 +374,7 @@ def _predicted(model, data: Dataset, asked: pd.DataFrame) -> pd.DataFrame:
     train = data.train[data.train[name].notna()]
     try:
         fitted = model.fit(train[inputs], (labels if is_label else to_float)(train[name]))
-        answers = np.reshape(getattr(fitted, method)(asked[inputs]), (len(asked), -1))
+        answers = np.reshape(getattr(fitted, method)(rows[inputs]), (len(rows), -1))
         return pd.DataFrame(
             answers,
             columns=[str(label) for label in fitted.classes_] if is_label else ["prediction"],
@@ -437,10 +440,10 @@ class Outcome:
             names, columns=shown
         )
         wide.insert(1, "wanted", [float(scenario.rows) for scenario in self.scenarios])
-        told = self.rows[
+        verdicts = self.rows[
             self.rows["metric"].isin(["coverage", "error difference"]) & (self.rows["note"] != "")
         ]
-        return wide.assign(verdict=told.groupby("scenario")["note"].last()).rename_axis(
+        return wide.assign(verdict=verdicts.groupby("scenario")["note"].last()).rename_axis(
             columns=None
         )
 
@@ -454,7 +457,7 @@ class Outcome:
         """NAME.csv for each scenario, and scenarios.json with all that was declared and measured;
         returns the folder.
         """
-        folder, told = (
+        folder, records = (
             Path(folder),
             self.rows.astype(object).where(self.rows.notna(), None).to_dict("records"),
         )
@@ -464,7 +467,7 @@ class Outcome:
             "seed": self.seed,
             "shortfalls": self.shortfalls,
         }
-        about |= {"scenarios": [asdict(scenario) for scenario in self.scenarios], "rows": told}
+        about |= {"scenarios": [asdict(scenario) for scenario in self.scenarios], "rows": records}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, table in self.tables.items():
@@ -530,8 +533,8 @@ def augment(
     _, scored = views(generator, data, seed)
     counts, _ = _labels(data)
     rows = int(counts.iloc[0] - counts.iloc[-1]) if rows is None else rows
-    asked = Scenario("rare", {data.schema.target.name: counts.index[-1]}, rows)
-    tables, notes = generate(data, [asked], generator, seed, **params)
+    rare_scenario = Scenario("rare", {data.schema.target.name: counts.index[-1]}, rows)
+    tables, notes = generate(data, [rare_scenario], generator, seed, **params)
     if len(tables["rare"]) == 0:
         return [Row("rare_class_gain", np.nan, state=INSUFFICIENT, note=notes["rare"])]
     return list(

@@ -64,10 +64,10 @@ class Equivalent:
     last: int
 
     def __str__(self) -> str:
-        value, low, high = map(self._told, (self.value, self.low, self.high))
+        value, low, high = map(self._in_words, (self.value, self.low, self.high))
         return f"{value} real rows" + ("" if low == high else f" ({low} to {high})")
 
-    def _told(self, end: float) -> str:
+    def _in_words(self, end: float) -> str:
         if end < self.first:
             return f"less than {self.first:,}"
         return f"{end:,.0f}" if end <= self.last else f"more than {self.last:,}"
@@ -161,7 +161,7 @@ def equivalent(
     """
     first, last = curve.rows[[0, -1]]
 
-    def worth(means: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    def equivalent_rows(means: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         a, b, c = power_law(curve.rows.astype(float), means)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             rows = np.where(wanted < a, (b / np.maximum(a - wanted, 1e-300)) ** (1 / c), np.inf)
@@ -183,8 +183,12 @@ def equivalent(
         moved = map(
             np.array, zip(*([side.influence @ w for side in both] for w in weights), strict=True)
         )
-    value = float(worth(curve.scores.values.mean(axis=-1), np.asarray(scores.values.mean())))
-    spread = worth(*(drawn(side.values, shift) for side, shift in zip(both, moved, strict=True)))
+    value = float(
+        equivalent_rows(curve.scores.values.mean(axis=-1), np.asarray(scores.values.mean()))
+    )
+    spread = equivalent_rows(
+        *(drawn(side.values, shift) for side, shift in zip(both, moved, strict=True))
+    )
     low, high = np.quantile(spread, LEVELS, method="inverted_cdf")
     return Equivalent(value, float(min(low, value)), float(max(high, value)), int(first), int(last))
 

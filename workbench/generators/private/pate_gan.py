@@ -201,8 +201,8 @@ class PateGAN(ByClassGenerator):
 
     def _step(self, student: Student, adam: Adam, rng: np.random.Generator) -> float:
         """One step of the generator towards what the student holds for real; the loss."""
-        made, drawn_shares = self._network(8 * self.queries, rng)
-        loss = F.softplus(-student.network(made)).mean()
+        drawn_rows, drawn_shares = self._network(8 * self.queries, rng)
+        loss = F.softplus(-student.network(drawn_rows)).mean()
         if self.start == "tables":
             loss = loss + self.margin_weight * self._network.margin_loss(drawn_shares)
         adam.step(torch.autograd.grad(loss, self._network.parameters()))
@@ -246,11 +246,11 @@ class PateGAN(ByClassGenerator):
         counted = self._spent() - votes
         epsilon = spent(self._spent(), self.delta)
         exchange = spent(votes + 2 * counted, self.delta)
-        asked = sum(what == "vote" for what, _ in self.charges)
+        vote_count = sum(what == "vote" for what, _ in self.charges)
         claim = (
             f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one"
             f" that is counted nowhere, ({exchange:.4g}, {self.delta:g}) for the exchange of one"
-            f" row for another, by {len(self.charges) - asked} noisy tables and {asked} noisy votes"
+            f" row for another, by {len(self.charges) - vote_count} noisy tables and {vote_count} noisy votes"
             f" of {self.parts} teachers, of each of which one bit is seen, by exact integer noise"
         )
         self._promise(epsilon, self.delta, claim, domain)
