@@ -48,10 +48,10 @@ def good_for(batch: Batch) -> Piece:
             items.append((f"{label}.", words))
         if not items:
             continue
-        told = pieces().sentences(items)
+        plain_words = pieces().sentences(items)
         if part.title:
-            told = pieces().folded(f"In plain words, of {part.name}", told)
-        out += part.title + told
+            plain_words = pieces().folded(f"In plain words, of {part.name}", plain_words)
+        out += part.title + plain_words
     return Piece(out or pieces().note("No generator has a reading between floor and ceiling yet."))
 
 
@@ -86,9 +86,11 @@ def sentence(own: pd.DataFrame) -> str:
     lost = list(own.loc[place <= LOST, "purpose"])
     between = list(own.loc[(place > LOST) & (place < GOOD), "purpose"])
     # Nothing is left out: a list that is empty says so
-    told = [f"good for {joined(good)}" if good else "good for nothing that was measured here"]
+    clauses = [f"good for {joined(good)}" if good else "good for nothing that was measured here"]
     if between:
-        told.append(f"in part for {joined(between)}")
-    told.append(f"not good for {joined(lost)}" if lost else "nothing measured reads at the floor")
-    text = "; ".join(told) + "."
+        clauses.append(f"in part for {joined(between)}")
+    clauses.append(
+        f"not good for {joined(lost)}" if lost else "nothing measured reads at the floor"
+    )
+    text = "; ".join(clauses) + "."
     return text[0].upper() + text[1:]
