@@ -24,7 +24,16 @@ from workbench.cli import main
 from workbench.errors import InputError
 from workbench.metrics import METRICS, Row
 from workbench.metrics.rows import read_rows, to_table, write_rows
-from workbench.report import changes, comparison, cost, index, leaderboard, sections, uses
+from workbench.report import (
+    changes,
+    comparison,
+    cost,
+    index,
+    leaderboard,
+    sections,
+    strengths,
+    uses,
+)
 from workbench.report.headlines import aggregate, half_width, headlines
 from workbench.report.publish import report
 from workbench.report.uses import USES, verdicts
@@ -180,6 +189,7 @@ def pieces(batch):
         leaderboard.verdict,
         leaderboard.board,
         leaderboard.matrix,
+        strengths.good_for,
         sections.pareto,
         cost.section,
         sections.verdicts,

@@ -37,12 +37,14 @@ QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Pairs alike", ("pair_trends",)),
     ("Hard to tell from real rows", ("c2st",)),
     ("Trains models", ("utility_ratio", "tstr_auc", "tstr_r2")),
+    ("Texts train models", ("text_tstr_auc",)),
     ("Gains as added rows", ("augmentation_gain",)),
     ("Analysis survives", ("coefficient_shift", "coefficient_overlap")),
     ("Bias kept as it is", ("bias_amp",)),
     ("Groups kept", ("representation",)),
     ("Withstands attacks", ("attack_risk", "membership_auc")),
     ("No near copies", ("near_copies", "excess_copies")),
+    ("Texts not copied", ("memorised_texts",)),
 )
 # What lines are ordered by: the first of these that is measured.
 ORDERED_BY = ("utility_ratio", "tstr_auc", "tstr_r2", "pair_trends", "marginals")
