@@ -28,7 +28,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A room imports only from rooms of the lines above its own, and from itself.
 LAYERS = [
     ["errors"],
-    ["words", "files"],
+    ["words", "files", "markup"],
     ["tables"],
     ["simulators"],
     ["generators", "metrics"],

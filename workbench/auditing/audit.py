@@ -24,12 +24,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.auditing.gates import GATES, Check
 from workbench.batch import keys
@@ -39,6 +39,7 @@ from workbench.metrics import Trial
 from workbench.metrics.evaluate import copied_identifiers, without_identifiers
 from workbench.metrics.models import one_thread
 from workbench.report import publish as pages
+from workbench.report.html import pieces
 from workbench.tables.datasets import Dataset, table_hash
 from workbench.tables.files import read_file
 from workbench.tables.given import read_table
@@ -168,18 +169,22 @@ class Audit:
         return "\n".join([*lines, *self.record["notes"]])
 
     def _repr_html_(self) -> str:
-        facts = {
-            name: self.record[name] for name in ("generator", "window", "made") if self.record[name]
-        }
-        facts_line = "; ".join(escape(f"{name} {value}") for name, value in facts.items())
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.record["notes"])
-        alarms = to_html(self.alarms) if len(self.alarms) else "<p>No check raised an alarm.</p>"
-        return (
-            f"<p><strong>{self.decision}</strong>: {escape(self._title())}."
-            f" <small>{facts_line}</small></p>{notes}{alarms}"
-            f"<details><summary>All {len(self.checks):,} checks</summary>"
-            f"{to_html(self.checks)}</details>"
+        facts = [
+            f"{name} {self.record[name]}"
+            for name in ("generator", "window", "made")
+            if self.record[name]
+        ]
+        alarms = to_html(self.alarms) if len(self.alarms) else ""
+        page = pieces().audit(
+            self.decision,
+            self._title(),
+            "; ".join(facts),
+            self.record["notes"],
+            alarms,
+            f"All {len(self.checks):,} checks",
+            to_html(self.checks),
         )
+        return str(page)
 
     def _title(self) -> str:
         rows, found = self.record["rows"], self.checks["status"].value_counts()
@@ -192,31 +197,24 @@ class Audit:
         )
 
 
-def to_html(checks: pd.DataFrame) -> str:
-    """Checks as an escaped HTML table, numbers short."""
-    shown = checks[["status", "gate", "about", "value"]].copy()
-    ends = zip(checks["low"].astype(float), checks["high"].astype(float), strict=True)
-    shown["band"] = [
-        f"{number(low)} to {number(high)}" if np.isfinite(low) else "" for low, high in ends
-    ]
-    more = [
-        "tolerance",
-        "p",
-        "adjusted_p",
-        *(["before", "change"] if checks["before"].ne("").any() else []),
-        "note",
-    ]
-    shown[more] = checks[more]
-    short = {
-        name: lambda v: number(v) if pd.notna(v) else ""
-        for name in ("value", "tolerance", "change")
-    }
-    short |= dict.fromkeys(["p", "adjusted_p"], lambda v: f"{v:.2g}" if pd.notna(v) else "")
-    table = shown.to_html(index=False, escape=True, border=0, justify="left", formatters=short)
-    table = table.replace(
-        'class="dataframe"', "", 1
-    )  # other outputs of a notebook bring styles for that name
-    return f'<div class="table" role="region" tabindex="0" aria-label="checks">{table}</div>'
+def to_html(checks: pd.DataFrame) -> Markup:
+    """Checks as a table, numbers short."""
+    header = ["status", "gate", "about", "value", "band", "tolerance", "p", "adjusted_p"]
+    if checks["before"].ne("").any():
+        header += ["before", "change"]
+    header.append("note")
+    lines = []
+    for check in checks.to_dict("records"):
+        shown = check | {"band": ""}
+        if pd.notna(check["low"]) and np.isfinite(check["low"]):
+            shown["band"] = f"{number(check['low'])} to {number(check['high'])}"
+        for name in ("value", "tolerance", "change"):
+            shown[name] = number(check[name]) if pd.notna(check[name]) else ""
+        # Two digits are enough to hold a p-value against alpha.
+        for name in ("p", "adjusted_p"):
+            shown[name] = f"{check[name]:.2g}" if pd.notna(check[name]) else ""
+        lines.append([shown[name] for name in header])
+    return pieces().plain_table("checks", header, lines)
 
 
 def audit(

@@ -5,45 +5,18 @@ terminal and aloud.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from workbench.markup import macros
 from workbench.metrics import FAMILIES, FOLDED, METRICS, NOT_APPLICABLE, OK
 from workbench.words import number
 
 MAX_DETAILS = (
     200  # rows about single columns, groups and learners that the card lists for each family
 )
-
-EXPLANATION = (
-    "The bar runs from the floor (left tick: a table that has lost what is measured) to the ceiling"
-    " (right tick: a fresh sample of real rows). The score is 0 at the one and 1 at the other."
-)
-
-STYLE = """
-.wb-card{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:60rem;overflow-x:auto;
-  color:var(--jp-content-font-color1,inherit)}
-.wb-card h3{font-size:15px;margin:0 0 2px}
-.wb-card p{margin:2px 0 10px;opacity:.75}
-.wb-card table{border-collapse:collapse;table-layout:fixed;width:100%;min-width:50rem;
-  margin:0 0 4px;font:inherit;
-  color:inherit;font-variant-numeric:tabular-nums}
-.wb-card caption{text-align:left;font-weight:600;padding:8px 0 2px}
-.wb-card th,.wb-card td{text-align:right;padding:3px 8px;border:0;
-  border-bottom:1px solid rgba(128,128,128,.25);
-  white-space:nowrap;background:none;vertical-align:middle}
-.wb-card thead th{font-weight:500;font-size:12px;opacity:.75}
-.wb-card th:first-child{text-align:left;font-weight:400;white-space:normal;overflow-wrap:anywhere;
-  padding-left:0}
-.wb-card .wb-bar{text-align:center}
-.wb-card small{opacity:.75}
-.wb-card .wb-note{display:block}
-.wb-card details{margin:0 0 6px}
-.wb-card summary{cursor:pointer;font-size:12px;opacity:.8}
-.wb-card svg{display:inline-block;vertical-align:middle}
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,30 +82,32 @@ class Card:
     def _repr_html_(self) -> str:
         heads = self.headlines
         details = self.rows.drop(heads.index).assign(score=self.score)
-        parts = [f'<div class="wb-card"><style>{STYLE}</style><h3>{escape(self._title())}</h3>']
-        parts.append(f"<p>{EXPLANATION}</p>")
+        families = []
         for family, part in self._families(heads):
             shown, folded = _split(part)
-            parts.append(_table(shown, family))
+            more = details[details["metric"].isin(part["metric"])]
+            tables = []
             if len(folded):
                 summary = f"More: {len(folded)} that repeat these, for comparison with papers"
-                parts.append(f"<details><summary>{summary}</summary>")
-                parts.append(_table(folded, f"{family}, more") + "</details>")
-            more = details[details["metric"].isin(part["metric"])]
+                tables.append((summary, f"{family}, more", folded))
             if len(more):
-                cut = (
-                    f", the first {MAX_DETAILS}; all are in .rows"
-                    if len(more) > MAX_DETAILS
-                    else ""
-                )
-                parts.append(
-                    f"<details><summary>Columns, groups and learners: {len(more):,}"
-                    f" rows{cut}</summary>"
-                )
-                parts.append(_table(more.head(MAX_DETAILS), f"{family}, in detail") + "</details>")
+                # A wide table has thousands of rows about columns: a notebook would not scroll.
+                cut = f", the first {MAX_DETAILS}; all are in .rows" * (len(more) > MAX_DETAILS)
+                summary = f"Columns, groups and learners: {len(more):,} rows{cut}"
+                tables.append((summary, f"{family}, in detail", more.head(MAX_DETAILS)))
+            families.append(
+                {
+                    "caption": family.capitalize(),
+                    "readings": _readings(shown),
+                    "folded": [
+                        (summary, caption.capitalize(), _readings(rows))
+                        for summary, caption, rows in tables
+                    ],
+                }
+            )
         left_out = self._not_applicable(heads)
         remarks = [*([f"Not applicable here: {left_out}."] if left_out else []), *self.notes]
-        return "".join(parts) + "".join(f"<p>{escape(remark)}</p>" for remark in remarks) + "</div>"
+        return str(macros("metrics/card.html.j2").card(self._title(), families, remarks))
 
     def _title(self) -> str:
         counts = (
@@ -162,82 +137,49 @@ def _split(part: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return part[~folded], part[folded]
 
 
-def _table(rows: pd.DataFrame, caption: str) -> str:
-    arrow = {"up": "higher is better", "down": "lower is better", "zero": "zero is best"}
-    heads = {
-        "metric": 35,
-        "value": 9,
-        "95% interval": 18,
-        "floor": 9,
-        "floor to ceiling": 13,
-        "ceiling": 9,
-        "score": 7,
-    }
-    columns = "".join(
-        '<th scope="col"'
-        f' style="width:{width}%"{" class=wb-bar" if head == "floor to ceiling" else ""}>{head}</th>'
-        for head, width in heads.items()
-    )
-    lines = [
-        f"<table><caption>{escape(caption.capitalize())}</caption><thead><tr>{columns}</tr></thead><tbody>"
+def _readings(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the card's template shows of each row, as text."""
+    words = {"up": "higher is better", "down": "lower is better", "zero": "zero is best"}
+    return [
+        {
+            "title": _title(row),
+            "direction": words[METRICS[row.metric].direction],
+            "note": row.note,
+            "value": number(row.value),
+            "interval": _interval(row),
+            "floor": number(row.floor),
+            "drawing": _drawing(row),
+            "ceiling": number(row.ceiling),
+            "score": _score(row.score),
+        }
+        for row in rows.itertuples()
     ]
-    for row in rows.itertuples():
-        note = f'<small class="wb-note">{escape(row.note)}</small>' if row.note else ""
-        about = (
-            f"{escape(_title(row))} <small>({arrow[METRICS[row.metric].direction]})</small>{note}"
-        )
-        cells = (number(row.value), _interval(row), number(row.floor))
-        lines.append(
-            f'<tr><th scope="row">{about}</th>' + "".join(f"<td>{cell}</td>" for cell in cells)
-        )
-        lines.append(
-            f'<td class="wb-bar">{_bar(row)}</td><td>{number(row.ceiling)}</td>'
-            f"<td>{_score(row.score)}</td></tr>"
-        )
-    return "".join(lines) + "</tbody></table>"
 
 
-def _bar(row) -> str:
-    """A small drawing of the score between floor (0) and ceiling (1), with the interval; it says
-    the same in words.
+def _drawing(row) -> dict[str, str] | None:
+    """Where the score and its interval lie on a bar from 20 (floor) to 100 (ceiling), in pixels, and
+    the same in words; None where there is no score.
     """
     if not np.isfinite(row.score):
-        return ""
+        return None
 
     def at(score: float) -> float:
         return 20 + 80 * float(np.clip(score, -0.2, 1.2))
 
-    span = row.ceiling - row.floor
-    ends = sorted((end - row.floor) / span for end in (row.low, row.high) if np.isfinite(end))
-    x, outside = at(row.score), not -0.2 <= row.score <= 1.2
     words = (
         f"{number(row.value)} between floor {number(row.floor)} and ceiling {number(row.ceiling)}:"
         f" score {_score(row.score)}"
     )
-    line = (
-        '<line x1="{}" x2="{}" y1="{}" y2="{}" stroke="currentColor" stroke-width="{}"'
-        ' stroke-opacity="{}"/>'
-    )
-    parts = [
-        line.format(20, 100, 8, 8, 1, 0.35),
-        line.format(20, 20, 3, 13, 1, 0.6),
-        line.format(100, 100, 3, 13, 1, 0.6),
-    ]
+    x = at(row.score)
+    drawing = {"words": words, "x": f"{x:.1f}"}
+    # Where less is better the interval's low end is the right one of the bar.
+    span = row.ceiling - row.floor
+    ends = sorted((end - row.floor) / span for end in (row.low, row.high) if np.isfinite(end))
     if len(ends) == 2:
-        parts.append(
-            f'<line x1="{at(ends[0]):.1f}" x2="{at(ends[1]):.1f}" y1="8" y2="8" stroke="#0173b2"'
-            ' stroke-width="3"/>'
-        )
-    if outside:  # an arrow head: the dot lies beyond the drawing
-        tip = x + (3 if row.score > 0 else -3)
-        parts.append(f'<path d="M{x:.1f} 3.5L{tip:.1f} 8L{x:.1f} 12.5z" fill="#0173b2"/>')
-    else:
-        parts.append(f'<circle cx="{x:.1f}" cy="8" r="4" fill="#0173b2"/>')
-    drawing = "".join(parts)
-    return (
-        '<svg width="120" height="16" role="img"'
-        f' aria-label="{escape(words)}"><title>{escape(words)}</title>{drawing}</svg>'
-    )
+        drawing |= {"low": f"{at(ends[0]):.1f}", "high": f"{at(ends[1]):.1f}"}
+    if not -0.2 <= row.score <= 1.2:  # an arrow head: the dot lies beyond the drawing
+        drawing["tip"] = f"{x + (3 if row.score > 0 else -3):.1f}"
+    return drawing
 
 
 def _title(row) -> str:

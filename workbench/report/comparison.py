@@ -24,11 +24,12 @@ from workbench.report.headlines import FACTORS
 from workbench.report.html import (
     LABELS,
     Piece,
-    direction,
     footnotes,
+    headed,
     html_table,
     image,
     marked,
+    pieces,
     scored,
     section,
 )
@@ -65,12 +66,13 @@ def mitigation(batch: Batch) -> Piece:
             m for m in BOUGHT if part.heads.loc[part.heads["metric"] == m, "mean"].notna().any()
         ]
         keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
-        lines, said, notes, shown = [], Markup(""), [], set()
+        lines: list[tuple] = []
+        sentences: list[tuple[str, str]] = []
+        notes: list[str] = []
+        shown: set[str] = set()
         for label, inner in _built_on(part.cells):
             if inner not in part.labels or label not in part.labels:
-                said += Markup(
-                    "<li><strong>{}</strong> is built on {}, which is not shown here.</li>"
-                ).format(label, inner)
+                sentences.append((label, f"is built on {inner}, which is not shown here."))
                 continue
             rows = every[every["label"].isin([label, inner])].copy()
             rows["score"] = rows["value"].where(rows["metric"].map(_signed), rows["score"])
@@ -86,35 +88,23 @@ def mitigation(batch: Batch) -> Piece:
                     lines.append((part.named(one), *cells))
                     shown.add(one)
             cells = (_gain_cell(gain, _signed(metric)) for metric, gain in gains.items())
-            pair = Markup("change<small>{} against {}</small>").format(
-                batch.named(label), batch.named(inner)
-            )
+            pair = pieces().change(batch.named(label), batch.named(inner))
             lines.append((pair, *cells))
-            said += Markup("<li><strong>{}</strong> against {}: {}.</li>").format(
-                label, inner, _sentence(gains)
-            )
-        if said:
-            header = [
-                "Generator",
-                *(Markup("{}<small>{}</small>").format(marked(m), direction(m)) for m in metrics),
-            ]
+            sentences.append((label, f"against {inner}: {_sentence(gains)}."))
+        if sentences:
+            header = ["Generator", *map(headed, metrics)]
             caption = (
                 f"What mitigation buys on {part.name}: changes are paired by split and seed, with"
                 " 95% intervals"
             )
             out += (
                 part.title
-                + Markup("<ul>{}</ul>").format(said)
+                + pieces().mitigations(sentences)
                 + html_table(header, lines, caption, "scores")
             )
             out += footnotes(notes)
-    return Piece(
-        out
-        or Markup(
-            '<p class="note">No generator of this report mitigates bias; add reweighed or'
-            " per-group.</p>"
-        )
-    )
+    none = "No generator of this report mitigates bias; add reweighed or per-group."
+    return Piece(out or pieces().note(none))
 
 
 def _scores(batch: Batch, part: Part) -> pd.DataFrame:
@@ -157,11 +147,12 @@ def _signed(metric: str) -> bool:
 
 def _gain_cell(gain: dict | None, signed: bool = False) -> Markup:
     if gain is None or not np.isfinite(gain["difference"]):
-        return Markup('<span class="none">not measured</span>')
-    out = Markup("{}{}").format("+" if gain["difference"] > 0 else "", number(gain["difference"]))
+        return pieces().lacking("not measured")
+    sign = "+" if gain["difference"] > 0 else ""
+    low, high = "", ""
     if np.isfinite(gain["low"]):
-        out += Markup("<small>{} to {}</small>").format(number(gain["low"]), number(gain["high"]))
-    return out + Markup("<small>{}</small>").format(_word(gain, signed))
+        low, high = number(gain["low"]), number(gain["high"])
+    return pieces().gain(sign + number(gain["difference"]), low, high, _word(gain, signed))
 
 
 def _word(gain: dict, signed: bool) -> str:
@@ -198,13 +189,8 @@ def comparison(batch: Batch) -> Piece:
         out += (part.title + table + _components(part, rows)) if table else Markup("")
     if len(batch.datasets) > 1:
         out += _across(batch)
-    return Piece(
-        out
-        or Markup(
-            '<p class="note">Not compared: it takes two generators with a reading of the same'
-            " metric.</p>"
-        )
-    )
+    none = "Not compared: it takes two generators with a reading of the same metric."
+    return Piece(out or pieces().note(none))
 
 
 def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
@@ -221,8 +207,9 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
             if label != best
         }
         caveats |= {gain["caveat"] for gain in gains.values() if gain and gain["caveat"]}
-        star = Markup('<span class="best" data-v="0">best ★</span>')
-        columns[metric] = {best: star} | {k: _gain_cell(gain) for k, gain in gains.items()}
+        columns[metric] = {best: pieces().best()} | {
+            k: _gain_cell(gain) for k, gain in gains.items()
+        }
     if not columns:
         return Markup("")
     lines = [
@@ -300,7 +287,7 @@ def _across(batch: Batch) -> Markup:
         "Critical difference",
         "p",
     ]
-    out = Markup("<h3>Tests across datasets</h3>")
+    out = pieces().heading("Tests across datasets")
     out += html_table(
         header,
         lines,
@@ -320,9 +307,7 @@ def _across(batch: Batch) -> Markup:
             f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}."
             f" {row['caveat'].capitalize()}."
         )
-        caption = Markup("<strong>{}</strong> <span>{}</span>").format(
-            marked(metric), row["caveat"] or handling
-        )
+        caption = pieces().caption(marked(metric), row["caveat"] or handling)
         if handling == significance.FAILED_LAST:
             cards.append(
                 image(
@@ -335,7 +320,7 @@ def _across(batch: Batch) -> Markup:
         pairs = own["pairs"].sort_values("holm_p", kind="stable").head(PAIRS).to_dict("records")
         lines = [
             (
-                Markup("{} − {}").format(batch.named(r["first"]), batch.named(r["second"])),
+                pieces().pair(batch.named(r["first"]), batch.named(r["second"])),
                 number(r["difference"]),
                 _p(r["holm_p"]),
                 _p(r["nemenyi_p"]),
@@ -352,14 +337,14 @@ def _across(batch: Batch) -> Markup:
             header, lines, f"Pairs: {about}; the last three are posterior probabilities", "text"
         )
         shown = f"{len(lines)} of {plural(len(own['pairs']), 'pair')}"
-        summed = Markup("<summary>{}, {}: {}</summary>").format(marked(metric), handling, shown)
-        details += Markup("<details>{}{}</details>").format(summed, table)
+        summary = marked(metric) + f", {handling}: {shown}"
+        details += pieces().folded(summary, table)
     rope = (
         f"Equal in practice: a new dataset's difference lies within ±{significance.ROPE:g}"
         " (Bayesian signed-rank test)."
     )
-    out += Markup('<div class="cards large">{}</div>').format(Markup("").join(cards))
-    return out + details + Markup('<p class="note">{}</p>').format(rope)
+    out += pieces().cards(cards, True)
+    return out + details + pieces().note(rope)
 
 
 @section
@@ -367,7 +352,7 @@ def success(batch: Batch) -> Piece:
     """How often each generator gave a score, and its means over finished cells alone."""
     cells = batch.cells[batch.cells["status"] != "pending"]
     if not (cells["status"] != "ok").any():
-        return Piece(Markup("<p>Success rate: 100% of {}.</p>").format(plural(len(cells), "cell")))
+        return Piece(pieces().paragraph(f"Success rate: 100% of {plural(len(cells), 'cell')}."))
     labels = batch.ordered(cells["label"])[:LABELS]
     rows = significance.per_cell(_with_failures(batch, None, labels))
     rows = rows[rows["metric"].isin(COMPARED)]

@@ -9,14 +9,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, wraps
-from pathlib import Path
+from functools import wraps
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from workbench.markup import macros
 from workbench.metrics import METRICS, OK, UNKNOWN, titled
 from workbench.words import number, shortened
 
@@ -24,14 +24,9 @@ from workbench.words import number, shortened
 DATASETS, LABELS, LINES = 4, 24, 48
 
 
-@cache
 def pieces() -> Any:
     """The macros of templates/pieces.html.j2, which escape every value that is not Markup."""
-    from jinja2 import Environment, FileSystemLoader
-
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
-    return environment.get_template("pieces.html.j2").module
+    return macros("report/templates/pieces.html.j2")
 
 
 class Piece(Markup):
