@@ -563,10 +563,11 @@ def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
     for column in schema.columns:
         present = table[column.name].dropna()
         distinct = present.head(1000).nunique()
-        if distinct in (
-            1,
-            min(len(present), 1000),
-        ):  # else it is neither constant nor all different
+        may_be_constant = distinct == 1
+        may_differ = distinct == min(len(present), 1000)
+        may_name_rows = may_differ and column.kind in ("integer", "categorical")
+        # Otherwise a column is neither constant nor asks whether all its values differ.
+        if may_be_constant or may_name_rows:
             distinct = present.nunique()
         if not len(present):
             notes.append(f"column {column.name!r} is empty.")

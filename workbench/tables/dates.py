@@ -56,6 +56,7 @@ _DATE_SHAPES = (
     (rf"{_MONTH_NAMES}-\d{{4}}", ("%b-%Y", "%B-%Y")),
     (rf"{_MONTH_NAMES}-\d{{2}}", ("%b-%y",)),
 )
+_ANY_DATE = re.compile("|".join(f"(?:{shape})" for shape, _ in _DATE_SHAPES), re.IGNORECASE)
 _ZONE = r"Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
 _STAMP = re.compile(
     rf"(?P<date>.+?)(?:(?P<gap>T|,? +)(?P<time>\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?)"
@@ -249,7 +250,8 @@ def guess(distinct: pa.Array) -> tuple[Stamp, np.ndarray, str] | None:
 def _patterns_of(text: str) -> Iterator[str]:
     """The patterns that a single text may follow."""
     match = _STAMP.fullmatch(text)
-    if not match:
+    # Most texts are no date of any shape, which one look tells.
+    if not match or not _ANY_DATE.fullmatch(match["date"]):
         return
     time = ""
     if match["time"]:
@@ -270,7 +272,10 @@ def detailed(stamp: Stamp, dates: pa.Array) -> Stamp:
     """The writing with what a pattern does not say by itself: zeros before days, capital months,
     digits of a fraction, and offsets.
     """
-    texts = pd.Series(pc.utf8_trim_whitespace(dates).to_pylist(), dtype=object)
+    trimmed = pc.utf8_trim_whitespace(dates)
+    if _is_all_padded(stamp, trimmed):
+        return stamp
+    texts = pd.Series(trimmed.to_pylist(), dtype=object)
     parts = texts.str.extract(re.compile(stamp.shape, re.IGNORECASE))
     names = [token for token, _ in stamp.tokens if token]
     changed = {}
@@ -289,6 +294,17 @@ def detailed(stamp: Stamp, dates: pa.Array) -> Stamp:
         pattern = pattern.replace(f"%{name}", new)
     stamp = replace(stamp, pattern=pattern)
     return _zoned(stamp, parts[names.index("z")], texts) if "z" in names else stamp
+
+
+def _is_all_padded(stamp: Stamp, dates: pa.Array) -> bool:
+    """Whether the pattern says all: it is one of numbers, and every date has each zero it may have."""
+    widths = {"Y": 4, "y": 2, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2}
+    widest = 0
+    for token, literal in stamp.tokens:
+        if token and token not in widths:
+            return False
+        widest += widths.get(token, 0) + len(literal.encode())
+    return bool(pc.all(pc.equal(pc.binary_length(dates), widest)).as_py())
 
 
 def _zoned(stamp: Stamp, zones: pd.Series, texts: pd.Series) -> Stamp:

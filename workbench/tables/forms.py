@@ -354,13 +354,14 @@ def _infer_plain(
     numbers = numerals.plain_floats(texts)
     if numbers is None:
         return None
-    present = texts.drop_null()
-    numeral = numerals.with_digits(Numeral(), present)
+    present = texts.drop_null() if texts.null_count else texts
+    looked = numerals.Digits.of(present)
+    numeral = numerals.with_digits(Numeral(), present, looked)
     found = _kind_of_numbers(numbers[~np.isnan(numbers)])
     # Codes, 0.0 and 1.0, and what may be thousands are looked at text by text.
-    if found != "numeric" or numeral.decimals is None or _are_codes(present, numeral):
+    if found != "numeric" or numeral.decimals is None or _are_codes(present, numeral, looked):
         return None
-    if numerals.other_reading(present):
+    if numerals.other_reading(present, numeral):
         return None
     return "numeric", Form(number=numeral)
 
@@ -600,7 +601,7 @@ def _is_code(text: str) -> bool:
     return bool(re.fullmatch(f"{code}|{span}", text.strip()))
 
 
-def _are_codes(texts: pa.Array, numeral: Numeral) -> bool:
+def _are_codes(texts: pa.Array, numeral: Numeral, looked: numerals.Digits | None = None) -> bool:
     """Whether numbers are written as nobody writes a quantity: 0123, 1E2, +49, 250.10 beside 401.9."""
 
     def some(pattern: str) -> bool:
@@ -610,6 +611,10 @@ def _are_codes(texts: pa.Array, numeral: Numeral) -> bool:
         return True
     if not numeral.is_plain or numeral.prefix or numeral.suffix:
         return False
+    if looked is None:
+        looked = numerals.Digits.of(texts)
+    if looked.is_bare:
+        return _are_bare_codes(texts, looked, numeral)
     if some(r"^\s*0\d+\s*$"):
         return True
     if some(r"\d{16,}") and _has_long_integers(texts):
@@ -618,6 +623,17 @@ def _are_codes(texts: pa.Array, numeral: Numeral) -> bool:
         return some(r"^\d+[eE]\d+$") and not some(r"\.")
     # Prices are padded to two decimals throughout, and floats not at all.
     return numeral.decimals > 1 and not numeral.padded and some(r"\.\d+0$")
+
+
+def _are_bare_codes(texts: pa.Array, looked: numerals.Digits, numeral: Numeral) -> bool:
+    """The same of numbers without blanks and exponents, whose bytes say it."""
+    if looked.is_padded_whole.any():
+        return True
+    if looked.lengths.max(initial=0) >= 16 and _has_long_integers(texts):
+        return True
+    if numeral.decimals is None or numeral.decimals < 2 or numeral.padded:
+        return False
+    return bool((looked.ends_in_zero & (looked.after_point > 1)).any())
 
 
 def _has_long_integers(texts: pa.Array) -> bool:

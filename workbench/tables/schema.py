@@ -832,12 +832,27 @@ def _cast_datetime(values: pd.Series) -> pd.Series:
         raise ValueError(
             "it holds numbers, and nothing says whether they count seconds, days or years"
         )
+    if pd.api.types.is_string_dtype(values.dtype) and values.dtype != object:
+        quick = _datetimes_of(values)
+        if quick is not None:
+            return quick
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
         # One zone for all rows, whatever each row is written in.
         values = pd.to_datetime(values.astype(object), format="ISO8601", utc=True)
     if values.dt.tz is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     return values.astype("datetime64[ns]")
+
+
+def _datetimes_of(values: pd.Series) -> pd.Series | None:
+    """The same of a column of text, each distinct text read once; None where one is no date."""
+    codes, distinct = pd.factorize(values)
+    try:
+        read = pd.to_datetime(distinct.astype(object), format="ISO8601", utc=True)
+    except ValueError:  # is said again with the row where it stands
+        return None
+    times = np.append(read.tz_localize(None).to_numpy("datetime64[ns]"), np.datetime64("NaT", "ns"))
+    return pd.Series(times[codes], index=values.index, name=values.name)
 
 
 _CASTS = {
