@@ -132,6 +132,14 @@ def _publish(options) -> None:
     print(publish(options.report, options.out))
 
 
+def _replicate(options) -> None:
+    from workbench.report import replication
+
+    done = replication.replicate(options.report)
+    page = done.write(Path(options.report).resolve() / replication.PAGE)
+    print(f"{done}\n{page}")
+
+
 def _merge(options) -> None:
     from workbench.batch.results import merge
 
@@ -609,6 +617,10 @@ def _add_results_commands(command: Command) -> None:
     sub = command("publish", _publish, "Write a report's numbers to results/NAME, as a data set.")
     sub.add_argument("report", metavar="reports/NAME")
     sub.add_argument("--out", metavar="DIR", help="default: results/NAME")
+
+    summary = "Hold what a paper printed (published.toml) against a report's readings."
+    sub = command("replicate", _replicate, summary)
+    sub.add_argument("report", metavar="reports/NAME", help="a report's folder, or results/NAME")
 
     sub = command("merge", _merge, "Add to results the rows that somebody else ran.")
     sub.add_argument("into", metavar="results/NAME")

@@ -2,9 +2,6 @@
 an audit by a canary.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,9 +13,6 @@ from workbench.generators.bayes.networks import _tree
 from workbench.generators.private.noise import Noise
 from workbench.tables.datasets import Dataset
 from workbench.tables.schema import Column, Schema
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import known_networks
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -404,42 +398,3 @@ def test_a_declared_domain_hides_what_lies_outside(name):
 def test_private_networks_export_to_pgmpy(name):
     table, schema = simulated()
     assert make(name, {"epsilon": 5.0}).fit(table, schema, rng(0)).network().check_model()
-
-
-# Against known networks
-
-
-def test_likelihoods_are_pgmpy_s_and_impossible_labels_cost_what_is_documented():
-    from workbench.tables.datasets import true_network
-    from workbench.tables.packaged import sample_network
-
-    model = true_network("asia")
-    truth = {node: model.get_cpds(node).get_values().T for node in model.nodes()}
-    table = sample_network(model, 50, rng(0))
-    total, raised = known_networks.log_likelihood(table, model, truth)
-    cpds = [model.get_cpds(node) for node in model.nodes()]
-    theirs = [
-        sum(np.log(cpd.get_value(**row[cpd.variables])) for cpd in cpds)
-        for _, row in table.iterrows()
-    ]
-    assert total == pytest.approx(theirs) and not raised.any()
-    strange = table.assign(asia="perhaps")  # asia and tub, its one child, are ruled out
-    total_strange, raised = known_networks.log_likelihood(strange, model, truth)
-    assert raised.all()
-    kept = known_networks.log_likelihood(
-        table, model, truth | {n: np.ones_like(truth[n]) for n in ("asia", "tub")}
-    )[0]
-    assert total_strange == pytest.approx(kept + 2 * np.log(known_networks.FLOOR))
-
-
-def test_counted_tables_come_to_the_true_ones_and_are_never_zero():
-    from workbench.tables.datasets import true_network
-    from workbench.tables.packaged import sample_network
-
-    model = true_network("asia")
-    found = known_networks.counted(sample_network(model, 100_000, rng(0)), model)
-    for node in ("smoke", "lung", "bronc", "xray"):
-        assert np.abs(found[node] - model.get_cpds(node).get_values().T).max() < 0.02
-    assert all(
-        (table > 0).all() and table.sum(axis=1) == pytest.approx(1) for table in found.values()
-    )

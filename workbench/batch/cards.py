@@ -65,7 +65,7 @@ MEANINGS = {
     "reason": "why a cell has no numbers",
     "cell": "the cell as it was planned, as JSON",
     "inputs": "what the key hashes, as JSON: sources, versions, rows",
-    "promise": "what a private generator guarantees, as JSON",
+    "promise": "what a private generator guarantees, and what a plug-in measured itself, as JSON",
     "grid": "the grid.toml in this folder that asked for the cell",
     "origin": "who ran the cell; empty for whoever published the folder",
 }

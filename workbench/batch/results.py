@@ -4,6 +4,7 @@
     cells.parquet     how every cell ended and what it ran on: CELL_COLUMNS, FACT_COLUMNS and
                       RECORD_COLUMNS
     grid.toml         what was wanted, with the plug-ins that it names
+    published.toml    where it replays a paper: what was printed
     merged/DIGEST/    the same of rows that others ran
     README.md, croissant.json, CITATION.cff
     results.json      the format, the version that wrote it, and the sha256 of every other file
@@ -48,13 +49,15 @@ RECORD_COLUMNS = {
     "cell": "object",  # JSON: the cell as it was planned, without its key
     "inputs": "object",  # JSON: what the key hashes, without the schema
     "fingerprint": "object",  # JSON: threads, machine, vector instructions
-    "promise": "object",  # JSON: what a private generator guarantees; "{}" for others
+    # JSON: what a private generator guarantees, and what a plug-in measured itself; else "{}"
+    "promise": "object",
     "train_hash": "object",
     "test_hash": "object",
     "grid": "object",  # the grid.toml in this folder that asked for the cell
     "origin": "object",  # who ran it; "" for whoever published the folder first
 }
-PROMISE = ("noise", "domain", "epsilon", "delta", "guarantee")
+PROMISE = ("noise", "domain", "epsilon", "delta", "guarantee", "measured")
+PUBLISHED = "published.toml"  # beside a grid that replays a paper: what was printed
 ALL_CELLS = CELL_COLUMNS | FACT_COLUMNS | RECORD_COLUMNS
 ALL_ROWS = CELL_COLUMNS | ROW_COLUMNS
 
@@ -286,6 +289,8 @@ def _of_report(home: Folder) -> Content:
     cells = pd.concat([cells, pd.DataFrame(records)], axis=1)
     texts = {"grid.toml": (home.path / "grid.toml").read_text(encoding="utf-8")}
     texts |= _plugin_texts(home.path)
+    if os.path.lexists(home.path / PUBLISHED):
+        texts[PUBLISHED] = read_own(home.path / PUBLISHED, MOST_READ).decode("utf-8")
     return Content(home.title, workbench.__version__, _typed(cells, ALL_CELLS), rows, texts)
 
 
