@@ -21,7 +21,7 @@ import pytest
 import workbench as wb
 from workbench.app import views
 from workbench.app.page import SideBySide
-from workbench.app.session import FAST, SLOW, Session
+from workbench.app.session import FAST, SLOW, Session, _do
 from workbench.batch import grid
 from workbench.errors import InputError
 
@@ -95,6 +95,17 @@ def test_the_worker_gives_what_generate_and_evaluate_give(session):
         note.startswith("Not measured yet: Told apart: C2ST AUC")
         for note in session.card("cart").notes
     )
+
+
+def test_the_workers_numbers_have_the_digits_of_the_table(tmp_path, csv):
+    """gaussian-copula draws between the values of train, so only rounding makes its digits theirs."""
+    data = wb.load(csv, target="outcome")
+    task = {"name": "gaussian-copula", "seed": 0, "params": {}, "has_rows": False}
+    _do(tmp_path / "0", task | {"metrics": ["marginals"]}, data, lambda **message: None)
+    drawn = pd.read_parquet(tmp_path / "0.synthetic.parquet")[FORMULA]
+    assert (drawn.dropna() == drawn.dropna().round(3)).all() and drawn.notna().any()
+    expected = wb.generate("gaussian-copula", data)[FORMULA]
+    pd.testing.assert_series_equal(drawn, expected)
 
 
 def test_a_second_run_does_only_what_is_new(csv):

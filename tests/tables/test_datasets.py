@@ -639,7 +639,7 @@ def load_reference(name, monkeypatch):
 @needs_reference
 def test_a_changed_openml_table_is_refused(point_at):
     table, target = as_published("german_credit")
-    table.loc[17, "age"] += 1
+    table.loc[17, "age"] = str(int(table.loc[17, "age"]) + 1)
     with (
         OpenML(31, table, target) as server,
         pytest.raises(InputError, match=r"'german_credit'.*not the recorded table"),

@@ -105,6 +105,13 @@ NUMBERS = {
         "numeric",
         r"\d+\.5|\d+\.\d|unknown",
     ),
+    "thousands and unknown": (
+        ["unknown" if n % 7 == 0 else f"{n + 1},{n + 100}" for n in range(ROWS)],
+        ",",
+        True,
+        "integer",
+        r"\d{1,2},\d{3}|unknown",
+    ),
     "not applicable": (
         ["NA" if n % 7 == 0 else f"{n}" for n in range(ROWS)],
         ",",

@@ -100,3 +100,14 @@ def test_a_table_comes_back_as_it_was_written(tmp_path, kinds, seed, generator):
 def test_many_tables_come_back_as_they_were_written(tmp_path, kinds, seed, generator):
     """Its quick sibling is test_a_table_comes_back_as_it_was_written."""
     check(kinds, seed, generator, tmp_path)
+
+
+def test_generate_writes_as_the_table_was_written_where_that_is_wished(tmp_path):
+    prices = [f"${n + 1000:,}.50" for n in range(ROWS)]
+    table = pd.DataFrame({"price": prices, "x": np.arange(ROWS) % 7, "y": ["a", "b"] * (ROWS // 2)})
+    data = wb.load(table)
+    numbers = wb.generate("independent", data)
+    texts = wb.generate("independent", data, written=True)
+    assert str(numbers["price"].dtype) == "float64"
+    assert texts["price"].str.fullmatch(r"\$\d,\d{3}\.\d0").all()
+    pd.testing.assert_frame_equal(texts, data.written(numbers))

@@ -40,7 +40,7 @@ from workbench.batch.kernels import isolated
 from workbench.batch.worker import processes
 from workbench.errors import InputError
 from workbench.files import write_bytes
-from workbench.generators import find, make, views
+from workbench.generators import find, make, sampled, views
 from workbench.metrics import METRICS, Guarantee, in_order
 from workbench.metrics.card import Card
 from workbench.metrics.evaluate import evaluate
@@ -490,7 +490,7 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
         generator.fit(table, data.schema, np.random.default_rng([seed, 0]))
         fit_seconds = time.process_time() - before
         tell(phase="sample")
-        synthetic = generator.sample(len(table), np.random.default_rng([seed, 1]))
+        synthetic = sampled(generator, data, len(table), seed)
         check_synthetic(data, synthetic, len(table))
         synthetic.to_parquet(f"{place}.synthetic.parquet", index=False)
 

@@ -94,7 +94,7 @@ import pandas as pd
 
 import workbench as wb
 from workbench.report import plots
-from workbench.generators import make, views
+from workbench.generators import make, sampled, views
 from workbench.metrics import METRICS
 
 data = wb.load({load})
@@ -106,7 +106,7 @@ for name, params in generators.items():
     for seed in {seeds}:
         train, scored = views(name, data, seed)  # all train rows, save for the holdout control
         generator = make(name, params).fit(train, data.schema, np.random.default_rng([seed, 0]))
-        tables[name, seed] = generator.sample(len(train), np.random.default_rng([seed, 1]))
+        tables[name, seed] = sampled(generator, data, len(train), seed)
         cards[name, seed] = wb.evaluate(scored, tables[name, seed], seed, metrics, generator=generator)
 rows = pd.concat({{pair: card.rows for pair, card in cards.items()}}, names=["label", "seed"])
 rows = rows.reset_index(["label", "seed"]).reset_index(drop=True)

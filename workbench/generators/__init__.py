@@ -415,23 +415,32 @@ def generate(
     rows: int | None = None,
     seed: int = 0,
     where: Mapping | None = None,
+    written: bool = False,
     **params,
 ) -> pd.DataFrame:
     """Fit generator `name` on data.train and sample `rows` rows (as many as it was fitted on by
-    default). They have train's dtypes; `data.written(rows)` gives them the units, marks and dtypes
-    of the table that was read.
+    default). They have train's dtypes; with `written`, the units, marks and dtypes of the table
+    that was read, which `data.written(rows)` gives them later.
 
     Raises InputError for an unknown generator or parameter, and where the generator cannot take
     such a table.
+    """
+    check_rows_and_seed(1 if rows is None else rows, seed)
+    rows = len(views(name, data, seed)[0]) if rows is None else rows
+    drawn = sampled(fitted(name, data, seed, **params), data, rows, seed, where)
+    return data.written(drawn) if written else drawn
+
+
+def sampled(
+    generator: Generator, data: Dataset, rows: int, seed: int, where: Mapping | None = None
+) -> pd.DataFrame:
+    """Rows of a fitted generator, their numbers with no more digits than those of the real table:
+    what `generate`, the page and its script show and score.
     """
     import numpy as np
 
     from workbench.tables.schema import rounded
 
-    check_rows_and_seed(1 if rows is None else rows, seed)
-    rows = len(views(name, data, seed)[0]) if rows is None else rows
     # Two streams of one seed: what fitting draws never shifts what sampling draws.
-    drawn = fitted(name, data, seed, **params).sample(
-        rows, np.random.default_rng([seed, 1]), where=where
-    )
+    drawn = generator.sample(rows, np.random.default_rng([seed, 1]), where=where)
     return rounded(drawn, data.schema)

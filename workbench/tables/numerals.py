@@ -242,7 +242,8 @@ def _is_grouped(texts: pa.Array, numeral: Numeral) -> np.ndarray:
     pattern = rf"(^|[^\d.,]){whole}?({decimal}\d+)?([^\d.,]|$)"
     if numeral.thousands:
         pattern = rf"(^|[^\d.,'’]){whole}({decimal}\d+)?([^\d.,'’]|$)"
-    return pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
+    grouped = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
+    return grouped.to_numpy(zero_copy_only=False)
 
 
 def _settled(numeral: Numeral, numbers: pa.Array, hint: str) -> tuple[Numeral, str]:

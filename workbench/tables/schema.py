@@ -463,7 +463,8 @@ def rounded(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     changed = {
         column.name: column.form.rounded(table[column.name])
         for column in schema.columns
-        if column.form is not None and column.form.number is not None
+        # Whoever lacks a column is told so by the check that follows, not by a KeyError here.
+        if column.form is not None and column.form.number is not None and column.name in table
     }
     return table.assign(**changed) if changed else table
 
