@@ -110,7 +110,7 @@ replications: .venv/report-installed
 	done; test -z "$$failed" || { echo "not replayed:$$failed"; exit 1; }
 
 clean:
-	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods
+	rm -rf .venv build *.egg-info docs/_build docs/gallery docs/methods docs/names
 	rm -f reports/index.html
 	find reports -mindepth 2 ! -type d ! -name grid.toml ! -name published.toml ! -name README.md ! -path 'reports/*/*.py' -delete
 	find reports -mindepth 2 -type d -empty -delete

@@ -78,7 +78,7 @@ def card(name: str, entry: Entry, measured: list[dict]) -> str:
             [
                 *parts,
                 "## Hyper-parameters",
-                directive("autoclass", generator, "members", "no-index"),
+                directive("autoclass", generator, "members"),
             ]
         )
         + "\n"

@@ -10,14 +10,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import cards  # noqa: E402
+import names  # noqa: E402
 
 project, author, language = "workbench", "the workbench's contributors", "en"
 version = release = version_of("synthetic-workbench")
 copyright = "the workbench's contributors, MIT"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 html_theme, html_title = "furo", "workbench"
 html_show_sphinx = False
+html_static_path, html_js_files = ["_static"], ["scrollable.js"]
+html_show_search_summary = False  # a page opened from disk may not fetch the others
 default_role = "code"
 
 myst_enable_extensions = ["deflist"]
@@ -29,12 +32,12 @@ suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+napoleon_google_docstring = False
 python_use_unqualified_type_names = True
 
 GALLERY = """# Gallery
 
-The numbered notebooks, executed. They are here when the pages were built by `make gallery`, which runs them first; `make docs`
-alone builds without them. Open one yourself with `make lab`.
+The numbered notebooks, executed. Open one yourself with `make lab`.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -69,11 +72,29 @@ def _lines(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = out
 
 
+def _gallery(folder: Path) -> None:
+    """An entry for the executed notebooks, where `make gallery` has made some."""
+    executed = sorted(path.stem for path in folder.glob("*.ipynb"))
+    (folder / "index.md").unlink(missing_ok=True)
+    if executed:
+        text = GALLERY.format("\n".join(executed))
+        (folder / "index.md").write_text(text, encoding="utf-8")
+
+
+def _levels(app, pagename, templatename, context, doctree) -> None:
+    """Captions of the navigation are headings; a heading needs a level to be read out."""
+    tree = context.get("furo_navigation_tree")
+    if tree:
+        context["furo_navigation_tree"] = tree.replace(
+            'role="heading"', 'role="heading" aria-level="2"'
+        )
+
+
 def setup(app) -> None:
     cards.write(HERE / "methods")
+    names.write(HERE / "names")
     (HERE / "gallery").mkdir(exist_ok=True)
-    executed = sorted(path.stem for path in (HERE / "gallery").glob("*.ipynb"))
-    (HERE / "gallery" / "index.md").write_text(
-        GALLERY.format("\n".join(executed)), encoding="utf-8"
-    )
+    _gallery(HERE / "gallery")
     app.connect("autodoc-process-docstring", _lines)
+    # Furo makes its tree at priority 500.
+    app.connect("html-page-context", _levels, priority=900)

@@ -3,11 +3,16 @@ anything.
 """
 
 import ast
+import doctest
+import inspect
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -17,6 +22,9 @@ from workbench.generators import GENERATORS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 LOADED = re.compile(
     r"<(?:script|img|iframe|source|video)\b[^>]*\ssrc=[\"'](?:https?:)?//[^>]*>|<link\b[^>]*>|@import[^;]*"
 )
@@ -55,11 +63,73 @@ def test_pages_load_nothing_from_other_hosts_and_name_their_language(site):
         assert not loads, f"{page.name}: {loads[0]}"
 
 
-def test_every_public_name_is_in_the_reference(site):
-    text = (site / "reference.html").read_text()
-    for name in wb.__all__:
-        home = wb._EXPORTS[name]
-        assert f'id="{home}.{name}"' in text, name
+@pytest.mark.parametrize("name", wb.__all__)
+def test_every_public_name_has_a_page_with_parameters_and_an_example_that_runs(site, name):
+    text = (site / "names" / f"{name}.html").read_text()
+    assert f'id="{wb._EXPORTS[name]}.{name}"' in text
+    value = getattr(wb, name)
+    if issubclass(type(value), type) and issubclass(value, Exception):
+        return
+    for parameter in inspect.signature(value).parameters:
+        assert f"<strong>{parameter}</strong>" in text or f"{parameter}:" in text, parameter
+    assert "&gt;&gt;&gt;" in text, "no example"
+    module = sys.modules[value.__module__]
+    (example,) = doctest.DocTestFinder(recurse=False).find(value, name, module=module)
+    assert example.examples, "no example"
+    failed, _ = doctest.DocTestRunner().run(example)
+    assert failed == 0
+
+
+class Anchors(HTMLParser):
+    """The places of a page that a link may name, and the links that leave from it."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self.links = set(), set()
+
+    def handle_starttag(self, tag, attributes):
+        for key, value in attributes:
+            if key in ("id", "name"):
+                self.places.add(value)
+            if key in ("href", "src") and value:
+                self.links.add(value)
+
+
+def test_no_link_of_the_site_is_broken(site):
+    pages = {}
+    for path in site.rglob("*.html"):
+        pages[path] = Anchors()
+        pages[path].feed(path.read_text())
+    broken = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = path
+            if parts.path:
+                target = (path.parent / unquote(parts.path)).resolve()
+            known = target in pages and unquote(parts.fragment) in pages[target].places
+            if not target.exists() or (parts.fragment and target in pages and not known):
+                broken.append(f"{path.relative_to(site)}: {link}")
+    assert not broken
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the path")
+@pytest.mark.parametrize("name", ["index", "which-generator", "names/load", "methods/cart"])
+def test_pages_of_the_site_are_accessible_and_fit_a_narrow_screen(site, name):
+    playwright = pytest.importorskip("playwright.sync_api")
+    from axe_playwright_python.sync_playwright import Axe
+
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        found = Axe().run(page).response["violations"]
+        browser.close()
+    grave = [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")]
+    assert not grave
 
 
 def test_each_generator_has_a_card_with_its_docstring_and_fields(site):
@@ -77,9 +147,9 @@ def test_python_on_a_page_is_python_and_its_links_lead_somewhere(page):
     for code in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         ast.parse(code)
     for target in re.findall(r"\]\(([^)#:]+\.(?:md|svg|ipynb))(?:#[^)]*)?\)", text):
-        assert (page.parent / target).exists() or target.startswith(("methods/", "gallery/")), (
-            target
-        )
+        assert (page.parent / target).exists() or target.startswith(
+            ("methods/", "names/", "gallery/")
+        ), target
 
 
 def test_the_metric_of_the_page_runs_and_its_rows_hold_numbers_where_numbers_belong():

@@ -227,13 +227,43 @@ def audit(
     seed: int = 0,
     progress: Callable[[list], Iterable] | None = None,
 ) -> Audit:
-    """Audit `synthetic`, a table or the file of one, against the real rows of `data`.
+    """Hold a synthetic table against limits, and end in PASS, ALERT or FAIL.
 
-    tolerances: a TOML file or a mapping with keys of TOLERANCES, and `columns` with such keys for
-    single columns. against: the previous audit or its JSON file; the new record keeps its last
-    statuses and the differences to it. generator, window: labels for the record. progress wraps the
-    list of gates as tqdm does. A table with other columns is a FAIL with one check. Raises
-    InputError for files that cannot be read and unknown keys.
+    Parameters
+    ----------
+    data : Dataset
+        The real rows. What they show against each other is the band of each check.
+    synthetic : DataFrame or path
+        The table to audit. Other columns than the real ones are a FAIL with one check.
+    tolerances : mapping or path of a TOML file, optional
+        How far beyond its band a check may lie: keys of TOLERANCES, and `columns` with such keys
+        for single columns.
+    against : Audit or path, optional
+        The previous audit. The new record keeps its last statuses and the differences to it.
+    generator, window : str
+        Labels for the record, such as "cart" and "2026-03".
+    seed : int
+        Decides what the checks draw.
+    progress : callable, optional
+        Wraps the list of gates, such as `tqdm`.
+
+    Returns
+    -------
+    Audit
+        `.decision` is the word, `.checks` has a line for each check, `.write(path)` keeps the
+        record.
+
+    Raises
+    ------
+    InputError
+        For files that cannot be read, and unknown keys.
+
+    Examples
+    --------
+    >>> from workbench import generate, load
+    >>> data = load("loans")
+    >>> audit(data, generate("independent", data)).decision
+    'FAIL'
     """
     limits = read_tolerances(tolerances, data.schema.modelled)
     previous = against if isinstance(against, Audit) or against is None else Audit.read(against)

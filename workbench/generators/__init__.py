@@ -418,12 +418,42 @@ def generate(
     written: bool = False,
     **params,
 ) -> pd.DataFrame:
-    """Fit generator `name` on data.train and sample `rows` rows (as many as it was fitted on by
-    default). They have train's dtypes; with `written`, the units, marks and dtypes of the table
-    that was read, which `data.written(rows)` gives them later.
+    """Fit a generator on the train rows and sample a synthetic table.
 
-    Raises InputError for an unknown generator or parameter, and where the generator cannot take
-    such a table.
+    Parameters
+    ----------
+    name : str
+        A registered generator (`workbench list generators`).
+    data : Dataset
+        What `load` returned. The generator sees data.train only.
+    rows : int, optional
+        How many rows to sample; by default as many as it was fitted on.
+    seed : int
+        Decides fit and sample: the same seed gives the same table.
+    where : mapping, optional
+        Conditions that every row meets: {"race": "black", "price": (400, 2000)}.
+    written : bool
+        Whether rows get the units, marks and dtypes of the table that was read;
+        `data.written(rows)` gives them later.
+    **params
+        The generator's hyper-parameters, such as epochs=100.
+
+    Returns
+    -------
+    DataFrame
+        Rows with train's columns, and with its dtypes unless `written`.
+
+    Raises
+    ------
+    InputError
+        For an unknown generator or parameter, and where the generator cannot take such a table.
+
+    Examples
+    --------
+    >>> from workbench import load
+    >>> table = generate("independent", load("loans"), rows=5, where={"approve": False})
+    >>> len(table), bool(table["approve"].any())
+    (5, False)
     """
     check_rows_and_seed(1 if rows is None else rows, seed)
     rows = len(views(name, data, seed)[0]) if rows is None else rows

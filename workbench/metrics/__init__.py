@@ -42,9 +42,32 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a metric reads: real train and test rows, the synthetic table, a seed for whatever it
-    draws, and what the table's generator guarantees, if anything; `shares` names the metrics whose
-    equivalent share of real rows is measured, if not the usual ones.
+    """What a metric reads. Metrics of your own take one and yield rows.
+
+    Attributes
+    ----------
+    train, test : DataFrame
+        Real rows: those that the generator saw, and those that it did not.
+    synthetic : DataFrame
+        The table that is scored.
+    schema : Schema
+        What each column is.
+    seed : int
+        For whatever the metric draws.
+    guarantee : Guarantee, optional
+        What the table's generator claims about privacy, if anything.
+    shares : names of metrics
+        Metrics whose equivalent share of real rows is measured, if not the usual ones.
+    memo : dict
+        What metrics of the same tables have computed already; see `once`.
+
+    Examples
+    --------
+    >>> from workbench import load
+    >>> data = load("loans")
+    >>> trial = Trial(data.train, data.test, data.train, data.schema)
+    >>> len(trial.synthetic)
+    1393
     """
 
     train: pd.DataFrame

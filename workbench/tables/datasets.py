@@ -40,9 +40,25 @@ ADULT_TRAIN_ROWS = 32_561  # of UCI's 48,842: adult.data, followed by adult.test
 class Dataset:
     """A real table, cast to its schema and split once.
 
-    train and test are disjoint rows of one table; a generator sees train only, and scores read
-    test. provenance says where the rows came from, how they were split, what was left out and why,
-    and the hashes of both parts.
+    Attributes
+    ----------
+    name : str
+        What reports call it.
+    train : DataFrame
+        The rows that generators learn from.
+    test : DataFrame
+        Other rows of the same table, which no generator sees. Scores read these.
+    schema : Schema
+        What each column is.
+    provenance : mapping
+        Where the rows came from, how they were split, what was left out and why, and the hashes of
+        both parts.
+
+    Examples
+    --------
+    >>> data = load("loans")
+    >>> [column.name for column in data.schema.sensitive]
+    ['male', 'race']
     """
 
     name: str
@@ -153,29 +169,66 @@ def load(
     keys: Iterable[str] | str | None = None,
     test: str | Path | pd.DataFrame | None = None,
 ) -> Dataset:
-    """A named dataset, the table at the path of a CSV, CSV.gz or Parquet file, or a DataFrame.
+    """Read a table and split it once into train and test rows.
 
-    target, sensitive and kinds are the entry's own unless given; `sensitive=()` names none.
-    `constraints` are those of Schema, "low <= high" or ["city", "country"]: every row must meet
-    them, and every synthetic row will. Rows without a target are dropped. `metadata` are SDV's, a
-    JSON file or a dictionary: they give kinds and the formats of dates; keys, identifiers and
-    personal data are left out unless `kinds` names them. The split is stratified by the target's
-    labels (by its quintiles for a number) and seeded, with floor(test_size * rows) rows in test; at
-    seed 0 adult keeps the split it was published with, whatever test_size is.
+    Parameters
+    ----------
+    name_or_path : str, Path or DataFrame
+        A dataset's name (`workbench list datasets`), the path of a CSV, CSV.gz or Parquet file, or
+        a table in memory.
+    target : str, optional
+        The column to predict. Rows without a value in it are dropped. A named dataset has its own.
+    sensitive : names of columns, optional
+        Columns whose groups are compared. `()` names none, also where a named dataset has its own.
+    kinds : mapping of column to kind, optional
+        What each column is, such as {"zip": "categorical"}, where the values do not say it.
+    test_size : float between 0 and 1
+        The share of test rows: floor(test_size * rows). At seed 0, `adult` keeps the split that it
+        was published with, whatever test_size is.
+    seed : int
+        Decides the split, which is stratified by the target's labels (by its quintiles for a
+        number).
+    constraints : list, optional
+        Rules that hold in every row, and so in every synthetic one: "low <= high",
+        ["city", "country"]. See `Schema`.
+    metadata : mapping or path, optional
+        SDV's metadata. They give kinds and the formats of dates; keys, identifiers and personal
+        data are left out unless `kinds` names them.
+    schema : path, optional
+        The file that `inspect` writes. It says all of this at once; what is given beside it wins.
+    identifiers : names of columns, optional
+        Columns that name a row. They are never learnt, scored or copied. Unless given, these are
+        the columns with a value of its own in nearly every row; `()` names none.
+    group : str, optional
+        The column whose equal values mark the rows of one person or household. Such rows stay on
+        one side of the split, and synthetic rows get fresh values.
+    missing : marks, optional
+        Texts that stand for a missing value, such as "?".
+    formats : mapping of column to format, optional
+        How dates are written, such as {"born": "%d/%m/%Y"}.
+    analysis : str, optional
+        The regression that the table is for, "approve ~ race + income": its coefficients are
+        compared with the real ones. Unless given, the target on all features.
+    keys : names of columns, optional
+        What somebody might know of a person: what these columns disclose is measured.
+    test : path or DataFrame, optional
+        The test rows, where somebody has split the table already. The first table is then train.
 
-    `identifiers` are never learnt, scored or copied: the columns with a value of its own in nearly
-    every row unless given; `identifiers=()` names none. `group` names the column whose equal values
-    mark rows of one person or household: they stay on one side of the split, and its values are
-    made afresh too. `missing` are marks of missing values such as "?", `formats` the forms of dates
-    by column, such as {"born": "%d/%m/%Y"}. `analysis` is the regression that
-    the table is for, "approve ~ race + income", whose coefficients are held against the real ones;
-    the target on all features unless given. `keys` are columns that somebody might know of a person:
-    what they disclose is measured. `schema` is the file that `inspect` writes, and says
-    all of this at once; what is given beside it wins.
+    Returns
+    -------
+    Dataset
 
-    `test` are the test rows where somebody has split the table already, a path or a DataFrame; the
-    first table is then train alone. Raises InputError for an unknown name, a file or column that
-    cannot be read, and a target that cannot be learnt.
+    Raises
+    ------
+    InputError
+        For an unknown name, a file or column that cannot be read, and a target that cannot be
+        learnt.
+
+    Examples
+    --------
+    >>> data = load("loans")
+    >>> len(data.train), len(data.test), data.schema.target.name
+    (1393, 596, 'approve')
     """
     if not 0 < test_size < 1:
         raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")

@@ -103,13 +103,33 @@ def inspect(
     missing: Iterable[str] | str = (),
     formats: Mapping[str, str] | None = None,
 ) -> Inspection:
-    """Look at a table, a path or a dataset's name: what `load` would infer, what looks wrong, and
-    what to do.
+    """Look at a table: what `load` would infer, what looks wrong, and what to do.
 
-    target, sensitive, kinds, missing and formats are taken as declared, as `load` takes them. The
-    proposal, `.proposed`, keeps them and adds what was found with certainty: marks of missing
-    values, forms of dates, identifiers, combinations of labels that always occur together. Raises
-    InputError for a table that cannot be read and columns that it lacks.
+    Parameters
+    ----------
+    table : DataFrame, path or dataset's name
+        The table to look at.
+    target, sensitive, kinds, missing, formats
+        What you declare, as `load` takes it. The proposal keeps all of it.
+
+    Returns
+    -------
+    Inspection
+        `.columns` has a line for each column, `.findings` what looks wrong. `.proposed` adds what
+        was found with certainty: marks of missing values, forms of dates, identifiers, and labels
+        that always occur together. `.write("schema.json")` keeps the proposal as a file.
+
+    Raises
+    ------
+    InputError
+        For a table that cannot be read, and columns that it lacks.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> found = inspect(pd.DataFrame({"age": [31, 40, 52], "town": ["Bonn", "Bonn", "Kiel"]}))
+    >>> [(column.name, column.kind) for column in found.schema.columns]
+    [('age', 'integer'), ('town', 'categorical')]
     """
     name, raw = read_raw(table)
     sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)

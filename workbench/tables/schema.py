@@ -44,8 +44,23 @@ __all__ += ["formula_text", "rounded", "written"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column. form says how its values were written, where their kind does not.
+    """One column: its name, what its values are, and what it is for.
 
+    Parameters
+    ----------
+    name : str
+        As in the table's header.
+    kind : str
+        "numeric", "integer", "categorical", "boolean" or "datetime".
+    role : str
+        "feature", "target", "sensitive", "identifier" or "group".
+    description : str
+        What it means, for people.
+    form : Form, optional
+        How its values were written, where their kind does not say it.
+
+    Examples
+    --------
     >>> Column("age", "integer").is_discrete
     False
     """
@@ -107,27 +122,38 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table, in order. At most one is the target; any number are sensitive.
+    """The columns of a table, in order, and the rules that its rows meet.
 
-    An identifier names one row (a customer number, an e-mail address), a group the rows that belong
-    together (the patient of several visits). Neither is modelled or scored; synthetic rows get
-    fresh values of the same pattern.
+    At most one column is the target; any number are sensitive. An identifier names one row (a
+    customer number, an e-mail address), a group the rows that belong together (the patient of
+    several visits). Neither is modelled or scored; synthetic rows get fresh values of the same
+    pattern.
 
-    `positive` is the target's label that counts as the event in a binary or one-against-rest score
-    (as text); for a boolean target it is "True", otherwise the rarest label of the table the schema
-    was inferred from.
+    Parameters
+    ----------
+    columns : tuple of Column
+        The columns.
+    positive : str, optional
+        The target's label that counts as the event in a binary or one-against-rest score (as
+        text). For a boolean target it is "True", otherwise the rarest label of the table that the
+        schema was inferred from.
+    constraints : list
+        Rules that hold in every row, and so in every synthetic row. "low <= high" or "low < high"
+        for two columns of numbers or two of dates (a missing side satisfies it). Names of label
+        columns, ("city", "country"), of which only the combinations seen in train occur. Sums or
+        products of number columns, "total = a + b" or "total = a * b", to the digits that total
+        has.
+    analysis : str
+        The regression that the table is for, "approve ~ race + income": the outcome and the
+        columns that explain it. Where it is empty, the target on all features.
+    keys : tuple of str
+        Columns that somebody might know of a person, ("age", "sex", "town"): what they disclose is
+        measured.
 
-    `constraints` hold in every row, and so in every synthetic row: "low <= high" or "low < high"
-    for two columns of numbers or two of dates (a missing side satisfies it), and names of label
-    columns, ("city", "country"), of which only the combinations seen in train occur; and sums or
-    products of number columns, "total = a + b" or "total = a * b", to the digits that total has.
-
-    `analysis` is the regression that the table is for, "approve ~ race + income": the outcome and
-    the columns that explain it. Where it is empty, the target on all features. `keys` are the
-    columns that somebody might know of a person, ("age", "sex", "town"): what they disclose is
-    measured.
-
-    >>> Schema((Column("a", "integer"), Column("b", "integer")), constraints=["a <= b"]).inequalities
+    Examples
+    --------
+    >>> columns = (Column("a", "integer"), Column("b", "integer"))
+    >>> Schema(columns, constraints=["a <= b"]).inequalities
     [('a', 'b', False)]
     """
 
