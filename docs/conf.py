@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # `make gallery` executes
 nb_ipywidgets_js = {}  # by default from another host
 suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
+suppress_warnings += ["toc.empty_glob"]  # no gallery has been made
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
