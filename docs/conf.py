@@ -28,7 +28,6 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # `make gallery` executes
 nb_ipywidgets_js = {}  # by default from another host
 suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
-suppress_warnings += ["toc.empty_glob"]  # no gallery has been made
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -44,6 +43,15 @@ The numbered notebooks, executed. Open one yourself with `make lab`.
 :maxdepth: 1
 
 {}
+```
+"""
+# The entry of it in index.md, as it stands there.
+LISTED = """```{toctree}
+:caption: Lessons, executed
+:hidden:
+:maxdepth: 1
+
+gallery/index
 ```
 """
 _ALIGNED = re.compile(r"^(\S.*?) {2,}(\S.*)$")
@@ -82,6 +90,12 @@ def _gallery(folder: Path) -> None:
         (folder / "index.md").write_text(text, encoding="utf-8")
 
 
+def _without_gallery(app, docname: str, source: list[str]) -> None:
+    """The index lists the gallery where there is one: an entry without a page is a warning."""
+    if docname == "index" and not (HERE / "gallery" / "index.md").exists():
+        source[0] = source[0].replace(LISTED, "")
+
+
 def _levels(app, pagename, templatename, context, doctree) -> None:
     """Captions of the navigation are headings; a heading needs a level to be read out."""
     tree = context.get("furo_navigation_tree")
@@ -96,6 +110,7 @@ def setup(app) -> None:
     names.write(HERE / "names")
     (HERE / "gallery").mkdir(exist_ok=True)
     _gallery(HERE / "gallery")
+    app.connect("source-read", _without_gallery)
     app.connect("autodoc-process-docstring", _lines)
     # Furo makes its tree at priority 500.
     app.connect("html-page-context", _levels, priority=900)
