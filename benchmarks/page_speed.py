@@ -22,9 +22,8 @@ import workbench as wb
 from workbench.batch import grid, keys, runner
 from workbench.batch.spec import Outcome
 from workbench.metrics.rows import write_rows
-from workbench.report import comparison, cost, sections
 from workbench.report.batch import Batch
-from workbench.report.publish import report
+from workbench.report.publish import report, section_makers
 
 METHODS = [name for name in grid.GENERATORS if name not in ("llm", "great", "simulation", "gan")]
 SEEDS = 3  # of each generator, as in the default report
@@ -86,24 +85,8 @@ def make_folder(place: Path, cells: int, rows) -> Path:
 
 def make_sections(batch: Batch) -> int:
     """All that the report's notebook makes, in its order; the number of characters."""
-    makers = [
-        sections.facts_line,
-        sections.verdicts,
-        sections.score_strips,
-        sections.tradeoff,
-        sections.score_table,
-        sections.bias,
-        comparison.mitigation,
-        comparison.comparison,
-        sections.worst_columns,
-        cost.section,
-        sections.run_facts,
-        sections.failures,
-        comparison.success,
-        sections.readings,
-    ]
     size = 0
-    for make in makers:
+    for make in section_makers():
         began = time.process_time()
         text = make(batch)
         assert "could not be made" not in text, text

@@ -19,6 +19,8 @@ import pytest
 from batch_helpers import seal
 from scipy import stats
 
+from workbench import files
+from workbench.batch import folder as batch_folder
 from workbench.batch.folder import Folder, plan_text
 from workbench.cli import main
 from workbench.errors import InputError
@@ -27,15 +29,12 @@ from workbench.metrics.rows import read_rows, to_table, write_rows
 from workbench.report import (
     changes,
     comparison,
-    cost,
     index,
-    leaderboard,
     sections,
-    strengths,
     uses,
 )
 from workbench.report.headlines import aggregate, half_width, headlines
-from workbench.report.publish import report
+from workbench.report.publish import report, section_makers
 from workbench.report.uses import USES, verdicts
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -184,27 +183,7 @@ class Page(HTMLParser):
 
 
 def pieces(batch):
-    makers = (
-        sections.facts_line,
-        leaderboard.verdict,
-        leaderboard.board,
-        leaderboard.matrix,
-        strengths.good_for,
-        sections.pareto,
-        cost.section,
-        sections.verdicts,
-        sections.score_strips,
-        sections.tradeoff,
-        sections.score_table,
-        sections.bias,
-        sections.worst_columns,
-        sections.run_facts,
-        sections.failures,
-        comparison.mitigation,
-        comparison.comparison,
-        comparison.success,
-    )
-    return {maker.__name__: str(maker(batch)) for maker in makers}
+    return {maker.__name__: str(maker(batch)) for maker in section_makers()}
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +304,19 @@ def test_a_failing_notebook_keeps_the_old_page(tmp_path):
         report(folder)
     assert (folder / "index.html").read_text() == "old"
     assert not list(folder.glob(".report-*"))
+
+
+def test_a_manifest_is_opened_once(tmp_path, monkeypatch):
+    opened = []
+    plain = files.open_own
+    for module in (files, batch_folder):
+        monkeypatch.setattr(
+            module, "open_own", lambda path, most: opened.append(path) or plain(path, most)
+        )
+    home = batch_folder.Folder(write_report(tmp_path))
+    assert set(home.statuses(cell["key"] for cell in home.plan["cells"]).values()) == {"ok"}
+    for name in ("manifest.json", "DONE"):
+        assert sum(path.name == name for path in opened) == len(home.plan["cells"]), name
 
 
 def test_no_folder_and_no_plan_are_told(tmp_path):

@@ -342,8 +342,8 @@ class Folder:
             return State(problem=problem)
         home = self.path / "failed" / f"{key}-{self._attempts[key][-1]}"
         try:
-            _check_digests(home, "DIGESTS")
-            record = _manifest(home, key)
+            _, text = _check_digests(home, "DIGESTS")
+            record = _manifest(home, key, text)
         except Damaged as damage:
             problem = problem or f"the failed cell {key[:12]} counts as pending: {damage}"
             return State(problem=problem)
@@ -622,8 +622,8 @@ def _folders(place: Path) -> list[Path]:
 
 def _stored(home: Path) -> State:
     """The state of a finished cell. Raises Damaged unless it is as it was stored."""
-    hashes = _check_digests(home, "DONE")
-    record = _manifest(home, home.name)
+    hashes, text = _check_digests(home, "DONE")
+    record = _manifest(home, home.name, text)
     if record["status"] not in FINAL:
         raise Damaged("manifest.json says that it did not finish.")
     for name in STORED:
@@ -638,20 +638,29 @@ def _stored(home: Path) -> State:
     return _state(record, home, "")
 
 
-def _check_digests(home: Path, record: str) -> dict:
-    """What DONE or DIGESTS records, file -> sha256. Raises Damaged unless the files are those."""
+def _check_digests(home: Path, record: str) -> tuple[dict, bytes | None]:
+    """What DONE or DIGESTS records, file -> sha256, and the bytes of manifest.json where it is one
+    of these. Raises Damaged unless the files are those.
+    """
     text = read_own(home / record, int(MOST_DONE))
     hashes = parse_own_json(home / record, text)
     if text != _digests_text(hashes):
         raise Damaged(f"{record} was changed after the cell was stored.")
     if len(hashes) > MOST_FILES:
         raise Damaged(f"{record} names {len(hashes):,} files; no run stores so many.")
+    manifest = None
     for name, expected in hashes.items():
         if not _is_name(name):
             raise Damaged(f"{home.name}/{record} names the file {name[:40]!r}; no run writes that.")
-        if _file_digest(home / name) != expected:
+        if name == "manifest.json":
+            # Opened once: what is parsed later are the very bytes whose hash was compared here.
+            manifest = read_own(home / name, int(MOST_MANIFEST))
+            found = digest(manifest)
+        else:
+            found = _file_digest(home / name)
+        if found != expected:
             raise Damaged(f"{name} was changed after the cell was stored.")
-    return hashes
+    return hashes, manifest
 
 
 def _digests_text(hashes: dict) -> bytes:
@@ -698,9 +707,13 @@ def _named_files(grid: Grid) -> dict[str, str]:
     return found
 
 
-def _manifest(home: Path, key: str) -> dict:
-    """A cell's record. Raises Damaged where it has not the shape in which it was written."""
-    record = read_own_json(home / "manifest.json", int(MOST_MANIFEST))
+def _manifest(home: Path, key: str, text: bytes | None = None) -> dict:
+    """A cell's record. Raises Damaged where it has not the shape in which it was written.
+
+    text: what manifest.json holds, where it has been read already.
+    """
+    path = home / "manifest.json"
+    record = parse_own_json(path, read_own(path, int(MOST_MANIFEST)) if text is None else text)
     for name, blank in {"traceback": "", "seconds": 0.0, "peak_mb": None, "inputs": {}}.items():
         record.setdefault(name, blank)
     for name, kind in RECORDED.items():
@@ -713,7 +726,7 @@ def _manifest(home: Path, key: str) -> dict:
     for name, value in optional.items():
         if not isinstance(value, dict):
             raise Damaged(f"manifest.json lacks valid {name}; it is damaged.")
-    _check_planned(record["cell"], home / "manifest.json")
+    _check_planned(record["cell"], path)
     if record["status"] not in STATUSES:
         raise Damaged(f"manifest.json holds the status {record['status'][:40]!r}; it is damaged.")
     if record.get("key") != key:

@@ -97,3 +97,7 @@ class Epochs:
                 f"{method}: the loss is {loss} in epoch {self._epoch + 1} of {self.most}; most"
                 f" likely {cause}."
             )
+
+    def check_rate(self, loss: float, method: str, learning_rate: float) -> None:
+        """`check` of a loss that a smaller learning rate would have kept finite."""
+        self.check(loss, method, f"the learning rate {learning_rate:g} is too large for this table")

@@ -9,8 +9,9 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 
 from markupsafe import Markup
 
@@ -39,6 +40,20 @@ def report(folder: str | Path, home: Folder | Results | None = None) -> Path:
     home = home or opened(folder)
     title = f"{home.title}: synthetic tables measured"
     return publish(NOTEBOOK, {"folder": str(folder)}, folder, title, page="index.html", home=home)
+
+
+def section_makers() -> list[Callable]:
+    """The functions that the report's notebook calls, in the page's order: each takes a Batch.
+
+    The notebook is the one list of sections, so a new cell in it is measured and tested too.
+    """
+    code = [
+        cell["source"]
+        for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    calls = re.findall(r"^(\w+)\.(\w+)\(batch\)$", "\n".join(map("".join, code)), re.M)
+    return [resolve_name(f"workbench.report.{module}:{name}") for module, name in calls]
 
 
 def page_faults(home: Folder | Results, rows: bool = True) -> list[str]:

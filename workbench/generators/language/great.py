@@ -164,7 +164,7 @@ class GReaT:
                 done = self.trained.share(epoch, step, steps)
                 adam.step(gradients, rate * schedule(done))
                 total += float(loss.detach())
-            self.trained.check(total, "GReaT", f"the learning rate {rate:g} is too large")
+            self.trained.check_rate(total, "GReaT", rate)
             self.losses.append(total / (step + 1))
         adam.use(adam.average)
 

@@ -162,11 +162,7 @@ class AutoregressiveTransformer:
                 done = self.trained.share(epoch, step, steps)
                 adam.step(gradients, rate * schedule(done))
                 total += loss.detach()
-            self.trained.check(
-                float(total),
-                "autoregressive",
-                f"the learning rate {self.learning_rate:g} is too large",
-            )
+            self.trained.check_rate(float(total), "autoregressive", self.learning_rate)
             if not len(held):
                 continue
             with adam.averaged():

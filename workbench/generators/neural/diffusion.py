@@ -162,9 +162,7 @@ class Diffusion:
                 done = self.trained.share(epoch, step, rounds)
                 adam.step(gradients, self.learning_rate * schedule(done, warm_up=0.03))
                 total += loss.detach()
-            self.trained.check(
-                float(total), "diffusion", f"the learning rate {self.learning_rate:g} is too large"
-            )
+            self.trained.check_rate(float(total), "diffusion", self.learning_rate)
             if not held:
                 continue
             # The same noise each time, so that losses differ by the weights alone.

@@ -105,11 +105,7 @@ class GAN(SampledByRejection):
                 generator_loss = F.softplus(-critic(fake)).mean()
                 generator_adam.step(torch.autograd.grad(generator_loss, generator_parameters))
                 losses += critic_loss.detach() + generator_loss.detach()
-            self.trained.check(
-                float(losses),
-                "gan",
-                f"the learning rate {self.learning_rate:g} is too large for this table",
-            )
+            self.trained.check_rate(float(losses), "gan", self.learning_rate)
         return self
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -115,11 +115,7 @@ class TVAE:
                 with torch.no_grad():
                     network.deviations.clamp_(0.01, 1.0)
                 losses += loss.detach()
-            self.trained.check(
-                float(losses),
-                "tvae",
-                f"the learning rate {self.learning_rate:g} is too large for this table",
-            )
+            self.trained.check_rate(float(losses), "tvae", self.learning_rate)
         return self
 
     def sample(

@@ -125,11 +125,7 @@ class DPGAN(Private, SampledByRejection):
                     torch.autograd.grad(generator_loss, self._generator.parameters())
                 )
                 losses += critic_loss.detach() + generator_loss.detach()
-            self.trained.check(
-                float(losses),
-                "dp-gan",
-                f"the learning rate {self.learning_rate:g} is too large for this table",
-            )
+            self.trained.check_rate(float(losses), "dp-gan", self.learning_rate)
         steps = self.trained.done * self.steps
         epsilon = self.ledger.cost()
         twice = (1 + np.exp(min(epsilon, 700.0))) * self.delta

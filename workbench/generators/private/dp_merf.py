@@ -109,11 +109,7 @@ class DPMERF(ByClassGenerator):
                 )
                 adam.step(torch.autograd.grad(loss, network.parameters()))
                 losses += loss.detach()
-            self.trained.check(
-                float(losses),
-                "dp-merf",
-                f"the learning rate {self.learning_rate:g} is too large for this table",
-            )
+            self.trained.check_rate(float(losses), "dp-merf", self.learning_rate)
         network.calibrate(rng)
         self._keep(known, network)
         return self

@@ -193,11 +193,7 @@ class PateGAN(ByClassGenerator):
             loss = sum(student.learn(self.queries, rng) for _ in range(self.student_steps))
             for _ in range(self.generator_steps):
                 loss += self._step(student, adam, rng)
-            self.trained.check(
-                loss,
-                "pate-gan",
-                f"the learning rate {self.learning_rate:g} is too large for this table",
-            )
+            self.trained.check_rate(loss, "pate-gan", self.learning_rate)
 
     def _step(self, student: Student, adam: Adam, rng: np.random.Generator) -> float:
         """One step of the generator towards what the student holds for real; the loss."""
