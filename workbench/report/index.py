@@ -1,5 +1,5 @@
-"""One page over all report folders: what each holds, how far it got, who is best by a few
-headlines.
+"""One page over all report folders, and over the results that were published from some: what each
+holds, how far it got, who is best by a few headlines.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from tqdm.auto import tqdm
 
+from workbench.batch.results import RECORD, is_results
 from workbench.errors import InputError
 from workbench.files import write_text
 from workbench.metrics import titled
@@ -18,6 +19,7 @@ from workbench.report.batch import Batch
 from workbench.report.comparison import COMPARED
 from workbench.report.html import html_table
 from workbench.report.publish import page_of
+from workbench.report.replication import PAGE
 from workbench.report.sections import leaders
 from workbench.words import joined, number, plural, shortened
 
@@ -26,22 +28,21 @@ HEADER = ["Report", "State", "Cells finished", "Datasets", "Generators", "Starte
 
 
 def index(folder: str | Path = "reports") -> Path:
-    """Write FOLDER/index.html over the report folders in FOLDER, half-finished and broken ones too;
-    return its path.
+    """Write FOLDER/index.html over the report folders in FOLDER and one level below it, half-finished
+    and broken ones too, and over the results in ../results where FOLDER is named reports; return
+    its path.
 
     Raises InputError where FOLDER is no folder or cannot be written.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds your report folders.")
-    homes = [
-        path for path in sorted(folder.iterdir()) if {"grid.toml", "plan.json"} & set(_files(path))
-    ]
-    lines = [_line(home) for home in tqdm(homes, desc="index", delay=2, leave=False)]
+    homes = _homes(folder)
+    lines = [_line(home, folder) for home in tqdm(homes, desc="index", delay=2, leave=False)]
     header = [*HEADER, *(f"Best by {titled(metric)}" for metric in COMPARED)]
     note = (
-        "Each line is one report. Best is the generator with the best mean over its cells; controls"
-        " do not compete."
+        "Each line is one report, or the results published from one. Best is the generator with the"
+        " best mean over its cells; controls do not compete."
     )
     table = html_table(
         header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list"
@@ -58,6 +59,28 @@ def index(folder: str | Path = "reports") -> Path:
     return folder / "index.html"
 
 
+def _homes(folder: Path) -> list[Path]:
+    """Every report and results folder that the page lists, reports first."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if _is_listed(path):
+            found.append(path)
+        elif not path.is_symlink():
+            found += _listed_in(path)
+    if folder.resolve().name == "reports":
+        found += _listed_in(Path(os.path.abspath(folder)).parent / "results")
+    return found
+
+
+def _listed_in(folder: Path) -> list[Path]:
+    """The report and results folders right in a folder."""
+    return [folder / name for name in sorted(_files(folder)) if _is_listed(folder / name)]
+
+
+def _is_listed(path: Path) -> bool:
+    return bool({"grid.toml", "plan.json", RECORD} & set(_files(path)))
+
+
 def _files(home: Path) -> list[str]:
     try:
         return os.listdir(home)
@@ -65,30 +88,40 @@ def _files(home: Path) -> list[str]:
         return []
 
 
-def _line(home: Path) -> list:
+def _line(home: Path, folder: Path) -> list:
     """A report's line; a folder that cannot be read keeps its line, with the reason."""
     state = "not run yet"
-    if "plan.json" in _files(home):
+    if {"plan.json", RECORD} & set(_files(home)):
         try:
             batch = Batch.read(home)
             return [
-                _title(home, batch.title),
-                *_facts(home, batch),
+                _title(home, batch.title, folder),
+                *_facts(home, batch, folder),
                 *(_best(batch, metric) for metric in COMPARED),
             ]
         except Exception as error:  # whatever is wrong with one folder, the others are still listed
             reason = f"{type(error).__name__}: {error}".replace(str(home.resolve()), home.name)
             state = "broken: " + shortened(reason, 200)
-    return [home.name, state, *["–"] * (len(HEADER) - 2 + len(COMPARED))]
+    return [_place(home, folder), state, *["–"] * (len(HEADER) - 2 + len(COMPARED))]
 
 
-def _title(home: Path, title: str) -> Markup:
-    out = Markup("{}<small>{}</small>").format(title, home.name)
-    link = Markup('<a href="{}/index.html">{}</a>').format
-    return link(quote(home.name), out) if "index.html" in _files(home) else out
+def _place(home: Path, folder: Path) -> str:
+    """Where a folder lies, seen from the page."""
+    return os.path.relpath(os.path.abspath(home), os.path.abspath(folder))
 
 
-def _facts(home: Path, batch: Batch) -> list[str]:
+def _title(home: Path, title: str, folder: Path) -> Markup:
+    place = _place(home, folder)
+    out = Markup("{}<small>{}</small>").format(title, place)
+    files = _files(home)
+    if "index.html" in files:
+        out = Markup('<a href="{}/index.html">{}</a>').format(quote(place), out)
+    if PAGE in files:
+        out += Markup(' <a href="{}/{}">against the paper</a>').format(quote(place), PAGE)
+    return out
+
+
+def _facts(home: Path, batch: Batch, folder: Path) -> list[str]:
     counts = batch.cells["status"].value_counts()
     rest = ", ".join(f"{count:,} {status}" for status, count in counts.items() if status != "ok")
     state = (
@@ -99,7 +132,10 @@ def _facts(home: Path, batch: Batch) -> list[str]:
         else "finished with gaps"
     )
     if "index.html" not in _files(home):
-        state += f"; no page yet: workbench report {home.parent.resolve().name}/{home.name}"
+        seen = os.path.normpath(f"{folder.resolve().name}/{_place(home, folder)}")
+        state += f"; no page yet: workbench report {seen}"
+    if is_results(home):
+        state = f"published, {state}"
     labels = batch.cells["label"].unique()
     started = max(batch.cells["started"].dropna(), default="–")[:16].replace("T", " ")
     return [
