@@ -298,7 +298,7 @@ def load(
 
     in_test, split = _split(name, table, schema, test_size, seed, given_test)
     shared = _shared_rows(table, in_test) if test is not None else []
-    train, held = (table[rows].reset_index(drop=True) for rows in (~in_test, in_test))
+    train, held = _part(table, ~in_test), _part(table, in_test)
     if not len(train) or not len(held):
         raise InputError(
             f"{name!r} has {len(table)} rows, too few for a train and a test part; give more rows."
@@ -315,6 +315,13 @@ def load(
         "notes": [*reading_notes, *_notes(table, schema, dropped_rows), *shared],
     }
     return Dataset(name, train, held, schema, provenance)
+
+
+def _part(table: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """Some rows under a new index; reset_index would copy them once more."""
+    part = pd.DataFrame(table[rows])
+    part.index = pd.RangeIndex(len(part))
+    return part
 
 
 def _identifiers(
@@ -614,7 +621,10 @@ def _notes(table: pd.DataFrame, schema: Schema, dropped_rows: int) -> list[str]:
         else []
     )
     for column in schema.columns:
-        present = table[column.name].dropna()
+        values = table[column.name]
+        is_gap = values.isna()
+        # dropna would copy every column, and most have no gap.
+        present = values[~is_gap] if is_gap.any() else values
         distinct = present.head(1000).nunique()
         may_be_constant = distinct == 1
         may_differ = distinct == min(len(present), 1000)

@@ -56,6 +56,7 @@ _DATE_SHAPES = (
     (rf"{_MONTH_NAMES}-\d{{4}}", ("%b-%Y", "%B-%Y")),
     (rf"{_MONTH_NAMES}-\d{{2}}", ("%b-%y",)),
 )
+_SHAPES = [(re.compile(shape, re.IGNORECASE), meanings) for shape, meanings in _DATE_SHAPES]
 _ANY_DATE = re.compile("|".join(f"(?:{shape})" for shape, _ in _DATE_SHAPES), re.IGNORECASE)
 _ZONE = r"Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?"
 _STAMP = re.compile(
@@ -262,8 +263,8 @@ def _patterns_of(text: str) -> Iterator[str]:
         half = match["half"] or ""
         time += (" " if half.startswith(" ") else "") + ("%p" if half else "")
         time += (match["space"] + "%z") if match["zone"] else ""
-    for shape, meanings in _DATE_SHAPES:
-        if re.fullmatch(shape, match["date"], re.IGNORECASE):
+    for shape, meanings in _SHAPES:
+        if shape.fullmatch(match["date"]):
             for meaning in meanings:
                 yield meaning + time
 
