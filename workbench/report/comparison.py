@@ -75,11 +75,14 @@ def mitigation(batch: Batch) -> Piece:
                 sentences.append((label, f"is built on {inner}, which is not shown here."))
                 continue
             rows = every[every["label"].isin([label, inner])].copy()
+            # A signed reading keeps its sign: turned so that more is better, amplifying and dampening
+            # a bias by as much would look alike.
             rows["score"] = rows["value"].where(rows["metric"].map(_signed), rows["score"])
             gains = {
                 metric: _gain(rows[rows["metric"] == metric], label, inner, _sizes(batch))
                 for metric in metrics
             }
+            # Several generators may be built on the same one, which needs one line only.
             for one in (inner, label):
                 if one not in shown:
                     cells = (
@@ -133,6 +136,7 @@ def _gain(rows: pd.DataFrame, label: str, inner: str, sizes: dict) -> dict | Non
     """The row of `statistics.within` about the two, turned to label - inner."""
     for row in significance.within(rows, sizes):
         if {row["first"], row["second"]} == {label, inner}:
+            # `within` names a pair in the rows' order; here the sign says what the change bought.
             turned = {"difference": -row["difference"], "low": -row["high"], "high": -row["low"]}
             return row if row["first"] == label else row | turned
     return None
@@ -262,89 +266,82 @@ def _across(batch: Batch) -> Markup:
     """Friedman's test, mean ranks and pairs over all datasets, failed cells last and complete
     case.
     """
-    from workbench.report.plots import critical_difference
-
     labels = batch.ordered(batch.cells["label"])
     labels = [label for label in labels if not batch.control(label)][:LABELS]
     tables = significance.across(_with_failures(batch, None, labels), COMPARED, _sizes(batch))
     if not len(tables["pairs"]):
         return Markup("")
-    lines = [
-        (
-            titled(r["metric"]),
-            r["handling"],
-            r["datasets"],
-            *map(number, (r["statistic"], r["critical_difference"])),
-            _p(r["p"]),
-        )
-        for r in tables["friedman"].to_dict("records")
-    ]
-    header = [
-        "Metric",
-        "Failed cells",
-        "Datasets",
-        "Friedman's chi squared",
-        "Critical difference",
-        "p",
-    ]
-    out = pieces().heading("Tests across datasets")
-    out += html_table(
-        header,
-        lines,
-        "Do any of the generators differ? Friedman's test, the dataset as the unit",
-        "text",
-    )
     cards, details = [], Markup("")
-    for (metric, handling), found in tables["friedman"].groupby(["metric", "handling"], sort=False):
-        about, row = f"{titled(metric)}, {handling}", found.iloc[0]
+    friedman = tables["friedman"].groupby(["metric", "handling"], sort=False)
+    for (metric, handling), found in friedman:
+        row = found.iloc[0]
         if not row["datasets"]:  # every dataset has a failed cell: there is no complete case
             continue
-        here = {name: tables[name].set_index(["metric", "handling"]) for name in ("ranks", "pairs")}
-        own = {name: table.loc[[(metric, handling)]] for name, table in here.items()}
-        ranks = dict(own["ranks"][["label", "rank"]].itertuples(index=False))
-        alt = ", ".join(f"{label} {rank:.2f}" for label, rank in ranks.items())
-        alt = (
-            f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {alt}."
-            f" {row['caveat'].capitalize()}."
-        )
-        caption = pieces().caption(marked(metric), row["caveat"] or handling)
+        own = {}
+        for name in ("ranks", "pairs"):
+            indexed = tables[name].set_index(["metric", "handling"])
+            own[name] = indexed.loc[[(metric, handling)]]
+        # One figure a metric. Leaving datasets with a failed cell out favours who fails, so the
+        # handling that counts failures is the one that is drawn.
         if handling == significance.FAILED_LAST:
-            cards.append(
-                image(
-                    critical_difference(ranks, row["critical_difference"]),
-                    alt,
-                    caption,
-                    f"ranks {about}",
-                )
-            )
-        pairs = own["pairs"].sort_values("holm_p", kind="stable").head(PAIRS).to_dict("records")
-        lines = [
-            (
-                pieces().pair(batch.named(r["first"]), batch.named(r["second"])),
-                number(r["difference"]),
-                _p(r["holm_p"]),
-                _p(r["nemenyi_p"]),
-                *(
-                    f"{r[name]:.0%}" if np.isfinite(r[name]) else "–"
-                    for name in ("first_better", "practically_equal", "second_better")
-                ),
-            )
-            for r in pairs
-        ]
-        header = ["Pair", "Mean difference", "Wilcoxon p (Holm)", "Nemenyi p"]
-        header += ["First better", "Equal in practice", "Second better"]
-        table = html_table(
-            header, lines, f"Pairs: {about}; the last three are posterior probabilities", "text"
-        )
-        shown = f"{len(lines)} of {plural(len(own['pairs']), 'pair')}"
-        summary = marked(metric) + f", {handling}: {shown}"
-        details += pieces().folded(summary, table)
+            cards.append(_ranks_card(row, own["ranks"]))
+        details += _pairs_folded(batch, row, own["pairs"])
     rope = (
         f"Equal in practice: a new dataset's difference lies within ±{significance.ROPE:g}"
         " (Bayesian signed-rank test)."
     )
-    out += pieces().cards(cards, True)
-    return out + details + pieces().note(rope)
+    out = pieces().heading("Tests across datasets") + _friedman_table(tables["friedman"])
+    return out + pieces().cards(cards, True) + details + pieces().note(rope)
+
+
+def _friedman_table(found: pd.DataFrame) -> Markup:
+    """Whether any of the generators differ, by metric and by how failed cells are counted."""
+    lines = []
+    for row in found.to_dict("records"):
+        tested = map(number, (row["statistic"], row["critical_difference"]))
+        lines.append(
+            (titled(row["metric"]), row["handling"], row["datasets"], *tested, _p(row["p"]))
+        )
+    header = ["Metric", "Failed cells", "Datasets", "Friedman's chi squared"]
+    header += ["Critical difference", "p"]
+    caption = "Do any of the generators differ? Friedman's test, the dataset as the unit"
+    return html_table(header, lines, caption, "text")
+
+
+def _ranks_card(row: pd.Series, found: pd.DataFrame) -> Markup:
+    """The critical-difference diagram of one metric."""
+    from workbench.report.plots import critical_difference
+
+    ranks = dict(found[["label", "rank"]].itertuples(index=False))
+    about = f"{titled(row['metric'])}, {row['handling']}"
+    listed = ", ".join(f"{label} {rank:.2f}" for label, rank in ranks.items())
+    spoken = (
+        f"Mean ranks of {about}, over {plural(row['datasets'], 'dataset')}: {listed}."
+        f" {row['caveat'].capitalize()}."
+    )
+    caption = pieces().caption(marked(row["metric"]), row["caveat"] or row["handling"])
+    figure = critical_difference(ranks, row["critical_difference"])
+    return image(figure, spoken, caption, f"ranks {about}")
+
+
+def _pairs_folded(batch: Batch, row: pd.Series, found: pd.DataFrame) -> Markup:
+    """The pairs of one metric, those that differ most surely first; closed, for they are many."""
+    pairs = found.sort_values("holm_p", kind="stable").head(PAIRS).to_dict("records")
+    lines = []
+    for pair in pairs:
+        posterior = []
+        for name in ("first_better", "practically_equal", "second_better"):
+            posterior.append(f"{pair[name]:.0%}" if np.isfinite(pair[name]) else "–")
+        named = pieces().pair(batch.named(pair["first"]), batch.named(pair["second"]))
+        tested = (number(pair["difference"]), _p(pair["holm_p"]), _p(pair["nemenyi_p"]))
+        lines.append((named, *tested, *posterior))
+    header = ["Pair", "Mean difference", "Wilcoxon p (Holm)", "Nemenyi p"]
+    header += ["First better", "Equal in practice", "Second better"]
+    about = f"{titled(row['metric'])}, {row['handling']}"
+    caption = f"Pairs: {about}; the last three are posterior probabilities"
+    shown = f"{len(lines)} of {plural(len(found), 'pair')}"
+    summary = marked(row["metric"]) + f", {row['handling']}: {shown}"
+    return pieces().folded(summary, html_table(header, lines, caption, "text"))
 
 
 @section

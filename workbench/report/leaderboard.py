@@ -381,11 +381,7 @@ def _over_datasets(batch: Batch) -> Markup:
     columns = [_mean_column(batch.heads, metric, labels) for _, metric in measured]
     ok = batch.cells[batch.cells["status"] == "ok"]
     spent = ok.groupby("label")["fit_cpu"].mean()
-    utility = [metric for _, metric in measured if metric in ORDERED_BY]
-    first = columns[[metric for _, metric in measured].index(utility[0])] if utility else {}
-    if "utility_ratio" in utility:
-        first = columns[[metric for _, metric in measured].index("utility_ratio")]
-    order = sorted(labels, key=lambda label: -getattr(first.get(label), "place", -np.inf))
+    order = _useful_first(labels, [metric for _, metric in measured], columns)
     lines = []
     for label in order:
         cells = [column.get(label, pieces().lacking("–")) for column in columns]
@@ -397,6 +393,21 @@ def _over_datasets(batch: Batch) -> Markup:
         " difference leaves possible. The most useful first"
     )
     return html_table(_header(measured), lines, caption, "board across")
+
+
+def _useful_first(
+    labels: list[str], metrics: list[str], columns: list[dict[str, Placed | Markup]]
+) -> list[str]:
+    """Labels by their mean place in usefulness, those without one last, else as they were."""
+    candidates = [metric for metric in metrics if metric in ORDERED_BY]
+    if not candidates:
+        return labels
+    metric = candidates[0]
+    # The ratio to real rows means the same on every dataset; an area under a curve does not.
+    if "utility_ratio" in candidates:
+        metric = "utility_ratio"
+    first = columns[metrics.index(metric)]
+    return sorted(labels, key=lambda label: -getattr(first.get(label), "place", -np.inf))
 
 
 def _mean_column(heads: pd.DataFrame, metric: str, labels: list[str]) -> dict[str, Placed | Markup]:
