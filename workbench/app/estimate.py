@@ -54,10 +54,12 @@ def _one(session: Session, name: str, seed: int, missing: list[str], size: float
     scoring = sum(metric in SLOW for metric in missing) / len(SLOW) * SCORING_SLOW
     if any(metric not in SLOW for metric in missing):
         scoring += SCORING
+    # Scoring fits models, whose start takes its time on the smallest table too.
     scoring *= max(size, 0.5)
     if session.result(name, seed):
         return scoring  # its rows are there
     earlier = [found for (other, _), found in session.finished.items() if other == name]
+    # Another seed of this very table, with these parameters: no list of seconds knows better.
     if earlier:
         return earlier[0].seconds
     return SECONDS.get(name, UNKNOWN) * max(size, 0.1) + scoring

@@ -151,6 +151,7 @@ class Session:
         self.data: Dataset = load(table, target, sensitive, **declared)
         self.table, self.target, self.sensitive = str(table), target, sensitive
         self.declared = declared
+        # By the rows themselves, not by the name: a file may have changed since it was read.
         self._about = [
             self.data.provenance["train_sha256"],
             self.data.provenance["test_sha256"],
@@ -193,6 +194,7 @@ class Session:
         """Keep an uploaded table in root/uploads, under its own name without folders; returns
         where.
         """
+        # A browser may send a whole path, in the manner of its own system; only the last part is a name.
         name = Path(name.replace("\\", "/")).name
         if not name.lower().endswith(SUFFIXES):
             raise InputError(
@@ -269,6 +271,8 @@ class Session:
                 "metrics": metrics,
                 "has_rows": False,
             }
+            # What is there is scored by the new metrics, and not drawn again: the same table keeps all its
+            # readings.
             if found:
                 found.synthetic.to_parquet(
                     self._folder / f"{len(self._tasks)}.synthetic.parquet", index=False
@@ -284,12 +288,14 @@ class Session:
             json.dumps({"dataset": self.data.name, "tasks": self._tasks}), "utf-8"
         )
         (self._folder / "messages.jsonl").touch()
+        # The choice may change while the worker is at work; what it writes belongs to this table.
         self._schema = self.data.schema
         self._launch(0)
 
     def _launch(self, first: int) -> None:
         """A worker process for the tasks from this one on."""
         with open(self._folder / "log.txt", "wb") as log:
+            # Without the working directory on its path: a file there named like a module would be run.
             module = ["-P", "-m", "workbench.app.session"]
             command = [sys.executable, *module, str(self._folder), str(first)]
             # In a session of its own: an interrupt of the kernel is not meant for the worker.

@@ -175,6 +175,7 @@ class Grid:
             seen = []
             for dataset in self.datasets:
                 params = self.settings(dataset["name"], row).params
+                # Overrides may give several sets of parameters to one generator, or the same set again.
                 if params not in seen:
                     seen.append(params)
                     yield {**row, "params": params}
@@ -239,6 +240,7 @@ def plan(grid: Grid) -> Plan:
     code = notebook_code()
     used: dict[str, tuple[dict, list[str]]] = {}
     for dataset, split in product(grid.datasets, grid.splits):
+        # Once for all generators: reading and hashing a table is what takes time here.
         whole = _load(grid, dataset, split)
         for generator in grid.generators:
             if not _belongs(generator, dataset["name"], split):
@@ -264,6 +266,7 @@ def plan(grid: Grid) -> Plan:
                 split=split,
                 train_rows=chosen.train_rows,
             )
+            # By the values of the rows: the same rows under another name or path keep their key.
             facts = _data_facts(planned, first, whole)
             common = {"rows": grid.rows, "threads": grid.threads, **about}
             document = {"format": FORMAT, "data": facts, **common}

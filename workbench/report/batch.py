@@ -82,6 +82,7 @@ class Batch:
         title: str,
         versions: Mapping[str, str] | None = None,
     ) -> Batch:
+        # A cell without numbers is a row with the metric "": it counts among cells, and has no reading.
         rows = with_sizes(rows[rows["metric"] != ""], cells)
         generators = identities(cells)
         readings = aggregate(rows.fillna({"column": "", "group": ""}))
@@ -144,6 +145,7 @@ class Batch:
                 for t in (self.rows, self.readings, self.heads)
             )
             title = pieces().dataset(name) if len(self.datasets) > 1 else Markup("")
+            # A metric that applies to nobody here would be a column of one word; it is named below the table.
             idle = (
                 (heads["state"] == NOT_APPLICABLE)
                 .groupby(heads["metric"])
@@ -226,6 +228,7 @@ def with_sizes(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """Rows with test_per_train, test rows for each train row of their dataset, where cells say so."""
     if not {"train_rows", "test_rows"} <= set(cells):
         return rows
+    # Intervals over splits need it, because the splits of one table share rows.
     sizes = cells.groupby("dataset")[["train_rows", "test_rows"]].mean().astype(float)
     known = (sizes["test_rows"] / sizes["train_rows"]).dropna()
     if not len(known):

@@ -178,6 +178,7 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     tables = [home.rows() for home in homes]  # first: what cannot be read is pending in `cells`
     cells = [home.cells() for home in homes]
     keep = [*PAIR, "key", "status", "synthetic_hash", "rows_hash", "train_rows", "test_rows"]
+    # Cells are paired by what was asked for: their keys differ as soon as the code does.
     both = cells[0][keep].merge(
         cells[1][keep], on=PAIR, how="outer", suffixes=("_before", "_after")
     )
@@ -219,6 +220,7 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     own = summary.headlines(rows).assign(w=lambda table: ((table["high"] - table["low"]) / 2) ** 2)
     own = own.groupby(["dataset", "metric"])["w"].sum(min_count=2) ** 0.5
     cells = significance.per_cell(rows).dropna(subset="value")
+    # What only one of the runs measured has no partner.
     cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)].assign(
         score=lambda table: table["value"]
     )
@@ -239,6 +241,7 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
             key = row["dataset"], metric
             turn = 1 if row["first"] == "after" else -1
             low, high = sorted((turn * row["low"], turn * row["high"]))
+            # One pair has no spread of its own: its noise is that of the two intervals together.
             size, noise = abs(row["difference"]), (high - low) / 2 if row["units"] > 1 else own[key]
             ratio = 0.0 if size == 0 else np.inf if noise == 0 else size / noise
             both = means[(*key, "before")], means[(*key, "after")]

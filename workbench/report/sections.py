@@ -55,6 +55,7 @@ def facts_line(batch: Batch) -> Piece:
     counts, labels = batch.cells["status"].value_counts(), batch.cells["label"].unique()
     factors = [name for name in FACTORS if name in batch.cells]
     counts_each = batch.cells.groupby(["dataset", "label"])[factors].nunique()
+    # A split or a draw that never varies is no news; the number of seeds always is.
     each = [
         f"{_range(n)} {name}{'' if n.max() == 1 else 's'}"
         for name, n in counts_each.items()
@@ -78,6 +79,7 @@ def facts_line(batch: Batch) -> Piece:
         total = plural(len(batch.cells), "cell")
         words = f"This page is not finished: {waiting:,} of {total} have still to run."
         notes.append((words, True))
+    # What is left out is said: nobody is to take the page for the whole batch.
     for many, shown, what in (
         (len(batch.datasets), batch.shown, "datasets"),
         (most, LABELS, "generators of a dataset"),
@@ -126,6 +128,8 @@ def verdicts(batch: Batch) -> Piece:
                 for row in own[own["label"] == label].to_dict("records")
             ]
             lines.append((part.named(label), *cells))
+        # Controls are no candidates for any use: they stand in the table, for comparison, not in the
+        # sentences.
         out += part.title + _sentences(batch, own[~own["label"].map(batch.control).astype(bool)])
         out += html_table(
             header,
@@ -229,6 +233,7 @@ def _strips(part: Part, metrics: list[str]) -> Markup:
     cards, blank = [], Markup("")
     for metric in metrics:
         readings = part.heads[part.heads["metric"] == metric]
+        # An empty figure would look like a mistake of the page; the reason says whose it is.
         if not readings["mean"].notna().any():
             reason = (readings["note"].iloc[0] or "no cell finished").rstrip(".")
             blank += pieces().note(f"No generator has a reading of {titled(metric)}: {reason}.")
@@ -267,6 +272,7 @@ def _tradeoffs(batch: Batch, chosen: Callable[[set[str]], str] | None) -> Piece:
             continue
         if chosen is not None:
             measured = set(part.heads.loc[part.heads["mean"].notna(), "metric"])
+            # Where nobody attacked the table, a distance is better than no figure.
             closeness = [chosen(measured) or closeness[0]]
         cards = [_tradeoff_card(part, utility, metric) for metric in closeness]
         out += part.title + pieces().cards(cards, True)
@@ -298,6 +304,7 @@ def _points(part: Part, across: pd.DataFrame, up: pd.DataFrame) -> list[scatter.
     right, above = (table.drop_duplicates("label").set_index("label") for table in (across, up))
     points = []
     for label in part.labels:
+        # A point needs both readings; the table of scores says why one is lacking.
         if label not in right.index or label not in above.index:
             continue
         kind = "open"
@@ -364,6 +371,8 @@ def _scores(part: Part, metrics: list[str], caption: str) -> Markup:
 def _across(batch: Batch) -> Markup:
     """Mean over datasets of (score - floor) / (ceiling - floor), where that is informative."""
     heads = batch.heads[(batch.heads["state"] == OK) & batch.heads["mean"].notna()]
+    # Where floor and ceiling agree the metric cannot tell tables apart, and dividing by their
+    # difference would show noise as a score.
     gap = (heads["ceiling"] - heads["floor"]).where(lambda g: g.abs() > 1e-9)
     mean = (
         heads.assign(score=(heads["mean"] - heads["floor"]) / gap)
@@ -460,6 +469,7 @@ def _bias_figures(part: Part, one: pd.DataFrame, keys: list[tuple[str, str]]) ->
 
     metric = "bias_amp"
     rows = part.rows[(part.rows["metric"] == metric) & (part.rows["column"] != "")]
+    # One scale for all panels: else the smallest bias would look as grave as the largest.
     limit, known, cards = plots.reach(one, keys), signs(one), []
     for key in keys:
         figure = marks.bias_strip(rows, one, key, limit)
@@ -485,6 +495,7 @@ def worst_columns(batch: Batch) -> Piece:
     for part in batch.each():
         rows = part.rows[(part.rows["metric"] == "marginals") & (part.rows["column"] != "")]
         of_metric = part.readings[part.readings["metric"] == "marginals"]
+        # Controls keep marginals by construction or destroy them, so they have no vote here.
         own = rows[~controls(rows)]
         order = (
             (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
@@ -554,6 +565,8 @@ def _cells(batch: Batch) -> Markup:
         [part.cells[part.cells["label"].isin(list(part.labels))] for part in batch.each()]
     )
     groups = dict(list(ran.groupby("label", sort=False)))
+    # Every dataset and generator keeps some cells, however many there are: each number on the page
+    # links to one of these lists.
     most = max(1, CELLS // max(1, ran[["dataset", "label"]].drop_duplicates().shape[0]))
     out, header = (
         Markup(""),

@@ -118,10 +118,12 @@ class AutoregressiveTransformer:
         self._schema = schema
         self._order = list(dict.fromkeys([*self.order, *schema.names]))
         self._values = {name: table[name].drop_duplicates() for name in schema.names}
+        # Eight rows a bin at least: fewer would be learnt by heart.
         self._codes = Codes(
             table, schema, max(1, min(self.bins, len(table) // 8)), self.max_levels, tail_rows=4
         )
         codes = self._encode(table)
+        # So many rows tell the loss well enough; more would only make each epoch longer.
         held_count = min(int(len(table) * self.validation), 10_000)
         self.held = rng.permutation(len(table))[:held_count]
         held = codes[self.held]

@@ -98,6 +98,7 @@ class Domain:
         for column in schema.columns:
             declared = (levels if column.is_discrete else bounds).get(column.name)
             self.known[column.name] = _known(train[column.name], column, declared, missing)
+            # That a column has gaps at all is a fact about its rows, unless somebody has declared it.
             if declared is None or missing is None:
                 self._read.append(column.name)
 
@@ -134,9 +135,11 @@ class Domain:
         for name, known in self.known.items():
             parts = [known.values]
             if name in self._common:
+                # Encoders keep the most frequent levels, so those that are to be told apart occur twice.
                 rare = known.values[~known.values.isin(self._common[name])]
                 parts = [self._common[name], self._common[name], rare]
             values = pd.concat(parts, ignore_index=True)
+            # One more value, a missing one, tells an encoder that the column may miss some.
             if known.gaps or not len(values):
                 values = values.reindex(range(len(values) + 1))
             shown[name] = values
@@ -202,6 +205,7 @@ class Cells:
                 place = pd.Index(self._levels[name], dtype=object).get_indexer(values)
                 rare = values.isin(self._rare[name]).to_numpy(dtype=bool)
                 place = np.where(rare, len(self._levels[name]), place)
+                # A label outside the domain counts as missing: an error would tell that somebody has it.
                 codes[:, j] = np.where(place < 0, last, place)
             else:
                 codes[:, j] = last
@@ -211,6 +215,7 @@ class Cells:
         """A table from codes; numbers are drawn evenly within their cell, on the column's grid."""
         columns = {}
         for j, (name, known) in enumerate(self._known.items()):
+            # Drawn for every kind of column, so that one column's kind moves no other column's values.
             share = rng.random(len(codes))
             if name in self._edges:
                 columns[name] = self._numbers(known, codes[:, j], share)

@@ -97,6 +97,8 @@ class DPGAN(Private, SampledByRejection):
         domain, noise = self._domain(table, schema), self._noise()
         table = domain.restrict(table)
         self.ledger = Ledger(self.epsilon, self.delta)
+        # Which labels there are is itself a fact about the rows: naming them is paid for first, and the
+        # steps get what is left.
         left = choose_common_levels(domain, table, self.max_levels, self.ledger, noise)
         encoding = TableModes(domain.table, schema, 1, 0.0, self.max_levels, number=Bounded)
         rows = OneHotTable(encoding, table, rng)
@@ -106,15 +108,20 @@ class DPGAN(Private, SampledByRejection):
         generator_adam = Adam(self._generator.parameters(), self.learning_rate)
         critic_adam = Adam(critic.parameters(), self.learning_rate)
 
+        # Every row is drawn on its own with this chance: the accountant reckons with such draws, and a
+        # shuffled batch of fixed size would promise less.
         chance = min(1.0, self.batch_size / len(table))
         self.noise_multiplier = least_noise(
             left, self.delta, lambda noise: _step(noise, chance), self.epochs * self.steps
         )
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
+            # Paid before the rows are looked at: a fit that is stopped has never seen more than it paid.
             self.ledger.charge(_step(self.noise_multiplier, chance), self.steps)
             losses = torch.zeros(())
             for _ in range(self.steps):
+                # Only the critic meets real rows, and only in clipped sums with noise; what the generator
+                # learns from the critic costs nothing more.
                 real = self._real_gradients(critic, rows, len(table), chance, noise)
                 fake = self._generator(self.batch_size, rng)
                 critic_loss = F.softplus(critic(fake.detach())).mean()
@@ -128,6 +135,7 @@ class DPGAN(Private, SampledByRejection):
             self.trained.check_rate(float(losses), "dp-gan", self.learning_rate)
         steps = self.trained.done * self.steps
         epsilon = self.ledger.cost()
+        # To exchange a row is to blank it and to fill the blank: two steps of the guarantee.
         twice = (1 + np.exp(min(epsilon, 700.0))) * self.delta
         claim = (
             f"({epsilon:.4g}, {self.delta:g})-differential privacy for one row against a blank one"
@@ -146,6 +154,7 @@ class DPGAN(Private, SampledByRejection):
         gradients = []
         for total in clipped_sums(critic, rows.take(drawn), self.clip):
             added = noise.normal(self.clip * self.noise_multiplier, tuple(total.shape))
+            # By the expected number of rows: how many were drawn is a fact about the table.
             gradients.append((total + torch.from_numpy(added).float()) / self.batch_size)
         return gradients
 
