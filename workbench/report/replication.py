@@ -11,7 +11,7 @@
         generator = "CLBN"               # the label in grid.toml
         metric = "l_syn"                 # column = "", group = "" where it has several readings
         printed = "-2.44"                # as it stands there: its digits say how it was rounded
-        within = 0.02                    # its own uncertainty, where the paper states one
+        within = 0.02                    # its own uncertainty, as the paper states or implies it
         scale = 100                      # what our reading is multiplied by, to be in their unit
         aside = "..."                    # why the two cannot be compared; they are shown all the same
 
@@ -87,8 +87,8 @@ FIGURE: dict[str, type] = READING | {
 CLAIM: dict[str, type] = READING | {"higher": str, "lower": str, "compare": str}
 RULE = (
     "A printed figure agrees where it lies in our 95% interval, widened by half a unit of its last"
-    " digit and by the uncertainty that the paper states; otherwise it differs, by the distance to"
-    " that interval. A claim agrees where the 95% interval of the difference of our two readings"
+    " digit and by its own uncertainty where that is known; otherwise it differs, by the distance"
+    " to that interval. A claim agrees where the 95% interval of the difference of our two readings"
     " lies on its side of 0, differs where it lies on the other side, and is not shown in between."
 )
 
@@ -245,7 +245,7 @@ def _readings(home: Folder | Results) -> dict[tuple[str, ...], Reading]:
 
 
 def _measured(home: Folder | Results) -> list[pd.DataFrame]:
-    """The readings that plug-ins told of themselves, as rows of their cells."""
+    """The readings that plug-ins measured themselves, as rows of their cells."""
     cells = home.cells()
     frames = []
     for cell in cells[cells["status"] == "ok"].to_dict("records"):
