@@ -598,12 +598,12 @@ def test_index_lists_published_results_and_reports_one_level_below(tmp_path):
     folder = write_report(tmp_path / "reports" / "papers" / "one", seeds=1)
     (folder / "replication.html").write_text("a page")
     text = '[[figures]]\nwhat = "w"\ndataset = "adult"\n'
-    write_results(tmp_path / "results" / "small", f'paper = "Somebody 2020"\n{text}')
+    write_results(tmp_path / "results" / "papers" / "small", f'paper = "Somebody 2020"\n{text}')
     page = index.index(tmp_path / "reports").read_text()
     lines = [Page(line).text for line in page.split("<tr>")[2:]]
     assert len(lines) == 2 and "papers/one" in lines[0] and "against the paper" in lines[0]
-    assert "../results/small" in lines[1] and "published, finished" in lines[1]
-    assert "no page yet: workbench report results/small" in lines[1] and "2 of 2" in lines[1]
+    assert "../results/papers/small" in lines[1] and "published, finished" in lines[1]
+    assert "no page yet: workbench report results/papers/small" in lines[1] and "2 of 2" in lines[1]
     links = [a["href"] for a in Page(page).all("a") if a["href"][0] != "#"]
     assert links == ["papers/one/replication.html"]
     # A folder of results has such a page too, and another name than reports looks at no neighbour.

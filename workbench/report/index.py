@@ -29,8 +29,8 @@ HEADER = ["Report", "State", "Cells finished", "Datasets", "Generators", "Starte
 
 def index(folder: str | Path = "reports") -> Path:
     """Write FOLDER/index.html over the report folders in FOLDER and one level below it, half-finished
-    and broken ones too, and over the results in ../results where FOLDER is named reports; return
-    its path.
+    and broken ones too, and likewise over the results in ../results where FOLDER is named reports;
+    return its path.
 
     Raises InputError where FOLDER is no folder or cannot be written.
     """
@@ -61,20 +61,20 @@ def index(folder: str | Path = "reports") -> Path:
 
 def _homes(folder: Path) -> list[Path]:
     """Every report and results folder that the page lists, reports first."""
+    roots = [folder]
+    if folder.resolve().name == "reports":
+        roots.append(Path(os.path.abspath(folder)).parent / "results")
     found = []
-    for path in sorted(folder.iterdir()):
+    for path in [child for root in roots for child in _children(root)]:
         if _is_listed(path):
             found.append(path)
         elif not path.is_symlink():
-            found += _listed_in(path)
-    if folder.resolve().name == "reports":
-        found += _listed_in(Path(os.path.abspath(folder)).parent / "results")
+            found += [below for below in _children(path) if _is_listed(below)]
     return found
 
 
-def _listed_in(folder: Path) -> list[Path]:
-    """The report and results folders right in a folder."""
-    return [folder / name for name in sorted(_files(folder)) if _is_listed(folder / name)]
+def _children(folder: Path) -> list[Path]:
+    return [folder / name for name in sorted(_files(folder))]
 
 
 def _is_listed(path: Path) -> bool:
