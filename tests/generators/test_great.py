@@ -162,7 +162,7 @@ def test_rows_that_no_writing_meets_are_given_up_with_the_rate():
 
 
 @pytest.mark.long
-def test_the_bundled_gguf_is_a_checkpoint_and_only_its_last_layers_learn():
+def test_the_bundled_gguf_is_a_checkpoint_and_only_its_last_layers_learn(tmp_path):
     pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
     from workbench.generators.language.checkpoint import load
@@ -182,3 +182,7 @@ def test_the_bundled_gguf_is_a_checkpoint_and_only_its_last_layers_learn():
             changed.append(name)
     assert changed and all(name.startswith("model.layers.29.") for name in changed)
     assert len(tuned.sample(2, rng(2))) == 2
+    tuned.save(tmp_path / "tuned")
+    kept, _ = load(str(tmp_path / "tuned"))
+    for old, new in zip(tuned._model.parameters(), kept.parameters(), strict=True):
+        assert torch.equal(old, new)

@@ -112,6 +112,10 @@ def load(checkpoint: str) -> tuple:
             model = AutoModelForCausalLM.from_pretrained(
                 place, dtype=torch.float32, **files, **weights
             )
+        packed = getattr(model, "hf_quantizer", None)
+        if packed is not None:
+            # The weights are plain floats by now; the note that they were packed forbids saving them
+            packed.remove_quantization_config(model)
         return model.eval().to(DEVICE), AutoTokenizer.from_pretrained(place, **files)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200]
