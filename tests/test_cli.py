@@ -2,6 +2,7 @@
 exit code 2.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -13,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench import cli
+from workbench.batch import grid
 from workbench.cli import main
 from workbench.generators import GENERATORS
 from workbench.metrics import METRICS
@@ -56,6 +59,22 @@ def test_list_is_quick():
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_compare_may_learn_from_some_of_the_rows(table, tmp_path, capsys):
+    options = argparse.Namespace(table=str(table), generators=None, seeds=1, train_rows=50)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "grid.toml").write_text(cli._compared(options, {"target": "bought"}))
+    read = grid.read(tmp_path / "some")
+    dataset = read.datasets[0]["name"]
+    assert len(read.generators) > 2
+    assert {read.settings(dataset, row).train_rows for row in read.generators} == {50}
+    options.train_rows = None
+    assert "override" not in cli._compared(options, {"target": "bought"})
+    command = ["compare", str(table), "--train-rows", "5", "--out", str(tmp_path / "few")]
+    assert main(command) == 2
+    assert "--train-rows is 5; give at least 20" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -273,6 +273,30 @@ def _faults_of_page(folder: str) -> list[str]:
         return []
 
 
+def _compared(options, given: dict) -> str:
+    """The grid that compares generators on one table, all its train rows or some of them."""
+    from workbench.batch import grid
+    from workbench.batch.override import LEAST_TRAIN_ROWS
+    from workbench.files import quote
+    from workbench.generators import GENERATORS
+
+    names = _names(options.generators)
+    text = grid.make(
+        title=f"Generators compared on {Path(options.table).name}",
+        table=options.table,
+        **given,
+        generators=names,
+        seeds=options.seeds,
+    )
+    most = options.train_rows
+    if most is None:
+        return text
+    if most < LEAST_TRAIN_ROWS:
+        raise InputError(f"--train-rows is {most}; give at least {LEAST_TRAIN_ROWS}.")
+    listed = quote(list(names or GENERATORS))
+    return f"{text}\n[[override]]\ngenerators = {listed}\ntrain_rows = {most}\n"
+
+
 def _compare(options) -> int:
     from workbench.batch import grid
     from workbench.batch.trust import remember
@@ -282,14 +306,7 @@ def _compare(options) -> int:
     given = _declared(options)
     _say_roles(datasets.load(options.table, **given))
     folder = Path(options.out)
-    text = grid.make(
-        title=f"Generators compared on {Path(options.table).name}",
-        table=options.table,
-        **given,
-        generators=_names(options.generators),
-        seeds=options.seeds,
-    )
-    _write_grid(folder, text)
+    _write_grid(folder, _compared(options, given))
     remember(grid.read(folder))  # the user named the table a moment ago
     code = _run(
         argparse.Namespace(
@@ -648,6 +665,8 @@ def _add_table_commands(command: Command) -> None:
     sub.add_argument(
         "--seeds", type=_count, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)"
     )
+    summary = "learn from at most N train rows, drawn once (default: all); for large or wide tables"
+    sub.add_argument("--train-rows", type=_count, metavar="N", help=summary)
     sub.add_argument("--out", required=True, metavar="DIR", help="the report's folder")
     _add_workers(sub)
 
