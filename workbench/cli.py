@@ -115,6 +115,7 @@ def _run(options) -> int:
     _check_trust(options.report, options.trust)
     choices = {"workers": options.workers, "scheduler": options.scheduler}
     page = Path(options.report).resolve() / "index.html"
+    # The name of the page is said before anything runs: whoever waits can open it meanwhile.
     live = LivePage(options.report) if options.live else None
     when = "kept up to date from the first seed on" if live else "written when all cells have run"
     print(f"{page}: {when}", flush=True)
@@ -150,6 +151,7 @@ def _plan(options) -> None:
     from workbench.batch.expected import expected, neighbours
 
     _check_trust(options.report, options.trust)
+    # What earlier reports beside this one took is the best guess at what its cells will take.
     earlier = [*neighbours(options.report), *options.earlier]
     print(expected(options.report, earlier, options.workers or os.cpu_count() or 1))
 
@@ -163,10 +165,12 @@ def _check_trust(folder: str, trust: bool) -> None:
     def question(sentence: str) -> bool:
         return input(f"{sentence}\nDo you trust whoever wrote it? [y/N] ").lower() in ("y", "yes")
 
+    # Published results hold the grids of all who added rows, and each may bring code of its own.
     folders = [folder]
     if is_results(folder):
         folders = [str(place) for place in Results(folder).grid_folders()]
     for place in folders:
+        # Without a terminal nobody can answer: then only --trust, or an earlier yes, lets it run.
         check(grid.read(place), trust, question if sys.stdin.isatty() else None)
 
 
@@ -197,6 +201,7 @@ def _say_problems(home) -> None:
     """
     from workbench.report.publish import page_faults
 
+    # The page is written all the same: a damaged cell counts as pending, and says so on it.
     problems = [*home.problems(), *home.strays().values(), *page_faults(home, rows=False)]
     problems += [f"{name} was changed since it was run" for name in home.changed_files()]
     for problem in problems:

@@ -119,11 +119,13 @@ class _Draws:
                 table if len(table) <= n else table.iloc[np.sort(rng.permutation(len(table))[:n])]
             )
 
+        # No more rows than this: each column is drawn again DRAWS times.
         train, test = some(trial.train, MAX_ROWS), some(trial.test, MAX_ROWS)
         synthetic = some(trial.synthetic, len(train))
         self.table = pd.concat([train, test, synthetic], ignore_index=True)
         self.n, self.m, self.real = len(synthetic), len(test), len(train) + len(test)
         weight = np.zeros(self.real, dtype=np.float32)
+        # A sample is a column of weights: one product then gives the shares of all codes in all draws.
         weight[: self.n], weight[self.real - self.m :] = 1 / self.n, -1 / self.m
         self.weights = np.ascontiguousarray(rng.permuted(np.tile(weight, (DRAWS, 1)), axis=1).T)
         self.observed = np.repeat([-1 / self.m, 1 / self.n], [self.m, self.n])
@@ -177,6 +179,7 @@ def _pairs(trial: Trial, draws: _Draws) -> Iterator[Check]:
     pairs = list(combinations(range(len(columns)), 2))
     if len(pairs) > MAX_PAIRS:
         order = trial.rng("pairs").permutation(len(pairs))
+        # Pairs of a target or a sensitive column stay, whatever their number: features are cut first.
         order = sorted(order, key=lambda i: all(columns[j].role == "feature" for j in pairs[i]))[
             :MAX_PAIRS
         ]
@@ -214,6 +217,7 @@ def _rare_levels(trial: Trial) -> Iterator[Check]:
         held, lost = int((counts["test"] > 0).sum()), counts.index[counts["synthetic"] == 0]
         if not column.is_discrete or not held:
             continue
+        # The distribution of a sum of independent yes or no, one label after the other.
         chance = np.ones(1)
         for q in hypergeom.pmf(0, n + m, counts.sum(axis=1), n):
             chance = np.convolve(chance, [1 - q, q])

@@ -98,15 +98,18 @@ def per_cell(
     for metric, part in rows[rows["metric"].isin(wanted)].groupby("metric", sort=False):
         if (part["state"] == NOT_APPLICABLE).all():
             continue
+        # The same row as on the page's first table: a test about another number would answer nobody.
         part = _representing(metric, part, rows, heads)
         direction = METRICS[metric].direction
         turned = {name: -badness(part[name], direction) for name in ("value", "floor")}
         best = part[[*cell, "value"]].assign(score=turned["value"], floor=turned["floor"])
         best = best.sort_values("score", kind="stable").drop_duplicates(cell).sort_index()
+        # Turned by the sign of the mean, noise on both sides of zero cancels as it does in the mean.
         if direction == "zero":
             best["score"] = -best["value"] * np.sign(
                 best.groupby(["dataset", "label"])["value"].transform("mean")
             )
+        # Every cell of a dataset that the metric applies to, so that those that failed have a gap.
         of_metric = every[every["dataset"].isin(best["dataset"])].merge(best, how="left", on=cell)
         parts.append(of_metric.assign(metric=metric))
     return (
@@ -179,6 +182,7 @@ def compare(
         "critical_difference": np.nan,
         "caveat": caveat,
     }
+    # Of two labels Wilcoxon's test says all; where no score differs, scipy would divide by zero.
     if n >= 2 and k >= 3:
         varies = (np.ptp(values, axis=1) > 0).any()
         friedman["statistic"], friedman["p"] = (
@@ -214,6 +218,7 @@ def compare(
             ),
         }
         pairs.append(row | {"caveat": caveat})
+    # Adjusted at the end, because Holm's step needs all p values of the table.
     for row, adjusted in zip(pairs, holm([row["wilcoxon_p"] for row in pairs]), strict=True):
         row["holm_p"] = adjusted
     return friedman, ranks, pairs
@@ -332,6 +337,7 @@ def bayesian_signed_rank(
     half an observation on 0; each draw weighs the datasets, and the pairwise means that fall in
     each of the three regions are weighed with them.
     """
+    # Half an observation on 0, the prior's, keeps a handful of datasets from being sure.
     z = np.append(0.0, differences)
     sums = z[:, None] + z
     weights = rng.dirichlet(np.append(0.5, np.ones(len(differences))), draws)
