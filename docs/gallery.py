@@ -8,7 +8,9 @@ A failed notebook is kept as far as it came; what it says goes to standard error
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,37 @@ from tqdm.auto import tqdm
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 GALLERY = Path(__file__).parent / "gallery"
 WORKERS = 2
+
+
+LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+
+
+def relinked(text: str) -> str:
+    """Links as they hold in the gallery: to pages of the documentation, to notebooks that are in it.
+
+    What has no page there, such as a lesson that was not executed, keeps its words without a link.
+    """
+
+    def replaced(match: re.Match) -> str:
+        words, target = match.groups()
+        path = target.partition("#")[0]
+        if path.startswith("../docs/"):
+            return f"[{words}](../{target.removeprefix('../docs/')})"
+        if path.endswith(".ipynb") and not (GALLERY / path).exists():
+            return words
+        if path.endswith(".ipynb"):
+            return f"[{words}]({path})"
+        return match.group()
+
+    return LINK.sub(replaced, text)
+
+
+def relink(notebook: Path) -> None:
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    for cell in content["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = relinked("".join(cell["source"]))
+    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def execute(notebook: Path) -> str:
@@ -60,6 +93,8 @@ def main(starts: list[str]) -> int:
             for path, problem in zip(notebooks, pool.map(run, notebooks), strict=True)
             if problem
         }
+    for executed in GALLERY.glob("*.ipynb"):
+        relink(executed)
     for name, problem in failed.items():
         print(f"{name} failed:\n{problem}", file=sys.stderr)
     return int(bool(failed))

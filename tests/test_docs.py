@@ -224,6 +224,12 @@ def test_a_notebook_that_fails_fails_the_gallery(tmp_path, monkeypatch):
             "language": "python",
         }
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "start.ipynb").touch()
+    monkeypatch.setattr(gallery, "GALLERY", tmp_path / "gallery")
+    linked = "[all](start.ipynb#Words), [next](02-next.ipynb), [page](../docs/loans.md)"
+    assert gallery.relinked(linked) == "[all](start.ipynb), next, [page](../loans.md)"
+    (tmp_path / "gallery" / "start.ipynb").unlink()
     monkeypatch.setattr(gallery, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(gallery, "GALLERY", tmp_path / "gallery")
     assert gallery.main(["00"]) == 0
