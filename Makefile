@@ -56,11 +56,11 @@ test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" --durations=25 \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --durations=25 \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks/[0-9]*.ipynb notebooks/start.ipynb
 
 test-long: .venv/test-installed
-	WORKBENCH_LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	WORKBENCH_LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 types: .venv/test-installed
 	$(BIN)/mypy

@@ -1,10 +1,12 @@
-"""What all tests share: readings of real rows that are measured once a session, and CPU seconds
-beside the wall seconds of every test, which neighbours on the machine do not stretch.
+"""What all tests share: readings of real rows that are measured once a session, one warm process for
+all batches, the longest files first, and CPU seconds beside the wall seconds of every test, which
+neighbours on the machine do not stretch.
 """
 
 import os
 import shutil
 import tempfile
+import threading
 from collections import Counter
 
 import pytest
@@ -13,6 +15,53 @@ from workbench.files import import_nbformat
 
 import_nbformat()  # before jsonschema is imported by anything else
 MOST = 25  # tests and files that are named at the end
+# Files that take longest, begun first: a worker that took one up last would end alone. In CPU
+# seconds of one run, rounded; a file that is not here takes less and comes in its usual place.
+LONG = {
+    "tests/generators/test_generators.py": 220,
+    "tests/app/test_page.py": 160,
+    "notebooks/06-differential-privacy": 150,
+    "notebooks/05-diffusion-and-autoregression": 150,
+    "notebooks/13-language-models": 120,
+    "tests/app/test_page_browser.py": 120,
+    "notebooks/07-evaluation": 100,
+    "notebooks/00-tour": 100,
+    "tests/batch/test_runner.py": 100,
+    "tests/metrics/test_evaluate.py": 100,
+    "notebooks/04-gans": 90,
+    "tests/generators/test_simulation.py": 90,
+    "tests/batch/test_hostile.py": 80,
+    "tests/batch/test_faults.py": 80,
+    "tests/test_docs.py": 60,
+    "tests/report/test_report.py": 60,
+    "tests/batch/test_backends.py": 50,
+    "tests/auditing/test_audit.py": 50,
+    "tests/tables/test_constraints.py": 50,
+    "tests/batch/test_results.py": 40,
+    "tests/test_results_docs.py": 40,
+    "tests/test_readme.py": 40,
+    "tests/test_cli.py": 40,
+    "tests/test_packaging.py": 30,
+}
+# What cells of most batches import: it takes as long as five small cells.
+IMPORTS = (
+    "imblearn.over_sampling",
+    "matplotlib.pyplot",
+    "pyarrow.parquet",
+    "scipy.optimize",
+    "scipy.stats",
+    "seaborn",
+    "sklearn.ensemble",
+    "sklearn.feature_extraction.text",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
+    "sklearn.naive_bayes",
+    "sklearn.neighbors",
+    "statsmodels.discrete.discrete_model",
+    "statsmodels.regression.linear_model",
+)
+# Changed by pytest for every test, and read by the runner alone.
+NOT_FOR_CELLS = ("PYTEST_CURRENT_TEST", "XDG_STATE_HOME")
 
 
 def pytest_configure(config):
@@ -31,6 +80,48 @@ def pytest_unconfigure(config):
     if folder := getattr(config, "shared_references", None):
         del os.environ["WORKBENCH_REFERENCES"]
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others as they were found."""
+    items.sort(key=lambda item: -LONG.get(item.nodeid.partition("::")[0], 0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_warm_process():
+    """Batches of this process leave their warm process to the next one with the same environment.
+
+    A second one is kept beside it while tests change the environment of their cells.
+    """
+    from workbench.batch.backends import Processes
+    from workbench.batch.worker.pool import Warm
+
+    kept: dict[tuple, Warm] = {}
+    getting = threading.Lock()
+
+    def get(threads, imports):
+        environment = dict(os.environ)
+        for name in NOT_FOR_CELLS:
+            environment.pop(name, None)
+        key = (threads, frozenset(environment.items()))
+        with getting:
+            ended = [known for known, warm in kept.items() if warm.process.poll() is not None]
+            spare = [] if key in kept else list(kept)[1:]
+            for known in {*ended, *spare}:
+                kept.pop(known).close()
+            if key not in kept:
+                kept[key] = Warm(threads, list(IMPORTS))
+            return kept[key]
+
+    def wait_for_cells(backend):
+        backend._pool.shutdown(cancel_futures=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Warm, "get", get)
+        patch.setattr(Processes, "close", wait_for_cells)
+        yield
+    for warm in kept.values():
+        warm.close()
 
 
 @pytest.hookimpl(hookwrapper=True)

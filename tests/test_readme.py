@@ -19,6 +19,7 @@ wb.load("loans").train.sample(300, random_state=0).to_csv("loans.csv", index=Fal
 """
 LOANS = 'wb.load("loans")'
 SMALL_LOANS = 'wb.load("loans.csv", target="approve", sensitive=["race", "male"])'
+SMALL_TRAIN = f"{LOANS}.train.sample(300, random_state=0)"
 
 
 @pytest.mark.parametrize("is_small", [True, pytest.param(False, marks=pytest.mark.long)])
@@ -37,6 +38,11 @@ def test_every_block_runs(tmp_path, is_small):
     if is_small:
         assert session.count(LOANS) == 1
         session = SMALL + session.replace(LOANS, SMALL_LOANS)
+        typed = "".join(code for language, code in commands if language == "bash")
+        assert typed.count(f"{LOANS}.train") == 1
+        commands = [
+            (language, code.replace(f"{LOANS}.train", SMALL_TRAIN)) for language, code in commands
+        ]
     for command in (
         [sys.executable, "-c", session],
         *(

@@ -111,11 +111,13 @@ class Warm:
     def _environment(self, threads: int) -> dict[str, str]:
         """The runner's environment, and what makes cells alike and their threads few."""
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
+        # Several batches of the same code (tests, notebooks) may share one folder of references.
+        references = os.environ.get("WORKBENCH_REFERENCES") or str(self.folder / "references")
         own = {
             "LOKY_MAX_CPU_COUNT": str(threads),
             "WORKBENCH_THREADS": str(threads),
             "WORKBENCH_WARM": str(self.folder),
-            "WORKBENCH_REFERENCES": str(self.folder / "references"),
+            "WORKBENCH_REFERENCES": references,
             "PYTHONHASHSEED": "0",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": str(self.folder / "ipython"),
