@@ -84,7 +84,12 @@ def pytest_unconfigure(config):
 
 def pytest_collection_modifyitems(items):
     """The longest files first, the others as they were found."""
-    items.sort(key=lambda item: -LONG.get(item.nodeid.partition("::")[0], 0))
+
+    def seconds(item) -> int:
+        file = item.nodeid.partition("::")[0]
+        return LONG.get(file.removesuffix(".ipynb"), 0)
+
+    items.sort(key=seconds, reverse=True)  # which keeps the order of equals
 
 
 @pytest.fixture(scope="session", autouse=True)

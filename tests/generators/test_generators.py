@@ -93,7 +93,7 @@ TINY = {
     "per-group": {},
 }
 # Fits that are held to the contract alone, not to what the method must keep, train shortly.
-BRIEF = {"great": {"epochs": 2}}
+BRIEF = {"great": {"epochs": 2}, "tvae": {"epochs": 2}}
 REPEATING = ["holdout", "copy"]  # they return real rows and nothing else
 every_generator = pytest.mark.parametrize("name", GENERATORS)
 

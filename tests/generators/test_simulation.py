@@ -84,7 +84,10 @@ def test_one_doctor_serves_by_lindleys_recursion():
     )
 
 
-@pytest.mark.parametrize(("servers", "load_share", "n"), [(2, 0.7, 2000), (3, 0.8, 3000)])
+@pytest.mark.parametrize(
+    ("servers", "load_share", "n"),
+    [(2, 0.7, 2000), pytest.param(3, 0.8, 3000, marks=pytest.mark.long)],
+)
 def test_waits_of_the_emergency_departments_machinery_are_erlangs(servers, load_share, n):
     """Mean wait, share that waits and utilisation of M/M/2 and M/M/3, within 2%, with a standard
     error of 0.7% at the most.

@@ -86,9 +86,10 @@ def test_every_generator_keeps_them_in_every_row(name):
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
     fitted = generator.fit(TABLE, SCHEMA, np.random.default_rng(1))
-    synthetic = fitted.sample(2000, np.random.default_rng(2))
+    rows = 300 if name == "great" else 2000  # it writes its rows letter by letter
+    synthetic = fitted.sample(rows, np.random.default_rng(2))
     assert_kept(synthetic)
-    assert table_hash(synthetic) == table_hash(fitted.sample(2000, np.random.default_rng(2)))
+    assert table_hash(synthetic) == table_hash(fitted.sample(rows, np.random.default_rng(2)))
     where = {"high": (3, 6), "country": "France", "group": True}
     some = fitted.sample(20, np.random.default_rng(3), where=where)
     assert_kept(some)
