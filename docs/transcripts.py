@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).parent
-WIDEST = 150  # characters of a line; a longer one ends in an ellipsis
+WIDEST = 180  # characters of a line; a longer one ends in an ellipsis
 COMMANDS = {
     "first-five-minutes": [
         "head -2 my_table.csv",
