@@ -1,5 +1,5 @@
-"""A page for each generator, made from its registry entry, its docstrings and
-benchmarks/methods.jsonl.
+"""A page for each generator, made from its registry entry, its docstrings, the published rows of
+results/benchmark, and benchmarks/methods.jsonl.
 
     python docs/cards.py    # writes docs/methods/, as every build of the documentation does
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 from itertools import groupby
 from pathlib import Path
+
+import benchmark
 
 from workbench.generators import GENERATORS, Entry
 
@@ -70,7 +72,9 @@ def card(name: str, entry: Entry, measured: list[dict]) -> str:
     ]
     parts += [
         directive("automodule", module, "no-members", "no-index"),
-        "## Measured",
+        "## In the benchmark",
+        benchmarked(name),
+        "## On larger tables",
         results(measured),
     ]
     return (
@@ -91,19 +95,28 @@ def directive(kind: str, what: str, *options: str) -> str:
     )
 
 
+def benchmarked(name: str) -> str:
+    """The benchmark's readings of a generator, with their intervals over the seeds."""
+    lines = benchmark.of_generator(name)
+    if not lines:
+        return "Not among the benchmark's finished cells yet: [what is](../benchmark.md)."
+    about = (
+        "Means over seeds with 95% intervals. What the columns mean, and floor and ceiling of each:"
+        " [the benchmark](../benchmark.md)."
+    )
+    return f"{lines}\n\n{about}"
+
+
 def results(measured: list[dict]) -> str:
     """The record's lines as a table; what the columns mean, and every other method, is on one page."""
     if not measured:
-        return (
-            "Not in the benchmark's record: see [the measurements](../generators.md)"
-            " for what it holds."
-        )
+        return "Not in this record: see [the measurements](../generators.md) for what it holds."
     lines = [["table", "settings", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
     for row in measured:
         settings = ", ".join(f"{key}={value}" for key, value in row["params"].items()) or "defaults"
         lines.append([row["dataset"], settings, *(cell(row, keys) for keys in COLUMNS.values())])
     about = (
-        "Held-out utility is the ROC AUC, for beijing_pm25 the RMSE. [All methods side by"
+        "One seed. Held-out utility is the ROC AUC, for beijing_pm25 the RMSE. [All methods side by"
         " side](../generators.md)."
     )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{about}"

@@ -20,15 +20,10 @@ from workbench.tables.catalog import DATASETS
 
 HERE = Path(__file__).parent
 RECORD = HERE.parent / "benchmarks" / "methods.jsonl"
-PAGES = (HERE / "which-generator.md", HERE.parent / "README.md")
+PAGES = (HERE / "which-generator.md",)
 TABLES = ("adult", "default_credit", "online_shoppers", "magic_gamma", "beijing_pm25")
 NOT_COMPARED = ("holdout", "real rows")
 BUDGETS = ((1, "one second"), (10, "ten seconds"), (150, "a few minutes"))
-# What the README shows: one line a family, from the fastest to the slowest.
-SHOWN = (
-    *("independent", "gaussian-copula", "bayes-tan", "cart", "arf"),
-    *("diffusion", "autoregressive", "mst"),
-)
 
 
 def record() -> list[dict]:
@@ -147,39 +142,6 @@ def private(rows: list[dict]) -> str:
     return table([header, *lines])
 
 
-def results(rows: list[dict]) -> str:
-    """The README's table: census incomes (Adult), a line a family."""
-    header = [
-        *("generator", "single columns, error %", "pairs, error %", "model trained on it, AUC"),
-        *("closer to train", "membership AUC", "fit, CPU s"),
-    ]
-    lines = [header]
-    adult = [row for row in rows if row["dataset"] == "adult" and not is_budgeted(row)]
-    for name in SHOWN:
-        own = [row for row in adult if row["generator"] == name]
-        row = max(own, key=lambda one: ("domain" in one["params"], one["date"]))
-        shown = f"`{name}`"
-        if is_private(row["generator"]):
-            shown += f" (private, epsilon {row['params'].get('epsilon', 1.0):g})"
-        lines.append([shown, *_numbers(row)])
-    real = next(row for row in adult if row["generator"] == "real rows")
-    holdout = next(row for row in adult if row["generator"] == "holdout")
-    numbers = _numbers(holdout | {key: real[key] for key in ("shape", "trend", "auc")})
-    lines.append(["*fresh real rows*", *numbers[:-1], "–"])
-    return table(lines)
-
-
-def _numbers(row: dict) -> list[str]:
-    return [
-        f"{row['shape']:.2f}",
-        f"{row['trend']:.2f}",
-        f"{row['auc']:.3f}",
-        f"{row['closer']:.3f}",
-        f"{row['membership']:.3f}",
-        short(row["fit"]),
-    ]
-
-
 def table(lines: list[list[str]]) -> str:
     header, *body = lines
     rows = [header, ["---"] * len(header), *body]
@@ -193,7 +155,6 @@ def filled(text: str) -> str:
         "by_budget": by_budget,
         "closeness": closeness,
         "private": private,
-        "results": results,
     }
     for name, maker in makers.items():
         mark = rf"(<!-- {name}: made by docs/decision.py -->\n).*?(\n<!-- end -->)"

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import workbench as wb
@@ -170,7 +171,7 @@ def test_the_metric_of_the_page_runs_and_its_rows_hold_numbers_where_numbers_bel
 
 
 def test_tables_of_recorded_rows_are_those_of_the_record():
-    """The decision page and the README's results, each number of them."""
+    """The decision page, each number of it."""
     sys.path.insert(0, str(DOCS))
     try:
         import decision
@@ -185,6 +186,33 @@ def test_tables_of_recorded_rows_are_those_of_the_record():
     for column in re.findall(r"^\|[^|]*\|([^|]*)\|", page, flags=re.MULTILINE):
         for name in re.findall(r"`([a-z-]+)`", column):
             assert name in GENERATORS, name
+
+
+def test_every_number_of_the_benchmarks_page_is_the_mean_of_published_rows():
+    """The page is what its command writes, and its means are those of rows read by pandas alone."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        import benchmark
+    finally:
+        sys.path.remove(str(DOCS))
+    text = benchmark.PAGE.read_text(encoding="utf-8")
+    rows = pd.read_parquet(benchmark.RESULTS / "rows.parquet")
+    whole = rows[(rows["column"].fillna("") == "") & (rows["group"].fillna("") == "")]
+    means = whole.groupby(["dataset", "label", "metric"])["value"].mean()
+    walked = 0
+    for dataset in rows["dataset"].unique():
+        section = benchmark.of_dataset(dataset)
+        assert section in text, f"{dataset}: run python docs/benchmark.py"
+        for line in re.findall(r"^\| `.*", section, flags=re.MULTILINE):
+            first, _, marginals, pairs, *_ = line.strip("| ").split(" | ")
+            label = first.split("`")[1]
+            for metric, shown in (("marginals", marginals), ("pair_trends", pairs)):
+                number = float(shown.split()[0].replace("−", "-"))
+                assert number == pytest.approx(means[dataset, label, metric], abs=5.1e-4)
+                walked += 1
+    assert walked > 100
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert benchmark.filled(readme, text) == readme, "run python docs/benchmark.py"
 
 
 def test_the_figure_is_drawn_by_the_readmes_first_lines():

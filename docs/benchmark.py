@@ -1,0 +1,221 @@
+"""docs/benchmark.md and the README's table, made from the published rows of results/benchmark.
+
+    python docs/benchmark.py    # writes both; a test says when they are out of date
+
+Every number on the page is the mean of rows in results/benchmark/rows.parquet over the seeds, with
+the interval that the report's page gives. The method cards show the same readings, by `readings`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workbench.batch.results import Results
+from workbench.metrics import METRICS
+from workbench.report.batch import Batch
+from workbench.report.headlines import headlines
+from workbench.report.identity import identities, is_control, ordered
+from workbench.report.uses import USES
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results" / "benchmark"
+PAGE = HERE / "benchmark.md"
+README = HERE.parent / "README.md"
+# One reading of each question, as on the first screen of a report; the first that a table has.
+SHOWN = (
+    ("Columns alike", ("marginals",)),
+    ("Pairs alike", ("pair_trends",)),
+    ("Told apart", ("c2st",)),
+    ("Skill kept", ("tstr_auc", "tstr_r2")),
+    ("Coefficient moved", ("coefficient_shift",)),
+    ("Bias amplified", ("bias_amp",)),
+    ("Attack risk", ("attack_risk",)),
+    ("Near copies", ("near_copies",)),
+)
+# What the README shows of them: a line a family.
+IN_README = (
+    *("independent", "gaussian-copula", "cart", "arf", "bayes-hillclimb", "ctgan", "reweighed"),
+    *("dp-tan, epsilon 1", "mst, epsilon 1", "smote", "holdout", "copy"),
+)
+
+
+@cache
+def results() -> Results:
+    return Results(RESULTS)
+
+
+@cache
+def readings() -> pd.DataFrame:
+    """The shown metrics as a report's headlines: one row for each dataset, label and metric."""
+    names = [metric for _, metrics in SHOWN for metric in metrics]
+    rows = results().rows()
+    return headlines(rows[rows["metric"].isin([*names, "vanished_groups"])])
+
+
+@cache
+def cells() -> pd.DataFrame:
+    return results().cells()
+
+
+def seconds(dataset: str, label: str) -> float:
+    """CPU seconds of a fit, the mean over the seeds."""
+    own = cells()[(cells()["dataset"] == dataset) & (cells()["label"] == label)]
+    return float(own["fit_cpu"].mean())
+
+
+def shown_of(dataset: str, label: str) -> list[str]:
+    """The cells of one generator's line: each reading with its interval."""
+    own = readings()
+    own = own[(own["dataset"] == dataset) & (own["label"] == label)].set_index("metric")
+    line = []
+    for _, metrics in SHOWN:
+        found = next((own.loc[name] for name in metrics if name in own.index), None)
+        line.append(reading(found))
+    return line
+
+
+def reading(row: pd.Series | None) -> str:
+    """A mean with its 95% interval, or why there is none."""
+    if row is None or not np.isfinite(row["mean"]):
+        return "–"
+    if not np.isfinite(row["low"]):
+        return f"{row['mean']:.3f}".replace("-", "−")
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]".replace("-", "−")
+
+
+def reference(dataset: str, end: str) -> list[str]:
+    """The floor or the ceiling of each shown reading, as the controls' cells measured it."""
+    own = readings()
+    own = own[own["dataset"] == dataset]
+    line = []
+    for _, metrics in SHOWN:
+        part = next((own[own["metric"] == m] for m in metrics if (own["metric"] == m).any()), None)
+        known = [] if part is None else part[end].dropna()
+        value = np.median(known) if len(known) else np.nan
+        line.append(f"{value:.3f}".replace("-", "−") if np.isfinite(value) else "–")
+    return line
+
+
+def table(lines: list[list[str]]) -> str:
+    head, *body = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
+
+
+def by_use(batch: Batch) -> str:
+    """On how many tables each generator meets each use, leaves it open, and fails it."""
+    done = cells()[cells()["status"] == "ok"][["dataset", "label"]].drop_duplicates()
+    verdicts = batch.verdicts.merge(done, on=["dataset", "label"])
+    lines = [["generator", "tables", *(title for title, _ in USES.values())]]
+    for label in batch.ordered(verdicts["label"].unique()):
+        own = verdicts[verdicts["label"] == label]
+        control = " (control)" if batch.control(label) else ""
+        line = [f"`{label}`{control}", str(own["dataset"].nunique())]
+        for use in USES:
+            states = own.loc[own["use"] == use, "state"]
+            met, failed = (states == "meets").sum(), (states == "fails").sum()
+            line.append(f"{met} / {len(states) - met - failed} / {failed}")
+        lines.append(line)
+    return table(lines)
+
+
+def filled(readme: str, page: str) -> str:
+    """The README with its table made anew: the lines of the page's first table for IN_README."""
+    first = page[page.index("| generator |") :].partition("\n\n")[0].splitlines()
+    kept = [line for line in first[2:] if line.split("`")[1] in IN_README]
+    mark = r"(<!-- benchmark: made by docs/benchmark.py -->\n).*?(\n<!-- end -->)"
+    text = "\n".join([*first[:2], *kept])
+    return re.sub(mark, lambda m: f"{m[1]}\n{text}\n{m[2]}", readme, flags=re.S)
+
+
+def of_generator(name: str) -> str:
+    """The lines of one generator, a table and setting each; "" where no cell of it has finished."""
+    own = cells()[(cells()["generator"] == name) & (cells()["status"] == "ok")]
+    pairs = own[["dataset", "label"]].drop_duplicates()
+    if not len(pairs):
+        return ""
+    lines = [["table", "label", "seeds", *(title for title, _ in SHOWN), "fit, CPU s"]]
+    for dataset, label in pairs.itertuples(index=False):
+        mine = own[(own["dataset"] == dataset) & (own["label"] == label)]
+        line = [dataset, label, str(mine["seed"].nunique()), *shown_of(dataset, label)]
+        lines.append([*line, f"{seconds(dataset, label):.2g}"])
+    return table(lines)
+
+
+def of_dataset(dataset: str) -> str:
+    own = cells()[(cells()["dataset"] == dataset) & (cells()["status"] == "ok")]
+    rows = own[["train_rows", "test_rows"]].max()
+    head = ["generator", "seeds", *(title for title, _ in SHOWN), "fit, CPU s"]
+    lines = [head]
+    generators = identities(own)
+    for label in ordered(generators):
+        mine = own[own["label"] == label]
+        control = " (control)" if is_control(generators[label]) else ""
+        line = [f"`{label}`{control}", str(mine["seed"].nunique()), *shown_of(dataset, label)]
+        lines.append([*line, f"{seconds(dataset, label):.2g}"])
+    lines.append(["fresh real rows", "", *reference(dataset, "ceiling"), ""])
+    lines.append(["destroyed", "", *reference(dataset, "floor"), ""])
+    title = f"### {dataset}\n\n{rows['train_rows']:,} rows to learn from, {rows['test_rows']:,} to test on."
+    return f"{title}\n\n{table(lines)}"
+
+
+def page() -> str:
+    batch = Batch.read(RESULTS)
+    done = cells()[cells()["status"] == "ok"]
+    missing = cells()[cells()["status"] != "ok"]
+    count = done.groupby("dataset", sort=False)["label"].nunique()
+    meanings = "\n".join(
+        f"- **{title}**: {', '.join(f'`{m}`, {best(m)}' for m in metrics)}"
+        for title, metrics in SHOWN
+    )
+    about = f"""# The benchmark
+
+Made by `python docs/benchmark.py` from `results/benchmark`; do not edit by hand. {len(done):,} cells: {len(count)} real tables,
+{done["label"].nunique()} generators and controls, up to {done["seed"].nunique()} seeds each.{unfinished(missing)}
+
+Every number is a mean over seeds with a 95% interval, and can be measured again:
+
+```console
+workbench report results/benchmark             # the whole page: leaderboard, strips, bias, privacy
+workbench verify results/benchmark --cells 5   # runs five cells again and compares every byte
+```
+
+The tables are cut to at most 3,000 rows to learn from, so that a night on two cores is enough; test rows are all there.
+
+## What each generator may be used for
+
+On how many tables the gates of the report are met / left open / failed. Open is what these test rows cannot tell: fresh real rows,
+`holdout`, show what can be met at all. [How far the verdicts can be trusted](trust.md).
+
+{by_use(batch)}
+
+## By table
+
+{meanings}
+
+*Fresh real rows* are scored in the synthetic table's place; *destroyed* is a table that has lost what the metric looks for.
+"""
+    return about + "\n" + "\n\n".join(of_dataset(name) for name in count.index) + "\n"
+
+
+def best(metric: str) -> str:
+    return {"up": "higher is better", "down": "lower is better"}.get(
+        METRICS[metric].direction, "zero is best"
+    )
+
+
+def unfinished(missing: pd.DataFrame) -> str:
+    if not len(missing):
+        return ""
+    count = missing["status"].value_counts()
+    return f" Not finished: {', '.join(f'{n} {status}' for status, n in count.items())}."
+
+
+if __name__ == "__main__":
+    text = page()
+    PAGE.write_text(text, encoding="utf-8")
+    README.write_text(filled(README.read_text(encoding="utf-8"), text), encoding="utf-8")
