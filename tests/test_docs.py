@@ -72,8 +72,9 @@ def test_every_public_name_has_a_page_with_parameters_and_an_example_that_runs(s
     if issubclass(type(value), type) and issubclass(value, Exception):
         return
     # A list of parameters sets them in bold; attributes of a class have entries of their own.
-    heads = re.findall(r'<strong>([^<]+)</strong>|descname"><span class="pre">([^<]+)<', text)
-    explained = {name.strip(" *") for head in heads for name in "".join(head).split(",")}
+    heads = re.findall(r'<strong>([^<]+)</strong>|descname">(.+?)</span>(?:<a |</dt>)', text)
+    plain = [re.sub(r"<[^>]+>", "", "".join(head)) for head in heads]
+    explained = {name.strip(" *") for head in plain for name in head.split(",")}
     for parameter in inspect.signature(value).parameters:
         assert parameter in explained or f"{parameter}:" in text, parameter
     assert "&gt;&gt;&gt;" in text, "no example"
