@@ -7,6 +7,7 @@ import pytest
 
 from workbench.cli import main
 from workbench.generators import contract
+from workbench.tables.datasets import table_hash
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-generator.md"
 START = "return self.table.iloc[rng.integers(len(self.table), size=n)].reset_index(drop=True)"
@@ -85,9 +86,11 @@ def test_the_generator_of_the_page_keeps_the_contract(tmp_path, capsys):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_named(fault, tmp_path):
     old, new, question, sentence = FAULTS[fault]
+    before = table_hash(contract.TABLE)
     found = states(plugin(tmp_path, old, new))[question]
     assert found.state == contract.FAILS
     assert re.search(sentence, found.sentence), found.sentence
+    assert table_hash(contract.TABLE) == before, "no fault spoils the table of later checks"
 
 
 def test_exit_code_and_a_parameter_that_is_not_there(tmp_path, capsys):

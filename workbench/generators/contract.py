@@ -135,8 +135,15 @@ class Candidate:
         seed: int = 1,
         new: Callable[[], Generator] | None = None,
     ) -> Generator:
-        """Fitted on a table; raises Aside where it cannot take such a one."""
-        generator = (new or self.brief)()
+        """Fitted on a copy of a table, so that a generator that changes what it gets spoils no later
+        check; raises Aside where it cannot take such a one.
+        """
+        return self._fit(table.copy(deep=True), schema, seed, new or self.brief)
+
+    def _fit(
+        self, table: pd.DataFrame, schema: Schema, seed: int, new: Callable[[], Generator]
+    ) -> Generator:
+        generator = new()
         reason = generator.supports(schema)
         if reason:
             raise Aside(f"it says that it cannot take such a table: {reason}")
@@ -148,8 +155,7 @@ class Candidate:
         if self._failure is not None:
             raise self._failure
         try:
-            # A copy: a generator that changes its table must not spoil what it is held against.
-            return self.fit(TABLE.copy(deep=True), new=self.new)
+            return self.fit(new=self.new)
         except Exception as error:
             self._failure = error
             raise
@@ -164,7 +170,7 @@ class Candidate:
             np.random.seed(123)
             before = _global_states()
             table = TABLE.copy(deep=True)
-            generator = self.fit(table, new=self.new)
+            generator = self._fit(table, SCHEMA, 1, self.new)
             synthetic = generator.sample(50, rng(2))
             # Rows that share memory with the train table would change it here.
             synthetic.loc[:, "rate"] = -1.0
