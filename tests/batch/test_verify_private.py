@@ -50,3 +50,9 @@ def test_what_can_be_compared_is_compared(finished):
     other = record | {"facts": record["facts"] | {"epsilon": 0.5}}
     verdict, detail = _compare_private(place, place, other, record)
     assert verdict == "different" and detail.startswith("epsilon: 0.5 then")
+    # Which groups vanish depends on the noise; which metrics there are does not.
+    some = place.groupby("metric").head(1)
+    assert _compare_private(place, some, record, record)[0] == "not reproducible by design"
+    lacking = place[place["metric"] != place["metric"].iloc[0]]
+    verdict, detail = _compare_private(place, lacking, record, record)
+    assert verdict == "different" and "other metrics" in detail
