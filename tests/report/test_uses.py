@@ -149,6 +149,13 @@ def test_not_informative_never_hides_plain_harm():
         assert gate("utility_ratio", [row])[0] == state
 
 
+def test_a_gain_of_exactly_nothing_shows_no_merit():
+    """Learners that cannot read a text predict the same with or without more of them."""
+    nothing = Row("augmentation_gain", 0.0, 0.0, 0.0)
+    assert gate("augmentation_gain", [nothing])[0] == "undecided"
+    assert gate("augmentation_gain", [Row("augmentation_gain", 0.02, 0.0, 0.04)])[0] == "meets"
+
+
 # Identity is data
 
 

@@ -147,6 +147,9 @@ class Gate:
 
 
 def _at_least(gate: Gate, mean: float, low: float, high: float) -> str:
+    # Nothing moved at all, as where no learner can read the columns: that shows no merit.
+    if low == high == gate.limit:
+        return "undecided"
     if low >= gate.limit:
         return "meets"
     return "fails" if high < gate.limit else "undecided"
