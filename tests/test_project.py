@@ -270,3 +270,13 @@ except wb.InputError as error:
         "2",
         f'torch is not installed; pip install "{DISTRIBUTION}[neural]" brings it.',
     ]
+
+
+def test_published_results_are_as_they_were_written():
+    from workbench.batch.results import Results, is_results
+
+    folders = [path.parent for path in (ROOT / "results").rglob("results.json")]
+    assert folders
+    for folder in folders:
+        assert is_results(folder)
+        assert not Results(folder).problems(), folder.name
