@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from decision import table
 
 from workbench.batch.results import Results
 from workbench.metrics import METRICS
@@ -37,6 +38,7 @@ SHOWN = (
     ("Attack risk", ("attack_risk",)),
     ("Near copies", ("near_copies",)),
 )
+HEADS = ("seeds", *(title for title, _ in SHOWN), "fit, CPU s")
 # What the README shows of them: a line a family.
 IN_README = (
     *("independent", "gaussian-copula", "cart", "arf", "bayes-hillclimb", "ctgan", "reweighed"),
@@ -62,21 +64,17 @@ def cells() -> pd.DataFrame:
     return results().cells()
 
 
-def seconds(dataset: str, label: str) -> float:
-    """CPU seconds of a fit, the mean over the seeds."""
-    own = cells()[(cells()["dataset"] == dataset) & (cells()["label"] == label)]
-    return float(own["fit_cpu"].mean())
-
-
-def shown_of(dataset: str, label: str) -> list[str]:
-    """The cells of one generator's line: each reading with its interval."""
+def measured(dataset: str, label: str) -> list[str]:
+    """What a generator's line holds after its name: seeds, each reading, CPU seconds of a fit."""
+    ran = cells()
+    ran = ran[(ran["dataset"] == dataset) & (ran["label"] == label) & (ran["status"] == "ok")]
     own = readings()
     own = own[(own["dataset"] == dataset) & (own["label"] == label)].set_index("metric")
-    line = []
+    line = [str(ran["seed"].nunique())]
     for _, metrics in SHOWN:
         found = next((own.loc[name] for name in metrics if name in own.index), None)
         line.append(reading(found))
-    return line
+    return [*line, f"{ran['fit_cpu'].mean():.2g}"]
 
 
 def reading(row: pd.Series | None) -> str:
@@ -99,11 +97,6 @@ def reference(dataset: str, end: str) -> list[str]:
         value = np.median(known) if len(known) else np.nan
         line.append(f"{value:.3f}".replace("-", "−") if np.isfinite(value) else "–")
     return line
-
-
-def table(lines: list[list[str]]) -> str:
-    head, *body = lines
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
 
 
 def by_use(batch: Batch) -> str:
@@ -138,25 +131,20 @@ def of_generator(name: str) -> str:
     pairs = own[["dataset", "label"]].drop_duplicates()
     if not len(pairs):
         return ""
-    lines = [["table", "label", "seeds", *(title for title, _ in SHOWN), "fit, CPU s"]]
+    lines = [["table", "label", *HEADS]]
     for dataset, label in pairs.itertuples(index=False):
-        mine = own[(own["dataset"] == dataset) & (own["label"] == label)]
-        line = [dataset, label, str(mine["seed"].nunique()), *shown_of(dataset, label)]
-        lines.append([*line, f"{seconds(dataset, label):.2g}"])
+        lines.append([dataset, label, *measured(dataset, label)])
     return table(lines)
 
 
 def of_dataset(dataset: str) -> str:
     own = cells()[(cells()["dataset"] == dataset) & (cells()["status"] == "ok")]
     rows = own[["train_rows", "test_rows"]].max()
-    head = ["generator", "seeds", *(title for title, _ in SHOWN), "fit, CPU s"]
-    lines = [head]
+    lines = [["generator", *HEADS]]
     generators = identities(own)
     for label in ordered(generators):
-        mine = own[own["label"] == label]
         control = " (control)" if is_control(generators[label]) else ""
-        line = [f"`{label}`{control}", str(mine["seed"].nunique()), *shown_of(dataset, label)]
-        lines.append([*line, f"{seconds(dataset, label):.2g}"])
+        lines.append([f"`{label}`{control}", *measured(dataset, label)])
     lines.append(["fresh real rows", "", *reference(dataset, "ceiling"), ""])
     lines.append(["destroyed", "", *reference(dataset, "floor"), ""])
     title = f"### {dataset}\n\n{rows['train_rows']:,} rows to learn from, {rows['test_rows']:,} to test on."

@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 import benchmark
+from decision import table
 
 from workbench.generators import GENERATORS, Entry
 
@@ -111,7 +112,7 @@ def results(measured: list[dict]) -> str:
     """The record's lines as a table; what the columns mean, and every other method, is on one page."""
     if not measured:
         return "Not in this record: see [the measurements](../generators.md) for what it holds."
-    lines = [["table", "settings", *COLUMNS], ["---"] * (2 + len(COLUMNS))]
+    lines = [["table", "settings", *COLUMNS]]
     for row in measured:
         settings = ", ".join(f"{key}={value}" for key, value in row["params"].items()) or "defaults"
         lines.append([row["dataset"], settings, *(cell(row, keys) for keys in COLUMNS.values())])
@@ -119,7 +120,7 @@ def results(measured: list[dict]) -> str:
         "One seed. Held-out utility is the ROC AUC, for beijing_pm25 the RMSE. [All methods side by"
         " side](../generators.md)."
     )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{about}"
+    return f"{table(lines)}\n\n{about}"
 
 
 def cell(row: dict, keys: list[str]) -> str:

@@ -14,24 +14,26 @@ from markupsafe import Markup
 from workbench.metrics import OK
 from workbench.report.batch import Batch, Part
 from workbench.report.html import Piece, pieces, section
-from workbench.report.leaderboard import places
+from workbench.report.leaderboard import QUESTIONS, places
 from workbench.words import joined
 
-# What a reading is about as a purpose: the first of the metrics that is measured.
+_OF = dict(QUESTIONS)
+# What a reading is about as a purpose: the first of the metrics that is measured, which are the
+# leaderboard's own where it asks the same.
 PURPOSES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("rows that break no rule", ("violations",)),
-    ("each column by itself", ("marginals",)),
-    ("how columns go together", ("pair_trends",)),
-    ("passing for real rows", ("c2st",)),
-    ("training a model", ("utility_ratio", "tstr_auc", "tstr_r2")),
-    ("training a model on their texts", ("text_tstr_auc",)),
-    ("adding to real rows", ("augmentation_gain",)),
-    ("estimating effects", ("coefficient_shift", "coefficient_overlap")),
-    ("keeping the tie of group and outcome", ("bias_amp",)),
-    ("keeping the shares of groups", ("representation",)),
-    ("withstanding attacks on people in train", ("attack_risk", "membership_auc")),
-    ("not repeating train rows", ("near_copies", "excess_copies")),
-    ("texts that do not repeat train's", ("memorised_texts",)),
+    ("each column by itself", _OF["Columns alike"]),
+    ("how columns go together", _OF["Pairs alike"]),
+    ("passing for real rows", _OF["Hard to tell from real rows"]),
+    ("training a model", _OF["Trains models"]),
+    ("training a model on their texts", _OF["Texts train models"]),
+    ("adding to real rows", _OF["Gains as added rows"]),
+    ("estimating effects", _OF["Analysis survives"]),
+    ("keeping the tie of group and outcome", _OF["Bias kept as it is"]),
+    ("keeping the shares of groups", _OF["Groups kept"]),
+    ("withstanding attacks on people in train", _OF["Withstands attacks"]),
+    ("not repeating train rows", _OF["No near copies"]),
+    ("texts that do not repeat train's", _OF["Texts not copied"]),
     ("texts that do not repeat each other", ("text_duplicates",)),
 )
 GOOD = 80.0  # places of 100, a fresh real sample, from which on a purpose counts as served

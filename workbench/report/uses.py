@@ -112,9 +112,9 @@ class Gate:
             # A claim is held against a lower bound, which decides by itself.
             subject = "reading" if self.claim else "interval"
             return read, f"{subject} at or below {limit}", f"{subject} above {limit}"
-        half = "" if np.isinf(self.blind) else f" and is at most {2 * self.blind:g} wide"
+        width = f"is at most {2 * self.blind:g} wide"
+        half = "" if np.isinf(self.blind) else f" and {width}"
         if self.test == "not above":
-            width = f"is at most {2 * self.blind:g} wide"
             return read, f"upper end at or below {limit}, or {width}", f"lower end above {limit}"
         if self.test == "not raised":
             met = f"upper end at or below {limit}, or lower end at or below 0{half}"
