@@ -107,7 +107,8 @@ class Gate:
             return read, "none did", "any did"
         limit = "what is claimed" if self.claim else f"{self.limit:g}"
         if self.test == "at least":
-            return read, f"interval at or above {limit}", f"interval below {limit}"
+            moved = ", and not exactly 0" if self.limit == 0 else ""
+            return read, f"interval at or above {limit}{moved}", f"interval below {limit}"
         if self.test == "at most":
             # A claim is held against a lower bound, which decides by itself.
             subject = "reading" if self.claim else "interval"
@@ -147,8 +148,8 @@ class Gate:
 
 
 def _at_least(gate: Gate, mean: float, low: float, high: float) -> str:
-    # Nothing moved at all, as where no learner can read the columns: that shows no merit.
-    if low == high == gate.limit:
+    # A gain of exactly nothing, as where no learner can read the columns, shows no merit.
+    if gate.limit == 0 and low == high == 0:
         return "undecided"
     if low >= gate.limit:
         return "meets"
