@@ -3,14 +3,15 @@ epoch, and quality.
 
 Both train with the same batch size, layers and threads in processes of their own, and take turns
 epoch by epoch, so that whatever else the machine does falls on both. SDMetrics measures both tables
-against train (every pair of columns counts, as in papers); AUC is of gradient boosting trained on
-synthetic and read on test rows. Real test rows are the ceiling of errors.
+against train (every pair of columns counts, as in papers); TSTR AUC is of gradient boosting trained
+on synthetic and read on test rows, C2ST AUC of the better of two classifiers that tell synthetic
+from test rows. Real test rows are the ceiling of errors, and train rows that of the two AUCs.
 
-    python benchmarks/ctgan_adult.py [--models ctgan,tvae] [--epochs 30] [--ours EPOCHS] [--threads
-    1] [--seed 0]
-                                     [--peer-python PATH]
+    python benchmarks/ctgan_adult.py [--models ctgan,tvae] [--epochs 30] [--ours EPOCHS]
+                                     [--threads 1] [--seed 0] [--peer-python PATH] [--keep FOLDER]
 
-With --ours, ours trains for so many epochs while the package trains for --epochs.
+With --ours, ours trains for so many epochs while the package trains for --epochs. With --keep, the
+tables are left in FOLDER/MODEL.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,12 @@ from recording import processor
 
 PEERS = Path(__file__).parent.parent / "build" / "peers"
 SIDES = ("ours", "package")
-MEASURES = {"shape": "shape error, %", "trend": "trend error, %", "auc": "TSTR AUC"}
+MEASURES = {
+    "shape": "shape error, %",
+    "trend": "trend error, %",
+    "auc": "TSTR AUC",
+    "c2st": "C2ST AUC",
+}
 
 
 def main() -> None:
@@ -39,6 +46,8 @@ def main() -> None:
     for model in options.models.split(","):
         with tempfile.TemporaryDirectory() as folder:
             compare(model, options, peer_python, Path(folder))
+            if options.keep:
+                shutil.copytree(folder, Path(options.keep) / model, dirs_exist_ok=True)
 
 
 def compare(model: str, options: argparse.Namespace, peer_python: str, folder: Path) -> None:
@@ -66,7 +75,7 @@ def compare(model: str, options: argparse.Namespace, peer_python: str, folder: P
         subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     )
     for name in (*SIDES, "train"):
-        quality["test" if name == "train" else name]["auc"] = auc(folder, name)
+        quality["test" if name == "train" else name].update(learned(folder, name))
     show(
         options,
         model,
@@ -77,19 +86,27 @@ def compare(model: str, options: argparse.Namespace, peer_python: str, folder: P
     )
 
 
-def auc(folder: Path, name: str) -> float:
-    """Of gradient boosting fitted on one of the tables and read on real test rows."""
+def learned(folder: Path, name: str) -> dict[str, float]:
+    """What models say of one of the tables, on real test rows: the AUC of gradient boosting fitted
+    on it, and how well a classifier tells it from them.
+    """
     import pandas as pd
-    from methods import utility
+    from sklearn.metrics import roc_auc_score
 
     import workbench
+    from workbench.metrics.models import labels, predictions
 
-    schema = workbench.load("adult").schema
-    table, test = (
-        pd.read_csv(folder / f"{part}.csv", keep_default_na=False).replace("?", None)
-        for part in (name, "test")
-    )
-    return utility(schema.cast(test), schema.cast(table), schema, 0)["auc"]
+    data = workbench.load("adult")
+    schema, target = data.schema, data.schema.target.name
+    table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False).replace("?", None)
+    table = schema.cast(table)
+    answer = predictions(table, data.test, schema, "boosting", 0)
+    positive = labels(data.test[target]) == schema.positive
+    apart = workbench.evaluate(data, table, metrics=["c2st"])
+    return {
+        "auc": roc_auc_score(positive, answer[schema.positive]),
+        "c2st": apart.rows.iloc[0]["value"],
+    }
 
 
 def show(
@@ -333,6 +350,7 @@ def _options() -> argparse.Namespace:
         "--peer-python",
         help="a Python that has ctgan and sdmetrics; by default an environment is made",
     )
+    parser.add_argument("--keep", help="a folder for the tables, ours and the package's")
     for hidden in ("--role", "--folder", "--task"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     return parser.parse_args()

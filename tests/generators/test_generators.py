@@ -26,6 +26,8 @@ TINY = {
     "gaussian-copula": {},
     "vine-copula": {"truncation": 1},
     "cart": {},
+    "parametric": {},
+    "kernel-density": {},
     "arf": {"trees": 5, "max_rounds": 2},
     "bayes-tree": {"bins": 4},
     "bayes-tan": {"bins": 4},

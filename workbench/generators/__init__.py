@@ -101,6 +101,18 @@ GENERATORS: dict[str, Entry] = {
         "CART, column by column",
         "Reiter 2005; Nowok, Raab and Dibben 2016",
     ),
+    "parametric": Entry(
+        "workbench.generators.statistical.parametric:Parametric",
+        "statistical",
+        "Linear and logistic models, column by column",
+        "Nowok, Raab and Dibben 2016",
+    ),
+    "kernel-density": Entry(
+        "workbench.generators.statistical.kernel_density:KernelDensity",
+        "statistical",
+        "Kernel density (smoothed bootstrap)",
+        "Silverman and Young 1987",
+    ),
     "arf": Entry(
         "workbench.generators.statistical.arf:AdversarialForest",
         "statistical",
