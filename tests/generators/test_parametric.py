@@ -56,9 +56,9 @@ def test_main_effects_and_a_spike_of_zeros_are_kept(name):
     # of .24 takes from a correlation.
     bound = 0.08
     table = synthetic(name)
-    real, made = effects(TRAIN), effects(table)
+    real, drawn = effects(TRAIN), effects(table)
     for effect in real:
-        assert made[effect] == pytest.approx(real[effect], abs=bound), effect
+        assert drawn[effect] == pytest.approx(real[effect], abs=bound), effect
     assert (table["spend"] == 0).mean() == pytest.approx((TRAIN["spend"] == 0).mean(), abs=0.035)
     assert table["x"].std() == pytest.approx(TRAIN["x"].std(), rel=0.05)
     assert effects(synthetic("independent"))["x"] < real["x"] - bound
@@ -71,8 +71,8 @@ def test_parametric_misses_an_interaction_that_cart_finds():
     schema = Schema((Column("a", "numeric"), Column("b", "numeric"), Column("y", "categorical")))
 
     def agreement(name: str) -> float:
-        made = synthetic(name, schema.cast(table), schema)
-        return ((made["y"] == "yes") == (made["a"] * made["b"] > 0)).mean()
+        drawn = synthetic(name, schema.cast(table), schema)
+        return ((drawn["y"] == "yes") == (drawn["a"] * drawn["b"] > 0)).mean()
 
     assert agreement("cart") > 0.8
     assert agreement("parametric") < 0.6
@@ -105,8 +105,8 @@ def test_parametric_looks_at_the_strongest_columns_of_many():
     table["y"] = np.where(table["signal"] > 0, "yes", "no")
     columns = [Column(name, "numeric") for name in table.columns[:-1]]
     schema = Schema((*columns, Column("y", "categorical")))
-    made = synthetic("parametric", schema.cast(table), schema, max_predictors=1)
-    assert ((made["y"] == "yes") == (made["signal"] > 0)).mean() > 0.9
+    drawn = synthetic("parametric", schema.cast(table), schema, max_predictors=1)
+    assert ((drawn["y"] == "yes") == (drawn["signal"] > 0)).mean() > 0.9
 
 
 def test_parametric_fits_its_models_on_a_part_of_many_rows():
