@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 import ipywidgets as ipw
 import traitlets
-from markupsafe import Markup
 
 from workbench.generators import GENERATORS, Entry
+from workbench.markup import macros
 
 CONTROLS = "Controls: results known in advance"
 ELSEWHERE = "Need a server, a model or a simulator of yours"
@@ -50,8 +50,9 @@ class Checkboxes(ipw.VBox):
         self.label = label
         self.boxes: dict[str, ipw.Checkbox] = {}
         children: list[ipw.Widget] = []
+        pieces = macros("app/page.html.j2")
         for heading, members in groups.items():
-            children.append(ipw.HTML(Markup("<h3>{}</h3>").format(heading)))
+            children.append(ipw.HTML(pieces.family(heading)))
             for name, (words, tooltip) in members.items():
                 box = ipw.Checkbox(
                     description=words,

@@ -22,6 +22,7 @@ from markupsafe import Markup
 from workbench.app import estimate, views
 from workbench.app.choices import Checkboxes, generator_groups
 from workbench.app.session import ENDED, LOOK, MOST_SEEDS, Session, choices
+from workbench.app.views import pieces
 from workbench.errors import InputError
 from workbench.report.html import html_table
 from workbench.tables.datasets import DATASETS
@@ -30,77 +31,7 @@ from workbench.tables.schema import KINDS
 VIEWS = ("card", *views.FIGURES, "rows", "columns")
 NONE = "(none)"
 AS_FOUND = "as found"
-STYLE_SHEET = """
-.wb-page{font:13px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;max-width:75rem}
-.wb-page h2{font-size:15px;margin:10px 0 2px} .wb-page h3{font-size:12px;margin:6px 0 0}
-.wb-page figure{margin:0} .wb-page figure img{max-width:100%;height:auto}
-.wb-page figcaption{max-width:60rem}
-.wb-page .table{overflow-x:auto}
-.wb-page .table,.wb-page .table table{background:none;border-collapse:collapse}
-.wb-page .table :is(caption,td,th){text-align:left;padding:2px 12px 2px 0;
-  overflow-wrap:break-word;max-width:30rem}
-.wb-page .widget-html-content{line-height:1.45}
-.wb-page .widget-html-content p{margin:2px 0}
-.wb-page .wb-generators .widget-checkbox{height:auto;line-height:1.3}
-.wb-page .wb-generators{border:1px solid #8884}
-.wb-page .ranking td:nth-child(2){white-space:nowrap}
-.wb-page .wb-recommended{max-width:50rem}
-.wb-page pre,.wb-page pre *{font:12px/1.35 ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
-.wb-page pre{max-height:24rem;overflow:auto;border:1px solid #8884;padding:6px;
-  white-space:pre-wrap;overflow-wrap:anywhere}
-.wb-page button:focus-visible{outline:2px solid #0b57d0;outline-offset:2px}
-.wb-page .widget-button.mod-primary{background:#0b57d0;color:#fff}
-.wb-error{color:#b00020;font-weight:600}
-.wb-page .wb-shown{container-type:inline-size;width:100%}
-.wb-page .wb-card table{min-width:0}
-.wb-page .wb-card :is(th,td){padding:3px 5px}
-@container (max-width:46rem){
-  .wb-page .wb-card table{table-layout:auto;font-size:12px}
-  .wb-page .wb-card .wb-bar{display:none}
-  .wb-page .wb-card thead th{width:auto!important;white-space:normal}
-}
-"""
-# Runs when the sheet is in the page: what ipywidgets' buttons for a choice of one leave out. Which
-# view is shown is said to a screen reader, and the arrow keys move among the views alone instead of
-# among the notebook's cells. JupyterLab scrolls to the last cell when all are run: the page comes back
-# into sight. A page of its own (Voila) gets a title for its tab.
-SCRIPT = """
-const page=this.closest('.wb-page');
-if(page&&!page.dataset.ready){
-  page.dataset.ready='yes';
-  if(document.querySelector('.jp-NotebookPanel'))
-    setTimeout(()=>page.scrollIntoView({block:'start'}),500);
-  if(!document.querySelector('.jp-NotebookPanel'))document.title='Synthetic tables side by side';
-  const all=()=>[...page.querySelectorAll('.wb-views button')];
-  const mark=()=>{
-    page.querySelectorAll('.wb-views').forEach(v=>v.setAttribute('data-lm-suppress-shortcuts','true'));
-    all().forEach(b=>b.setAttribute('aria-pressed',b.classList.contains('mod-active')));
-  };
-  new MutationObserver(mark).observe(page,{subtree:true,childList:true,attributes:true,
-    attributeFilter:['class']});
-  mark();
-  page.addEventListener('keydown',e=>{
-    const step={ArrowRight:1,ArrowDown:1,ArrowLeft:-1,ArrowUp:-1}[e.key];
-    const here=all().indexOf(e.target);
-    if(!step||here<0)return;
-    e.preventDefault();
-    e.stopPropagation();
-    const next=all()[(here+step+all().length)%all().length];
-    next.focus();
-    next.click();
-  });
-}
-"""
-STYLE = Markup('<style onload="{}">{}</style>').format(SCRIPT, Markup(STYLE_SHEET))
-CODE = Markup(
-    '<details><summary>The same in Python</summary><button type="button" class="jupyter-button"'
-    ' title="Copy the script to the clipboard" onclick="navigator.clipboard.writeText('
-    "this.nextElementSibling.textContent).then(()=>{{this.textContent='Copied'}},"
-    "()=>{{this.textContent='Select the script below and copy it'}})\">Copy as code</button>"
-    '<pre tabindex="0" role="region" aria-label="Python script of this comparison">{}</pre>'
-    '</details><details><summary>As grid.toml, for a batch</summary><pre tabindex="0"'
-    ' role="region" aria-label="grid.toml">{}</pre></details>'
-)
+HERE = Path(__file__).parent
 SEVERAL = "Ctrl or Shift for several"
 
 
@@ -117,7 +48,7 @@ class SideBySide(ipw.VBox):
         self._make_run_controls()
         self._make_look_controls()
         self._make_export_controls()
-        super().__init__([ipw.HTML(STYLE), *self._rows()])
+        super().__init__([ipw.HTML(_style()), *self._rows()])
         self.add_class("wb-page")
         self._fill_columns()
         self._watch()
@@ -312,8 +243,7 @@ class SideBySide(ipw.VBox):
     _quiet = False  # while the page itself sets its controls
 
     def _tell(self, place: ipw.HTML, words: str, bad: bool = False) -> None:
-        kind = Markup(' role="alert" class="wb-error"') if bad else Markup(' role="status"')
-        place.value = Markup("<p{}>{}</p>").format(kind, words)
+        place.value = pieces().message(words, bad)
 
     def _choose_table(self) -> None:
         try:
@@ -398,9 +328,8 @@ class SideBySide(ipw.VBox):
 
     def _fill_columns(self) -> None:
         schema = self.session.data.schema
-        declared = getattr(
-            DATASETS.get(self.session.table), "target", None
-        )  # `load` always gives such a table its target
+        # `load` always gives a table of the catalog its own target: there is no "none" to choose.
+        declared = getattr(DATASETS.get(self.session.table), "target", None)
         self._quiet = True
         self.table.value = self.session.table
         self.target.options = [*([] if declared else [NONE]), *schema.names]
@@ -467,10 +396,8 @@ class SideBySide(ipw.VBox):
 
     def _show_choice(self) -> None:
         """The choice as code, and what it will take."""
-        self.code.value = CODE.format(
-            views.code(self.session, *self._looked_at(), self.columns.value),
-            views.grid(self.session),
-        )
+        script = views.code(self.session, *self._looked_at(), self.columns.value)
+        self.code.value = pieces().code(script, views.grid(self.session))
         self._tell(self.estimated, estimate.words(self.session))
 
     def _looked_at(self) -> tuple[str, int]:
@@ -479,9 +406,9 @@ class SideBySide(ipw.VBox):
     def _show(self) -> None:
         self.corrections.layout.display = "flex" if self.view.value == "columns" else "none"
         if self.view.value != "columns" and not self.session.finished:
-            self.shown.value = Markup("<p>Nothing is measured yet: press Run.</p>")
+            self.shown.value = pieces().paragraph("Nothing is measured yet: press Run.")
             return
-        self.drawing.value = '<p role="status">drawing ...</p>'
+        self._tell(self.drawing, "drawing ...")
         self.shown.value = self._drawn(*self._looked_at())
         self._show_choice()
 
@@ -513,9 +440,8 @@ def _whole_numbers(text: str) -> list[int]:
                 f"seeds hold {part!r}; write whole numbers, for example 0, 3, 7 or 0-4."
             )
         first, last = int(span[1]), int(span[2] or span[1])
-        found += range(
-            first, min(last, first + MOST_SEEDS) + 1
-        )  # one too many is enough to be refused
+        # One too many is enough to be refused: "0-999999999" must not become a list first.
+        found += range(first, min(last, first + MOST_SEEDS) + 1)
     return found
 
 
@@ -525,7 +451,17 @@ def _wrapping() -> ipw.Layout:
 
 
 def _heading(text: str) -> ipw.HTML:
-    return ipw.HTML(Markup("<h2>{}</h2>").format(text))
+    return ipw.HTML(pieces().heading(text))
+
+
+def _style() -> Markup:
+    """The page's look, and the script that runs as soon as the sheet is in the page: ipywidgets has
+    no other place for one.
+    """
+    sheet, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # The sheet is ours, and escaped its selectors would mean nothing; the script stands in an
+    # attribute, where it has to be escaped.
+    return pieces().style(Markup(sheet), script)
 
 
 def _control(kind: type, description: str, tooltip: str, **options) -> ipw.DOMWidget:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from html import escape
 from pathlib import Path
 from pprint import pformat
+from typing import Any
 
 import pandas as pd
 import tomli_w
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from workbench.app.session import SLOW, Session
 from workbench.errors import InputError
 from workbench.files import write_text
+from workbench.markup import macros
 from workbench.metrics import METRICS
 from workbench.report import plots, uses
 from workbench.report.headlines import aggregate, headlines
@@ -126,6 +127,11 @@ for name, figure in figures.items():
 '''
 
 
+def pieces() -> Any:
+    """The macros of page.html.j2, which escape every value that is not Markup."""
+    return macros("app/page.html.j2")
+
+
 def looked_at(
     session: Session, name: str = "", seed: int = 0, columns: Sequence[str] = ()
 ) -> tuple[str, int, list[str]]:
@@ -173,7 +179,7 @@ def picture(
         "marginals": f"seed {seed}",
     }
     words = f"{FIGURES[view][1]} Here: {about.get(view, ', '.join(session.generators))}."
-    return Piece(image(drawn, words, Markup("{}").format(words)))
+    return Piece(image(drawn, words, Markup.escape(words)))
 
 
 def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
@@ -200,19 +206,13 @@ def browse(session: Session, name: str = "", seed: int = 0) -> Piece:
     body += to_html_datatable(
         table, connected=False, maxBytes=2**19, showIndex=True, allow_html=False, style="width:100%"
     )
-    look = "<style>body{font:13px/1.4 system-ui,sans-serif}</style>"
-    page = (
-        '<!doctype html><html lang="en"><meta'
-        f' charset="utf-8"><title>Rows</title>{look}<body>{body}</body></html>'
-    )
     words = (
         f"Real test rows and synthetic rows of {name}, seed {seed}: search for real or synthetic"
     )
-    frame = (
-        '<iframe class="wb-rows" title="{}" sandbox="allow-scripts" srcdoc="{}" width="100%"'
-        ' height="560"></iframe>'
-    )
-    return Piece(frame.format(escape(words), escape(page)))
+    # itables has escaped the values. The page as a whole becomes an attribute, and is escaped
+    # again: a `str` is no markup for the macro.
+    page = str(pieces().framed(Markup(body)))
+    return Piece(pieces().frame(words, page))
 
 
 def grid(session: Session) -> str:
@@ -371,7 +371,7 @@ def ranking(session: Session) -> Piece:
     lines = []
     for label in order.index:
         own = verdicts[verdicts["label"] == label]
-        states = [Markup('<span title="{}">{}</span>').format(r, s) for s, r in _states(own)]
+        states = [pieces().state(word, reason) for word, reason in _states(own)]
         control = " (control)" if is_control(label) else ""
         lines.append((f"{label}{control}", interval(heads.loc[label]), *states))
     titles = (title for title, _ in uses.USES.values())
@@ -405,8 +405,7 @@ def recommendation(session: Session) -> Recommendation:
 def recommended(found: Recommendation) -> Markup:
     """The three sentences as a list."""
     words = zip(("Which one", "Why", "Doubt"), found.sentences, strict=True)
-    items = (Markup("<li><strong>{}.</strong> {}</li>").format(*pair) for pair in words)
-    return Markup('<ul class="wb-recommended">{}</ul>').format(Markup("").join(items))
+    return pieces().recommended(list(words))
 
 
 def columns(session: Session) -> Piece:
@@ -420,12 +419,8 @@ def columns(session: Session) -> Piece:
     ]
     header = ("Column", "Kind", "Role", "Missing", "Distinct", "Values")
     caption = f"{found.name}: {plural(found.rows, 'row')}, {plural(len(schema.columns), 'column')}"
-    items = [
-        Markup("<li><strong>{}</strong>: {}</li>").format(finding.kind, finding.message)
-        for finding in found.findings
-    ]
-    notes = Markup("<ul>{}</ul>").format(Markup("").join(items)) if items else Markup("")
-    return Piece(html_table(header, lines, caption, "columns") + notes)
+    table = html_table(header, lines, caption, "columns")
+    return Piece(table + pieces().findings(found.findings))
 
 
 MOST_COLUMNS = 200

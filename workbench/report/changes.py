@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from workbench.batch import keys
 from workbench.batch.folder import Folder
@@ -27,7 +26,7 @@ from workbench.metrics import titled
 from workbench.report import headlines as summary
 from workbench.report import significance
 from workbench.report.headlines import FACTORS
-from workbench.report.html import direction, html_table, marked, named
+from workbench.report.html import direction, html_table, marked, named, pieces
 from workbench.report.publish import page_of
 from workbench.report.sections import where
 from workbench.words import number, plural, shortened
@@ -156,9 +155,9 @@ class Changes:
         title = " → ".join(self.names)
         parts: list = [
             "# What changed between two runs?",
-            Markup("<p><strong>{}</strong></p>").format(title),
+            pieces().lead(title),
         ]
-        parts += [Markup("<p>{}</p>").format(sentence) for sentence in self.sentences()]
+        parts += [pieces().paragraph(sentence) for sentence in self.sentences()]
         for caption, header, lines in self.tables(named, marked):
             more = f", {LISTED:,} of {len(lines):,}" if len(lines) > LISTED else ""
             parts += [html_table(header, lines[:LISTED], caption + more, "list")] if lines else []

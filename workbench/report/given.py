@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 
-from markupsafe import Markup
-
 from workbench.generators import GIVEN
 from workbench.report.batch import Batch
-from workbench.report.html import Piece, html_table, section
+from workbench.report.html import Piece, html_table, pieces, section
 
 HEADER = ["Generator", "Dataset", "Table", "What was done to it"]
 
@@ -18,7 +16,7 @@ def given(batch: Batch) -> Piece:
     """A line for each table that somebody else made: its file, and what was done to it."""
     cells = batch.cells[batch.cells["generator"] == GIVEN]
     if not len(cells):
-        return Piece(Markup('<p class="note">No table of this report was given.</p>'))
+        return Piece(pieces().note("No table of this report was given."))
     lines = []
     for cell in cells.to_dict("records"):
         file = _file(cell["params"])

@@ -17,7 +17,7 @@ from workbench.files import write_text
 from workbench.metrics import titled
 from workbench.report.batch import Batch
 from workbench.report.comparison import COMPARED
-from workbench.report.html import html_table
+from workbench.report.html import html_table, pieces
 from workbench.report.publish import page_of
 from workbench.report.replication import PAGE
 from workbench.report.sections import leaders
@@ -112,12 +112,12 @@ def _place(home: Path, folder: Path) -> str:
 
 def _title(home: Path, title: str, folder: Path) -> Markup:
     place = _place(home, folder)
-    out = Markup("{}<small>{}</small>").format(title, place)
+    out = pieces().headed(title, place)
     files = _files(home)
     if "index.html" in files:
-        out = Markup('<a href="{}/index.html">{}</a>').format(quote(place), out)
+        out = pieces().link(f"{quote(place)}/index.html", out)
     if PAGE in files:
-        out += Markup(' <a href="{}/{}">against the paper</a>').format(quote(place), PAGE)
+        out += Markup(" ") + pieces().link(f"{quote(place)}/{PAGE}", "against the paper")
     return out
 
 
@@ -155,8 +155,9 @@ def _best(batch: Batch, metric: str) -> Markup:
         if best:
             value = number(heads.set_index("label").loc[min(best), "mean"])
             about = f"{value}{f', {dataset}' if len(batch.datasets) > 1 else ''}"
-            out.append(Markup("{}<small>{}</small>").format(", ".join(sorted(best)), about))
+            out.append(pieces().headed(", ".join(sorted(best)), about))
+    found = Markup("").join(out) or Markup("–")
     more = len(batch.datasets) - SHOWN
-    return (Markup("").join(out) or Markup("–")) + (
-        Markup("<small>and {} more datasets</small>").format(more) if more > 0 else ""
-    )
+    if more > 0:
+        found += pieces().below(f"and {more} more datasets")
+    return found

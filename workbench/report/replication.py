@@ -44,7 +44,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from workbench.batch.folder import CELL_COLUMNS, Folder, explained
 from workbench.batch.results import PUBLISHED, Results, opened
@@ -52,7 +51,7 @@ from workbench.files import Lines, check_toml, plain, read_toml, write_text
 from workbench.metrics import NOT_INFORMATIVE, OK, titled
 from workbench.metrics.rows import ROW_COLUMNS
 from workbench.report.headlines import aggregate
-from workbench.report.html import html_table
+from workbench.report.html import html_table, pieces
 from workbench.report.publish import page_of
 from workbench.words import interval, number, plural, shortened
 
@@ -157,17 +156,17 @@ class Replication:
         """One HTML page that opens offline."""
         lines = []
         for outcome in self.outcomes:
-            verdict = Markup("<strong>{}</strong> {}").format(outcome.verdict, outcome.detail)
+            verdict = pieces().judged(outcome.verdict, outcome.detail)
             about = (outcome.what, outcome.dataset, outcome.about)
             lines.append((*about, outcome.printed, outcome.ours, verdict))
         header = ["What", "Dataset", "Reading", "Printed", "Ours [95% interval]", "Verdict"]
         parts: list = [
             "# Does the paper come out again?",
-            Markup("<p><strong>{}</strong></p>").format(self.paper),
-            Markup("<p>{}</p>").format(self.summary()),
+            pieces().lead(self.paper),
+            pieces().paragraph(self.summary()),
             html_table(header, lines, "Printed figures and ours", "list"),
-            Markup("<p>{}</p>").format(RULE),
-            Markup("<p>{}</p>").format(self.protocol),
+            pieces().paragraph(RULE),
+            pieces().paragraph(self.protocol),
         ]
         with explained(path.parent):
             write_text(path, page_of(self.title, parts))

@@ -212,7 +212,7 @@ def score_strips(batch: Batch) -> Piece:
             more = _strips(part, [m for m in metrics if m in FOLDED])
             if shown or more:
                 level = "h4" if part.title else "h3"
-                out += Markup('<{0} class="family">{1}</{0}>').format(level, family.title())
+                out += pieces().family(level, family.title())
                 out += shown + _folded(more)
     return Piece(out)
 
@@ -386,23 +386,20 @@ def _across(batch: Batch) -> Markup:
     for label in batch.ordered(batch.cells["label"])[:LABELS]:
         found = [mean.loc[(label, m)] if (label, m) in mean.index else None for m in metrics]
         cells = [
-            (
-                Markup('<a href="#{}" tabindex="-1">{}</a><small>{:.0f} datasets</small>').format(
-                    handle(label), number(f["mean"]), f["count"]
-                )
-                if f is not None
-                else "–"
-            )
+            "–"
+            if f is None
+            else pieces().mean_over(number(f["mean"]), handle(label), f"{f['count']:.0f}")
             for f in found
         ]
         lines.append((batch.named(label), f"{done.get(label, 0)} of {ran[label]}", *cells))
-    intro = (
-        '<h3>Across datasets</h3><p class="note">Mean over datasets of (score − floor) / (ceiling −'
-        " floor): 1 is a fresh real sample, 0 is the floor. Datasets without a reading are left out"
-        " of a mean; the counts say how many are in it.</p>"
+    intro = pieces().introduced(
+        "Across datasets",
+        "Mean over datasets of (score − floor) / (ceiling − floor): 1 is a fresh real sample, 0 is"
+        " the floor. Datasets without a reading are left out of a mean; the counts say how many are"
+        " in it.",
     )
     header = ["Generator", "Datasets finished", *map(marked, metrics)]
-    return Markup(intro) + html_table(
+    return intro + html_table(
         header, lines, f"Normalised scores over {len(batch.datasets)} datasets", "scores"
     )
 
@@ -500,9 +497,9 @@ def worst_columns(batch: Batch) -> Piece:
         order = (
             (own if len(own) else rows).groupby("column")["value"].mean().sort_values(kind="stable")
         )
-        caption = Markup(
-            "<span data-m>Marginals</span> of {} by column, the worst {} of {} first (1: identical)"
-        ).format(part.name, min(COLUMNS, len(order)), len(order))
+        shown = min(COLUMNS, len(order))
+        words = f"of {part.name} by column, the worst {shown} of {len(order)} first (1: identical)"
+        caption = pieces().by_parts("Marginals", words)
         table = (
             part.table(of_metric, [(column, "") for column in order.index[:COLUMNS]], caption)
             if len(order)
@@ -575,7 +572,7 @@ def _cells(batch: Batch) -> Markup:
     for label in batch.ordered(groups):
         lines = []
         for dataset, cells in groups[label].groupby("dataset", sort=False):
-            first = Markup('<span id="{}">{}</span>').format(handle(dataset, label), dataset)
+            first = pieces().anchor(handle(dataset, label), dataset)
             for cell in cells.head(most).to_dict("records"):
                 hashes = (
                     str(cell[name])[:16] if cell["status"] == "ok" else "–"
@@ -589,17 +586,21 @@ def _cells(batch: Batch) -> Markup:
         )
         summed = batch.named(label) + f": {len(lines)} of {plural(len(groups[label]), 'cell')}"
         out += pieces().folded(summed, html_table(header, lines, caption, "text"), handle(label))
-    return Markup("<h3>Cells</h3>{}").format(out)
+    return pieces().listed_cells(out)
 
 
 def _links(cell: dict) -> tuple[Markup | str, Markup | str]:
     """To a cell's executed notebook and manifest, by their place beside the page; "–" where there
     is none.
     """
-    home, link = quote(str(cell.get("home") or "")), Markup('<a href="{}/{}">{}</a>').format
-    name = f"{cell['key'][:12]}"
-    notebook = link(home, "cell.ipynb", f"{name} notebook") if home and cell["executed"] else "–"
-    return notebook, link(home, "manifest.json", f"{name} manifest") if home else "–"
+    home = quote(str(cell.get("home") or ""))
+    if not home:
+        return "–", "–"
+    name = cell["key"][:12]
+    notebook: Markup | str = "–"
+    if cell["executed"]:
+        notebook = pieces().link(f"{home}/cell.ipynb", f"{name} notebook")
+    return notebook, pieces().link(f"{home}/manifest.json", f"{name} manifest")
 
 
 @section
@@ -607,9 +608,8 @@ def failures(batch: Batch) -> Piece:
     """Every cell that is not ok: status, phase and last line."""
     bad = batch.cells[batch.cells["status"] != "ok"]
     if not len(bad):
-        return Piece(
-            Markup("<p>Every cell finished: no generator was skipped, stopped or failed.</p>")
-        )
+        words = "Every cell finished: no generator was skipped, stopped or failed."
+        return Piece(pieces().paragraph(words))
     lines = [
         (
             batch.named(r["label"], dataset=r["dataset"]),

@@ -23,15 +23,16 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.errors import InputError
 from workbench.files import check_toml, read_toml, write_text
 from workbench.generators import fitted, views
+from workbench.markup import macros
 from workbench.metrics import INSUFFICIENT, Row, Trial
 from workbench.metrics.fidelity import K, standardised
 from workbench.metrics.intervals import LEVELS, from_influence, wilson
@@ -495,12 +496,9 @@ class Outcome:
         )
 
     def _repr_html_(self) -> str:
-        shown = self.summary.to_html(na_rep="", float_format="{:.4g}".format)
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.shortfalls)
-        return (
-            f"<p>Scenarios of {escape(self.dataset)} by {escape(self.generator)}, seed"
-            f" {self.seed}</p>{shown}<ul>{notes}</ul>"
-        )
+        table = Markup(self.summary.to_html(na_rep="", float_format="{:.4g}".format))
+        about = (self.dataset, self.generator, self.seed)
+        return macros("studies/shown.html.j2").scenarios(*about, table, self.shortfalls)
 
 
 def scarce(data: Dataset, rows: int, seed: int = 0, others: int = 2000) -> Dataset:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from workbench.errors import InputError, nearest
+from workbench.markup import macros
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ class Checked:
 
     def _repr_html_(self) -> str:
         color = "#1a7f37" if self.correct else "#57606a"
-        return (
-            f'<p style="border-left: 4px solid {color}; padding: 0.3em 0.8em">'
-            f"<b>Exercise {escape(self.number)}.</b> {escape(self.message)}</p>"
-        )
+        return macros("studies/shown.html.j2").exercise(self.number, self.message, color)
 
 
 def check(number: str, answer: object, **computed: object) -> Checked:

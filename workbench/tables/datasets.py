@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
@@ -18,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.errors import InputError, nearest
+from workbench.markup import macros
 from workbench.tables.catalog import DATASETS, Entry
 from workbench.tables.constraints import check as check_constraints
 from workbench.tables.declared import Declared, apply_missing
@@ -132,23 +133,16 @@ class Dataset:
         return pd.DataFrame(facts, index=self.schema.names).join(first)
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th>{key}</th><td>{escape(value)}</td></tr>"
-            for key, value in self._facts().items()
-        )
         left_out = [
             f"{name} was left out: {reason}."
             for name, reason in self.provenance.get("dropped_columns", {}).items()
         ]
-        notes = "".join(
-            f"<li>{escape(str(note))}</li>"
-            for note in [*left_out, *self.provenance.get("notes", ())]
-        )
+        notes = [*left_out, *self.provenance.get("notes", ())]
         # A description is shown whole: cut off, it would hide its unit.
         with pd.option_context("display.max_colwidth", None):
             columns = self.columns().to_html(escape=True, max_rows=60, na_rep="")
-        notes = f"<ul>{notes}</ul>" if notes else ""
-        return f"<table><caption>{escape(self.name)}</caption>{cells}</table>{columns}{notes}"
+        pieces = macros("tables/shown.html.j2")
+        return pieces.dataset(self.name, self._facts(), Markup(columns), notes)
 
 
 def load(

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.errors import InputError
 from workbench.files import write_text
+from workbench.markup import macros
 from workbench.tables import declared as declarations
 from workbench.tables import identifiers as identity
 from workbench.tables.datasets import read_raw
@@ -88,11 +90,10 @@ class Inspection:
         return f"- {finding.kind}: {finding.message}{ending}"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        items = "".join(f"<li>{escape(self._line(f)[2:])}</li>" for f in self.findings)
-        table = self.columns.to_html(escape=True, max_rows=200)
-        return f"<p>{escape(self.name)}: {self.rows:,} rows</p>{table}<ul>{items}</ul>"
+        findings = [self._line(finding).removeprefix("- ") for finding in self.findings]
+        table = Markup(self.columns.to_html(escape=True, max_rows=200))
+        pieces = macros("tables/shown.html.j2")
+        return pieces.inspection(self.name, f"{self.rows:,}", table, findings)
 
 
 def inspect(

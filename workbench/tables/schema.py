@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from workbench.errors import InputError, nearest
+from workbench.markup import macros
 from workbench.tables import forms, numerals, sdv
 from workbench.tables import identifiers as identity
 from workbench.tables.forms import MISSING_MARKS, Form
@@ -464,13 +465,11 @@ class Schema:
         if any(written):
             facts = [fact | {"written": text} for fact, text in zip(facts, written, strict=True)]
         table = pd.DataFrame(facts).to_html(index=False, escape=True)
-        texts = [
+        rules = [
             text if isinstance(text, str) else f"combinations of {', '.join(text)} as in train"
             for text in self.constraints
         ]
-        return table + (
-            f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>" if texts else ""
-        )
+        return macros("tables/shown.html.j2").schema(Markup(table), rules)
 
 
 def written(table: pd.DataFrame, schema: Schema, as_text: bool = False) -> pd.DataFrame:
