@@ -66,7 +66,7 @@ types: .venv/test-installed
 	$(BIN)/mypy
 
 lab: .venv/lab-installed
-	$(BIN)/jupyter lab --notebook-dir=notebooks notebooks/start.ipynb
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/start.ipynb
 
 # A token of its own at every start, this machine only. Cells tagged static repeat the page for readers without a kernel.
 app: .venv/lab-installed

@@ -121,7 +121,13 @@ def test_no_link_of_the_site_is_broken(site):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the path")
-@pytest.mark.parametrize("name", ["index", "which-generator", "names/load", "methods/cart"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("index", "which-generator", "names/load", "methods/cart", "benchmark", "metrics"),
+        *("first-five-minutes", "your-table", "language-models", "glossary"),
+    ],
+)
 def test_pages_of_the_site_are_accessible_and_fit_a_narrow_screen(site, name):
     playwright = pytest.importorskip("playwright.sync_api")
     from axe_playwright_python.sync_playwright import Axe

@@ -4,6 +4,7 @@ The list holds what was found and replaced once. `make test` keeps it out; add a
 stumbles.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+LESSONS = sorted([*(ROOT / "notebooks").glob("[0-9]*.ipynb"), ROOT / "notebooks" / "start.ipynb"])
 # pattern -> what to write instead
 STUMBLES = {
     r"held between a floor and a ceiling": "shown beside a worst case and a real-data reference",
@@ -40,16 +42,38 @@ STUMBLES = {
     r"\bof one's own\b|\bone's own\b": "your own",
     r"\bput to the test\b": "tested",
     r"\btcp://HOST:PORT\b": "an address that is no link",
+    r"\bhang(?:ing)? together\b": "depend on each other",
+    r"\bheaps\b": "groups, modes, clusters",
+    r"\b(?:the|clear) ties?\b|\btie between\b": "the association",
+    r"\bhence\b|\bwhence\b|\blest\b|\bthereby\b": "so, that is why",
+    r"\bwhoever\b": "anyone who, a person who",
+    r"\bworth (?:nothing|anything)\b": "of no use, help",
+    r"\bgives? (?:nobody|anybody|people|them) away\b|\bpeople away\b": "reveals",
+    r"\brows that a program made up\b": "rows that a model generates",
+    r"\bfor ever\b": "for good",
+    r"\bto be had\b|\bto be got\b": "available",
+    r"\bof late\b|\bas it were\b|\bso to speak\b": "(nothing)",
+    r"\bnot a whit\b|\bin no wise\b|\bby and by\b": "not at all, later",
+    r"\bwherefore\b|\bwhereupon\b|\bhitherto\b": "so, then, until now",
 }
 # Generated from docstrings or records by a script of their own, whose text other files hold.
 GENERATED = {"metrics.md", "trust.md"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def prose(page: Path) -> str:
+    """A page's text, or the text cells of a notebook, one after the other."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells)
+    return text
+
+
+@pytest.mark.parametrize("page", [*PAGES, *LESSONS], ids=lambda page: page.name)
 def test_no_page_holds_a_phrase_that_readers_stumbled_over(page):
     if page.name in GENERATED:
         pytest.skip("made from docstrings")
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    text = re.sub(r"```.*?```", "", prose(page), flags=re.S)
     text = " ".join(text.split())
     found = [
         f"{match[0]!r} (write: {better}) in …{text[max(match.start() - 40, 0) : match.end() + 20]}…"
