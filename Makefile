@@ -9,7 +9,7 @@
 # make types    the type hints, checked by mypy
 # make docs     the documentation as pages that need no network: docs/_build/index.html
 # make gallery  the same with the numbered notebooks, executed, in it
-# make bench    the speed and quality comparisons against other packages
+# make bench    the speed comparisons against other packages
 # make model-server   a small language model (SmolLM2-135M) on http://127.0.0.1:8765/v1, for the generator llm
 # make five-families   reports/five-families, with that model beside it
 # make texts    reports/texts, likewise: texts for a classifier, by that model and by a Markov chain
@@ -85,7 +85,6 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/ctgan_adult.py
 	$(BIN)/python benchmarks/copulas_adult.py
 	$(BIN)/python benchmarks/evaluation_speed.py
-	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/scarcity.py
 	$(BIN)/python benchmarks/digits.py
 

@@ -1,30 +1,30 @@
-"""docs/benchmark.md and the README's table, made from the published rows of results/benchmark.
+"""Every page and figure of the documentation that is made from published rows.
 
-    python docs/benchmark.py    # writes both; a test says when they are out of date
+    python docs/benchmark.py    # writes them all; tests say when one is out of date
 
-Every number on the page is the mean of rows in results/benchmark/rows.parquet over the seeds, with
-the interval that the report's page gives. The method cards show the same readings, by `readings`.
+It writes docs/benchmark.md and the README's table from results/benchmark; decision.py, measured.py
+and others.py have the makers of the other pages. Every number is the mean of rows over the seeds,
+with the interval that the report's page gives. The method cards show the same readings.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 
-import numpy as np
+import decision
+import measured as generators_page
 import pandas as pd
-from decision import table
+from published import RESULTS as PUBLISHED
+from published import cells, ends, finished, interval, labels, one, readings, signed, table
 
-from workbench.batch.results import Results
 from workbench.metrics import METRICS
 from workbench.report.batch import Batch
-from workbench.report.headlines import headlines
-from workbench.report.identity import identities, is_control, ordered
+from workbench.report.identity import is_control
 from workbench.report.uses import USES
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results" / "benchmark"
+RESULTS = PUBLISHED / "benchmark"
 PAGE = HERE / "benchmark.md"
 README = HERE.parent / "README.md"
 # One reading of each question, as on the first screen of a report; the first that a table has.
@@ -46,62 +46,31 @@ IN_README = (
 )
 
 
-@cache
-def results() -> Results:
-    return Results(RESULTS)
-
-
-@cache
-def readings() -> pd.DataFrame:
-    """The shown metrics as a report's headlines: one row for each dataset, label and metric."""
-    names = [metric for _, metrics in SHOWN for metric in metrics]
-    rows = results().rows()
-    return headlines(rows[rows["metric"].isin([*names, "vanished_groups"])])
-
-
-@cache
-def cells() -> pd.DataFrame:
-    return results().cells()
+def shown() -> pd.DataFrame:
+    return readings(tuple(metric for _, metrics in SHOWN for metric in metrics))
 
 
 def measured(dataset: str, label: str) -> list[str]:
     """What a generator's line holds after its name: seeds, each reading, CPU seconds of a fit."""
-    ran = cells()
-    ran = ran[(ran["dataset"] == dataset) & (ran["label"] == label) & (ran["status"] == "ok")]
-    own = readings()
-    own = own[(own["dataset"] == dataset) & (own["label"] == label)].set_index("metric")
+    ran = finished()
+    ran = ran[(ran["dataset"] == dataset) & (ran["label"] == label)]
+    own = shown()
+    own = own[(own["dataset"] == dataset) & (own["label"] == label)]
     line = [str(ran["seed"].nunique())]
-    for _, metrics in SHOWN:
-        found = next((own.loc[name] for name in metrics if name in own.index), None)
-        line.append(reading(found))
+    line += [interval(one(own, metrics)) for _, metrics in SHOWN]
     return [*line, f"{ran['fit_cpu'].mean():.2g}"]
-
-
-def reading(row: pd.Series | None) -> str:
-    """A mean with its 95% interval, or why there is none."""
-    if row is None or not np.isfinite(row["mean"]):
-        return "–"
-    if not np.isfinite(row["low"]):
-        return f"{row['mean']:.3f}".replace("-", "−")
-    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]".replace("-", "−")
 
 
 def reference(dataset: str, end: str) -> list[str]:
     """The floor or the ceiling of each shown reading, as the controls' cells measured it."""
-    own = readings()
+    own = shown()
     own = own[own["dataset"] == dataset]
-    line = []
-    for _, metrics in SHOWN:
-        part = next((own[own["metric"] == m] for m in metrics if (own["metric"] == m).any()), None)
-        known = [] if part is None else part[end].dropna()
-        value = np.median(known) if len(known) else np.nan
-        line.append(f"{value:.3f}".replace("-", "−") if np.isfinite(value) else "–")
-    return line
+    return [signed(ends(own, metrics, end)) for _, metrics in SHOWN]
 
 
 def by_use(batch: Batch) -> str:
     """On how many tables each generator meets each use, leaves it open, and fails it."""
-    done = cells()[cells()["status"] == "ok"][["dataset", "label"]].drop_duplicates()
+    done = finished()[["dataset", "label"]].drop_duplicates()
     verdicts = batch.verdicts.merge(done, on=["dataset", "label"])
     lines = [["generator", "tables", *(title for title, _ in USES.values())]]
     for label in batch.ordered(verdicts["label"].unique()):
@@ -127,7 +96,7 @@ def filled(readme: str, page: str) -> str:
 
 def of_generator(name: str) -> str:
     """The lines of one generator, a table and setting each; "" where no cell of it has finished."""
-    own = cells()[(cells()["generator"] == name) & (cells()["status"] == "ok")]
+    own = finished()[finished()["generator"] == name]
     pairs = own[["dataset", "label"]].drop_duplicates()
     if not len(pairs):
         return ""
@@ -138,12 +107,11 @@ def of_generator(name: str) -> str:
 
 
 def of_dataset(dataset: str) -> str:
-    own = cells()[(cells()["dataset"] == dataset) & (cells()["status"] == "ok")]
+    own = finished()[finished()["dataset"] == dataset]
     rows = own[["train_rows", "test_rows"]].max()
     lines = [["generator", *HEADS]]
-    generators = identities(own)
-    for label in ordered(generators):
-        control = " (control)" if is_control(generators[label]) else ""
+    for label, generator in labels(own).items():
+        control = " (control)" if is_control(generator) else ""
         lines.append([f"`{label}`{control}", *measured(dataset, label)])
     lines.append(["fresh real rows", "", *reference(dataset, "ceiling"), ""])
     lines.append(["destroyed", "", *reference(dataset, "floor"), ""])
@@ -153,7 +121,7 @@ def of_dataset(dataset: str) -> str:
 
 def page() -> str:
     batch = Batch.read(RESULTS)
-    done = cells()[cells()["status"] == "ok"]
+    done = finished()
     missing = cells()[cells()["status"] != "ok"]
     count = done.groupby("dataset", sort=False)["label"].nunique()
     meanings = "\n".join(
@@ -203,7 +171,13 @@ def unfinished(missing: pd.DataFrame) -> str:
     return f" Not finished: {', '.join(f'{n} {status}' for status, n in count.items())}."
 
 
-if __name__ == "__main__":
+def write() -> None:
     text = page()
     PAGE.write_text(text, encoding="utf-8")
     README.write_text(filled(README.read_text(encoding="utf-8"), text), encoding="utf-8")
+    decision.write(text)
+    generators_page.write()
+
+
+if __name__ == "__main__":
+    write()

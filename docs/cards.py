@@ -1,5 +1,5 @@
-"""A page for each generator, made from its registry entry, its docstrings, the published rows of
-results/benchmark, and benchmarks/methods.jsonl.
+"""A page for each generator, made from its registry entry, its docstrings and the published rows of
+results/benchmark.
 
     python docs/cards.py    # writes docs/methods/, as every build of the documentation does
 
@@ -10,27 +10,14 @@ code says.
 
 from __future__ import annotations
 
-import json
 from itertools import groupby
 from pathlib import Path
 
 import benchmark
-from decision import table
+import measured
 
 from workbench.generators import GENERATORS, Entry
 
-RECORD = Path(__file__).parents[1] / "benchmarks" / "methods.jsonl"
-COLUMNS = {  # heading -> keys of the record, the first one that is there
-    "shape error %": ["shape"],
-    "trend error %": ["trend"],
-    "utility": ["auc", "rmse"],
-    "closer to train": ["closer"],
-    "membership AUC": ["membership"],
-    "fit, CPU s": ["fit"],
-    "sample, CPU s": ["sample"],
-    "peak MB": ["mb"],
-}
-DIGITS = {"shape": 2, "copies": 4, "trend": 2, "fit": 2, "sample": 2, "mb": 0}  # all others: three
 SUPPORTS = {
     "conditions": "Meets some conditions (`where`) by itself; rejection makes all of them exact.",
     "seconds": "Takes a budget in seconds.",
@@ -46,14 +33,12 @@ def write(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for page in folder.glob("*.md"):
         page.unlink()
-    record = [json.loads(line) for line in RECORD.read_text(encoding="utf-8").splitlines()]
     for name, entry in GENERATORS.items():
-        measured = [row for row in record if row["generator"] == name]
-        (folder / f"{name}.md").write_text(card(name, entry, measured), encoding="utf-8")
+        (folder / f"{name}.md").write_text(card(name, entry), encoding="utf-8")
     (folder / "index.md").write_text(index(), encoding="utf-8")
 
 
-def card(name: str, entry: Entry, measured: list[dict]) -> str:
+def card(name: str, entry: Entry) -> str:
     module, _, class_name = entry.where.partition(":")
     generator = f"{entry.load().__module__}.{class_name}"
     facts = [
@@ -75,8 +60,6 @@ def card(name: str, entry: Entry, measured: list[dict]) -> str:
         directive("automodule", module, "no-members", "no-index"),
         "## In the benchmark",
         benchmarked(name),
-        "## On larger tables",
-        results(measured),
     ]
     return (
         "\n\n".join(
@@ -105,30 +88,11 @@ def benchmarked(name: str) -> str:
         "Means over seeds with 95% intervals. What the columns mean, and floor and ceiling of each:"
         " [the benchmark](../benchmark.md)."
     )
-    return f"{lines}\n\n{about}"
-
-
-def results(measured: list[dict]) -> str:
-    """The record's lines as a table; what the columns mean, and every other method, is on one page."""
-    if not measured:
-        return "Not in this record: see [the measurements](../generators.md) for what it holds."
-    lines = [["table", "settings", *COLUMNS]]
-    for row in measured:
-        settings = ", ".join(f"{key}={value}" for key, value in row["params"].items()) or "defaults"
-        lines.append([row["dataset"], settings, *(cell(row, keys) for keys in COLUMNS.values())])
-    about = (
-        "One seed. Held-out utility is the ROC AUC, for beijing_pm25 the RMSE. [All methods side by"
-        " side](../generators.md)."
+    errors = (
+        "Errors as SDMetrics defines them, how close the rows lie to train, and what they cost:"
+        " [all generators side by side](../generators.md)."
     )
-    return f"{table(lines)}\n\n{about}"
-
-
-def cell(row: dict, keys: list[str]) -> str:
-    """A reading with as many digits as every other of its column."""
-    key = next((key for key in keys if row.get(key) is not None), None)
-    if key is None:
-        return "–"
-    return f"{row[key]:.{DIGITS.get(key, 3)}f}"
+    return f"{lines}\n\n{about}\n\n{measured.of_generator(name)}\n\n{errors}"
 
 
 def index() -> str:

@@ -1,168 +1,194 @@
-"""The tables of docs/which-generator.md and the results table of the README, made from the recorded
-rows of benchmarks/methods.jsonl.
+"""The tables of docs/which-generator.md, made from the published rows of results/benchmark.
 
-    python docs/decision.py    # writes both; a test says when they are out of date
-
-Every number on these pages that compares generators is one of the record; the rules that pick a line
-are in the functions below, not in somebody's memory.
+`python docs/benchmark.py` writes them; a test says when they are out of date. Every number that
+compares generators on the page is one of these rows; the rules that pick a line are in the
+functions below, not in somebody's memory.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from published import filled as filled_marks
+from published import finished, interval, labels, one, readings, signed, table
 
-from workbench.report.identity import is_private
+from workbench.report.identity import is_control, is_private
 from workbench.tables.catalog import DATASETS
 
-HERE = Path(__file__).parent
-RECORD = HERE.parent / "benchmarks" / "methods.jsonl"
-PAGES = (HERE / "which-generator.md",)
-TABLES = ("adult", "default_credit", "online_shoppers", "magic_gamma", "beijing_pm25")
-NOT_COMPARED = ("holdout", "real rows")
+PAGE = Path(__file__).parent / "which-generator.md"
 BUDGETS = ((1, "one second"), (10, "ten seconds"), (150, "a few minutes"))
+SKILL = ("tstr_auc", "tstr_r2")
+CLOSENESS = ("dcr_share", "membership_auc", "excess_copies", "trend_error")
+PRIVATE_ON = "adult"  # the table that papers on private generators have in common
+NAMED = 3  # generators that the table of uses names
 
 
-def record() -> list[dict]:
-    """The recorded rows; of one generator with the same settings the last one counts."""
-    lines = RECORD.read_text(encoding="utf-8").splitlines()
-    found = {}
-    for row in map(json.loads, lines):
-        key = row["dataset"], row["generator"], json.dumps(row["params"], sort_keys=True)
-        found[key] = row
-    return list(found.values())
+def shown() -> pd.DataFrame:
+    return readings((*SKILL, *CLOSENESS))
 
 
-def is_budgeted(row: dict) -> bool:
-    """Whether a training was cut off by the clock: such a row says little of the method."""
-    return "seconds" in row["params"]
-
-
-def candidates(rows: list[dict], dataset: str) -> list[dict]:
-    """Methods at their defaults on one table, without references and private ones."""
+def open_methods(ran: pd.DataFrame) -> list[str]:
+    """Labels that are neither controls nor private: what a budget in seconds picks from."""
     return [
-        row
-        for row in rows
-        if row["dataset"] == dataset
-        and row["generator"] not in NOT_COMPARED
-        and not is_budgeted(row)
-        and not is_private(row["generator"])
-        and row.get("fit") is not None
+        label
+        for label, generator in labels(ran).items()
+        if not is_control(generator) and not is_private(generator)
     ]
 
 
-def by_budget(rows: list[dict]) -> str:
+def of_line(dataset: str, label: str) -> pd.DataFrame:
+    own = shown()
+    return own[(own["dataset"] == dataset) & (own["label"] == label)]
+
+
+def skill(dataset: str, label: str) -> pd.Series | None:
+    """The skill that is kept on a table, where it was measured."""
+    row = one(of_line(dataset, label), SKILL)
+    return None if row is None or not np.isfinite(row["mean"]) else row
+
+
+def by_budget() -> str:
     """For each table and budget the method whose rows train the best model, among those that fit in
-    time.
+    time, and how many others cannot be told from it.
     """
-    header = ["table (rows × columns)", *(f"within {words}" for _, words in BUDGETS)]
-    lines = [header]
-    for dataset in TABLES:
-        entry = DATASETS[dataset]
-        line = [f"{dataset} ({entry.rows:,} × {entry.columns})"]
-        for seconds, _ in BUDGETS:
-            in_time = [row for row in candidates(rows, dataset) if row["fit"] <= seconds]
-            best = min(in_time, key=loss)
-            line.append(f"`{best['generator']}` {utility(best)} in {short(best['fit'])} s")
+    lines = [["table (rows to learn from)", *(f"within {words}" for _, words in BUDGETS)]]
+    ran = finished()
+    for dataset in ran["dataset"].unique():
+        own = ran[ran["dataset"] == dataset]
+        seconds = own.groupby("label")["fit_cpu"].mean()
+        entry = DATASETS.get(dataset)
+        columns = f" × {entry.columns}" if entry else ""
+        line = [f"{dataset} ({int(own['train_rows'].max()):,}{columns})"]
+        for budget, _ in BUDGETS:
+            in_time = [name for name in open_methods(own) if seconds[name] <= budget]
+            line.append(best_of(dataset, in_time, seconds))
         lines.append(line)
     return table(lines)
 
 
-def loss(row: dict) -> float:
-    """Less is better: 1 - AUC, or the RMSE of a regression."""
-    return row["rmse"] if row.get("auc") is None else 1 - row["auc"]
-
-
-def utility(row: dict) -> str:
-    if row.get("auc") is None:
-        return f"RMSE {row['rmse']:.3f}"
-    return f"AUC {row['auc']:.3f}"
+def best_of(dataset: str, names: list[str], seconds: pd.Series) -> str:
+    found = {name: skill(dataset, name) for name in names}
+    found = {name: row for name, row in found.items() if row is not None}
+    if not found:
+        return "–"
+    best = max(found, key=lambda name: found[name]["mean"])
+    # Overlapping intervals are no proof of a tie, but no ground to prefer either.
+    ties = sum(row["high"] >= found[best]["low"] for row in found.values()) - 1
+    what = {"tstr_auc": "AUC", "tstr_r2": "R²"}[found[best]["metric"]]
+    score = f"`{best}` {what} {interval(found[best])} in {short(seconds[best])} s"
+    return f"{score}; {ties} more overlap" if ties else score
 
 
 def short(seconds: float) -> str:
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
-def closeness(rows: list[dict]) -> str:
-    """How near each method's rows lie to its train rows, the median over the five tables."""
-    header = [
-        *("generator", "closer to train", "membership AUC", "excess copies %"),
-        *("trend error %", "fit, CPU s"),
-    ]
+def closeness() -> str:
+    """How near each method's rows lie to its train rows: medians over the tables, and their range."""
+    heads = ("closer to train", "membership AUC", "excess copies %", "trend error %")
+    ran = finished()
+    names = [*open_methods(ran), *(name for name in ("holdout",) if name in set(ran["label"]))]
     lines = []
-    names = {row["generator"] for dataset in TABLES for row in candidates(rows, dataset)}
     for name in names:
-        own = [row for d in TABLES for row in candidates(rows, d) if row["generator"] == name]
-        if len(own) < len(TABLES):
+        own = shown()[shown()["label"] == name]
+        means = own.pivot_table(index="dataset", columns="metric", values="mean", sort=False)
+        if not set(CLOSENESS) <= set(means.columns):
             continue
-        middle = {
-            key: float(np.median([row[key] for row in own]))
-            for key in ("closer", "membership", "copies", "trend", "fit")
-        }
-        lines.append((middle, f"`{name}`"))
-    lines.sort(key=lambda pair: -pair[0]["closer"])
-    body = [
-        [
-            name,
-            f"{middle['closer']:.3f}",
-            f"{middle['membership']:.3f}",
-            f"{100 * middle['copies']:.2f}".replace("-", "−"),
-            f"{middle['trend']:.2f}",
-            short(middle["fit"]),
-        ]
-        for middle, name in lines
-    ]
-    return table([header, *body])
+        means["excess_copies"] *= 100
+        cells = [across(means[metric]) for metric in CLOSENESS]
+        fit = ran[ran["label"] == name].groupby("dataset")["fit_cpu"].mean().median()
+        shown_name = "fresh real rows, `holdout`" if name == "holdout" else f"`{name}`"
+        order = -means["dcr_share"].median()
+        lines.append((order, [shown_name, str(len(means)), *cells, short(fit)]))
+    lines.sort(key=lambda pair: pair[0])
+    header = ["generator", "tables", *heads, "fit, CPU s"]
+    return table([header, *(line for _, line in lines)])
 
 
-def private(rows: list[dict]) -> str:
-    """Methods with a guarantee on Adult, at one epsilon each."""
-    header = ["generator", "epsilon", "delta", "domain", "trend error %", "TSTR AUC", "fit, CPU s"]
+def across(values: pd.Series) -> str:
+    """The median over tables with the smallest and the largest."""
+    return f"{signed(values.median(), 2)} ({signed(values.min(), 2)} to {signed(values.max(), 2)})"
+
+
+def private() -> str:
+    """Methods with a guarantee on one table, as each promised it, and fresh real rows beside."""
+    ran = finished()
+    ran = ran[ran["dataset"] == PRIVATE_ON]
     lines = []
-    for row in rows:
-        if row["dataset"] != "adult" or not is_private(row["generator"]) or is_budgeted(row):
+    for label, generator in labels(ran).items():
+        if not is_private(generator):
             continue
-        params = row["params"]
-        delta = params.get("delta", {"mst": 1e-9, "privbayes": 0.0}.get(row["generator"], 1e-5))
-        lines.append(
-            [
-                f"`{row['generator']}`",
-                f"{params.get('epsilon', 1.0):g}",
-                f"{delta:g}",
-                params.get("domain", "read off train"),
-                f"{row['trend']:.1f}",
-                f"{row['auc']:.3f}",
-                short(row["fit"]),
-            ]
-        )
-    lines.sort(key=lambda line: (float(line[1]), -float(line[5])))
+        own = ran[ran["label"] == label]
+        promise = json.loads(own["promise"].iloc[0])
+        numbers = [f"{promise['epsilon']:.3g}", f"{promise['delta']:g}", promise["domain"]]
+        lines.append([f"`{generator}`", *numbers, *scored(label, own)])
+    lines.sort(key=lambda line: (float(line[1]), -leading(line[5])))
+    if "holdout" in set(ran["label"]):
+        own = ran[ran["label"] == "holdout"]
+        lines.append(["fresh real rows, `holdout`", "–", "–", "–", *scored("holdout", own)])
+    header = ["generator", "epsilon", "delta", "domain", "trend error %", "TSTR AUC", "fit, CPU s"]
     return table([header, *lines])
 
 
-def table(lines: list[list[str]]) -> str:
-    header, *body = lines
-    rows = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def scored(label: str, own: pd.DataFrame) -> list[str]:
+    rows = of_line(PRIVATE_ON, label)
+    trend = interval(one(rows, ("trend_error",)), 2)
+    return [trend, interval(one(rows, SKILL)), short(own["fit_cpu"].mean())]
 
 
-def filled(text: str) -> str:
-    """The page with each table between its marks made anew."""
-    rows = record()
+def leading(text: str) -> float:
+    """The mean that a cell begins with; a cell without a reading sorts last."""
+    first = text.split()[0].replace("−", "-")
+    return -np.inf if first == "–" else float(first)
+
+
+def by_use(benchmark: str) -> str:
+    """For each use the generators whose gates are met on most tables, read off the benchmark's page."""
+    part = benchmark[benchmark.index("| generator | tables |") :].partition("\n\n")[0].splitlines()
+    uses = [head.strip() for head in part[0].strip("| ").split(" | ")][2:]
+    counts = {}
+    for line in part[2:]:
+        first, _, *numbers = line.strip("| ").split(" | ")
+        counts[first.split("`")[1]] = [[int(n) for n in cell.split(" / ")] for cell in numbers]
+    generators = labels(finished())
+    lines = [["the rows are to", "no guarantee", "with a guarantee", "fresh real rows"]]
+    for place, use in enumerate(uses):
+        own = {label: cells[place] for label, cells in counts.items()}
+        kept = {label: own[label] for label in own if not is_control(generators[label])}
+        promised = {label: kept[label] for label in kept if is_private(generators[label])}
+        others = {label: kept[label] for label in kept if label not in promised}
+        fresh = written(own["holdout"]) if "holdout" in own else "–"
+        lines.append([use.lower(), leaders(others), leaders(promised), fresh])
+    return table(lines)
+
+
+def leaders(own: dict[str, list[int]]) -> str:
+    """The labels that meet the gates on most tables, and fail on fewest where that ties."""
+    best = sorted(own, key=lambda label: (-own[label][0], own[label][2]))[:NAMED]
+    met = [label for label in best if own[label][0]]
+    if not met:
+        return "none on any table"
+    return ", ".join(f"`{label}` {written(own[label])}" for label in met)
+
+
+def written(counts: list[int]) -> str:
+    met, _, _ = counts
+    return f"{met} of {sum(counts)}"
+
+
+def filled(text: str, benchmark: str) -> str:
+    """The page with each table between its marks made anew; benchmark: the benchmark's page."""
     makers = {
+        "by_use": lambda: by_use(benchmark),
         "by_budget": by_budget,
         "closeness": closeness,
         "private": private,
     }
-    for name, maker in makers.items():
-        mark = rf"(<!-- {name}: made by docs/decision.py -->\n).*?(\n<!-- end -->)"
-        table = maker(rows)
-        text = re.sub(mark, lambda m, table=table: f"{m[1]}\n{table}\n{m[2]}", text, flags=re.S)
-    return text
+    return filled_marks(text, makers)
 
 
-if __name__ == "__main__":
-    for page in PAGES:
-        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+def write(benchmark: str) -> None:
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), benchmark), encoding="utf-8")

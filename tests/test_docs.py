@@ -4,6 +4,7 @@ anything.
 
 import ast
 import doctest
+import importlib
 import inspect
 import re
 import shutil
@@ -180,17 +181,22 @@ def test_the_metric_of_the_page_runs_and_its_rows_hold_numbers_where_numbers_bel
         wb.Row("mean_shift", 0.1, 0.0, 0.2, "a column in a number's place")
 
 
-def test_tables_of_recorded_rows_are_those_of_the_record():
-    """The decision page, each number of it."""
+def makers_of_pages(*names):
+    """The modules of docs/ that make pages from published rows."""
     sys.path.insert(0, str(DOCS))
     try:
-        import decision
+        return [importlib.import_module(name) for name in names]
     finally:
         sys.path.remove(str(DOCS))
-    for page in decision.PAGES:
-        text = page.read_text(encoding="utf-8")
-        assert "made by docs/decision.py" in text
-        assert decision.filled(text) == text, f"{page.name}: run python docs/decision.py"
+
+
+def test_the_decision_page_is_made_of_published_rows():
+    decision, benchmark = makers_of_pages("decision", "benchmark")
+    text = decision.PAGE.read_text(encoding="utf-8")
+    filled = decision.filled(text, benchmark.PAGE.read_text(encoding="utf-8"))
+    assert filled == text, "run python docs/benchmark.py"
+    with pytest.raises(ValueError, match="0 places for by_use"):
+        decision.filled("no marks", benchmark.PAGE.read_text(encoding="utf-8"))
     # A generator that is recommended by name exists.
     page = (DOCS / "which-generator.md").read_text(encoding="utf-8")
     for column in re.findall(r"^\|[^|]*\|([^|]*)\|", page, flags=re.MULTILINE):
@@ -200,11 +206,7 @@ def test_tables_of_recorded_rows_are_those_of_the_record():
 
 def test_every_number_of_the_benchmarks_page_is_the_mean_of_published_rows():
     """The page is what its command writes, and its means are those of rows read by pandas alone."""
-    sys.path.insert(0, str(DOCS))
-    try:
-        import benchmark
-    finally:
-        sys.path.remove(str(DOCS))
+    (benchmark,) = makers_of_pages("benchmark")
     text = benchmark.PAGE.read_text(encoding="utf-8")
     rows = pd.read_parquet(benchmark.RESULTS / "rows.parquet")
     whole = rows[(rows["column"].fillna("") == "") & (rows["group"].fillna("") == "")]
@@ -223,6 +225,42 @@ def test_every_number_of_the_benchmarks_page_is_the_mean_of_published_rows():
     assert walked > 100
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert benchmark.filled(readme, text) == readme, "run python docs/benchmark.py"
+
+
+def test_every_number_on_generators_is_the_mean_of_published_rows():
+    """What stands between the marks, read against rows and cells by pandas alone."""
+    (measured,) = makers_of_pages("measured")
+    text = measured.PAGE.read_text(encoding="utf-8")
+    assert measured.page(text) == text, "run python docs/benchmark.py"
+    folder = ROOT / "results" / "benchmark"
+    rows, ran = pd.read_parquet(folder / "rows.parquet"), pd.read_parquet(folder / "cells.parquet")
+    whole = rows[(rows["column"].fillna("") == "") & (rows["group"].fillna("") == "")]
+    means = whole.groupby(["dataset", "label", "metric"])["value"].mean()
+    costs = ran[ran["status"] == "ok"].groupby(["dataset", "label"])
+    costs = costs[["fit_cpu", "sample_cpu", "peak_mb"]].mean()
+    metrics = ["shape_error", "trend_error", "tstr_auc", "dcr_share", "membership_auc"]
+    metrics.append("excess_copies")
+    walked = 0
+    made = text.partition("<!-- tables")[2].partition("<!-- end -->")[0]
+    for section in made.split("### ")[1:]:
+        dataset = section.partition("\n")[0]
+        for line in re.findall(r"^\| `.*", section, flags=re.MULTILINE):
+            first, _, *cells = line.strip("| ").split(" | ")
+            label = first.split("`")[1]
+            numbers = [
+                float(cell.split()[0].replace("−", "-").replace("–", "nan")) for cell in cells
+            ]
+            names = [
+                name.replace("auc", "r2") if "R²" in section and name == "tstr_auc" else name
+                for name in metrics
+            ]
+            expected = [means.get((dataset, label, name), np.nan) for name in names]
+            expected += costs.loc[(dataset, label)].tolist()
+            digits = [2, 2, 3, 3, 3, 4, 2, 2, 0]
+            for number, mean, places in zip(numbers, expected, digits, strict=True):
+                assert number == pytest.approx(mean, abs=0.51 * 10**-places, nan_ok=True), line
+                walked += 1
+    assert walked > 900
 
 
 def test_the_figure_is_drawn_by_the_readmes_first_lines():
