@@ -101,8 +101,8 @@ def filled(text: str, makers: Mapping[str, Callable[[], str]]) -> str:
     """
     for name, maker in makers.items():
         mark = rf"(<!-- {name}: made by docs/benchmark.py -->\n).*?(\n<!-- end -->)"
-        made = maker()
-        filling = lambda found, made=made: f"{found[1]}\n{made}\n{found[2]}"  # noqa: E731
+        lines = maker()
+        filling = lambda found, lines=lines: f"{found[1]}\n{lines}\n{found[2]}"  # noqa: E731
         text, count = re.subn(mark, filling, text, flags=re.S)
         if count != 1:
             raise ValueError(f"{count} places for {name}; one is needed")

@@ -241,8 +241,8 @@ def test_every_number_on_generators_is_the_mean_of_published_rows():
     metrics = ["shape_error", "trend_error", "tstr_auc", "dcr_share", "membership_auc"]
     metrics.append("excess_copies")
     walked = 0
-    made = text.partition("<!-- tables")[2].partition("<!-- end -->")[0]
-    for section in made.split("### ")[1:]:
+    tables = text.partition("<!-- tables")[2].partition("<!-- end -->")[0]
+    for section in tables.split("### ")[1:]:
         dataset = section.partition("\n")[0]
         for line in re.findall(r"^\| `.*", section, flags=re.MULTILINE):
             first, _, *cells = line.strip("| ").split(" | ")
