@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import psutil
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -112,6 +114,22 @@ class Stub:
     def sample(self, n, rng, where=None):
         return self.table.iloc[rng.integers(len(self.table), size=n)].reset_index(drop=True)
 '''
+
+
+def people(folder: Path) -> Path:
+    """A small table as a CSV file. Whoever compares it finds floors and ceilings that another test
+    has measured.
+    """
+    rng = np.random.default_rng(0)
+    path = folder / "people.csv"
+    pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, 300),
+            "group": rng.choice(["a", "b"], 300),
+            "bought": rng.choice(["yes", "no"], 300),
+        }
+    ).to_csv(path, index=False)
+    return path
 
 
 def seal(home: Path) -> None:

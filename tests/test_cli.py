@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from batch_helpers import people
 
 from workbench import cli
 from workbench.batch import grid
@@ -23,16 +24,7 @@ from workbench.metrics import METRICS
 
 @pytest.fixture
 def table(tmp_path):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "people.csv"
-    pd.DataFrame(
-        {
-            "age": rng.integers(18, 80, 300),
-            "group": rng.choice(["a", "b"], 300),
-            "bought": rng.choice(["yes", "no"], 300),
-        }
-    ).to_csv(path, index=False)
-    return path
+    return people(tmp_path)
 
 
 @pytest.mark.parametrize("what", ["generators", "datasets", "metrics"])

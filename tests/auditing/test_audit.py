@@ -120,15 +120,18 @@ def test_adult_passes_fresh_rows_and_fails_each_fault(adult):
     assert ("copies", "all columns") in found and found <= COPIED
 
 
-def test_false_alarms_stay_near_alpha():
-    """Of 40 fresh samples at most 5 raise an alarm (at 5% each, more do with 1.4% probability), and
-    none fails.
+@pytest.mark.parametrize(
+    ("samples", "most"), [(10, 2), pytest.param(40, 5, marks=pytest.mark.long)]
+)
+def test_false_alarms_stay_near_alpha(samples, most):
+    """Of 40 fresh samples at most 5 raise an alarm (at 5% each, more do with 1.4% probability), of
+    10 at most 2 (1.2%), and none fails.
 
     No gate's p values are below 0.05 more often than chance explains.
     """
-    audits = [wb.audit(*split(seed)) for seed in range(1000, 1040)]
+    audits = [wb.audit(*split(seed)) for seed in range(1000, 1000 + samples)]
     decisions = [audit.decision for audit in audits]
-    assert decisions.count("PASS") >= 35 and "FAIL" not in decisions
+    assert decisions.count("PASS") >= samples - most and "FAIL" not in decisions
     for gate, p in (
         pd.concat([audit.checks for audit in audits]).dropna(subset="p").groupby("gate")["p"]
     ):

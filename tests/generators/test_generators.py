@@ -98,6 +98,13 @@ TINY = {
 BRIEF = {"great": {"epochs": 2}, "tvae": {"epochs": 2}}
 REPEATING = ["holdout", "copy"]  # they return real rows and nothing else
 every_generator = pytest.mark.parametrize("name", GENERATORS)
+# Seconds a table, since it writes rows letter by letter. Where a claim is about what all generators
+# share, it is made of them only by `make test-long`.
+SLOW = ("great",)
+quick_generators = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long) if name in SLOW else name for name in GENERATORS],
+)
 
 VARYING = ["income", "rate", "age", "debts", "region", "job", "married", "opened", "default"]
 
@@ -145,12 +152,18 @@ def trained(name: str):
         pytest.skip(str(reason))
 
 
+def rows_of(name: str) -> pd.DataFrame:
+    """Many rows of that fit, drawn once; nobody may change them."""
+    trained(name)
+    return candidate(name).rows
+
+
 def test_tiny_settings_cover_the_registry():
     assert set(TINY) == set(GENERATORS)
 
 
 @every_generator
-@pytest.mark.parametrize("n", [1, 7, 300, 3000])
+@pytest.mark.parametrize("n", [1, 7, 300, contract.MANY])
 def test_rows_columns_and_dtypes(name, n):
     hold(contract.rows_columns_and_dtypes, name, n)
 
@@ -172,7 +185,7 @@ def test_missing_rates_are_kept(name):
         pytest.skip("two epochs teach a GAN no rates; the tests of its own look at a trained one")
     if name == "llm":
         pytest.skip("what is missing is the language model's choice")
-    synthetic = trained(name).sample(3000, rng(2))
+    synthetic = rows_of(name)
     real, drawn = TABLE.isna().mean(), synthetic.isna().mean()
     assert (abs(real - drawn) < 0.05).all(), (real - drawn).to_dict()
     assert (drawn[real == 0] == 0).all(), "a column that is complete in train stays complete"
@@ -246,7 +259,7 @@ def test_extreme_numbers(name):
         assert synthetic[column].between(table[column].min(), table[column].max()).all()
 
 
-@every_generator
+@quick_generators
 def test_a_column_of_many_levels(name):
     schema = Schema(
         (Column("id", "categorical"), Column("x", "numeric"), Column("y", "boolean", "target"))

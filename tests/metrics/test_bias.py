@@ -3,6 +3,7 @@ statsmodels and fairlearn.
 """
 
 import os
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -87,9 +88,14 @@ def test_bias_amp_of_a_two_by_two_table_by_hand():
     assert rows["bias_amp_reverse", "", ""].value == pytest.approx((given_false + given_true) / 2)
 
 
-@pytest.mark.parametrize("strength", [0.05, 0.2])
-@pytest.mark.parametrize("gain", [-1.5, 0.0, 0.7])
-@pytest.mark.parametrize("smallest", [0.03, 0.2])
+DIALS = [(0.05, -1.5, 0.2), (0.2, -1.5, 0.03), (0.2, 0.0, 0.2), (0.05, 0.7, 0.03), (0.2, 0.7, 0.2)]
+MORE_DIALS = sorted({*product((0.05, 0.2), (-1.5, 0.0, 0.7), (0.03, 0.2))} - {*DIALS})
+
+
+@pytest.mark.parametrize(
+    ("strength", "gain", "smallest"),
+    [*DIALS, *(pytest.param(*dials, marks=pytest.mark.long) for dials in MORE_DIALS)],
+)
 def test_dialled_bias_is_read_within_a_hundredth(strength, gain, smallest):
     """Train rates are 0.4 +- strength; synthetic ones 0.4 +- (1 + gain) strength: the amplification
     is gain * strength.

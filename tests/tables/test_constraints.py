@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generators import TINY, every_generator, row_set
+from test_generators import BRIEF, SLOW, TINY, every_generator, row_set
 
 from workbench.batch import grid
 from workbench.cli import main
@@ -82,11 +82,11 @@ def assert_kept(synthetic: pd.DataFrame, train: pd.DataFrame = TABLE) -> None:
 
 @every_generator
 def test_every_generator_keeps_them_in_every_row(name):
-    generator = make(name, TINY[name])
+    generator = make(name, TINY[name] | BRIEF.get(name, {}))
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
     fitted = generator.fit(TABLE, SCHEMA, np.random.default_rng(1))
-    rows = 300 if name == "great" else 2000  # it writes its rows letter by letter
+    rows = 100 if name in SLOW else 2000
     synthetic = fitted.sample(rows, np.random.default_rng(2))
     assert_kept(synthetic)
     assert table_hash(synthetic) == table_hash(fitted.sample(rows, np.random.default_rng(2)))
@@ -117,7 +117,7 @@ def test_conditions_that_cannot_be_met_end_in_one_sentence():
 @pytest.mark.parametrize("rows", [1, 2])
 def test_small_tables(name, rows):
     table = make_table(rows, seed=3)
-    generator = make(name, TINY[name])
+    generator = make(name, TINY[name] | BRIEF.get(name, {}))
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
     assert_kept(

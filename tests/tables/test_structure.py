@@ -5,7 +5,7 @@ kept by every generator that models more than single columns.
 import numpy as np
 import pandas as pd
 import pytest
-from test_generators import TINY, every_generator
+from test_generators import TINY, quick_generators
 
 from workbench.errors import InputError
 from workbench.generators import GENERATORS, make
@@ -67,7 +67,7 @@ SCHEMA = Schema.infer(nested_table(), target="y", sensitive=["status"])
 TABLE = SCHEMA.cast(nested_table())
 
 
-@every_generator
+@quick_generators
 def test_generators_keep_nested_skip_patterns(name):
     generator = make(name, TINY[name])
     if reason := generator.supports(SCHEMA):
@@ -218,7 +218,7 @@ def test_a_copy_is_no_sum():
     assert find_sums(schema.cast(table), schema) == []
 
 
-@every_generator
+@quick_generators
 def test_generators_keep_sums_and_products(name):
     generator = make(name, TINY[name])
     if reason := generator.supports(FORMULA_SCHEMA):
