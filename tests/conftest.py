@@ -3,11 +3,13 @@ all batches, the longest files first, and CPU seconds beside the wall seconds of
 neighbours on the machine do not stretch.
 """
 
+import json
 import os
 import shutil
 import tempfile
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -15,34 +17,10 @@ from workbench.files import import_nbformat
 
 import_nbformat()  # before jsonschema is imported by anything else
 MOST = 25  # tests and files that are named at the end
-# Files that take longest, begun first: a worker that took one up last would end alone. In CPU
-# seconds of one run, rounded; a file that is not here takes less and comes in its usual place.
-LONG = {
-    "tests/generators/test_generators.py": 220,
-    "tests/app/test_page.py": 160,
-    "notebooks/06-differential-privacy": 150,
-    "notebooks/05-diffusion-and-autoregression": 150,
-    "notebooks/13-language-models": 120,
-    "tests/app/test_page_browser.py": 120,
-    "notebooks/07-evaluation": 100,
-    "notebooks/00-tour": 100,
-    "tests/batch/test_runner.py": 100,
-    "tests/metrics/test_evaluate.py": 100,
-    "notebooks/04-gans": 90,
-    "tests/generators/test_simulation.py": 90,
-    "tests/batch/test_hostile.py": 80,
-    "tests/batch/test_faults.py": 80,
-    "tests/test_docs.py": 60,
-    "tests/report/test_report.py": 60,
-    "tests/batch/test_backends.py": 50,
-    "tests/auditing/test_audit.py": 50,
-    "tests/tables/test_constraints.py": 50,
-    "tests/batch/test_results.py": 40,
-    "tests/test_results_docs.py": 40,
-    "tests/test_readme.py": 40,
-    "tests/test_cli.py": 40,
-    "tests/test_packaging.py": 30,
-}
+# Seconds of the files that take longest, which are begun first: a worker that took one up last would
+# end alone. Written anew by a whole run: `make test PYTEST_OPTIONS=--record-seconds`.
+RECORD = Path(__file__).with_name("seconds.json")
+LONG_ENOUGH = 10  # seconds from which a file is recorded
 # What cells of most batches import: it takes as long as five small cells.
 IMPORTS = (
     "imblearn.over_sampling",
@@ -62,6 +40,11 @@ IMPORTS = (
 )
 # Changed by pytest for every test, and read by the runner alone.
 NOT_FOR_CELLS = ("PYTEST_CURRENT_TEST", "XDG_STATE_HOME")
+
+
+def pytest_addoption(parser):
+    """`--record-seconds`: keep what each file took, for the order of later runs."""
+    parser.addoption("--record-seconds", action="store_true", help=f"write {RECORD.name} anew")
 
 
 def pytest_configure(config):
@@ -84,10 +67,10 @@ def pytest_unconfigure(config):
 
 def pytest_collection_modifyitems(items):
     """The longest files first, the others as they were found."""
+    known = json.loads(RECORD.read_text())
 
     def seconds(item) -> int:
-        file = item.nodeid.partition("::")[0]
-        return LONG.get(file.removesuffix(".ipynb"), 0)
+        return known.get(_file(item), 0)
 
     items.sort(key=seconds, reverse=True)  # which keeps the order of equals
 
@@ -155,6 +138,8 @@ def pytest_terminal_summary(terminalreporter):
             if "cpu" in found:
                 # The last phase has seen the whole test.
                 spent[report.nodeid] = max(found["cpu"], spent.get(report.nodeid, 0.0))
+    if terminalreporter.config.getoption("record_seconds"):
+        _record(terminalreporter)
     if not terminalreporter.config.getoption("durations"):
         return
     files: Counter[str] = Counter()
@@ -166,6 +151,28 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.section("by file")
     for name, seconds in files.most_common(MOST):
         terminalreporter.write_line(f"{seconds:8.1f} {name}")
+
+
+def _file(test) -> str:
+    """Of a test, or of its report."""
+    return test.nodeid.partition("::")[0]
+
+
+def _record(terminalreporter) -> None:
+    """Seconds of the clock, since a test that waits keeps its worker too. Files that did not run
+    keep theirs.
+    """
+    took: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            took[_file(report)] += getattr(report, "duration", 0.0)
+    known = json.loads(RECORD.read_text())
+    kept = {file: seconds for file, seconds in known.items() if file not in took}
+    for file, seconds in took.items():
+        if seconds >= LONG_ENOUGH:
+            kept[file] = round(seconds)
+    longest = dict(Counter(kept).most_common())
+    RECORD.write_text(json.dumps(longest, indent=1) + "\n")
 
 
 def _cpu_seconds() -> float:

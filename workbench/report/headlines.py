@@ -156,15 +156,23 @@ def headlines(rows: pd.DataFrame) -> pd.DataFrame:
     represented by the worst of them.
     """
     rows = rows.assign(column=rows["column"].fillna(""), group=rows["group"].fillna(""))
-    parts = [_headline(metric, part, rows) for metric, part in rows.groupby("metric", sort=False)]
+    by_metric = dict(list(rows.groupby("metric", sort=False)))
+    tables = {metric: _about_the_table(part) for metric, part in by_metric.items()}
+    means = _means(rows, {m: part for m, part in tables.items() if not _is_repeated(part)})
+    parts = []
+    for metric, part in by_metric.items():
+        whole = _whole_table(metric, tables[metric], means.get(metric))
+        parts.append(_headline(metric, part, rows, whole))
     out = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(EMPTY))
     return in_order(out)
 
 
-def _headline(metric: str, part: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each dataset and label of one metric."""
+def _headline(
+    metric: str, part: pd.DataFrame, rows: pd.DataFrame, whole: pd.DataFrame
+) -> pd.DataFrame:
+    """One row for each dataset and label of one metric. whole: what it says of the whole table."""
     if metric not in WORST:
-        return _whole_table(metric, part)
+        return whole
     about, how = WORST[metric]
     detail = aggregate(part[subjects(part) == about])
     detail = detail[np.isfinite(detail["mean"])]
@@ -174,7 +182,7 @@ def _headline(metric: str, part: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFra
     else:
         picked = detail.loc[_first(detail["mean"].abs(), detail)]
     # Labels without any such reading keep what the metric says of the whole table: why it has none.
-    rest = _whole_table(metric, part)
+    rest = whole
     found = set(zip(picked["dataset"], picked["label"], strict=True))
     pairs = zip(rest["dataset"], rest["label"], strict=True)
     without = np.array([pair not in found for pair in pairs], dtype=bool)
@@ -244,15 +252,46 @@ def _first(size: pd.Series, table: pd.DataFrame) -> pd.Index:
     return pd.Index(size.fillna(-np.inf).groupby(groups, sort=False).idxmax())
 
 
-def _whole_table(metric: str, part: pd.DataFrame) -> pd.DataFrame:
+def _about_the_table(part: pd.DataFrame) -> pd.DataFrame:
+    """A metric's rows about the whole table, or where it has none those about its columns."""
     rank = (part["column"] != "").astype(int) + 2 * (part["group"] != "").astype(int)
-    part = part[rank == rank.groupby(part["dataset"]).transform("min")]
+    return part[rank == rank.groupby(part["dataset"]).transform("min")]
+
+
+def _is_repeated(part: pd.DataFrame) -> bool:
+    """Whether a cell has several rows."""
     cell = ["dataset", "label", *(name for name in FACTORS if name in part)]
-    if part.duplicated(cell).any():
+    return bool(part.duplicated(cell).any())
+
+
+def _means(rows: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """`aggregate` of each metric's table, by metric: all in one call, which takes a tenth of the
+    time of a call for each.
+    """
+    by = ["dataset", "label", "metric"]
+    # Where splits vary, or several factors, it matters in which of them this very metric does.
+    if not tables or not _only_one_varies(rows):
+        return {metric: aggregate(part, by) for metric, part in tables.items()}
+    together = aggregate(pd.concat(tables.values()), by)
+    parts = together.groupby("metric", sort=False)
+    return {str(metric): part.reset_index(drop=True) for metric, part in parts}
+
+
+def _only_one_varies(rows: pd.DataFrame) -> bool:
+    """Whether cells of a dataset and label differ in their seed alone, or in their draw alone."""
+    for _, part in rows.groupby("dataset", sort=False):
+        varying = [name for name in FACTORS if name in part and part[name].nunique() > 1]
+        if len(varying) > 1 or varying == ["split"]:
+            return False
+    return True
+
+
+def _whole_table(metric: str, part: pd.DataFrame, summary: pd.DataFrame | None) -> pd.DataFrame:
+    """part: rows about the whole table. summary: their means, where each cell has one row."""
+    if summary is None:
         summary = aggregate(part)
         bad = badness(summary["mean"], METRICS.get(metric, UNKNOWN).direction)
         return summary.loc[_first(bad, summary)]
-    summary = aggregate(part, ["dataset", "label", "metric"])
     names = part.groupby(["dataset", "label"], sort=False)["column"].agg(_names)
     about = pd.MultiIndex.from_frame(summary[["dataset", "label"]])
     return summary.assign(column=names.reindex(about).to_numpy(), group="")

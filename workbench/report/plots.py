@@ -26,11 +26,11 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from workbench.errors import InputError
 from workbench.generators import GENERATORS
@@ -40,6 +40,9 @@ from workbench.report.html import handle
 from workbench.report.identity import identities, is_control, ordered
 from workbench.tables.schema import Schema
 from workbench.words import number, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INK, MUTED, GREY, LINE, BAND = "#1b1f24", "#57606a", "#6e7781", "#c9d1d9", "#eef2f6"
 STYLE = {
@@ -310,7 +313,7 @@ def tradeoff(
     style, keys = looks(identities(rows)), ["dataset", "label"]
     up = heads[heads["metric"] == utility].set_index(keys)
     with mpl.rc_context(STYLE):
-        figure = Figure(
+        figure = _new_figure(
             figsize=(5.0 * len(closeness), 4.2 + 0.2 * -(-len(style) // (3 * len(closeness))))
         )
         axes = figure.subplots(1, len(closeness), sharey=True, squeeze=False)[0]
@@ -356,7 +359,7 @@ def cost(
     known = identities(cells)
     style = looks({label: known[label] for label in both.get_level_values("label")})
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
+        figure = _new_figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
         ax = figure.subplots()
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(
@@ -386,6 +389,14 @@ def _points(ax, right: pd.DataFrame, up: pd.DataFrame, style: Mapping[str, dict]
     ax.margins(0.08)
     ax.grid(color=BAND, zorder=0)
     ax.set_axisbelow(True)
+
+
+def _new_figure(**options) -> Figure:
+    # A page draws its strips as text: it needs this module's colours, and not the second that the
+    # import of figures takes.
+    from matplotlib.figure import Figure
+
+    return Figure(**options)
 
 
 def _legend(figure: Figure, style: Mapping[str, dict], columns: int) -> None:
@@ -562,7 +573,7 @@ def correlation_difference(
     )
     with mpl.rc_context(STYLE):
         side = 0.32 * len(names) + 2.2
-        figure = Figure(figsize=(side + 1, side))
+        figure = _new_figure(figsize=(side + 1, side))
         ax = figure.subplots()
         few = len(names) <= 14
         sns.heatmap(
@@ -590,7 +601,7 @@ def _panels(
 ) -> tuple[Figure, list]:
     columns = min(columns, count)
     lines = -(-count // columns)
-    figure = Figure(figsize=(3.5 * columns, height * lines), layout=layout)
+    figure = _new_figure(figsize=(3.5 * columns, height * lines), layout=layout)
     axes = list(figure.subplots(lines, columns, squeeze=False).flat)
     for ax in axes[count:]:
         ax.remove()
@@ -847,7 +858,7 @@ def critical_difference(ranks: Mapping[str, float], difference: float, caveat: s
         (k, last) for k, last in enumerate(ends) if last > k and (k == 0 or last > ends[k - 1])
     ]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 1.3 + 0.24 * len(order) + 0.1 * len(joined)))
+        figure = _new_figure(figsize=(6.4, 1.3 + 0.24 * len(order) + 0.1 * len(joined)))
         ax = figure.subplots()
         for line, label in enumerate(order):
             mark = {"color": look[label]["color"], "mfc": look[label]["face"], "ms": 7}
