@@ -282,24 +282,18 @@ def _compared(options, given: dict) -> str:
     """The grid that compares generators on one table, all its train rows or some of them."""
     from workbench.batch import grid
     from workbench.batch.override import LEAST_TRAIN_ROWS
-    from workbench.files import quote
-    from workbench.generators import GENERATORS
 
-    names = _names(options.generators)
-    text = grid.make(
+    most = options.train_rows
+    if most is not None and most < LEAST_TRAIN_ROWS:
+        raise InputError(f"--train-rows is {most}; give at least {LEAST_TRAIN_ROWS}.")
+    return grid.make(
         title=f"Generators compared on {Path(options.table).name}",
         table=options.table,
         **given,
-        generators=names,
+        generators=_names(options.generators),
         seeds=options.seeds,
+        train_rows=most,
     )
-    most = options.train_rows
-    if most is None:
-        return text
-    if most < LEAST_TRAIN_ROWS:
-        raise InputError(f"--train-rows is {most}; give at least {LEAST_TRAIN_ROWS}.")
-    listed = quote(list(names or GENERATORS))
-    return f"{text}\n[[override]]\ngenerators = {listed}\ntrain_rows = {most}\n"
 
 
 def _compare(options) -> int:

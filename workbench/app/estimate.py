@@ -1,5 +1,5 @@
-"""How long a run will take, before it is started: from the same generator's earlier seeds where there
-are any, otherwise from seconds measured on the loans table, by the number of values.
+"""How long a run of the page will take, before it is started: from the same generator's earlier seeds
+where there are any, otherwise from the typical seconds of `batch.expected`, by the number of values.
 
 It is a guess: good enough to choose between waiting and a coffee.
 """
@@ -7,31 +7,9 @@ It is a guess: good enough to choose between waiting and a coffee.
 from __future__ import annotations
 
 from workbench.app.session import SLOW, Session
+from workbench.batch.expected import MEASURED_ON, typical_seconds
 
-MEASURED_ON = (
-    1_393 * 23
-)  # values of the table that the seconds below were measured on: loans' train
-# Fit and sample of each generator at its defaults, CPU seconds on one core.
-SECONDS: dict[str, float] = {
-    "independent": 0.05,
-    "gaussian-copula": 0.2,
-    "cart": 0.3,
-    "arf": 1.0,
-    "bayes-tree": 0.2,
-    "bayes-hillclimb": 0.3,
-    "mst": 0.6,
-    "ctgan": 51.0,
-    "tvae": 21.0,
-    "diffusion": 10.0,
-    "autoregressive": 11.0,
-    "reweighed": 0.4,
-    "holdout": 0.01,
-    "copy": 0.01,
-    "permuted": 0.01,
-    "smote": 0.3,
-}
-UNKNOWN = 10.0  # of a generator that was never measured, such as a file of yours
-SCORING = 7.0  # the metrics that are always measured
+SCORING = 7.0  # the metrics that are always measured, on a table as large as MEASURED_ON
 SCORING_SLOW = 18.0  # and the slow ones
 START = 3.0  # the worker process
 
@@ -62,7 +40,7 @@ def _one(session: Session, name: str, seed: int, missing: list[str], size: float
     # Another seed of this very table, with these parameters: no list of seconds knows better.
     if earlier:
         return earlier[0].seconds
-    return SECONDS.get(name, UNKNOWN) * max(size, 0.1) + scoring
+    return typical_seconds(name) * max(size, 0.1) + scoring
 
 
 def words(session: Session) -> str:

@@ -52,10 +52,8 @@ MOST_RECORD = 16_000_000  # bytes of an earlier record that are read
 UNMEASURED = "NOT MEASURED"
 EXIT_CODES = {"PASS": 0, "ALERT": 1, "FAIL": 2, UNMEASURED: 3}
 STATUSES = list(EXIT_CODES)
-SEVERITY = {
-    "FAIL": 2,
-    "ALERT": 1,
-}  # what decides; the others decide only where nothing else is left
+# What decides; the other statuses decide only where nothing else is left.
+SEVERITY = {"FAIL": 2, "ALERT": 1}
 # What `load` takes that may be the path of a file
 PLACES = ("schema", "metadata")
 FEW = 30  # synthetic rows below which a check that finds nothing says nothing
@@ -75,13 +73,8 @@ TOLERANCES = {
     "copies": 0.0,  # share of rows that equal a train row
     "near_copies": 0.0,  # share of rows that are a train row up to small changes of numbers
 }
-BY_COLUMN = (
-    "categories",
-    "range",
-    "distribution",
-    "missing",
-    "rare_levels",
-)  # may be set in a [columns.NAME] table
+# What may be set in a table [columns.NAME].
+BY_COLUMN = ("categories", "range", "distribution", "missing", "rare_levels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,33 +262,28 @@ def audit(
     previous = against if isinstance(against, Audit) or against is None else Audit.read(against)
     if not isinstance(synthetic, pd.DataFrame):
         synthetic = read_file(Path(synthetic))
+    rows = len(synthetic)
     identity = _identifiers(data, synthetic)
-    role_notes = data.schema.role_notes
     # No gate but the one on identifiers looks at them: it is no fault that real ones are missing.
     synthetic = without_identifiers(synthetic, data.schema)
-    data = data.modelled
-    table, problems = _read(synthetic, data.schema)
-    checks = [
-        Check(
-            "schema",
-            "columns and kinds",
-            float(len(problems)),
-            0.0,
-            0.0,
-            hard=True,
-            note=" ".join(problems),
-        )
-    ]
-    checks += identity
+    modelled = data.modelled
+    table, problems = _read(synthetic, modelled.schema)
+    columns = Check(
+        "schema",
+        "columns and kinds",
+        float(len(problems)),
+        0.0,
+        0.0,
+        hard=True,
+        note=" ".join(problems),
+    )
+    checks = [columns, *identity]
     if table is not None:
-        trial = Trial(data.train, data.test, table, data.schema, seed)
+        trial = Trial(modelled.train, modelled.test, table, modelled.schema, seed)
         with one_thread(), np.errstate(all="ignore"):
             for gate in progress(GATES) if progress else GATES:
                 checks += gate(trial)
 
-    hashes = {"train": data.train, "test": data.test} | (
-        {} if table is None else {"synthetic": table}
-    )
     record: dict[str, Any] = {
         "format": FORMAT,
         "decision": "",
@@ -303,34 +291,49 @@ def audit(
         "window": window,
         "generator": generator,
         "dataset": data.name,
-        "rows": {"train": len(data.train), "test": len(data.test), "synthetic": len(synthetic)},
-        "hashes": {name: table_hash(part) for name, part in hashes.items()},
+        "rows": {"train": len(modelled.train), "test": len(modelled.test), "synthetic": rows},
+        "hashes": _hashes(modelled, table, limits),
         "tolerances": limits,
         "seed": seed,
         "versions": keys.versions([]),
         "against": (
             previous and {name: previous.record[name] for name in ("made", "window", "decision")}
         ),
-        "notes": role_notes,
-        "checks": _judge(checks, limits, previous, len(synthetic)),
+        "notes": [*data.schema.role_notes],
+        "checks": _judge(checks, limits, previous, rows),
     }
-    record["hashes"]["tolerances"] = keys.digest(json.dumps(limits, sort_keys=True))
-    if previous:
-        changed = [
-            name
-            for name in ("train", "test", "tolerances")
-            if record["hashes"][name] != previous.record["hashes"].get(name)
-        ]
-        if changed:
-            record["notes"] = [*role_notes, f"Since the previous audit {listed(changed)} changed."]
-    record["decision"] = max(
-        (check["status"] for check in record["checks"]),
-        key=lambda status: SEVERITY.get(status, 0),
-    )
+    record["notes"] += _changed_since(previous, record["hashes"])
+    record["decision"] = _decision(record["checks"], rows)
+    # Where nothing was found, the reader has to know what could have been.
     if record["decision"] not in SEVERITY:
-        record["decision"] = UNMEASURED if len(synthetic) < FEW else "PASS"
         record["notes"].append(_visible(record["checks"]))
     return Audit(_finite(record))
+
+
+def _hashes(data: Dataset, table: pd.DataFrame | None, limits: dict) -> dict[str, str]:
+    """What the audit was made from: the tables, and the tolerances that it was held to."""
+    hashes = {"train": table_hash(data.train), "test": table_hash(data.test)}
+    if table is not None:
+        hashes["synthetic"] = table_hash(table)
+    hashes["tolerances"] = keys.digest(json.dumps(limits, sort_keys=True))
+    return hashes
+
+
+def _changed_since(previous: Audit | None, hashes: Mapping[str, str]) -> list[str]:
+    """A sentence where another table or other tolerances make this audit hard to compare."""
+    if previous is None:
+        return []
+    before = previous.record["hashes"]
+    changed = [name for name in ("train", "test", "tolerances") if hashes[name] != before.get(name)]
+    return [f"Since the previous audit {listed(changed)} changed."] if changed else []
+
+
+def _decision(checks: list[dict], rows: int) -> str:
+    """The worst status of any check; of few rows without an alarm, that nothing was measured."""
+    worst = max((check["status"] for check in checks), key=lambda status: SEVERITY.get(status, 0))
+    if worst in SEVERITY:
+        return worst
+    return UNMEASURED if rows < FEW else "PASS"
 
 
 def _identifiers(data: Dataset, synthetic: pd.DataFrame) -> list[Check]:
@@ -468,6 +471,40 @@ def _visible(checks: list[dict]) -> str:
 
 def _judge(checks: list[Check], limits: dict, previous: Audit | None, rows: int) -> list[dict]:
     """The checks as the record holds them, each with its status; rows: how many synthetic ones."""
+    before = {}
+    if previous:
+        before = {(check["gate"], check["about"]): check for check in previous.record["checks"]}
+    judged = []
+    for check, q in zip(checks, _adjusted(checks), strict=True):
+        old = before.get((check.gate, check.about), {"history": [], "status": "", "value": None})
+        own = limits["columns"].get(check.about, {})
+        tolerance = own.get(check.gate, limits.get(check.gate, 0.0))
+        found = _status(check, q, tolerance, limits["alpha"], rows)
+        history = [*old["history"][-2:], found]  # what was found, before escalation
+        alerts = history.count("ALERT")
+        # One alarm may be chance; the same one in two of three audits is not.
+        escalated = found == "ALERT" and alerts >= 2
+        notes = [check.note]
+        if escalated:
+            notes.insert(0, f"ALERT in {alerts} of the last {len(history)} audits")
+        line = {name: value for name, value in asdict(check).items() if name != "hard"}
+        line |= {
+            "tolerance": tolerance,
+            "adjusted_p": float(q),
+            "status": "FAIL" if escalated else found,
+            "note": "; ".join(filter(None, notes)),
+            "before": old["status"],
+            "history": history,
+            "change": None if old["value"] is None else check.value - old["value"],
+        }
+        judged.append(line)
+    return judged
+
+
+def _adjusted(checks: list[Check]) -> np.ndarray:
+    """The p values, adjusted for the checks of a gate (Benjamini-Hochberg) and for the number of
+    gates (Bonferroni); NaN where a check has none.
+    """
     from scipy.stats import false_discovery_control
 
     gates = {check.gate for check in checks if np.isfinite(check.p)}
@@ -476,54 +513,21 @@ def _judge(checks: list[Check], limits: dict, previous: Audit | None, rows: int)
         family = [
             i for i, check in enumerate(checks) if check.gate == gate and np.isfinite(check.p)
         ]
-        adjusted[family] = np.minimum(
-            1, len(gates) * false_discovery_control([checks[i].p for i in family])
-        )
-    before = (
-        {(check["gate"], check["about"]): check for check in previous.record["checks"]}
-        if previous
-        else {}
-    )
-    judged = []
-    for check, q in zip(checks, adjusted, strict=True):
-        old = before.get((check.gate, check.about), {"history": [], "status": "", "value": None})
-        tolerance = (
-            limits["columns"].get(check.about, {}).get(check.gate, limits.get(check.gate, 0.0))
-        )
-        beyond = max(check.value - check.high, check.low - check.value)
-        outside = beyond > 0 and not q > limits["alpha"]
-        found = (
-            "FAIL"
-            if outside and (check.hard or beyond > tolerance)
-            else "ALERT"
-            if outside
-            else "PASS"
-        )
-        # Few rows can show that something is wrong, not that nothing is.
-        unseen = found == "PASS" and rows < FEW and check.gate != "schema"
-        found = UNMEASURED if unseen or not np.isfinite(check.value) else found
-        history = [*old["history"][-2:], found]  # what was found, before escalation
-        escalated = found == "ALERT" and history.count("ALERT") >= 2
-        note = (
-            [f"ALERT in {history.count('ALERT')} of the last {len(history)} audits"]
-            if escalated
-            else []
-        )
-        judged.append(
-            {name: value for name, value in asdict(check).items() if name != "hard"}
-            | {
-                "tolerance": tolerance,
-                "adjusted_p": float(q),
-                "status": "FAIL" if escalated else found,
-            }
-            | {
-                "note": "; ".join(filter(None, [*note, check.note])),
-                "before": old["status"],
-                "history": history,
-            }
-            | {"change": check.value - old["value"] if old["value"] is not None else None}
-        )
-    return judged
+        within = false_discovery_control([checks[i].p for i in family])
+        adjusted[family] = np.minimum(1, len(gates) * within)
+    return adjusted
+
+
+def _status(check: Check, adjusted_p: float, tolerance: float, alpha: float, rows: int) -> str:
+    """What one check finds, before its history is looked at."""
+    if not np.isfinite(check.value):
+        return UNMEASURED
+    beyond = max(check.value - check.high, check.low - check.value)
+    # A check without a p value (a hard gate) has NaN here, which is above no alpha: it counts.
+    if beyond > 0 and not adjusted_p > alpha:
+        return "FAIL" if check.hard or beyond > tolerance else "ALERT"
+    # Few rows can show that something is wrong, not that nothing is.
+    return UNMEASURED if rows < FEW and check.gate != "schema" else "PASS"
 
 
 def _is_record(record: Mapping) -> bool:

@@ -464,10 +464,12 @@ def make(
     constraints: Iterable[str | list[str]] = (),
     metadata: str | None = None,
     schema: str | None = None,
+    train_rows: int | None = None,
     **declared,
 ) -> str:
     """The text of a grid.toml that compares generators (all by default) on one dataset's name or
-    one file; `declared` are further keys of its dataset.
+    one file, with all its train rows or at most `train_rows`; `declared` are further keys of its
+    dataset.
     """
     names = list(generators or GENERATORS)
     dataset = (
@@ -492,7 +494,11 @@ def make(
         elif value or value == []:
             dataset += f"\n{key} = {quote(value)}"
     head = f"title = {quote(title)}\nseeds = {list(range(seeds))}\ngenerators = {quote(names)}"
-    return f"{head}\n\n[[datasets]]\n{dataset}\n"
+    text = f"{head}\n\n[[datasets]]\n{dataset}\n"
+    # An override has to say for whom it is: here for every generator of the grid.
+    if train_rows is not None:
+        text += f"\n[[override]]\ngenerators = {quote(names)}\ntrain_rows = {train_rows}\n"
+    return text
 
 
 def canonical(value) -> str:

@@ -258,9 +258,30 @@ def worst_group(trial: Trial) -> Iterator[Row]:
     if problem:
         yield Row(metric, np.nan, state=INSUFFICIENT, note=problem)
         return
-    groups, positive = Groups.of(trial), trial.schema.positive
+    groups = Groups.of(trial)
     known = trial.test[trial.schema.target.name].notna().to_numpy()
-    truth = labels(trial.test[trial.schema.target.name])[known] == positive
+    truth = labels(trial.test[trial.schema.target.name])[known] == trial.schema.positive
+    scores = _both_scores(trial, known)
+    codes = groups.encode(trial.test)[known]
+    rows = []
+    for view in groups.views():
+        column, sizes = groups.title(view), [groups.sizes[j] for j in view]
+        cell = np.ravel_multi_index(codes[:, view].T, sizes)
+        if len(np.unique(cell)) < 2:
+            rows.append(Row(metric, np.nan, column=column, state=INSUFFICIENT, note=ONE_LEVEL))
+            continue
+        for g in np.unique(cell):
+            about = {"column": column, "group": groups.names(view)[g]}
+            inside = cell == g
+            rows.append(_lost_auc(truth[inside], [score[inside] for score in scores], about))
+    yield _worst_of(rows)
+    yield from rows
+
+
+def _both_scores(trial: Trial, known: np.ndarray) -> list[np.ndarray]:
+    """The positive label's scores of the known test rows, by the model of train and by that of the
+    synthetic table; fewer than two where one of them has no score of its own.
+    """
     answers = []
     for table in (trial.train, trial.synthetic):
         is_real = table is trial.train
@@ -269,52 +290,38 @@ def worst_group(trial: Trial) -> Iterator[Row]:
         )
     # A label that is rare among many shares a probability with the other rare ones, and then has no
     # score of its own.
-    scores = [answer[positive].to_numpy()[known] for answer in answers if positive in answer]
-    codes, found, rows = groups.encode(trial.test)[known], [], []
-    for view in groups.views():
-        column, sizes = groups.title(view), [groups.sizes[j] for j in view]
-        cell = np.ravel_multi_index(codes[:, view].T, sizes)
-        if len(np.unique(cell)) < 2:
-            rows.append(Row(metric, np.nan, column=column, state=INSUFFICIENT, note=ONE_LEVEL))
-            continue
-        for g in np.unique(cell):
-            inside, name = cell == g, groups.names(view)[g]
-            if min(truth[inside].sum(), (~truth[inside]).sum()) < MIN_ROWS or len(scores) < 2:
-                note = f"insufficient: fewer than {MIN_ROWS} positives and {MIN_ROWS} negatives"
-                rows.append(
-                    Row(metric, np.nan, column=column, group=name, state=INSUFFICIENT, note=note)
-                )
-                continue
-            (real, pull), (synthetic, push) = (
-                auc(truth[inside], score[inside]) for score in scores
-            )
-            low, high = from_influence(real - synthetic, pull - push)
-            rows.append(
-                Row(
-                    metric,
-                    real - synthetic,
-                    low,
-                    high,
-                    column=column,
-                    group=name,
-                    note=levels_note(ARMS, (real, synthetic)),
-                )
-            )
-            found.append(rows[-1])
+    positive = trial.schema.positive
+    return [answer[positive].to_numpy()[known] for answer in answers if positive in answer]
+
+
+def _lost_auc(truth: np.ndarray, scores: list[np.ndarray], about: dict[str, str]) -> Row:
+    """What one group loses in AUC, with DeLong's interval for two models on the same rows."""
+    metric = "worst_group"
+    if min(truth.sum(), (~truth).sum()) < MIN_ROWS or len(scores) < 2:
+        note = f"insufficient: fewer than {MIN_ROWS} positives and {MIN_ROWS} negatives"
+        return Row(metric, np.nan, **about, state=INSUFFICIENT, note=note)
+    (real, pull), (synthetic, push) = (auc(truth, score) for score in scores)
+    # Paired: both models score the same rows, so what a row does to both cancels.
+    low, high = from_influence(real - synthetic, pull - push)
+    note = levels_note(ARMS, (real, synthetic))
+    return Row(metric, real - synthetic, low, high, **about, note=note)
+
+
+def _worst_of(rows: list[Row]) -> Row:
+    """The headline: the largest loss, its interval widened for the number of groups that were
+    looked through (Bonferroni), or why there is none.
+    """
+    metric = "worst_group"
+    found = [row for row in rows if row.state != INSUFFICIENT]
     if found:
         row = max(found, key=lambda row: row.value)
         half = (row.high - row.low) / 2 * norm.ppf(1 - 0.025 / len(found)) / Z
         note = f"{row.group}: {row.note}"
-        yield Row(metric, row.value, row.value - half, row.value + half, note=note)
-    else:
-        single = all(row.note == ONE_LEVEL for row in rows)
-        yield Row(
-            metric,
-            np.nan,
-            state=INSUFFICIENT,
-            note=ONE_LEVEL if single else "insufficient: no group is large enough",
-        )
-    yield from rows
+        return Row(metric, row.value, row.value - half, row.value + half, note=note)
+    note = "insufficient: no group is large enough"
+    if all(row.note == ONE_LEVEL for row in rows):
+        note = ONE_LEVEL
+    return Row(metric, np.nan, state=INSUFFICIENT, note=note)
 
 
 def _problem(trial: Trial) -> str:

@@ -201,80 +201,77 @@ def compare(before: str | Path, after: str | Path) -> Changes:
     )
 
 
+HEADLINE = ["dataset", "label", "metric", "before", "after", "difference", "low", "high"]
+HEADLINE += ["units", "ratio"]
+
+
 def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     """Every headline of the cells that are ok in both runs, the largest difference relative to
     noise first.
     """
-    # Each dataset's label takes the part of a dataset, and the two runs that of its labels.
-    sizes = ok.groupby(["dataset", "label"], sort=False)[
-        ["train_rows_after", "test_rows_after"]
-    ].mean()
+    # Each dataset's label takes the part of a dataset, and the two runs that of its labels: then the
+    # paired test of two generators on one dataset is that of two runs of one generator.
+    size_columns = ["train_rows_after", "test_rows_after"]
+    sizes = ok.groupby(["dataset", "label"], sort=False)[size_columns].mean()
     names = {str(place): about for place, about in enumerate(sizes.index)}
+    sizes_of = dict(zip(names, map(tuple, sizes.to_numpy(float)), strict=True))
     place_of = {about: place for place, about in names.items()}
     rows = rows.merge(ok[PAIR], on=PAIR)
-    rows["dataset"] = [
-        place_of[about] for about in zip(rows["dataset"], rows["label"], strict=True)
-    ]
+    pairs = zip(rows["dataset"], rows["label"], strict=True)
+    rows["dataset"] = [place_of[about] for about in pairs]
     rows["label"] = rows["side"]
-    own = summary.headlines(rows).assign(w=lambda table: ((table["high"] - table["low"]) / 2) ** 2)
-    own = own.groupby(["dataset", "metric"])["w"].sum(min_count=2) ** 0.5
+
+    own_noise = _own_noise(rows)
     cells = significance.per_cell(rows).dropna(subset="value")
     # What only one of the runs measured has no partner.
-    cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)].assign(
-        score=lambda table: table["value"]
-    )
-    unit = (
-        "split" if cells["split"].nunique() > 1 else "seed"
-    )  # that of `within`, so that after - before is the difference
-    means = (
-        cells.groupby(["dataset", "metric", "label", unit])["value"]
-        .mean()
-        .groupby(level=[0, 1, 2])
-        .mean()
-    )
+    cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)]
+    cells = cells.assign(score=cells["value"])
+    means = _means(cells)
     found = []
     for metric, part in cells.groupby("metric", sort=False):
-        for row in significance.within(
-            part, dict(zip(names, map(tuple, sizes.to_numpy(float)), strict=True))
-        ):
+        for row in significance.within(part, sizes_of):
             key = row["dataset"], metric
-            turn = 1 if row["first"] == "after" else -1
-            low, high = sorted((turn * row["low"], turn * row["high"]))
-            # One pair has no spread of its own: its noise is that of the two intervals together.
-            size, noise = abs(row["difference"]), (high - low) / 2 if row["units"] > 1 else own[key]
-            ratio = 0.0 if size == 0 else np.inf if noise == 0 else size / noise
             both = means[(*key, "before")], means[(*key, "after")]
+            size, low, high, ratio = _against_noise(row, own_noise.get(key, np.nan))
             found.append(
-                (
-                    *names[key[0]],
-                    metric,
-                    *both,
-                    turn * row["difference"],
-                    low,
-                    high,
-                    row["units"],
-                    ratio,
-                )
+                (*names[key[0]], metric, *both, size, low, high, row["units"], ratio),
             )
-    columns = [
-        "dataset",
-        "label",
-        "metric",
-        "before",
-        "after",
-        "difference",
-        "low",
-        "high",
-        "units",
-        "ratio",
-    ]
-    table = pd.DataFrame(found, columns=columns)
-    order = (
-        table.assign(size=table["difference"].abs())
-        .sort_values(["ratio", "size"], ascending=False, kind="stable")
-        .index
-    )
+    table = pd.DataFrame(found, columns=HEADLINE)
+    order = table.assign(size=table["difference"].abs())
+    order = order.sort_values(["ratio", "size"], ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
+
+
+def _own_noise(rows: pd.DataFrame) -> pd.Series:
+    """The half width of the difference of two independent readings, by dataset and metric; NaN
+    where one of them has no interval.
+    """
+    own = summary.headlines(rows)
+    own = own.assign(squared=((own["high"] - own["low"]) / 2) ** 2)
+    return own.groupby(["dataset", "metric"])["squared"].sum(min_count=2) ** 0.5
+
+
+def _means(cells: pd.DataFrame) -> pd.Series:
+    """Mean of each run, by dataset, metric and run, over the units that `within` takes: over splits
+    where there are several. Only then is after - before the difference that it tests.
+    """
+    unit = "split" if cells["split"].nunique() > 1 else "seed"
+    by_unit = cells.groupby(["dataset", "metric", "label", unit])["value"].mean()
+    return by_unit.groupby(level=[0, 1, 2]).mean()
+
+
+def _against_noise(row: dict, own_noise: float) -> tuple[float, float, float, float]:
+    """after - before, the ends of its interval, and its size relative to noise."""
+    # `within` orders two labels as it meets them.
+    turn = 1 if row["first"] == "after" else -1
+    low, high = sorted((turn * row["low"], turn * row["high"]))
+    size = abs(row["difference"])
+    # One pair has no spread of its own: its noise is that of the two intervals together.
+    noise = (high - low) / 2 if row["units"] > 1 else own_noise
+    ratio = np.inf if noise == 0 else size / noise
+    if size == 0:
+        ratio = 0.0
+    return turn * row["difference"], low, high, ratio
 
 
 def _provenance(homes: list[Folder], ok: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from workbench.tables.declared import read as read_declared
 from workbench.tables.files import SUFFIXES, read_file
 from workbench.tables.given import matched
 from workbench.tables.packaged import check_pin, local_file, read_openml, true_network
-from workbench.tables.schema import Schema, written
+from workbench.tables.schema import Column, Schema, written
 from workbench.tables.sdv import read as read_metadata
 
 __all__ = ["DATASETS", "Dataset", "Entry", "load", "table_hash", "true_network"]
@@ -227,62 +227,55 @@ def load(
     if not 0 < test_size < 1:
         raise InputError(f"test_size is {test_size}; give the share of test rows, between 0 and 1.")
     declared = read_declared(schema)
-    kinds = declared.kinds | dict(kinds or {})
     formats = {**declared.formats, **(formats or {})}
-    kinds = {name: kind for name, kind in kinds.items() if name not in formats}
-    constraints = declared.constraints if constraints is None else constraints
-    group = declared.group if group is None else group
-    analysis = declared.analysis if analysis is None else analysis
-    keys = declared.keys if keys is None else keys
+    kinds = _stated_kinds(declared, kinds, formats)
+    constraints = _either(constraints, declared.constraints)
+    group = _either(group, declared.group)
+    analysis = _either(analysis, declared.analysis)
+    keys = _either(keys, declared.keys)
     identifiers = _identifiers(declared, identifiers, group)
     marks = [*declared.missing, *([missing] if isinstance(missing, str) else missing)]
-    target = declared.target if target is None else target
-    sensitive = declared.sensitive if sensitive is None else sensitive
     sdv = read_metadata(metadata) if metadata is not None else None
+    # Number says nothing of whether it is whole: that is looked up in the table.
     if sdv:
         kinds = {name: kind for name, kind in sdv.kinds.items() if kind != "number"} | kinds
+
+    # Read the rows, and join those of a test that somebody split off.
     name, entry, raw, read_from = _read(name_or_path)
     train_rows = len(raw)
-    said: list[str] = []
+    joining_notes: list[str] = []
     if test is not None:
-        raw, said = _joined(raw, test)
-    reading_notes = [*raw.attrs.get("notes", []), *said]
-    target = entry.target if target is None else target
-    if sensitive is None:
-        sensitive = [column for column in entry.sensitive if column != target]
-    sensitive = [sensitive] if isinstance(sensitive, str) else list(sensitive)
+        raw, joining_notes = _joined(raw, test)
+    reading_notes = [*raw.attrs.get("notes", []), *joining_notes]
+    target = _either(_either(target, declared.target), entry.target)
+    sensitive = _sensitive(_either(sensitive, declared.sensitive), entry, target)
 
+    # Clean them: names, dropped columns, personal data, marks of missing values, lost targets.
     table, left_out = _prepare(raw, entry)
     if sdv:
         table, private = sdv.apply(table, kept=kinds)
         left_out |= private
     table = apply_missing(table, marks)
+    # The pin is that of the renamed table, without dropped columns and without marks.
     if read_from.startswith("OpenML"):
         check_pin(name, table, entry)
-    every = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
-    kinds = (
-        every
-        | {column: kind for column, kind in entry.kinds.items() if column in table.columns}
-        | kinds
-    )
     given_test = _given_test(table, target, train_rows) if test is not None else None
     table, dropped_rows = _drop_rows_without_target(table, target)
-    schema = Schema.infer(
+
+    # Say what the columns are, and hold the rows to it.
+    found = Schema.infer(
         table,
         target,
         sensitive,
-        kinds,
+        _kinds_of_entry(entry, table) | kinds,
         constraints or (),
         identifiers=identifiers,
         group=group,
         formats=formats,
     )
     schema = replace(
-        schema,
-        columns=tuple(
-            replace(c, description=entry.descriptions.get(c.name, c.description))
-            for c in schema.columns
-        ),
+        found,
+        columns=_described(found, entry),
         analysis=analysis,
         keys=(keys,) if isinstance(keys, str) else tuple(keys),
     )
@@ -290,6 +283,7 @@ def load(
     check_constraints(table, schema)
     _check_target(table, schema)
 
+    # Split once: whatever is fitted later never sees the test rows.
     in_test, split = _split(name, table, schema, test_size, seed, given_test)
     shared = _shared_rows(table, in_test) if test is not None else []
     train, held = _part(table, ~in_test), _part(table, in_test)
@@ -309,6 +303,46 @@ def load(
         "notes": [*reading_notes, *_notes(table, schema, dropped_rows), *shared],
     }
     return Dataset(name, train, held, schema, provenance)
+
+
+def _either(given: Any, fallback: Any) -> Any:
+    """What the call gives; where it gives nothing, what the schema file or the catalog says. An
+    empty list is given: it names no column.
+    """
+    return fallback if given is None else given
+
+
+def _stated_kinds(
+    declared: Declared, kinds: Mapping[str, str] | None, formats: Mapping[str, str]
+) -> dict[str, str]:
+    """The kinds that the call or the schema file names, but those of columns with a format: that
+    makes them dates already.
+    """
+    stated = declared.kinds | dict(kinds or {})
+    return {name: kind for name, kind in stated.items() if name not in formats}
+
+
+def _sensitive(given: Iterable[str] | str | None, entry: Entry, target: str | None) -> list[str]:
+    """The sensitive columns: those that were named, or the catalog's without the target."""
+    if given is None:
+        return [column for column in entry.sensitive if column != target]
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _kinds_of_entry(entry: Entry, table: pd.DataFrame) -> dict[str, str]:
+    """The catalog's kinds of the columns that are there; "*" stands for all that are not named."""
+    kinds = dict.fromkeys(table.columns, entry.kinds["*"]) if "*" in entry.kinds else {}
+    own = {column: kind for column, kind in entry.kinds.items() if column in table.columns}
+    return kinds | own
+
+
+def _described(schema: Schema, entry: Entry) -> tuple[Column, ...]:
+    """The schema's columns with what the catalog says that they mean."""
+    described = []
+    for column in schema.columns:
+        text = entry.descriptions.get(column.name, column.description)
+        described.append(replace(column, description=text))
+    return tuple(described)
 
 
 def _part(table: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
