@@ -128,9 +128,8 @@ class Session:
         self.everything, self.root = everything, Path(root)
         self.results: dict[str, Result] = {}
         self.progress: dict[tuple[str, int], Progress] = {}
-        self.watchers: list[
-            Callable[[], None]
-        ] = []  # called whenever the worker has written something
+        # Called whenever the worker has written something.
+        self.watchers: list[Callable[[], None]] = []
         self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
         # JupyterLab may answer a click in a thread of its own while another looks at the worker.
@@ -395,9 +394,8 @@ class Session:
         return lines[-1] if lines else f"exit code {code}."
 
     def _take_in(self) -> None:
-        if not (
-            self._folder / "messages.jsonl"
-        ).exists():  # somebody has cleared the temporary folder
+        # Somebody has cleared the temporary folder.
+        if not (self._folder / "messages.jsonl").exists():
             return
         with open(self._folder / "messages.jsonl", encoding="utf-8") as file:
             file.seek(self._read)

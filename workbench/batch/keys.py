@@ -22,9 +22,8 @@ from threading import Lock
 import workbench
 
 PACKAGE = Path(workbench.__file__).parent
-NOTEBOOKS = (
-    PACKAGE / "notebooks"
-)  # in a checkout a link to the folder at its top; installed, a folder
+# In a checkout a link to the folder at its top; installed, a folder.
+NOTEBOOKS = PACKAGE / "notebooks"
 _PARSER = Lock()  # Python 3.11 may lose count of its recursion where two threads parse at once
 # Every cell computes with these and writes Parquet by pyarrow, whatever its own imports are.
 ALWAYS = ("numpy", "pandas", "pyarrow", "scipy", "sklearn")
@@ -156,10 +155,11 @@ def _read_module(name: str, path: Path) -> tuple[str, list[str]]:
     imported = _imports(text)
     if name in TABLES:
         text = _without(text, TABLES[name])
+    # Their modules are imported by the names in their tables.
     if name in (
         "workbench.metrics",
         "workbench.simulators",
-    ):  # their modules are imported by the names in their tables
+    ):
         imported += re.findall(r'"(workbench\.(?:metrics|simulators)\.\w+):\w+"', text)
     return digest(text), imported
 

@@ -121,9 +121,8 @@ class Smote(SampledByRejection):
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         one = rng.integers(len(self._table), size=n)
         other = self._neighbors[one, rng.integers(self.neighbors, size=n)]
-        share = rng.random(
-            n
-        )  # one place on the line between the two rows, the same for all numbers
+        # One place on the line between the two rows, the same for all numbers.
+        share = rng.random(n)
         columns = {}
         for column in self._schema.columns:
             values = self._table[column.name]

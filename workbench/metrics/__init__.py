@@ -33,6 +33,7 @@ class Guarantee:
         """From the attributes epsilon_spent, delta_spent and guarantee that a private generator
         sets when it is fitted.
         """
+        # A fit whose noise can be repeated has spent an infinite epsilon: it claims nothing.
         epsilon = getattr(generator, "epsilon_spent", None)
         if epsilon is None or not np.isfinite(epsilon):
             return None
@@ -83,6 +84,7 @@ class Trial:
         """compute(), once for this very table among the trials that share its memo (`replace` hands
         it on).
         """
+        # By identity: to hash a large table would cost more than most of what is kept here.
         key = name, id(table)
         if key not in self.memo:
             self.memo[key] = table, compute()  # the table is kept, so that no other one gets its id
@@ -181,6 +183,7 @@ class Metric:
 
     def lacks(self, schema: Schema) -> str:
         """What this metric needs and the schema has not, in words; "" where it can be measured."""
+        # The first lack is enough for a sentence.
         for need in self.needs:
             has, words = NEEDS[need]
             if not has(schema):
@@ -600,6 +603,7 @@ def in_order(rows: pd.DataFrame, names: Iterable[str] = METRICS) -> pd.DataFrame
     """Rows by the place of their metric among `names`, unknown ones last; rows of one metric keep
     their order.
     """
+    # Unknown names have no place, and pandas sorts what is missing last.
     place = {name: count for count, name in enumerate(names)}
     return rows.sort_values(
         "metric", key=lambda metrics: metrics.map(place), kind="stable", ignore_index=True

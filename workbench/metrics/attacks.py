@@ -67,10 +67,13 @@ def attack_risk(trial: Trial) -> Iterator[Row]:
             note="train, test and synthetic need at least one row each",
         )
         return
+    # The same codes for all three attacks: they are counted and compared, never read as values.
     tables = _coded(trial)
     attacks = [*singling_out(*tables, trial), *linkability_and_inference(*tables, trial)]
     risks = [(risk(attack), attack) for attack in attacks if not attack.problem]
     if risks:
+        # The largest of several was picked, so its interval is that of all of them together
+        # (Bonferroni).
         (value, half), attack = max(risks, key=lambda one: one[0][0])
         row = _row(attack, value, half * norm.ppf(1 - 0.025 / len(risks)) / Z)
         yield replace(
@@ -107,6 +110,7 @@ class Attack:
     @property
     def problem(self) -> str:
         """Why its risk says nothing, or ""."""
+        # So few attacks would tell chance from risk for nobody.
         if min(self.attacks, self.controls) < MIN_ATTACKS:
             return (
                 f"not informative: {self.attacks:,} attacks, {self.controls:,.0f} controls,"
@@ -140,6 +144,7 @@ def risk(attack: Attack) -> tuple[float, float]:
         _rate(attack.found, attack.attacks),
         _rate(attack.control, attack.controls),
     )
+    # The delta method on (r - c) / (1 - c), both rates independent.
     half = np.hypot(hit_error / (1 - chance), (1 - hit) * chance_error / (1 - chance) ** 2)
     return float((hit - chance) / (1 - chance)), float(half)
 
@@ -161,6 +166,7 @@ def _row(attack: Attack, value: float, half: float) -> Row:
             state=NOT_INFORMATIVE,
             note=attack.problem,
         )
+    # Where control is attacked better there is no risk, and none below it.
     ends = np.clip([value, value - half, value + half], 0, 1).tolist()
     return Row("attack_risk", *ends, column=attack.column, group=attack.name, note=attack.shares)
 
@@ -173,15 +179,16 @@ def singling_out(
 ) -> list[Attack]:
     """The univariate and the multivariate attack, from tables of codes, shape (rows, columns)."""
     rng = trial.rng("singling out")
-    synthetic = np.unique(
-        synthetic, axis=0
-    )  # an attacker drops repeated rows, which no predicate would single out
+    # An attacker drops repeated rows, which no predicate would single out.
+    synthetic = np.unique(synthetic, axis=0)
     isolating = {
         "univariate": univariate(synthetic, levels, rng),
         "multivariate": multivariate(synthetic, levels, rng),
     }
     attacks = []
     for name, predicates in isolating.items():
+        # As many random predicates of the same width: how often would nobody's knowledge do as
+        # well?
         naive = random_predicates(synthetic, levels, len(predicates), predicates.shape[2], rng)
         in_train, in_test, by_chance = (
             count(train, predicates),
@@ -213,16 +220,19 @@ def control_share(
     rows, over all ways; the change of the share is then that of a full exchange times n_test /
     n_train, as long as a predicate owes its success to one train row.
     """
+    # No predicate at all: nothing was attacked.
     n = len(in_train)
     if not n:
         return 0.0, 0.0
     if n_test >= n_train:
         return float(hypergeom.pmf(1, n_test, in_test, n_train).mean()), float(n)
+    # How many of the train rows are left that it holds for, when n_test of them have been replaced.
     left = [hypergeom.pmf(one, n_train, in_train, n_train - n_test) for one in (0, 1)]
     mixed, alone = (
         np.where(in_test == 0, left[1], np.where(in_test == 1, left[0], 0)),
         in_train == 1,
     )
+    # From the partial exchange to a whole one, in proportion.
     each = alone - (alone - mixed) * n_train / n_test
     share, most = float(np.clip(each.mean(), 0, 1)), n * n_test / n_train
     return share, float(min(most, n * share * (1 - share) / each.var())) if 0 < share < 1 else most
@@ -236,6 +246,7 @@ def univariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.
     """
     found = []
     for j, numbers in enumerate(levels):
+        # Values that occur once are what sets a row apart.
         value, times = np.unique(codes[:, j], return_counts=True)
         once = value[times == 1]
         low, high = once.copy(), once.copy()
@@ -243,6 +254,7 @@ def univariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> np.
             low[once == value[value >= 0][0]] = 0  # the least number, or smaller
             high[once == value[-1]] = len(numbers)
         found.append(np.stack([np.full(len(once), j), low, high], axis=1))
+    # One column a predicate, but in the shape of those with several.
     found = np.concatenate(found).astype(np.int32)[:, :, None]
     return found[rng.permutation(len(found))[:MAX_ATTACKS]]
 
@@ -258,10 +270,13 @@ def multivariate(codes: np.ndarray, levels: list, rng: np.random.Generator) -> n
         np.array([n is not None for n in levels]),
         np.array([0 if n is None else len(n) for n in levels]),
     )
+    # In batches, because most random predicates hold for no row or for many.
     width, batch = min(COLUMNS, codes.shape[1]), 5000
     found = np.empty((0, 3, width), dtype=np.int32)
     for _ in range(0, MAX_TRIES, batch):
+        # Sorted, so that equal predicates are equal arrays.
         columns = np.sort(_choices(batch, width, codes.shape[1], rng), axis=1)
+        # About a row that exists: a random combination of values holds for hardly any.
         value = codes[rng.integers(len(codes), size=batch)[:, None], columns]
         ranged, above = is_number[columns] & (value >= 0), value > middle[columns]
         low, high = (
@@ -283,6 +298,7 @@ def random_predicates(
     """n predicates about `width` random columns: equal to a random one of its values, or for
     numbers also above or below.
     """
+    # Nothing of the synthetic rows but the values that occur.
     columns = _choices(n, width, codes.shape[1], rng)
     value, high = np.empty((2, n, width), dtype=np.int32)
     low = value.copy()
@@ -290,6 +306,7 @@ def random_predicates(
         here = columns == j
         value[here] = rng.choice(np.unique(codes[:, j]), here.sum())
         way = rng.integers(3, size=here.sum()) if numbers is not None else np.zeros(here.sum())
+        # A gap has no values above or below it.
         way = np.where(value[here] < 0, 0, way)
         top = 0 if numbers is None else len(numbers)
         low[here], high[here] = (
@@ -308,6 +325,7 @@ def count(codes: np.ndarray, predicates: np.ndarray, enough: int | None = None) 
         np.zeros(len(predicates), dtype=int),
         np.arange(len(predicates)),
     )
+    # A few rows first: most predicates hold for too many of them and are out.
     start, size = 0, 64
     while start < len(codes) and len(alive):
         rows = by_column[:, start : start + size]
@@ -341,16 +359,19 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
     rng, columns = trial.rng("neighbours"), trial.schema.columns
     if len(columns) < 2:
         return []
+    # In random order already, so the first rows are a sample.
     synthetic = synthetic[:MAX_CANDIDATES]
     targets = [table[:MAX_ATTACKS] for table in (train, test)]
     both, k, n = np.concatenate(targets), min(NEIGHBORS, len(synthetic)), len(targets[0])
     points, candidates = _scaled(both, synthetic, levels)
     secrets = [j for j, column in enumerate(columns) if column.role != "feature"]
+    # The attacker holds two halves of the columns from two places, and wants to join them.
     half = rng.permutation(len(columns)) % 2
     linked, guess = (
         np.empty(len(both), dtype=bool),
         {j: np.empty(len(both), dtype=int) for j in secrets},
     )
+    # So many rows at a time that their distances stay in a processor's cache.
     step = max(CHUNK // len(synthetic), 1)
     for rows in np.split(np.arange(len(both)), range(step, len(both), step)):
         sides, own = np.zeros((2, len(rows), len(synthetic)), dtype=np.float32), {}
@@ -360,6 +381,7 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
             sides[half[j]] += distance
             if j in guess:
                 own[j] = distance
+        # The nearest k, in no order: who is among them is all that counts.
         near = [np.argpartition(side, k - 1, axis=1)[:, :k] for side in sides]
         linked[rows] = (near[0][:, :, None] == near[1][:, None, :]).any(axis=(1, 2))
         total = sides.sum(axis=0)
@@ -369,6 +391,7 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
     def attack(name: str, hits: np.ndarray, naive: float, column: str = "") -> Attack:
         return Attack(name, hits[:n].sum(), n, hits[n:].sum(), len(both) - n, naive, column)
 
+    # Two random sets of k synthetic rows meet with this chance.
     by_chance = 1 - hypergeom.pmf(0, len(synthetic), k, k)
     attacks = [attack("linkability", linked, by_chance * n)]
     for j in secrets:
@@ -381,6 +404,7 @@ def linkability_and_inference(synthetic, train, test, levels: list, trial: Trial
 
 def _guessed(guess: np.ndarray, secret: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
     """Which guesses are right, bool; both are codes."""
+    # A label is guessed or it is not; a number may be near enough.
     right = guess == secret
     if numbers is not None and len(numbers):
         values = numbers[secret]
@@ -401,6 +425,7 @@ def _scaled(targets: np.ndarray, candidates: np.ndarray, levels: list) -> list[n
     """
     out = [np.ascontiguousarray(table.T, dtype=np.float32) for table in (targets, candidates)]
     for j, numbers in enumerate(levels):
+        # Missing values have no place on the scale.
         present = targets[:, j][targets[:, j] >= 0]
         if numbers is None:
             continue

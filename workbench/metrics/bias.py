@@ -46,6 +46,7 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
     to show is not counted; the unweighted mean gives a small group the weight of a large one.
     """
     metrics = ("bias_amp", "bias_amp_reverse")
+    # Both directions read the same resamples, so that they cannot contradict each other by chance.
     groups, train, synthetic = _resampled(trial, "bias_amp")
     for metric in metrics:
         readings = []
@@ -56,6 +57,8 @@ def bias_amp(trial: Trial) -> Iterator[Row]:
             names = [groups.names(view), groups.names((groups.target,))]
             if metric == "bias_amp_reverse":
                 before, after, names = before.swapaxes(1, 2), after.swapaxes(1, 2), names[::-1]
+            # In every resample anew: a sign that was fixed beforehand would follow the noise of the
+            # shares it multiplies.
             signs, seen = clear_signs(before), before[0].any(axis=0)
             readings.append(
                 amplified(
@@ -81,6 +84,7 @@ def clear_signs(counts: np.ndarray) -> np.ndarray:
     """association_signs, 0 where train's own association is not clear: |z| <= 1.96, z the adjusted
     residual of the cell (Haberman 1973). Shape (..., A, T), as counts.
     """
+    # An empty resample must not divide by zero.
     n = np.maximum(counts.sum(axis=(-2, -1), keepdims=True), 1)
     rows, columns = counts.sum(axis=-1, keepdims=True), counts.sum(axis=-2, keepdims=True)
     excess = counts - rows * columns / n
@@ -110,6 +114,7 @@ def amplified(
         before[0].sum(axis=1),
         after[0].sum(axis=1),
     )
+    # In both tables: a share of few rows is noise on either side.
     enough = (n_before >= MIN_ROWS) & (n_after >= MIN_ROWS)
     if np.count_nonzero(n_before) < 2 or seen.sum() < 2:
         return None, [Row(metric, np.nan, column=column, state=INSUFFICIENT, note=ONE_LEVEL)]
@@ -123,6 +128,7 @@ def amplified(
             continue
         rows.append(reading(metric, terms[:, a, seen].mean(axis=1), column, names[0][a]))
         for t in np.flatnonzero(seen):
+            # The two shares are what a reader wants to see of a difference.
             note = levels_note(words, (before[0, a, t] / n_before[a], after[0, a, t] / n_after[a]))
             rows.append(
                 reading(metric, terms[:, a, t], column, f"{names[0][a]}, {names[1][t]}", note)
@@ -130,6 +136,7 @@ def amplified(
     if not enough.any():
         note = f"insufficient: no group has {MIN_ROWS} rows in both tables"
         return None, [Row(metric, np.nan, column=column, state=INSUFFICIENT, note=note), *rows]
+    # Small groups have rows of their own, and no part in the mean.
     mean = terms[:, enough][:, :, seen].mean(axis=(1, 2))
     small = int((n_before > 0).sum() - enough.sum())
     return mean, [
@@ -145,6 +152,7 @@ def with_mean(metric, readings, singles: int) -> Iterator[Row]:
     if all(rows[0].note == ONE_LEVEL for _, rows in readings[:singles]):
         yield Row(metric, np.nan, state=INSUFFICIENT, note=ONE_LEVEL)
         return
+    # Pairs of columns are listed below, but the headline is of single columns.
     means = [mean for mean, _ in readings[:singles] if mean is not None]
     without = [rows[0].column for mean, rows in readings[:singles] if mean is None]
     if means:
@@ -183,6 +191,7 @@ def bias_amp_zhao(trial: Trial) -> Iterator[Row]:
             r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)
         )
         seen = before[0].any(axis=0)
+        # Shares among the rows of a label: the label needs rows, not the group.
         enough = np.minimum(before[0].sum(axis=0), after[0].sum(axis=0)) >= MIN_ROWS
         if np.count_nonzero(before[0].any(axis=1)) < 2 or seen.sum() < 2:
             readings.append(
@@ -220,6 +229,7 @@ def zhao_amplification(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         shares(after.swapaxes(1, 2)),
         before[0].any(axis=1).sum(),
     )
+    # Zhao's definition: more than an even share of the label's rows.
     own = before[0] > 1 / groups
     return (np.nan_to_num(after - before) * own).sum(axis=2).mean(axis=1)
 
@@ -243,6 +253,7 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
         before, after = (
             r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)
         )
+        # The smaller of both tables decides whether a set can be read.
         sizes, seen = np.minimum(before[0].sum(axis=1), after[0].sum(axis=1)), before[0].any(axis=0)
         known, enough = before[0].any(axis=1), sizes >= MIN_ROWS
         if known.sum() < 2 or seen.sum() < 2:
@@ -267,6 +278,7 @@ def bias_amp_multi(trial: Trial) -> Iterator[Row]:
         reasons = [row.note for row in rows if row.note != ONE_LEVEL]
         yield Row(metric, np.nan, state=INSUFFICIENT, note=reasons[0] if reasons else ONE_LEVEL)
         return
+    # Sets of all columns and pairs, each counting alike.
     delta = np.hstack(deltas)
     note = f"{delta.shape[1]} sets" + (f", without {small} small ones" if small else "")
     yield reading(metric, np.abs(delta).mean(axis=1), note=note)
@@ -308,6 +320,7 @@ def representation(trial: Trial) -> Iterator[Row]:
         n_train, n_synthetic = (
             r.table(*view, sizes=groups.sizes).ravel() for r in (train, synthetic)
         )
+        # How many rows a group should have in a table of this length.
         expected = n_train / n_train.sum() * n_synthetic.sum()
         shift, error = log_odds_shift(n_train, n_synthetic)
         sure = evidence_of_shift(n_train, n_synthetic)
@@ -318,9 +331,11 @@ def representation(trial: Trial) -> Iterator[Row]:
             continue
         for g in np.flatnonzero(n_train + n_synthetic):
             name = groups.names(view)[g]
+            # A small group is listed with its counts, but decides nothing.
             state = OK if n_train[g] >= MIN_ROWS else INSUFFICIENT
             shares = (n_train[g] / n_train.sum(), n_synthetic[g] / n_synthetic.sum())
             note = _presence(n_train[g], n_synthetic[g], shares)
+            # Named in any case; counted as lost only where chance cannot have done it.
             if not n_synthetic[g]:
                 vanished.append(name)
                 if expected[g] >= EXPECTED:
@@ -364,6 +379,7 @@ def log_odds_shift(real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray,
     """Log-odds ratio of each group's share and its standard error (Woolf 1955), from counts of
     shape (groups,).
     """
+    # Half a row in each cell: a vanished group gets a finite reading, the worst its count can give.
     cells = [
         synthetic + 0.5,
         synthetic.sum() - synthetic + 0.5,
@@ -381,6 +397,7 @@ def evidence_of_shift(real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     """
     total_real, total = real.sum(), synthetic.sum()
     pooled = (real + synthetic) / max(total_real + total, 1)
+    # Observed against expected counts, of the group and of all others, in both tables.
     parts = [
         (real, total_real * pooled),
         (total_real - real, total_real * (1 - pooled)),
@@ -411,6 +428,7 @@ def cramers_v_shift(trial: Trial) -> Iterator[Row]:
             groups.title(view),
             [r.table(*view, groups.target, sizes=groups.sizes) for r in (train, synthetic)],
         )
+        # V of a constant column is not defined.
         if min(np.count_nonzero(counts[0][0].sum(axis=axis)) for axis in (0, 1)) < 2:
             rows.append(Row(metric, np.nan, column=title, state=INSUFFICIENT, note=ONE_LEVEL))
             continue
@@ -433,12 +451,16 @@ def cramers_v(counts: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         squares = np.where(expected > 0, (counts - expected) ** 2 / expected, 0).sum(axis=(-2, -1))
         r, k = (rows > 0).sum(axis=(-2, -1)), (columns > 0).sum(axis=(-2, -1))
+        # Bergsma's correction: chi-square of independent columns is above 0 by this much on
+        # average.
         phi2 = np.maximum(0, squares / n - (r - 1) * (k - 1) / (n - 1))
+        # The corrected number of levels on the shorter side, less one.
         least = np.minimum(r - (r - 1) ** 2 / (n - 1), k - (k - 1) ** 2 / (n - 1)) - 1
         return np.where(least > 0, np.sqrt(phi2 / least), 0.0)
 
 
 def _wald(value: float, error: float, tests: int = 1) -> tuple[float, float]:
+    # Bonferroni, for one reading that was picked out of several.
     half = norm.ppf(1 - 0.025 / tests) * error
     return float(value - half), float(value + half)
 

@@ -43,6 +43,7 @@ class Card:
         held against 0: a larger one would score above a fresh sample.
         """
         span = self.rows["ceiling"] - self.rows["floor"]
+        # A difference from 0 has no place between two references.
         against_zero = self.rows["metric"].map(
             lambda name: name in METRICS and METRICS[name].speaks_for_itself
         )
@@ -51,11 +52,14 @@ class Card:
 
     @property
     def headlines(self) -> pd.DataFrame:
+        # 0 for the whole table, 1 for a column, 2 or more for a group; the widest row of a metric
+        # speaks for it.
         rank = (self.rows["column"] != "").astype(int) + 2 * (self.rows["group"] != "").astype(int)
         best = rank.groupby(self.rows["metric"]).transform("min")
         return self.rows[rank == best].drop_duplicates("metric").assign(score=self.score)
 
     def __repr__(self) -> str:
+        # Fixed widths: a terminal's card lines up under its heads.
         heads, lines, more = self.headlines, [self._title()], []
         for family, part in self._families(heads):
             lines.append(
@@ -81,6 +85,7 @@ class Card:
 
     def _repr_html_(self) -> str:
         heads = self.headlines
+        # Whatever is no headline is folded away, and none of it is lost.
         details = self.rows.drop(heads.index).assign(score=self.score)
         families = []
         for family, part in self._families(heads):
@@ -132,6 +137,7 @@ def _split(part: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     to repeat.
     """
     folded = part["metric"].isin(FOLDED)
+    # A family of nothing but repeats is shown: an empty table would say that nothing was measured.
     if folded.all():
         folded[:] = False
     return part[~folded], part[folded]

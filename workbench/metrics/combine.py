@@ -82,11 +82,13 @@ def combine(
     estimate, variance = np.asarray(estimates, dtype=float), np.asarray(variances, dtype=float)
     _check(estimate, variance, rows, real_rows, rule)
     m = len(estimate)
+    # What ordinary software reports, on average, and what it cannot see: how tables differ.
     within = float(variance.mean())
     between = float(estimate.var(ddof=1)) if m > 1 else 0.0
 
     freedom = np.inf
     if rule == "synthesis":
+        # The sampling of the real rows, and that of the synthetic ones around the model.
         total = within * (rows / real_rows + 1 / m)
     elif rule == "partially":
         total = within + between / m
@@ -101,6 +103,7 @@ def combine(
             # The difference of two estimated variances can be negative; this stands in for it
             # (Reiter 2002).
             total = within * rows / real_rows
+    # Student's quantile where the variance between tables was itself estimated.
     error = float(np.sqrt(total))
     half = error * _quantile(freedom)
     value = float(estimate.mean())

@@ -46,6 +46,7 @@ def disclosure(trial: Trial) -> Iterator[Row]:
         return
     keys = list(trial.schema.keys)
     n = len(trial.train)
+    # Numbered together, so that the same keys have the same number in both tables.
     both = pd.concat([trial.train[keys], trial.synthetic[keys]], ignore_index=True)
     cell = row_numbers(both)
     train, synthetic = cell[:n], cell[n:]
@@ -59,6 +60,7 @@ def disclosure(trial: Trial) -> Iterator[Row]:
         note = "insufficient: every target and sensitive column is a key"
         yield Row("disco", np.nan, state=INSUFFICIENT, note=note)
         return
+    # The attacker asks about whichever secret gives most away.
     worst = max(rows, key=lambda row: row.value)
     wider = float(norm.ppf(1 - 0.025 / len(rows))) / Z
     low = max(worst.value - wider * (worst.value - worst.low), 0.0)
@@ -87,8 +89,10 @@ def _attribute(trial: Trial, train: np.ndarray, synthetic: np.ndarray, name: str
     secret = _values(trial, name)
     own, theirs = secret[: len(train)], secret[len(train) :]
     size = int(max(train.max(), synthetic.max())) + 1
+    # For each combination of keys, the one secret that all its rows share, if they do.
     one_in_synthetic = _single(synthetic, theirs, size)
     one_in_train = _single(train, own, size)
+    # synthpop's names: keys found, disclosive, correct, disclosive in train as well.
     found = np.isin(train, synthetic)
     disclosive = found & (one_in_synthetic[train] >= 0)
     correct = disclosive & (one_in_synthetic[train] == own)
@@ -107,6 +111,7 @@ def _values(trial: Trial, name: str) -> np.ndarray:
     if column.is_discrete:
         both = pd.concat([trial.train[[name]], trial.synthetic[[name]]], ignore_index=True)
         return row_numbers(both)
+    # As a plain feature: a column's role has no part in how it is cut.
     codes = Codes(trial.train, Schema((replace(column, role="feature"),)), bins=GROUPS)
     sides = (codes.encode_column(table[name]) for table in (trial.train, trial.synthetic))
     return np.concatenate(list(sides))
@@ -114,6 +119,7 @@ def _values(trial: Trial, name: str) -> np.ndarray:
 
 def _single(cell: np.ndarray, secret: np.ndarray, size: int) -> np.ndarray:
     """The one secret of all rows of each cell, -1 where they differ, -2 where there are none."""
+    # Lowest and highest agree exactly where all rows of a cell have one value.
     lowest = np.full(size, np.iinfo(np.int64).max)
     highest = np.full(size, -2, dtype=np.int64)
     np.minimum.at(lowest, cell, secret)

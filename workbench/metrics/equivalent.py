@@ -55,8 +55,10 @@ def equivalent_share(trial: Trial) -> Iterator[Row]:
     than 1; and equal readings are not equal tables: a sample errs at random, a generator always in
     the same place.
     """
+    # Whoever names metrics wants these and no others.
     chosen = trial.shares or DEFAULT
     rows = [_placed(trial, name) for name in chosen]
+    # The first metric speaks, and the lowest is named beside it.
     usable = [row for row in rows if row.state == OK]
     if not usable:
         row = rows[0]
@@ -98,17 +100,22 @@ def _placed(trial: Trial, name: str) -> Row:
         state = row.state if row is not None and row.state != OK else INSUFFICIENT
         note = "the metric itself has no reading here."
         return Row("equivalent_share", np.nan, group=name, state=state, note=note)
+    # What samples of real rows read, by their size; the same for all synthetic tables.
     points = curve(trial, name)
+    # Turned so that more is better: one rule places both kinds.
     sign = -1.0 if metric.direction == "down" else 1.0
     shares = np.array([share for share, _, _ in points])
     values = monotone(
         sign * np.array([value for _, value, _ in points]),
         np.array([draws for _, _, draws in points], dtype=float),
     )
+    # A curve that rises by less than the reading's own noise places nothing.
     noise = (row.high - row.low) / 2 if np.isfinite(row.high - row.low) else 0.0
     if len(shares) < 2 or values[-1] - values[0] <= max(noise, 1e-9):
         note = "not informative: samples of any size read the same, within noise"
         return Row("equivalent_share", np.nan, group=name, state=NOT_INFORMATIVE, note=note)
+    # The interval's ends are placed like the reading; a metric where less is better turns them
+    # round.
     value, *ends = (place(sign * x, shares, values) for x in (row.value, row.low, row.high))
     low, high = sorted(ends) if np.isfinite(ends).all() else (np.nan, np.nan)
     return Row("equivalent_share", value, low, high, group=name, note=_words(value, shares))
@@ -155,11 +162,13 @@ def curve(trial: Trial, name: str) -> list[tuple[float, float, int]]:
 
 def _read(trial: Trial, metric: Metric) -> list:
     """[share, a dictionary of headline readings for each sample], for all metrics of a function."""
+    # The table that the metric does not read: no row may stand on both sides.
     real = trial.test if SAMPLED[metric.reads] == "test" else trial.train
     names = [name for name, other in METRICS.items() if other.function == metric.function]
     points = []
     for share in SHARES:
         n = round(share * len(trial.train))
+        # Too small to read, or more rows than there are.
         if n < MIN_ROWS or n > len(real):
             continue
         samples = []
@@ -181,6 +190,7 @@ def _value(row: Row | None) -> float:
 
 def _kept(trial: Trial, metric: Metric, compute: Callable) -> list:
     """compute(trial, metric), kept in the folder of references where there is one."""
+    # All that the curve depends on; the synthetic table is not among it.
     about = [hashed(trial, trial.train), hashed(trial, trial.test), trial.schema.to_json()]
     path = kept_at([*about, trial.seed, metric.function, SHARES], ".json")
     if path is None:

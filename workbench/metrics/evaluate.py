@@ -121,17 +121,21 @@ def evaluate(
     # Identifiers are no features: whether a synthetic table has them, and which, moves no score.
     synthetic = without_identifiers(synthetic, data.schema)
     data = data.modelled
+    # Cast to the real kinds, or a number written as text would score as a label.
     table, notes = read_table(synthetic, data.schema)
     notes += _unknown_labels(table, data)
     claim = Guarantee.of(generator)
+    # One trial for all metrics: they share what they compute of it.
     trial = Trial(data.train, data.test, table, data.schema, seed, claim, shares)
     common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
+    # A function that measures several metrics runs once.
     groups = _by_function(chosen)
     frames = []
+    # Nobody has checked how large the numbers are.
     with (
         one_thread(),
         np.errstate(over="ignore", invalid="ignore"),
-    ):  # nobody has checked how large the numbers are
+    ):
         for group in progress(groups) if progress else groups:
             frames.append(_with_references(group, trial, common))
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
@@ -175,6 +179,7 @@ def copied_identifiers(data: Dataset, synthetic: pd.DataFrame) -> dict[str, int]
     found = {}
     for column in data.schema.identifying:
         if isinstance(synthetic, pd.DataFrame) and list(synthetic.columns).count(column.name) == 1:
+            # As text, because one of the two may have been read as numbers.
             real = _identifier_texts(data.train[column.name])
             held = _identifier_texts(synthetic[column.name])
             found[column.name] = int(held.isin(set(real)).sum())
@@ -218,6 +223,7 @@ def _unknown_labels(table: pd.DataFrame, data: Dataset) -> list[str]:
     for column in data.schema.columns:
         if column.kind != "categorical":
             continue
+        # A label that train never had costs a score, and the reader should know why.
         present = table[column.name].dropna()
         unknown = present[~present.isin(data.train[column.name].dropna().unique())]
         if len(unknown):
@@ -236,6 +242,7 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
     references: dict[tuple[str, int], list[dict]] = {}
 
     def reference(kind: str, draws: int) -> list[dict]:
+        # Only where some row asks for it: a metric without a floor needs no spoilt table.
         if (kind, draws) not in references:
             tables = range(draws)
             found = [_reference_rows(group, trial, kind, draw, common) for draw in tables]
@@ -246,6 +253,7 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
     for row in _run(group, trial):
         metric = group[row.metric]
         floor, ceiling = [], []
+        # What cannot be measured here has no references either.
         if row.state != NOT_APPLICABLE:
             draws = FLOOR_DRAWS.get(metric.function, 1)
             if metric.floor:
@@ -304,10 +312,12 @@ def _reference_rows(
     They depend on the synthetic table's length alone, so the cells of a batch that share data, seed
     and length need them once.
     """
+    # All metrics of a group share it.
     function = next(iter(group.values())).function
     path = kept_at([common, function, list(group), kind, draw], ".json")
     if path is not None and path.exists():
         return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    # A reference table makes no claim about privacy.
     real = replace(trial, guarantee=None)
     rows = _run(group, _fresh(real) if kind == "fresh" else _in_place(kind, real, draw))
     # An error may be this process's own, such as too little memory.
@@ -329,6 +339,7 @@ def _answers(row: Row, indexes: list[dict[tuple, Row]]) -> list[Row]:
     """What each reference table reads where `row` reads the synthetic one."""
     found = []
     for index in indexes:
+        # The worst column of a reference may be another one than that of the synthetic table.
         same = index.get((row.metric, row.column, row.group)) or index.get((row.metric,))
         if same is not None:
             found.append(same)
@@ -346,9 +357,11 @@ def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> st
     The noise of each is its 95% half-width joined with the spread among its draws; without any
     interval only equality counts.
     """
+    # Without both ends there is nothing to compare.
     distance = abs(_mean(ceiling) - _mean(floor))
     if not np.isfinite(distance):
         return ""
+    # The half width of each side's interval, on average over its draws.
     half = [
         np.mean([np.nan_to_num((row.high - row.low) / 2) for row in side])
         for side in (floor, ceiling)
@@ -364,6 +377,7 @@ def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> st
             f"not informative: floor and ceiling are {distance:.3g} apart, within resampling noise"
             f" ({noise:.3g})"
         )
+    # A fresh sample that reads worse than noise shows that the metric is blind here.
     bad = {"up": np.negative, "down": np.positive, "zero": np.abs}[direction]
     if bad(_mean(ceiling)) > bad(_mean(floor)):
         return (
@@ -380,6 +394,7 @@ def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
     if not len(trial.synthetic):
         note = "the synthetic table has no rows."
         return [Row(name, np.nan, state=INSUFFICIENT, note=note) for name in group]
+    # What the schema cannot give is set aside with a reason; the rest is measured.
     aside, possible = [], []
     for name, metric in group.items():
         lacking = metric.lacks(trial.schema)
@@ -393,10 +408,12 @@ def _run(group: dict[str, Metric], trial: Trial) -> list[Row]:
     function = group[possible[0]].function
     try:
         rows = [row for row in trial.rows(function) if row.metric in possible]
+    # Whatever a metric breaks on, the others still have their numbers, and this one says why not.
     except Exception as error:
         lines = str(error).strip().splitlines() or [""]
         note = f"error: {type(error).__name__}: {lines[-1]}"
         return aside + [Row(name, np.nan, state=ERROR, note=note) for name in possible]
+    # A metric that yields nothing at all would vanish from every page.
     seen = {row.metric for row in rows}
     note = "the metric gave no reading."
     silent = [Row(name, np.nan, state=ERROR, note=note) for name in possible if name not in seen]
@@ -416,6 +433,7 @@ def _fresh(trial: Trial) -> Trial:
     """
 
     def halves():
+        # Fresh rows and the test they are held against must share no row.
         order = trial.rng("fresh").permutation(len(trial.test))
         parts = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
         return [trial.test.iloc[part].reset_index(drop=True) for part in parts]
@@ -435,6 +453,7 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
                rows without replacement
     """
     rng = trial.rng(f"{kind} {draw}")
+    # As long as the synthetic table: many readings depend on the number of rows.
     n = len(trial.synthetic) or len(trial.train)
     if kind == "permuted test":
         # Test is shorter than the synthetic table as a rule. Its columns are drawn apart, so they
@@ -464,6 +483,7 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
 
 def _drawn(rows: int, n: int, rng: np.random.Generator) -> np.ndarray:
     """n of the row numbers in random order, each as often as any other, give or take one."""
+    # Whole rounds first, so that no row is drawn twice before every one is drawn once.
     rounds = [rng.permutation(rows) for _ in range(-(-n // max(rows, 1)))]
     return np.concatenate(rounds)[:n]
 
@@ -477,6 +497,7 @@ def _uniform(values: pd.Series, column: Column, n: int, rng: np.random.Generator
         return pd.Series(
             [levels[i] for i in rng.integers(len(levels), size=n)], name=column.name
         ).astype(KINDS[column.kind])
+    # Between train's bounds and on its grid, or the grid would give the floor away.
     marginal = Marginal.fit(to_float(values))
     low, high = marginal.values[[0, -1]]
     return from_float(marginal.snap(low + rng.random(n) * (high - low)), column)

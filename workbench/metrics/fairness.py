@@ -65,9 +65,11 @@ class Arms:
         groups = Groups.of(trial)
         known = trial.test[trial.schema.target.name].notna().to_numpy()
         test = trial.test[known].reset_index(drop=True)
+        # The model of the real rows is the same for every synthetic table and reference.
         real = trial.once("real arm", trial.train, lambda: _model(trial, trial.train, "train"))
         models = [real, _model(trial, trial.synthetic, "synthetic")]
         predicted = [np.ascontiguousarray(model.predicted(test).T) for model in models]
+        # One set of weights for both models: their difference is paired.
         weights = _drawn_again(len(test), trial.rng("fairness test rows"))
         return cls(groups, test, groups.encode(test), weights, models, predicted)
 
@@ -77,6 +79,7 @@ class Arms:
         """
         sizes = [self.groups.sizes[j] for j in view]
         cells = int(np.prod(sizes))
+        # One number for group and label, so that one bincount fills the table of a draw.
         cell = np.ravel_multi_index(self.codes[:, view].T, sizes) * size
         found = np.empty((len(labels), cells, size))
         # Labels that are given once, as the true ones, are counted as observed alone.
@@ -123,6 +126,7 @@ def model_bias_amp(trial: Trial) -> Iterator[Row]:
     arms = Arms.of(trial)
     groups, target = arms.groups, arms.groups.target
     size = groups.sizes[target]
+    # The signs are train's; what is resampled here are models and test rows.
     train = Resamples(groups.encode(trial.train))
     truth = arms.codes[:, target][None, :]
     readings = []
@@ -196,6 +200,7 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
         column = groups.title(view)
         counts = []
         for outcome in outcomes:
+            # Outcome and truth in one code, where rates are taken within each truth.
             answer = outcome + 2 * truth if given_truth else outcome
             found = arms.counts(view, answer, 2 * len(rates))
             counts.append(found.reshape(len(found), -1, len(rates), 2))
@@ -208,6 +213,7 @@ def _fairness_shift(trial: Trial, metric: str, rates: list[str]) -> Iterator[Row
             note = f"insufficient: fewer than two groups with {needed}"
             totals.append(Row(metric, np.nan, column=column, state=INSUFFICIENT, note=note))
             continue
+        # Small groups have no part in the gap: the largest of noisy rates is mostly noise.
         gaps = [largest_gap(share[:, enough]) for share in (before, after)]
         note = levels_note(ARMS, (gaps[0][0], gaps[1][0])) + constant
         totals.append(reading(metric, gaps[1] - gaps[0], column, note=note))

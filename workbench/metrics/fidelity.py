@@ -46,6 +46,7 @@ def marginals(trial: Trial) -> Iterator[Row]:
     columns; a table of permuted columns scores like a real one.
     """
     scores, columns = [], []
+    # Each row's part in all columns' distances: columns of one row go together in the interval.
     shares_synthetic = np.zeros(len(trial.synthetic))
     shares_real = np.zeros(len(trial.test))
     for column in trial.schema.columns:
@@ -63,6 +64,7 @@ def marginals(trial: Trial) -> Iterator[Row]:
         *from_influence(mean, shares_synthetic / p, shares_real / p, lowest=0, highest=1),
     )
     yield from columns
+    # A mean over many columns hides one that is wrong.
     worst = columns[int(np.argmin(scores))]
     yield replace(worst, metric="worst_column")
 
@@ -81,17 +83,18 @@ def column_distance(
         codes, levels = pd.factorize(
             pd.concat([synthetic, real]).astype(object), use_na_sentinel=False
         )
-        codes = np.argsort(np.argsort([str(level) for level in levels], kind="stable"))[
-            codes
-        ]  # sums in label order
+        # Sums in label order.
+        codes = np.argsort(np.argsort([str(level) for level in levels], kind="stable"))[codes]
         a, b = codes[: len(synthetic)], codes[len(synthetic) :]
         in_set = np.bincount(a, minlength=len(levels)) * len(real) > np.bincount(
             b, minlength=len(levels)
         ) * len(synthetic)
         in_a, in_b = in_set[a].astype(float), in_set[b].astype(float)
     else:
+        # Missing is a value of its own, left of all numbers.
         a, b = (np.where(np.isnan(x), -np.inf, x) for x in (to_float(synthetic), to_float(real)))
         points = np.unique(np.concatenate([a, b]))
+        # At every value that occurs: between them no distribution moves.
         gap = _distribution(a, points) - _distribution(b, points)
         at = int(np.argmax(np.abs(gap)))
         sign = 1.0 if gap[at] >= 0 else -1.0
@@ -134,9 +137,11 @@ def pair_trends(trial: Trial) -> Iterator[Row]:
             lost[numeric[k].name, first.name] = gaps[j, k]
     distance = float(gaps[np.tril_indices(len(numeric), -1)].sum())
 
+    # Cut by train, so that both tables are cut alike and the synthetic one cannot choose its bins.
     codes = Codes(trial.train, schema, bins=BINS, max_levels=MAX_LEVELS)
     a, b = _codes(codes, trial.synthetic), _codes(codes, trial.test)
     both = np.vstack([a, b])
+    # Positive for synthetic rows, negative for real ones: a sum is a difference of shares.
     count, weight = np.zeros(len(both)), np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
     for j, first in enumerate(schema.columns):
         for k in range(j):
@@ -151,6 +156,7 @@ def pair_trends(trial: Trial) -> Iterator[Row]:
     score = float(np.clip(1 - distance / pairs, 0, 1))
     moves = (count[: len(a)] + move_synthetic) / pairs, (count[len(a) :] + move_real) / pairs
     yield Row("pair_trends", score, *from_influence(score, *moves, lowest=0, highest=1))
+    # Named, because a reader wants to know which pair it was.
     worst = sorted(lost, key=lambda pair: -lost[pair])[:NAMED]
     named = [f"{one} x {other} {1 - lost[one, other]:.3f}" for one, other in worst]
     value = float(np.clip(1 - lost[worst[0]], 0, 1))
@@ -175,6 +181,7 @@ def _rank_distances(
         nothing = np.zeros((len(columns), len(columns)))
         return nothing, np.zeros(len(synthetic)), np.zeros(len(real))
     (r_a, z_a), (r_b, z_b) = (rank_correlation(table, columns) for table in (synthetic, real))
+    # The derivative of |r_S - r_R| / 2, by which each row's part in r counts.
     sign = np.sign(r_a - r_b) / 2
     moves = [
         ((z @ sign) * z - z**2 * (sign * r).sum(axis=1)).sum(axis=1) / 2
@@ -192,6 +199,7 @@ def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.nda
     """
     from scipy.stats import rankdata
 
+    # All pairs at once, by products of matrices: a loop over pairs takes minutes on a wide table.
     x = np.column_stack([to_float(table[column.name]) for column in columns])
     held = (~np.isnan(x)).astype(float)
     z = rankdata(x, axis=0, nan_policy="omit")
@@ -200,11 +208,12 @@ def rank_correlation(table: pd.DataFrame, columns: list[Column]) -> tuple[np.nda
         z = np.where(held > 0, z - (n + 1) / 2, 0.0)
         spread = np.sqrt((z**2).sum(axis=0) / n)
         z = np.where(spread > 0, z / spread, 0.0)
+        # [j, k]: over rows that hold both.
         common, sums, squares = (
             held.T @ held,
             z.T @ held,
             (z**2).T @ held,
-        )  # [j, k]: over rows that hold both
+        )
         variance = squares / common - (sums / common) ** 2
         r = (z.T @ z / common - sums * sums.T / common**2) / np.sqrt(variance * variance.T)
     r = np.where((common >= 3) & np.isfinite(r), np.clip(r, -1, 1), 0.0)
@@ -226,6 +235,7 @@ def c2st(trial: Trial) -> Iterator[Row]:
     """
     rng = trial.rng("c2st")
     bound = min(MAX_ROWS, max(MAX_CELLS // len(trial.schema.columns), 1000))
+    # As many of each: an AUC does not depend on it, but what a learner learns does.
     n = min(len(trial.synthetic), len(trial.test), bound)
     if n < 2 * FOLDS:
         yield Row(
@@ -239,6 +249,7 @@ def c2st(trial: Trial) -> Iterator[Row]:
         table.iloc[np.sort(rng.permutation(len(table))[:n])]
         for table in (trial.synthetic, trial.test)
     )
+    # Wrong decimals would tell the tables apart at once, and hide everything else.
     rounded = to_grid(synthetic, trial.train, trial.schema)
     rounded_real = to_grid(real, trial.train, trial.schema)
     seed = int(rng.integers(2**31))
@@ -246,6 +257,7 @@ def c2st(trial: Trial) -> Iterator[Row]:
     yield _larger(rows)
     yield from rows
     if not rounded.equals(synthetic.reset_index(drop=True)):
+        # What an attacker sees, who gets the table as it was delivered.
         raw = max(
             (_discriminated(synthetic, real, trial.schema, judge, seed) for judge in JUDGES),
             key=lambda row: row.value,
@@ -273,6 +285,7 @@ def to_grid(table: pd.DataFrame, real: pd.DataFrame, schema: Schema) -> pd.DataF
     columns = {}
     for column in schema.columns:
         columns[column.name] = table[column.name]
+        # Of the real column: that is how its numbers are written.
         step = None if column.is_discrete else Marginal.fit(to_float(real[column.name])).step
         if step is not None:
             unbounded = Marginal(np.array([-np.inf, np.inf]), step)
@@ -287,6 +300,7 @@ def _discriminated(
 
     pooled = pd.concat([synthetic, real], ignore_index=True)
     is_synthetic = np.repeat([1, 0], [len(synthetic), len(real)])
+    # Fitted on both tables, in which neither has an advantage.
     features = Features(pooled, schema.columns)
     (matrix,) = matrices(features, [pooled], learner)
     score = np.empty(len(pooled))
@@ -327,6 +341,7 @@ def _dependence_of_folds(value: float, influence: np.ndarray, width: int) -> flo
     which doubles the variance (simulated: 1.9 times); where there is a difference to be learnt, the
     direction is the same in every fold and the correlation fades, with its signal over its noise.
     """
+    # DeLong's own, before it is widened.
     error = float(np.std(influence)) / np.sqrt(len(influence))
     if not error > 0:
         return 1.0
@@ -342,6 +357,7 @@ def _telling_columns(
     costs any.
     """
     p = matrix.shape[1]
+    # A bound on predictions: a wide table has a copy for every column.
     order = np.random.default_rng(seed).permutation(len(matrix))[: max(TELLING_ROWS // p, 50)]
     matrix, truth = matrix[order], is_synthetic[order] == 1
     copies = np.tile(matrix, (p + 1, 1, 1))  # the last one stays as it is
@@ -367,6 +383,7 @@ def coverage(trial: Trial) -> Iterator[Row]:
     Known failure: far outliers and rows made twice cost nothing, and in wide tables distances to
     all rows are alike.
     """
+    # Equally many of both: more synthetic rows would cover more by their number alone.
     m = min(len(trial.test), len(trial.synthetic), MAX_NEIGHBOUR_ROWS)
     if m <= K:
         yield Row(
@@ -389,6 +406,7 @@ def coverage(trial: Trial) -> Iterator[Row]:
     (synthetic,) = standardised(
         trial, [in_own_order(trial.synthetic, trial.rng("coverage")).head(m)]
     )
+    # Distances in float32 are off by as much: an equal row must lie inside.
     reach = radius + ROUNDING * (1 + np.linalg.norm(real, axis=1))
     is_hit = kth_distance(real, synthetic, 1) <= reach
     k, n = int(is_hit.sum()), len(real)
@@ -410,6 +428,7 @@ def _dependence_of_balls(is_hit: np.ndarray, nearest: np.ndarray) -> float:
     """
     from scipy.sparse import csr_array
 
+    # Nothing to learn where all balls are hit, or none.
     away = is_hit - is_hit.mean()
     if not away.any():
         return DEPENDENT

@@ -38,6 +38,8 @@ class Groups:
 
     def __init__(self, trial: Trial):
         schema = trial.schema
+        # Quartiles of a sensitive number, the median of a target of numbers: few cells with many
+        # rows.
         parts = (
             [(schema.sensitive, 4), ((schema.target,), 2)]
             if schema.target
@@ -65,6 +67,7 @@ class Groups:
 
     def encode_target(self, values: np.ndarray) -> np.ndarray:
         """Codes of predicted labels (as text) or values, shape (rows,)."""
+        # Predictions come as text, and the codes know booleans as such.
         column = self.parts[-1].schema.columns[0]
         named = pd.Series(values, name=column.name)
         if column.kind == "boolean":
@@ -95,6 +98,7 @@ class Resamples:
     """
 
     def __init__(self, codes: np.ndarray, rng: np.random.Generator | None = None):
+        # Only combinations that occur are kept: a table of all of them would be mostly empty.
         self.cells, counts = np.unique(codes, axis=0, return_counts=True)
         draws = (
             np.empty((0, len(counts)))
@@ -108,6 +112,7 @@ class Resamples:
         last column).
         """
         shape = [sizes[j] for j in columns]
+        # Where each distinct row falls in the wanted table.
         cell = np.ravel_multi_index([self.cells[:, j] for j in columns], shape)
         add = csr_array(
             (np.ones(len(cell)), (cell, np.arange(len(cell)))),
@@ -127,6 +132,7 @@ def reading(
 ) -> Row:
     """A row from a statistic as observed (first) and in each bootstrap sample."""
     value = float(draws[0])
+    # Around the observed value: resampling moves V and maxima up, and the quantiles with them.
     low, high = value + np.quantile(draws[1:], LEVELS) - draws[1:].mean()
     return Row(metric, value, float(low), float(high), column=column, group=group, note=note)
 
@@ -136,6 +142,7 @@ def worst_column(metric: str, rows: list[Row]) -> Row:
     Bonferroni interval, since it was picked out of several.
     """
     row = max(rows, key=lambda row: -1 if np.isnan(row.value) else abs(row.value))
+    # Bonferroni over those that could be read.
     read = max(sum(np.isfinite(row.value) for row in rows), 1)
     factor = float(norm.ppf(1 - 0.025 / read)) / Z
     low = row.value - factor * (row.value - row.low)

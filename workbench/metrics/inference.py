@@ -73,6 +73,7 @@ class Design:
 
     def matrix(self, table: pd.DataFrame) -> np.ndarray:
         """The model's matrix, the constant first, shape (rows, 1 + terms)."""
+        # The constant first; everything below counts on its place.
         columns = [np.ones(len(table))]
         for name, label in self.terms:
             if label:
@@ -105,11 +106,13 @@ def analysis(trial: Trial) -> Iterator[Row]:
     seen.
     """
     about = f"design of the analysis for {len(trial.synthetic)} rows"
+    # Read off train alone: the synthetic table must not choose what it is judged by.
     design = trial.once(about, trial.train, lambda: _design(trial))
     reason = _too_few(trial, design)
     real = synthetic = None
     if not reason:
         key = f"analysis {design.terms}"
+        # The same for every table that is held against these real rows.
         real = trial.once(key, trial.train, lambda: _fitted(trial, trial.train, design))
         synthetic = _fitted(trial, trial.synthetic, design)
         if real is None or synthetic is None:
@@ -184,6 +187,7 @@ def interval_overlap(real: Fitted, synthetic: Fitted) -> np.ndarray:
     """Karr et al.'s overlap of the two 95% intervals of each coefficient, in [0, 1], shape
     (terms,).
     """
+    # Both 95% intervals of each coefficient.
     ends = []
     for one in (real, synthetic):
         ends.append((one.coefficient - Z * one.error, one.coefficient + Z * one.error))
@@ -244,6 +248,7 @@ def _strongest(trial: Trial, design: Design, count: int) -> list[tuple[str, str]
 
 def _own_labels(trial: Trial, name: str) -> tuple[list[str], int]:
     """The labels that have a coefficient, and how many others join the commonest."""
+    # The commonest label is the reference, and has no coefficient.
     present = pd.Series(labels(trial.train[name]))
     counts = present.value_counts()
     # A table as long as the synthetic one holds so many of them.
@@ -284,6 +289,7 @@ def _dependent(trial: Trial, design: Design) -> list[tuple[str, str]]:
     if not design.terms:
         return []
     x = design.matrix(trial.train)
+    # Centred, so that the constant explains nothing of a term.
     x[:, 1:] -= x[:, 1:].mean(axis=0)
     with one_thread():
         left = np.abs(np.diag(np.linalg.qr(x, mode="r")))[1:]
@@ -362,10 +368,12 @@ def _fitted(trial: Trial, table: pd.DataFrame, design: Design) -> Fitted | None:
                 varies[j] = np.ptp(y[x[:, 1 + j] > 0]) > 0
     if not varies.any():
         return None
+    # What cannot be fitted is left out of both, and has NaN in its place.
     fit = logistic if is_logistic else linear
     part = fit(x[:, np.append(True, varies)], y)
     if part is None:
         return None
+    # Back among all terms.
     coefficient, error = np.full((2, len(design.terms)), np.nan)
     coefficient[varies], error[varies] = part.coefficient, part.error
     return Fitted(coefficient, error, len(present))
@@ -386,6 +394,7 @@ def logistic(x: np.ndarray, y: np.ndarray) -> Fitted | None:
     """Maximum likelihood; None where labels are separated or x is singular."""
     from statsmodels.discrete.discrete_model import Logit
 
+    # statsmodels would return some answer; none is the right one.
     if np.linalg.matrix_rank(x) < x.shape[1] or np.ptp(y) == 0:
         return None
     with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -26,6 +26,7 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     """
     if n == 0:
         return 0.0, 1.0
+    # Solving |p - q| = z sqrt(q (1 - q) / n) for q gives both ends.
     p, z2 = k / n, Z * Z / n
     middle, half = (p + z2 / 2) / (1 + z2), Z * np.sqrt(p * (1 - p) / n + z2 / (4 * n)) / (1 + z2)
     return float(max(middle - half, 0)), float(min(middle + half, 1))
@@ -37,6 +38,7 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     """
     from scipy.special import betaincinv
 
+    # The binomial tail as an incomplete beta function, which scipy inverts.
     tail = (1 - confidence) / 2
     low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, tail))
     high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 1 - tail))
@@ -54,6 +56,7 @@ def bootstrap(
     """
     if n == 0:
         return np.nan, np.nan
+    # Row numbers are drawn, so that a statistic of several columns keeps rows whole.
     readings = np.array([statistic(rng.integers(n, size=n)) for _ in range(repeats)], dtype=float)
     readings = readings[np.isfinite(readings)]
     return tuple(np.quantile(readings, LEVELS).tolist()) if len(readings) else (np.nan, np.nan)
@@ -65,6 +68,7 @@ def from_influence(
     """value -+ 1.96 standard errors, cut to [lowest, highest]; one influence array for each
     independent sample of rows.
     """
+    # Samples are independent, so their variances add up.
     variance = sum(np.var(influence) / len(influence) for influence in influences if len(influence))
     half = Z * float(np.sqrt(variance))
     return float(np.clip(value - half, lowest, highest)), float(
@@ -118,6 +122,7 @@ def auc_interval(value: float, influence: np.ndarray, positive: np.ndarray) -> t
 def _newcombe(value: float, sizes: list[int]) -> tuple[float, float]:
     from scipy.optimize import brentq
 
+    # Hanley and McNeil's variance of an area, by the area alone.
     middle = sum(sizes) / 2
 
     def beyond(area: float) -> float:
@@ -141,6 +146,7 @@ def _logit_interval(value: float, influence: np.ndarray, positive: np.ndarray):
     if value in (0.0, 1.0):
         return clopper_pearson(round(value * min(sizes)), min(sizes))
     parts = []
+    # Each class's placements have a variance of their own (DeLong), and Welch's freedom joins them.
     for rows, size in zip((positive, ~positive), sizes, strict=True):
         placement = influence[rows] * size / n
         parts.append(float(placement.var(ddof=1)) / size)
@@ -150,6 +156,7 @@ def _logit_interval(value: float, influence: np.ndarray, positive: np.ndarray):
     freedom = variance**2 / sum(
         part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True)
     )
+    # On the logit scale, or an interval near 1 would pass it.
     logit = np.log(value / (1 - value))
     half = t.ppf(0.975, freedom) * np.sqrt(variance) / (value * (1 - value))
     low, high = (1 / (1 + np.exp(-end)) for end in (logit - half, logit + half))

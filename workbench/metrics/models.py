@@ -43,12 +43,13 @@ PANEL = (
     "boosting 20 rounds",
     "boosting 50 rounds",
 )
+# The other learners read one-hot columns.
 ON_ORDINAL = (
     "boosting",
     "boosting 100 rounds",
     "short boosting",
     *PANEL[5:],
-)  # the other learners read one-hot columns
+)
 ROUNDING = 1e-6  # what `kth_distance` may be off by, as a share of a row's length
 MAX_CLASSES = 20  # target labels with a probability of their own
 OTHER = "(other)"  # all further labels share this one
@@ -77,6 +78,7 @@ def predictions(
     from call to call, and where train_table `is_real` from cell to cell of a batch: do not change
     it.
     """
+    # By what is in the tables: two metrics may hold equal tables in different objects.
     key = (fingerprint(train_table), fingerprint(test_table), schema, learner, seed)
 
     def compute() -> dict[str, pd.DataFrame]:
@@ -110,6 +112,7 @@ def _answers(
 
     def arrays() -> dict[str, np.ndarray]:
         found = compute()
+        # Labels as JSON text: arrays of objects would need pickle, which reads code from a file.
         columns = list(next(iter(found.values())).columns)
         values = {f"of {name}": answer.to_numpy() for name, answer in found.items()}
         return {"columns": np.array(json.dumps(columns)), **values}
@@ -131,6 +134,7 @@ def shared(key: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str
     """
     parts = []
     for part in key:
+        # Everything becomes text that another process writes alike.
         if isinstance(part, Schema):
             parts.append(part.to_json())
         else:
@@ -138,6 +142,7 @@ def shared(key: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str
     path = kept_at(parts, ".npz")
     if path is None:
         return compute()
+    # Two cells may compute it at once; both write the same bytes, whole.
     if not path.exists():
         content = io.BytesIO()
         arrays: dict[str, Any] = compute()
@@ -153,6 +158,7 @@ def remembered(key: Hashable, compute: Callable[[], T]) -> T:
         _memory[key] = compute()
         if len(_memory) > _KEPT:
             _memory.popitem(last=False)
+    # The last used is kept longest.
     _memory.move_to_end(key)
     return cast(T, _memory[key])
 
@@ -163,6 +169,7 @@ def labels(values: pd.Series) -> np.ndarray:
     >>> labels(pd.Series([True, None], dtype="boolean")).tolist()
     ['True', None]
     """
+    # Labels are compared as text everywhere, or True and "True" would be two.
     text = np.full(len(values), None, dtype=object)
     present = values.notna().to_numpy()
     text[present] = values[present].astype(str).to_numpy(dtype=object)
@@ -183,14 +190,12 @@ def fit(
     order), for the task "classification", predicted values, shape (rows, 1), for "regression"."""
     is_label = task == "classification"
     if learner in ON_ORDINAL:
-        train = np.where(
-            np.isnan(train).all(axis=0), 0, train
-        )  # binning refuses a column without any value
+        # Binning refuses a column without any value.
+        train = np.where(np.isnan(train).all(axis=0), 0, train)
     model = _model(learner, is_label, categorical if any(categorical) else None, seed, len(train))
     with one_thread(), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter(
-            "ignore"
-        )  # a fit that stops before it has converged is a reading like any other
+        # A fit that stops before it has converged is a reading like any other.
+        warnings.simplefilter("ignore")
         model.fit(train, y, **({} if weights is None else {"sample_weight": weights}))
 
     def predict(matrix: np.ndarray) -> np.ndarray:
@@ -278,6 +283,7 @@ def neighbours(rows: np.ndarray, reference: np.ndarray, k: int) -> tuple[np.ndar
     from sklearn.neighbors import NearestNeighbors
 
     with one_thread():
+        # By brute force: trees lose to it beyond a dozen columns.
         search = NearestNeighbors(n_neighbors=min(k, len(reference)), algorithm="brute").fit(
             reference
         )
@@ -312,6 +318,7 @@ def _fit_and_predict(
     encoded: dict[bool, list[np.ndarray]] = {}
 
     def learnt(learner: str, y: np.ndarray) -> np.ndarray:
+        # Encoded once for each of the two forms, however many learners read it.
         ordinal = learner in ON_ORDINAL
         if ordinal not in encoded:
             encoded[ordinal] = matrices(features, [train_table, test_table], learner)
@@ -326,6 +333,7 @@ def _fit_and_predict(
                 {"prediction": np.full(len(test_table), y.mean() if len(y) else 0.0)}
             )
             return dict.fromkeys(learners, constant)
+        # Standardised: ridge's penalty must not depend on the target's unit.
         center, spread = y.mean(), y.std()
         unit = (y - center) / spread
         return {
@@ -333,12 +341,14 @@ def _fit_and_predict(
             for one in learners
         }
 
+    # Labels of both tables: one that train has lost keeps its column, with probability 0.
     y, known = labels(train_table[target.name]), labels(test_table[target.name])
     counts = pd.Series(known).value_counts()
     own = sorted(
         {label for label in [*y, *known] if label is not None},
         key=lambda label: (-counts.get(label, 0), label),
     )
+    # The rarest of many labels share one column: a model of hundreds of classes takes minutes.
     own, pooled = own[:MAX_CLASSES], set(own[MAX_CLASSES:])
     y = np.array([OTHER if label in pooled else label for label in y], dtype=object)
     blank = pd.DataFrame(
@@ -353,6 +363,7 @@ def _fit_and_predict(
         )
         blank[share.index] = share.to_numpy()
         return dict.fromkeys(learners, blank)
+    # scikit-learn wants the classes it sees to be numbered without gaps.
     code = np.searchsorted(seen, y)
     answers = {one: blank.copy() for one in learners}
     for one, answer in answers.items():
@@ -362,6 +373,7 @@ def _fit_and_predict(
 
 def fingerprint(table: pd.DataFrame) -> bytes:
     """Equal for tables of equal names and values in the same order."""
+    # pandas' hash of rows leaves out what the columns are called.
     digest = hashlib.sha256(repr(list(table.columns)).encode())
     digest.update(
         pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy().tobytes()

@@ -40,6 +40,7 @@ def alpha_precision(trial: Trial) -> Iterator[Row]:
     rng = trial.rng("alpha_precision")
     tables = [in_own_order(table, rng).head(MAX_ROWS) for table in (trial.test, trial.synthetic)]
     real, synthetic = standardised(trial, tables)
+    # In double precision: a float32 mean of thousands of rows drifts.
     center = real.mean(axis=0, dtype=float)
     real, synthetic = (np.linalg.norm(rows - center, axis=1) for rows in (real, synthetic))
     yield Row("alpha_precision", *precision(real, synthetic))
@@ -54,6 +55,7 @@ def precision(real: np.ndarray, synthetic: np.ndarray) -> tuple[float, float, fl
         ranks = [np.searchsorted(ordered, distance, side=side) for side in ("left", "right")]
         return (ranks[0] + ranks[1]) / (2 * len(ordered))
 
+    # The middles of equal steps, for the integral over alpha.
     alpha = (np.arange(STEPS) + 0.5) / STEPS
     own, other = depth(real), depth(synthetic)
     # Against the depths of the real rows themselves: with ties these are not uniform.
@@ -111,5 +113,6 @@ def nearest_of(rows: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(reference)
+    # The search rounds distances; the one that counts is measured again below.
     nearest = search.kneighbors(rows, return_distance=False)[:, 0]
     return nearest, np.linalg.norm(rows - reference[nearest], axis=1)

@@ -36,6 +36,7 @@ def excess_copies(trial: Trial) -> Iterator[Row]:
     changed in its last digit is no copy (dcr_share sees it), and a table of few, coarse columns is
     full of honest coincidences, which is why test's share is taken off.
     """
+    # Test rows equal train rows by chance too: only what goes beyond them is copying.
     copies = [is_copy(table, trial.train) for table in (trial.synthetic, trial.test)]
     counts = [(int(copy.sum()), len(copy)) for copy in copies]
     shares = [k / n if n else np.nan for k, n in counts]
@@ -53,6 +54,7 @@ def is_copy(table: pd.DataFrame, reference: pd.DataFrame) -> np.ndarray:
     """Which rows of `table` equal some row of `reference` in every column, bool, shape
     (len(table),). Both are cast.
     """
+    # Numbered together, so that equal rows have equal numbers.
     row = row_numbers(pd.concat([table, reference], ignore_index=True))
     return np.isin(row[: len(table)], row[len(table) :])
 
@@ -82,6 +84,7 @@ def nearly_copied(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     """
     tables = [trial.synthetic, trial.test, trial.train]
     near = [np.zeros(len(table), dtype=bool) for table in tables[:2]]
+    # Two grids: what lies on the border of one lies in the middle of the other.
     for offset in (0.0, 0.5):
         *sides, train = (_on_grid(table, trial, offset) for table in tables)
         near = [found | is_copy(side, train) for found, side in zip(near, sides, strict=True)]
@@ -95,6 +98,7 @@ def _on_grid(table: pd.DataFrame, trial: Trial, offset: float) -> pd.DataFrame:
         columns[column.name] = table[column.name]
         if column.is_discrete:
             continue
+        # By train's spread, so that a wide synthetic column cannot make its own cells wide.
         train = to_float(trial.train[column.name])
         train = train[np.isfinite(train)]
         width = float(train.std()) / 10 if len(train) else 0.0
@@ -121,6 +125,7 @@ def in_own_order(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """The rows in a random order that depends on their values and the generator, and not on the
     order they came in.
     """
+    # Sorted by their hash first: the order in which a table was delivered decides nothing.
     order = np.argsort(
         pd.util.hash_pandas_object(table, index=False, categorize=False).to_numpy(), kind="stable"
     )
@@ -151,11 +156,13 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
     test. At most MAX_SYNTHETIC synthetic rows are looked up, drawn at random. Wilson's interval,
     see closer_share. Known failure: one leaked row in a hundred hardly moves it.
     """
+    # One stream for all draws, in this order: the bytes depend on it.
     rng = trial.rng("dcr_share")
     train, test, synthetic = (
         in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic)
     )
     real, synthetic = pd.concat([train, test], ignore_index=True), synthetic.iloc[:MAX_SYNTHETIC]
+    # On train and test together, so that neither of them sets the scale.
     features = Features(real, trial.schema.columns)
     width = matrices(features, [real.iloc[:1]], "logistic")[0].shape[1]
     # In random order: where two different rows are equally near, which one is taken must not depend
@@ -170,6 +177,8 @@ def dcr_share(trial: Trial) -> Iterator[Row]:
             note="train, test and synthetic need at least one row each",
         )
         return
+    # Twins are one place with two counts: a nearest row with twins must not be decided by their
+    # order.
     row = row_numbers(real)
     first = np.unique(row, return_index=True)[1]
     nearest = _nearest(*matrices(features, [synthetic, real.iloc[first]], "logistic"))
@@ -193,11 +202,13 @@ def closer_share(
     sum(n)^2 / sum(n_j^2 / m_j) coin throws, with n_j synthetic rows nearest to a row that occurs
     m_j times (after Kish 1965); Wilson's interval is taken at that number.
     """
+    # Each place counts by how its real rows are dealt to train and test.
     twins = train + test
     won = np.bincount(nearest, minlength=len(twins)).astype(float)
     share = min(float((won * train / twins).sum() / won.sum()), 1.0)
     throws = float(won.sum() ** 2 / (won**2 / twins).sum())
     low, high = wilson(share * throws, throws)
+    # More train than test rows would win by their number: odds turn that to equal sizes.
     odds = test.sum() / train.sum()
 
     def at_equal_sizes(s: float) -> float:
@@ -229,6 +240,7 @@ def membership(trial: Trial) -> Iterator[Row]:
     train, test, synthetic = (
         in_own_order(table, rng) for table in (trial.train, trial.test, trial.synthetic)
     )
+    # Half of test are non-members, the other half is what the attacker knows of the population.
     n = min(len(test) // 2, len(train), MAX_MEMBERS)
     if n < MIN_MEMBERS or not len(synthetic):
         note = (
@@ -241,6 +253,7 @@ def membership(trial: Trial) -> Iterator[Row]:
         )
         return
     reference = test.iloc[n:]
+    # On the attacker's reference rows: members must not set the scale by which they are found.
     features = Features(reference, trial.schema.columns)
     (rows,) = matrices(
         features, [pd.concat([train.iloc[:n], test.iloc[:n]], ignore_index=True)], "logistic"
@@ -288,6 +301,7 @@ def epsilon(trial: Trial) -> Iterator[Row]:
     public PATE-GANs claimed what they did not keep (Ganev et al. 2024). `empirical_epsilon` can
     refute it, and nothing here can prove it.
     """
+    # A table on its own makes no claim.
     claim = trial.guarantee
     if claim is None:
         yield Row("epsilon", np.nan, note="no formal guarantee")
@@ -330,6 +344,7 @@ def tpr_at_few_alarms(members: np.ndarray, others: np.ndarray) -> tuple[float, f
     fixed threshold held the truth in about half of the cases. The draws start from one fixed seed,
     so that equal scores have equal intervals.
     """
+    # The threshold is itself found on these rows, again in every draw.
     alarms = allowed_alarms(len(others))
 
     def rate(members: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -368,6 +383,7 @@ def empirical_epsilon(
     more. So even a faultless attack proves no more than its trials can: 4.0 with 200 a side, 5.6
     with 1,000. `threshold` must come from other scores than these, or the confidence is not kept.
     """
+    # The two rates of the attack; each is known only up to its exact interval.
     found, alarms = int((members > threshold).sum()), int((others > threshold).sum())
     tpr = clopper_pearson(found, len(members), confidence)[0]
     fpr = clopper_pearson(alarms, len(others), confidence)[1]
@@ -379,6 +395,7 @@ def empirical_epsilon(
 
 def best_threshold(members: np.ndarray, others: np.ndarray) -> float:
     """The score above which calling a row a member proves the largest epsilon on these scores."""
+    # Between two neighbouring scores nothing changes, so the middles are all thresholds there are.
     both = np.unique(np.concatenate([members, others]))
     between = (both[1:] + both[:-1]) / 2 if len(both) > 1 else both
     return float(max(between, key=lambda threshold: empirical_epsilon(members, others, threshold)))

@@ -34,17 +34,21 @@ def pmse_ratio(trial: Trial) -> Iterator[Row]:
     variance is 2 (k + 2 noncentrality). Known failure: a sum of effects is blind to what stands
     between columns, which `c2st` and `kway_tables` see, and a ratio grows with the number of rows.
     """
+    # More rows only make a ratio larger, and a fit slower.
     m, n = (min(len(table), MAX_ROWS) for table in (trial.test, trial.synthetic))
     rng = trial.rng("pmse_ratio")
     tables = [in_own_order(table, rng).head(MAX_ROWS) for table in (trial.synthetic, trial.test)]
     features = Features(trial.train, trial.schema.columns, far_gaps=True)
     x = np.vstack(matrices(features, tables, "logistic")).astype(float)
+    # A constant column takes part in nothing, and makes the Hessian singular.
     x = x[:, np.ptp(x, axis=0) > 0] if len(x) else x
+    # With as many coefficients as rows any table is told apart.
     if min(m, n) < 10 or m + n < ROWS_PER_COLUMN * (x.shape[1] + 1):
         note = f"insufficient: {n} synthetic and {m} test rows for {x.shape[1]} coefficients"
         yield Row("pmse_ratio", np.nan, state=INSUFFICIENT, note=note)
         return
     synthetic = np.arange(n + m) < n
+    # A value a thousand deviations out says no more at ten thousand.
     x = np.column_stack([np.ones(len(x)), np.clip(x, -1e3, 1e3)])
     observed = pmse(x, synthetic)
     null = permuted(x, synthetic, rng)
@@ -53,6 +57,7 @@ def pmse_ratio(trial: Trial) -> Iterator[Row]:
         note = "insufficient: no column varies"
         yield Row("pmse_ratio", np.nan, state=INSUFFICIENT, note=note)
         return
+    # In units of what dealing the names at random would give.
     ratio = observed / mean
     # The null's own degrees of freedom: what a chi-square with this mean and variance has.
     freedom = 2 * (mean / spread) ** 2 if spread > 0 else 1.0
@@ -76,6 +81,7 @@ def permuted(x: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> 
     """pMSE of PERMUTATIONS random dealings of the names, shape (PERMUTATIONS,)."""
     share = synthetic.mean()
     dealt = np.column_stack([rng.permutation(synthetic) for _ in range(PERMUTATIONS)])
+    # All permutations at once: one factorisation serves a hundred fits.
     push = x.T @ (dealt - share)
     step = np.linalg.solve(_hessian(x, np.full(len(x), share)), push)
     start = np.log(share / (1 - share))
@@ -85,6 +91,10 @@ def permuted(x: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator) -> 
 
 def probabilities(x: np.ndarray, hit: np.ndarray) -> np.ndarray:
     """Fitted probabilities of a logistic regression by Newton's method, halved where it overshoots."""
+    # A second Newton fit beside refits._newton, with reason: here the penalty takes in the constant
+    # and the loss decides when to stop, there the intercept is free and the step decides; one
+    # routine with both rules would be read as neither, and published numbers would move in their
+    # last digits.
     beta = np.zeros(x.shape[1])
     beta[0] = np.log(hit.mean() / (1 - hit.mean()))
     loss, step = np.inf, np.zeros(len(beta))
@@ -92,6 +102,7 @@ def probabilities(x: np.ndarray, hit: np.ndarray) -> np.ndarray:
     for _ in range(STEPS):
         score = x @ beta
         now = np.logaddexp(0, score).sum() - hit @ score + PENALTY * beta @ beta / 2
+        # Too long a step: half of it, from where it began.
         if now > loss:
             step = step / 2
             beta = beta - step

@@ -40,6 +40,7 @@ def published_errors(trial: Trial) -> Iterator[Row]:
     columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
     shapes, emptied = [], []
     for column in columns:
+        # Present values alone, as the published report has it.
         drawn, known = synthetic[column.name].dropna(), real[column.name].dropna()
         both = len(drawn) > 0 and len(known) > 0
         shapes.append(column_distance(drawn, known, column)[0] if both else np.nan)
@@ -47,6 +48,7 @@ def published_errors(trial: Trial) -> Iterator[Row]:
         # column that is emptied lowers the error.
         if len(drawn) / max(len(synthetic), 1) < len(known) / len(real) / 2:
             emptied.append(column.name)
+    # The flaw is part of the definition; the note says when it matters.
     row = _percent("shape_error", shapes)
     if emptied:
         note = f"does not see that most values of {listed(emptied)} are gone; marginals does"
@@ -68,6 +70,7 @@ def _trends(trial: Trial, own_range: bool) -> list[float]:
     range, or of the real one's.
     """
     columns, real, synthetic = trial.schema.columns, trial.train, trial.synthetic
+    # Pairs of numbers by correlation, all others by tables.
     numbers = [column.name for column in columns if not column.is_discrete]
     r_synthetic, r_real = (_pearson(table, numbers) for table in (synthetic, real))
     codes = {
@@ -127,6 +130,7 @@ def _edges(present: np.ndarray) -> np.ndarray:
 
 
 def _variation(first: np.ndarray, second: np.ndarray, n_real: int) -> float:
+    # One number for the pair of codes.
     cell = first.astype(np.int64) * (int(second.max()) + 1) + second
     if cell.max() > 10 * len(cell):  # many levels: number the cells that occur
         cell = pd.factorize(cell)[0]

@@ -49,6 +49,7 @@ class Refits:
         cls, table: pd.DataFrame, codes: np.ndarray, inputs: list[Column], rng: np.random.Generator
     ) -> Refits:
         """Models of the codes, int, shape (rows,), given the columns `inputs` of the table."""
+        # Fitted on this arm's own table, as whoever trains on it would have to.
         features = Features(table, inputs)
         matrix = _design(features, table)
         classes = np.unique(codes)
@@ -68,6 +69,7 @@ class Refits:
 
     def scores(self, table: pd.DataFrame) -> np.ndarray:
         """The log-odds of each model for each row, shape (M, rows, 1 + REFITS), float32."""
+        # Single precision: two hundred refits of every row are many products.
         matrix = _design(self.features, table).astype(np.float32)
         found = np.empty((self.coefficients.shape[1], len(matrix), 1 + REFITS), dtype=np.float32)
         with one_thread(), np.errstate(all="ignore"):
@@ -97,6 +99,7 @@ def _design(features: Features, table: pd.DataFrame) -> np.ndarray:
 def _fitted(matrix: np.ndarray, hit: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Coefficients of a logistic regression and of its refits, shape (1 + REFITS, p + 1)."""
     beta, chance, hessian = _newton(matrix, hit.astype(float))
+    # What each row pushes the coefficients by: its influence, before the Hessian.
     residual = hit - chance
     pushes = (matrix * residual[:, None]).astype(np.float32).T @ weights
     moved = beta[:, None] + np.linalg.solve(hessian, pushes)
@@ -105,10 +108,14 @@ def _fitted(matrix: np.ndarray, hit: np.ndarray, weights: np.ndarray) -> np.ndar
 
 def _newton(matrix: np.ndarray, hit: np.ndarray, rounds: int = 50):
     """The penalised fit by Newton's method: coefficients, chances and the Hessian there."""
+    # Not inference.logistic, which is statsmodels' fit without a penalty and needs standard errors:
+    # this one must exist for separated labels too, and hands on its Hessian. See also
+    # propensity.probabilities.
     penalty = np.full(matrix.shape[1], PENALTY)
     penalty[-1] = 1e-6  # the intercept is free, up to what keeps the system regular
     beta = np.zeros(matrix.shape[1])
     beta[-1] = np.log((hit.sum() + 0.5) / ((1 - hit).sum() + 0.5))
+    # The first step is always taken.
     loss = np.inf
     step = np.zeros(len(beta))
     for _ in range(rounds):

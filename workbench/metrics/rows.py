@@ -29,6 +29,7 @@ ROW_COLUMNS = {
 
 def to_table(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows as a table with ROW_COLUMNS; floor and ceiling are missing until `evaluate` fills them."""
+    # The same columns and dtypes for any rows, also for none: files of all cells fit together.
     records = [asdict(row) | {"floor": np.nan, "ceiling": np.nan} for row in rows]
     return pd.DataFrame(records, columns=list(ROW_COLUMNS)).astype(ROW_COLUMNS)
 

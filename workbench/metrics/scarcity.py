@@ -64,6 +64,7 @@ def augmentation_gain(trial: Trial) -> Iterator[Row]:
         in_own_order(t, trial.rng("augmentation")).head(AUGMENT_ROWS)
         for t in (trial.train, trial.synthetic)
     )
+    # The same learner and the same test rows: what differs is the added rows.
     arms = []
     for table in (pd.concat([real, synthetic], ignore_index=True), real):
         is_real = table is real
@@ -75,6 +76,7 @@ def augmentation_gain(trial: Trial) -> Iterator[Row]:
         f"{name} {joint:.3f} with {len(synthetic):,} synthetic rows, {alone:.3f} with {len(real):,}"
         " real ones alone"
     )
+    # Paired: the influence of a test row on both scores is subtracted row by row.
     gain = joint - alone
     yield Row(
         "augmentation_gain",
@@ -103,8 +105,10 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
     if reason:
         yield Row("rare_class_gain", np.nan, state=state, note=reason)
         return
+    # Everything is encoded once; arms differ in rows and weights only.
     task = _RareTask(trial, rare)
     key = (fingerprint(task.train), fingerprint(task.test), trial.schema, "rare class", trial.seed)
+    # They depend on real rows alone: once for all generators of a batch.
     baselines = remembered(key, lambda: shared(key, task.baselines))
     with_synthetic = task.learn(
         np.vstack([task.x, task.x_added]),
@@ -125,6 +129,7 @@ def rare_class_gain(trial: Trial) -> Iterator[Row]:
         )
         return Row("rare_class_gain", float(gain), float(low), float(high), group=group, note=note)
 
+    # The hardest rival in each score; arm 0 is the synthetic rows.
     best = 1 + value[:, 1:].argmax(axis=1)
     yield row(0, best[0], "")
     for arm, name in enumerate(baselines, start=1):
@@ -150,6 +155,7 @@ class _RareTask:
         inputs = [column for column in trial.schema.columns if column.name != target]
         ordered = []
         for table in (trial.train, trial.synthetic, trial.test):
+            # A row without a label neither teaches nor judges.
             labelled = table[table[target].notna()]
             ordered.append(in_own_order(labelled, trial.rng("rare_class")))
         train, synthetic, test = ordered
@@ -160,6 +166,7 @@ class _RareTask:
         self.x, self.x_test, x_added = matrices(self._features, [self.train, test, added], LEARNER)
         self.y = labels(self.train[target]) == rare
         self.truth = labels(test[target]) == rare
+        # As many as make both labels equally frequent.
         self._lacking = max(len(self.y) - 2 * int(self.y.sum()), 0)
         self.x_added = x_added[: self._lacking]
 
@@ -181,11 +188,13 @@ class _RareTask:
         """The chances that what costs nothing gives the test rows, by name, shape (rows,) each."""
         x, y = self.x, self.y
         rng = self._trial.rng("oversampling")
+        # Drawn in this order, whatever the arms do: the stream decides the bytes.
         repeated = rng.choice(np.flatnonzero(y), self._lacking)
         weights = np.where(y, len(y) / (2 * y.sum()), len(y) / (2 * (~y).sum()))
         plain = self.learn(x, y)
         weighted = self.learn(x, y, weights)
         oversampled = self.learn(np.vstack([x, x[repeated]]), np.append(y, y[repeated]))
+        # SMOTE cannot take gaps; trees can, so only this arm is filled.
         filler = _filler(x, self._features.categorical)
         seed = int(rng.integers(2**31))
         smote = self.learn(*_smote(filler(x), y, self._features.categorical, seed))
@@ -230,6 +239,7 @@ class _RareScores:
     def resampled(self, rng: np.random.Generator) -> np.ndarray:
         """Scores of REPEATS bootstrap samples of the test rows, shape (REPEATS, 4, arms)."""
         n = len(self._truth)
+        # Test rows drawn again as weights: one ranking serves every draw.
         shares = np.full(n, 1 / n)
         return np.stack([self.under(rng.multinomial(n, shares)) for _ in range(REPEATS)])
 
@@ -252,6 +262,7 @@ def _tuned(learn: Callable, x: np.ndarray, y: np.ndarray, seed: int) -> float:
     """
     from sklearn.model_selection import StratifiedKFold
 
+    # Out of fold: a threshold tuned on rows the model has learnt would be too bold.
     answer = np.empty(len(y))
     for inside, outside in StratifiedKFold(3, shuffle=True, random_state=seed).split(x, y):
         answer[outside] = learn(x[inside], y[inside])(x[outside])[:, 1]
@@ -270,6 +281,7 @@ def _rare_label(trial: Trial) -> tuple[str, str, str]:
     if len(counts) != 2:
         reason = f"not applicable: the target has {len(counts)} labels in train, two are needed."
         return "", NOT_APPLICABLE, reason
+    # value_counts puts the commoner label first.
     rare, share = counts.index[1], counts.iloc[1] / counts.sum()
     if share >= MAX_SHARE:
         words = f"the rarer label holds {share:.0%} of train, below {MAX_SHARE:.0%} is rare."
@@ -303,6 +315,7 @@ def _smote(
 ) -> tuple[np.ndarray, np.ndarray]:
     from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC
 
+    # imbalanced-learn has three of them, by what the columns hold.
     if not any(categorical):
         sampler = SMOTE(random_state=seed)
     elif all(categorical):
@@ -311,9 +324,8 @@ def _smote(
         sampler = SMOTENC(np.flatnonzero(categorical).tolist(), random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rows, hits = sampler.fit_resample(
-            x.clip(-1e15, 1e15), y.astype(int)
-        )  # so that squared distances stay finite
+        # So that squared distances stay finite.
+        rows, hits = sampler.fit_resample(x.clip(-1e15, 1e15), y.astype(int))
     return rows, hits == 1
 
 
@@ -329,6 +341,7 @@ def edge_coverage(trial: Trial) -> Iterator[Row]:
     cells all occur in the synthetic table. Known failure: a cloud blown up beyond the real one
     covers the edge well (C2ST and `coverage` see that).
     """
+    # Equally many train and synthetic rows, or the longer table would reach further.
     m = min(len(trial.train), len(trial.synthetic), MAX_NEIGHBOUR_ROWS)
     if m <= K:
         yield Row(
@@ -361,6 +374,7 @@ def edge_coverage(trial: Trial) -> Iterator[Row]:
 
 def _rare_cells(trial: Trial) -> Row:
     names = [column.name for column in trial.schema.columns if column.is_discrete]
+    # Pairs grow with the square of the columns; a random few are enough.
     names = sorted(names[j] for j in trial.rng("cells").permutation(len(names))[:MAX_PAIRED])
     codes = Codes(
         trial.train, Schema(tuple(trial.schema[name] for name in names)), max_levels=MAX_LEVELS
@@ -375,6 +389,7 @@ def _rare_cells(trial: Trial) -> Row:
             np.bincount(cell, minlength=codes.sizes[j] * codes.sizes[k])[cells[2]]
             for cell in cells[:2]
         )
+        # Cells that train holds, but hardly.
         scarce = (real_counts > 0) & (real_counts <= RARE_CELL)
         met = np.where(scarce, (met | ~rare) & (synthetic_counts > 0), met)
         rare |= scarce
@@ -412,6 +427,7 @@ def tail_mass(trial: Trial) -> Iterator[Row]:
         low, high = (
             np.nanquantile(values[0], TAILS) if np.isfinite(values[0]).any() else (np.nan, np.nan)
         )
+        # A gap compares as neither.
         outside = [((v < low) | (v > high)).astype(float) for v in values]
         if outside[0].any():
             in_synthetic, in_test = outside[1:]
@@ -432,6 +448,7 @@ def tail_mass(trial: Trial) -> Iterator[Row]:
 
 def _tail_row(synthetic: np.ndarray, test: np.ndarray, column: str = "") -> Row:
     """synthetic, test: how many tail values each row holds, float, shape (rows,)."""
+    # Half a value added: cut-off tails have a finite reading.
     sides = [(side, (side.sum() + 0.5) / len(side)) for side in (synthetic, test)]
     value = float(np.log(sides[0][1] / sides[1][1]))
     interval = from_influence(value, *(side / mean for side, mean in sides))

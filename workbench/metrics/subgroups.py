@@ -32,6 +32,7 @@ def subgroup_tstr(trial: Trial) -> Iterator[Row]:
     if reason:
         yield Row(metric, np.nan, state=INSUFFICIENT, note=reason)
         return
+    # Trained once on all synthetic rows: what differs between groups is the reading, not the model.
     answers = [
         predictions(trial.synthetic, trial.test, trial.schema, learner, trial.seed)
         for learner in LEARNERS
@@ -43,6 +44,7 @@ def subgroup_tstr(trial: Trial) -> Iterator[Row]:
         for code in np.unique(codes[:, j]):
             name = groups.names((j,))[code]
             inside = codes[:, j] == code
+            # A group that is too small has a row that says so, and no part in the headline.
             row = _read(trial, answers, inside)
             rows.append(replace(row, column=groups.title((j,)), group=name))
             if row.state == INSUFFICIENT:
@@ -58,6 +60,7 @@ def _lowest(rows: list[Row], sizes: dict[str, int], small: list[str]) -> Row:
     if not known:
         note = f"insufficient: no group has {MIN_ROWS} rows of each label in test"
         return Row("subgroup_tstr", np.nan, state=INSUFFICIENT, note=note)
+    # The least of several, so with an interval for all of them.
     worst = min(known, key=lambda row: row.value)
     wider = float(norm.ppf(1 - 0.025 / len(known))) / Z
     low = worst.value - wider * (worst.value - worst.low)
@@ -87,6 +90,7 @@ def _read(trial: Trial, answers: list, inside: np.ndarray) -> Row:
         if trial.schema.positive in answer:
             score = answer.loc[inside, trial.schema.positive].to_numpy()
         found.append(auc(hit, score))
+    # The mean over learners, and of their influences: both read the same rows.
     value = float(np.mean([area for area, _ in found]))
     influence = np.mean([moves for _, moves in found], axis=0)
     return Row("subgroup_tstr", value, *auc_interval(value, influence, hit), note=counts)
@@ -96,6 +100,7 @@ def _numbers(truth: np.ndarray, answers: list) -> Row:
     if len(truth) < MIN_ROWS or np.ptp(truth) == 0:
         note = f"insufficient: {len(truth):,} rows, {MIN_ROWS} that vary are needed"
         return Row("subgroup_tstr", np.nan, state=INSUFFICIENT, note=note)
+    # Against the group's own mean: a model that only tells groups apart earns nothing within one.
     away = (truth - truth.mean()) ** 2
     values, moves = [], []
     for answer in answers:

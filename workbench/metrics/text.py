@@ -40,6 +40,7 @@ def text_columns(train: pd.DataFrame, schema: Schema) -> list[str]:
     """
 
     def is_text(values: pd.Series) -> bool:
+        # Codes and names are labels too: only many different texts of several words are free text.
         values = values.dropna()
         if len(values) < 2 or values.nunique() < LEAST_DISTINCT * len(values):
             return False
@@ -87,6 +88,7 @@ def distinct(texts: list[list[str]], n: int) -> float:
     >>> distinct([["a", "b"], ["a", "c"]], 1)
     0.75
     """
+    # Over all texts together, as the paper counts.
     grams = [gram for text in texts for gram in _grams(text, n)]
     return len(set(grams)) / len(grams) if grams else np.nan
 
@@ -97,10 +99,11 @@ def self_bleu(texts: list[list[str]]) -> np.ndarray:
     """
     logs = np.zeros(len(texts))
     for n in range(1, BLEU_ORDER + 1):
+        # Highest counts over all references are kept with whose they are, so that one pass serves
+        # every text: pairing all of them would be quadratic.
         counts = [Counter(_grams(text, n)) for text in texts]
-        highest: dict[
-            tuple, list
-        ] = {}  # the highest count of an n-gram, whose it is, and the highest among the others
+        # The highest count of an n-gram, whose it is, and the highest among the others.
+        highest: dict[tuple, list] = {}
         for i, count in enumerate(counts):
             for gram, times in count.items():
                 top = highest.setdefault(gram, [0, -1, 0])
@@ -118,6 +121,7 @@ def self_bleu(texts: list[list[str]]) -> np.ndarray:
     sizes = Counter(map(len, texts))
     for i, size in enumerate(map(len, texts)):
         others = [other for other, count in sizes.items() if other != size or count > 1]
+        # The brevity penalty, against the closest reference length.
         nearest = min(others, key=lambda other: (abs(other - size), other))
         logs[i] += min(0.0, 1 - nearest / size) if size else -np.inf
     return np.exp(logs)
@@ -168,10 +172,12 @@ def nearest(texts: list[list[str]], others: list[list[str]], itself: bool = True
     def shingles(text: list[str]) -> set:
         return set(_grams(text, SHINGLE)) or {tuple(text)}  # a short text is one shingle
 
+    # A sparse matrix of shingles: all common ones of many texts are one product.
     count = CountVectorizer(analyzer=shingles, binary=True).fit([*texts, *others])
     ours, theirs = (count.transform(side).astype(np.float32) for side in (texts, others))
     sizes, result = np.asarray(theirs.sum(axis=1)).ravel(), np.zeros(len(texts))
     for start in range(0, len(texts), 200):
+        # In chunks, for memory.
         part = ours[start : start + 200]
         common = (part @ theirs.T).toarray()
         index = common / (np.asarray(part.sum(axis=1)) + sizes - common)
@@ -195,6 +201,7 @@ def _each(
     for name in names:
         present = trial.synthetic[name].dropna()
         size = min(most, len(present), max(len(trial.test), 2))
+        # As many as of test at most: diversity falls with the number of texts.
         present = present.iloc[np.sort(trial.rng(metric).permutation(len(present))[:size])]
         if size < 2:
             rows.append(
@@ -244,6 +251,7 @@ def _learnt(trial: Trial, names: list[str]) -> pd.DataFrame:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
+    # A text without a label teaches nothing.
     labelled = trial.synthetic[trial.synthetic[trial.schema.target.name].notna()]
     y = labels(labelled[trial.schema.target.name])
     train, test = (

@@ -143,9 +143,8 @@ def _areas(areas: dict[str, tuple[float, np.ndarray]], answer: _Answer) -> Itera
 class _Answer:
     """What a learner's probabilities say of the test rows whose label is known."""
 
-    one_against_rest: list[
-        tuple[np.ndarray, np.ndarray]
-    ]  # for each scored label: the rows that hold it, their scores
+    # For each scored label: the rows that hold it, their scores.
+    one_against_rest: list[tuple[np.ndarray, np.ndarray]]
     brier: np.ndarray
     log_loss: np.ndarray
     too_rare: list[str]  # labels that are not scored
@@ -212,9 +211,8 @@ class Ranking:
     def __init__(self, hit: np.ndarray, score: np.ndarray):
         self.order = np.argsort(-score, kind="stable")
         self.hit = hit[self.order]
-        self.last = np.flatnonzero(
-            np.append(np.diff(score[self.order]) != 0, True)
-        )  # the last row of each run of ties
+        # The last row of each run of ties.
+        self.last = np.flatnonzero(np.append(np.diff(score[self.order]) != 0, True))
 
     def average_precision(self, weights: np.ndarray) -> float:
         """sum over thresholds of (recall_k - recall_k-1) precision_k, as scikit-learn defines it;

@@ -20,11 +20,12 @@ import pandas as pd
 
 from workbench.metrics import METRICS, OK, UNKNOWN, in_order
 
+# What may vary between the cells of one dataset and label, outermost first.
 FACTORS = (
     "split",
     "seed",
     "draw",
-)  # what may vary between the cells of one dataset and label, outermost first
+)
 
 
 def aggregate(

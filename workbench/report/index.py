@@ -47,9 +47,8 @@ def index(folder: str | Path = "reports") -> Path:
     table = html_table(
         header, lines, f"{plural(len(lines), 'report')} in {folder.resolve().name}", "list"
     )
-    page = (
-        page_of("Reports", [f"# Reports\n\n{note}", table]).encode("utf-8", "replace").decode()
-    )  # names may be no text
+    # Names may be no text.
+    page = page_of("Reports", [f"# Reports\n\n{note}", table]).encode("utf-8", "replace").decode()
     try:
         write_text(folder / "index.html", page)
     except OSError as error:

@@ -362,9 +362,8 @@ def cost(
         figure = _new_figure(figsize=(5.0, 4.2 + 0.2 * -(-len(style) // 3)))
         ax = figure.subplots()
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(
-            "{x:g}"
-        )  # powers of ten would need mathtext, which is off: names are drawn as they are
+        # Powers of ten would need mathtext, which is off: names are drawn as they are.
+        ax.xaxis.set_major_formatter("{x:g}")
         if np.isfinite(up["ceiling"].mean()):
             ax.axhline(up["ceiling"].mean(), color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
         _points(ax, right, up, style)
@@ -547,9 +546,8 @@ def _places(values: pd.Series, real: pd.Series, most: int, axis) -> np.ndarray:
     axis.set_ticks(range(len(names) + 1), [*(shortened(name, 14) for name in names), "others"])
     place = values.astype(object).where(values.notna(), None).map(str, na_action="ignore")
     place = place.map({name: at for at, name in enumerate(names)})
-    spread = np.random.default_rng(0).uniform(
-        -0.3, 0.3, len(values)
-    )  # the same each time, and of no meaning
+    # The same each time, and of no meaning.
+    spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(values))
     return place.fillna(len(names)).to_numpy(dtype=float) + spread
 
 

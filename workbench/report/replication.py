@@ -59,10 +59,11 @@ PAGE = "replication.html"
 AGREES, DIFFERS = "agrees", "differs"
 NOT_SHOWN, NOT_COMPARED = "not shown", "cannot be compared"
 VERDICTS = (AGREES, DIFFERS, NOT_SHOWN, NOT_COMPARED)
+# States of rows with a value; the second says nothing of its references.
 READ = (
     OK,
     NOT_INFORMATIVE,
-)  # states of rows with a value; the second says nothing of its references
+)
 MOST_FIGURES = 1000  # figures and claims of one paper
 MOST_MEASURED = 100  # readings that one cell's plug-in may tell of
 SIZE = "size"  # what a claim may compare: distances from 0

@@ -127,9 +127,8 @@ def _network(width: int, rng: np.random.Generator) -> nn.Module:
             nn.ReLU(),
         ]
 
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # torch draws first weights from its global generator: seed it, and put it back
+    # Torch draws first weights from its global generator: seed it, and put it back.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**62)))
         layers = [
             *block(1, width),

@@ -187,9 +187,8 @@ class Digits:
             np.pad(down, ((0, 0), (1, 1)))[:, :-2],
             np.pad(down, ((0, 0), (1, 1)))[:, 2:],
         )
-        rests = down * (
-            2.0 - before - after
-        )  # where a stroke begins and ends: a dot's ink there makes the end round
+        # Where a stroke begins and ends: a dot's ink there makes the end round.
+        rests = down * (2.0 - before - after)
         ink = np.hypot(np.diff(x), np.diff(y)) * down + 1.9 * pen * rests
         ink *= np.exp(self.pressure * rng.standard_normal((n, 6)) @ _between(6, NODES - 1).T)
         across, along, drawn = self._stray(n, rng)

@@ -30,6 +30,7 @@ INDUSTRIES = {  # unemployment rate in an industry, percent -> its weight among 
     **{1.8: 10, 2.0: 5, 3.1: 12, 3.2: 36, 3.6: 7, 3.9: 9, 4.3: 9, 5.3: 3, 8.9: 1, 10.6: 8},
 }
 TERMS = {120: 1, 180: 8, 240: 1, 300: 3, 360: 85, 480: 2}  # months -> weight: what lenders offer
+# Left empty on forms.
 GAPS = {
     "appinc": 0.011,
     "liq": 0.005,
@@ -39,7 +40,7 @@ GAPS = {
     "dep": 0.002,
     "term": 0.002,
     "gdlin": 0.001,
-}  # left empty on forms
+}
 LIMITS = (0.8, 0.9, 0.95)  # loan to value: without mortgage insurance, with it, and at the most
 
 
@@ -154,9 +155,8 @@ class MortgageDesk:
         earned = income * np.exp(earns)
 
         # The house, what is saved, and the loan between them.
-        others = np.where(
-            rng.random(n) < 0.08, 0, rng.gamma(1.2, debts / 1.2, n)
-        )  # who owes more looks for a cheaper house
+        # Who owes more looks for a cheaper house.
+        others = np.where(rng.random(n) < 0.08, 0, rng.gamma(1.2, debts / 1.2, n))
         dear = elasticity * earns + price_spread * rng.standard_t(6, n) - 0.01 * (others - debts)
         price = price_ratio * income * np.exp(dear)
         saver = (

@@ -352,9 +352,8 @@ def _answers(data: Dataset, rows: pd.DataFrame, seed: int, model) -> tuple[np.nd
             own["prediction"].to_numpy(),
         )
     truth = pd.Series(labels(rows[data.schema.target.name]))
-    called = truth.where(
-        truth.isin(own.columns), OTHER
-    )  # as `predictions` calls the rarest of many labels
+    # As `predictions` calls the rarest of many labels.
+    called = truth.where(truth.isin(own.columns), OTHER)
     wrong = np.where(truth.isna(), np.nan, own.idxmax(axis=1).to_numpy() != called.to_numpy())
     return wrong, own.get(data.schema.positive, pd.Series(np.nan, own.index)).to_numpy()
 

@@ -20,9 +20,8 @@ from workbench.tables.datasets import Dataset
 QUALITIES = ("utility_ratio", "pair_trends")
 
 
-EXPONENTS = np.linspace(
-    0.05, 2, 79
-)  # of the power laws that are tried; learning curves decay at 0.3 to 1 as a rule
+# Of the power laws that are tried; learning curves decay at 0.3 to 1 as a rule.
+EXPONENTS = np.linspace(0.05, 2, 79)
 
 
 REPEATS = 500
@@ -177,9 +176,8 @@ def equivalent(
     both, moved = (curve.scores, scores), (0.0, 0.0)  # moved: by test rows drawn again
     if all(side.influence is not None for side in both):
         n = scores.influence.shape[-1]
-        weights = (
-            rng.multinomial(n, np.full(n, 1 / n)) / n for _ in range(repeats)
-        )  # one by one: all at once are repeats x n
+        # One by one: all at once are repeats x n.
+        weights = (rng.multinomial(n, np.full(n, 1 / n)) / n for _ in range(repeats))
         moved = map(
             np.array, zip(*([side.influence @ w for side in both] for w in weights), strict=True)
         )

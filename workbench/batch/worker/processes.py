@@ -103,13 +103,11 @@ def run_kernel(connection_file: str, memory: int) -> None:
     """
     from ipykernel.kernelapp import IPKernelApp
 
-    tempfile.tempdir = os.environ["TMPDIR"] = (
-        os.getcwd()
-    )  # what a killed cell leaves goes with its folder
+    # What a killed cell leaves goes with its folder.
+    tempfile.tempdir = os.environ["TMPDIR"] = os.getcwd()
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
-    app = IPKernelApp.instance(
-        connection_file=connection_file, parent_handle=1
-    )  # 1: no notice, no thread that polls it
+    # 1: no notice, no thread that polls it.
+    app = IPKernelApp.instance(connection_file=connection_file, parent_handle=1)
     settings = [
         "--HistoryManager.enabled=False",
         # A plug-in named like a module, random.py say, lies in this folder.
@@ -138,9 +136,8 @@ def _limit_memory(memory: int, shell) -> None:
         return  # the supervisor's own look remains
 
     def tell(shell, kind, error, trace, tb_offset=None):
-        resource.setrlimit(
-            resource.RLIMIT_DATA, (ceiling + RESERVE, ceiling + RESERVE)
-        )  # to write the traceback
+        # To write the traceback.
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling + RESERVE, ceiling + RESERVE))
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
     shell.set_custom_exc((MemoryError,), tell)

@@ -248,9 +248,8 @@ class LLM:
         tables, found, why = [form.table([])], 0, ""
         for attempt in range(2 + self.retries):
             sizes = [min(self.batch_rows, n - start) for start in range(found, n, self.batch_rows)]
-            sizes = (
-                sizes if attempt else sizes[:1]
-            )  # one batch first: a model that cannot do it is not paid for them all
+            # One batch first: a model that cannot do it is not paid for them all.
+            sizes = sizes if attempt else sizes[:1]
             batches = self._ask_all(form, sizes, rng.integers(2**30, size=len(sizes)))
             tables += [batch.table for batch in batches]
             found = sum(map(len, tables))
@@ -431,9 +430,8 @@ class LLM:
             "server": sorted({answer["server"] or "" for answer in self.answers})[:3],
         }
         prompt = sha256(json.dumps(self.request()["messages"]))
-        usage = {
-            name: value for name, value in self.usage.items() if name != "sent"
-        }  # the same for a run from the cache
+        # The same for a run from the cache.
+        usage = {name: value for name, value in self.usage.items() if name != "sent"}
         return (
             facts
             | {"prompt_sha256": prompt}

@@ -116,7 +116,10 @@ class AutoregressiveTransformer:
                     f" {nearest(str(name), schema.names)}"
                 )
         self._schema = schema
+        # The columns named first come first, each once; all others keep the table's order.
         self._order = list(dict.fromkeys([*self.order, *schema.names]))
+        # Conditions are looked up among these: a code stands for a bin or for several labels, so
+        # that codes alone could not say which values meet a condition.
         self._values = {name: table[name].drop_duplicates() for name in schema.names}
         # Eight rows a bin at least: fewer would be learnt by heart.
         self._codes = Codes(
@@ -126,6 +129,8 @@ class AutoregressiveTransformer:
         # So many rows tell the loss well enough; more would only make each epoch longer.
         held_count = min(int(len(table) * self.validation), 10_000)
         self.held = rng.permutation(len(table))[:held_count]
+        # Rows for the stop are taken out before the first step, or their loss would not rise when
+        # the network begins to learn rows by heart.
         held = codes[self.held]
         train = codes[np.delete(np.arange(len(table)), self.held)]
         self._network = CausalTransformer(
@@ -147,8 +152,11 @@ class AutoregressiveTransformer:
         network = self._network
         parameters = list(network.parameters())
         adam = AdamW(parameters, self.weight_decay)
+        # At least 20 steps an epoch on a small table, and a bound on what one step holds in memory
+        # on a wide one.
         size = max(1, min(self.batch_size, len(train) // 20, TOKENS // train.shape[1]))
         steps = len(train) // size
+        # A smaller batch has noisier gradients: the rate falls with the root of its size.
         rate = self.learning_rate * min(1.0, size / 256) ** 0.5
 
         best = adam.average
@@ -156,6 +164,7 @@ class AutoregressiveTransformer:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for epoch in self.trained:
             total = torch.zeros((), device=DEVICE)
+            # The last, incomplete batch is left out; which rows that is changes with every epoch.
             order = torch.from_numpy(rng.permutation(len(train))[: size * steps])
             batches = order.view(steps, size)
             for step in self.trained.steps(steps):
@@ -167,10 +176,12 @@ class AutoregressiveTransformer:
             self.trained.check_rate(float(total), "autoregressive", self.learning_rate)
             if not len(held):
                 continue
+            # The averaged weights are the ones that are kept, so it is their loss that decides.
             with adam.averaged():
                 self.losses.append(-float(self._scores(held).mean()))
             if self.losses[-1] <= min(self.losses):
                 best = adam.average.clone()
+            # The best epoch lies more than `patience` epochs back.
             elif len(self.losses) - np.argmin(self.losses) > self.patience:
                 break
         adam.use(best)
@@ -191,17 +202,21 @@ class AutoregressiveTransformer:
         proportion to it), and completed. Rejection then makes it exact.
         """
         allowed, requested = self._allowed(where or {})
+        # The network's columns may stand in another order than the table's.
         in_table_order = [self._order.index(name) for name in self._schema.names]
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
             rows = torch.empty((size, 0), dtype=torch.int64, device=DEVICE)
             if allowed:
+                # A beginning that the model would hardly have drawn is kept with that small a
+                # chance: the weights of importance sampling, turned into an acceptance.
                 rows, log_chance = self._extend(rows, max(allowed) + 1, rng, allowed)
                 threshold = torch.from_numpy(rng.random(size)).to(DEVICE).log()
                 rows = rows[threshold < log_chance - log_chance.max()]
             rows, _ = self._extend(rows, len(self._order), rng)
             codes = rows.cpu().numpy()
             table = self._codes.decode(codes[:, in_table_order], rng)
+            # A label that shares its code with others would come back as any of them.
             for value in requested:
                 repeated = value.take(np.zeros(len(table), dtype=int))
                 table[value.name] = repeated.reset_index(drop=True)
@@ -211,6 +226,7 @@ class AutoregressiveTransformer:
 
     def _encode(self, table: pd.DataFrame) -> torch.Tensor:
         """The table's codes, columns in the order they are drawn, shape (rows, columns)."""
+        # Half the memory where codes are small, which they nearly always are.
         dtype = np.int16 if max(self._codes.sizes) < 2**15 else np.int32
         codes = np.empty((len(table), len(self._order)), dtype=dtype)
         for position, name in enumerate(self._order):
@@ -234,12 +250,15 @@ class AutoregressiveTransformer:
             mask = torch.zeros(self._codes.size(name), dtype=torch.bool, device=DEVICE)
             mask[self._codes.encode_column(found).astype(np.int64)] = True
             allowed[self._order.index(name)] = mask
+            # A single value that was asked for is written as it stands; a range is left to the
+            # draw.
             if not isinstance(wanted, (list, tuple)):
                 requested.append(found)
         return allowed, requested
 
     @torch.no_grad()
     def _scores(self, codes: torch.Tensor) -> np.ndarray:
+        # In parts, or a large table would not fit into memory at once.
         size = max(1, TOKENS // codes.shape[1])
         parts = [-self._network.losses(part) for part in codes.split(size)]
         return torch.cat(parts).double().cpu().numpy()
@@ -256,11 +275,14 @@ class AutoregressiveTransformer:
         `allowed`, shape (n,).
         """
         network = self._network
+        # Both depend on the weights alone, and are the same for every column and row.
         meaning = network.meaning()
         likeness = network.likeness()
         extended, log_chances = [], []
         for codes in rows.split(2 * TOKENS // len(self._order) + 1):
             log_chance = torch.zeros(len(codes), device=DEVICE)
+            # Keys and values of the columns before are kept: each new column costs one position,
+            # not all.
             cache = network.cache(len(codes), end)
             seen = 0
             for position in range(codes.shape[1], end):
@@ -268,9 +290,12 @@ class AutoregressiveTransformer:
                 seen = position + 1
                 logits = network.logits(likeness, hidden, position)
                 if allowed and position in allowed:
+                    # The chance that the column meets its condition, before the impossible codes
+                    # are taken out.
                     total = logits.logsumexp(1)
                     logits = logits.masked_fill(~allowed[position], -torch.inf)
                     log_chance += logits.logsumexp(1) - total
+                # The largest of logits with Gumbel noise is a draw from their softmax.
                 noise = gumbel(rng, *logits.shape).to(DEVICE)
                 drawn = (logits + noise).argmax(1, keepdim=True)
                 codes = torch.cat([codes, drawn], dim=1)

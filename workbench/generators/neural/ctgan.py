@@ -117,12 +117,15 @@ class CTGAN:
         self._encoding = TableModes(
             table, schema, self.modes, self.min_mode_weight, self.max_levels
         )
+        # Encoded once: a row's mode is drawn, and stays the same in all epochs.
         offsets, codes = self._encoding.encode(table, rng)
         self._rows = rows = ConditionalTable(offsets, codes, self._encoding)
         levels = len(rows.counts)
         self._generator = ConditionalGenerator(self.noise, self.width, rows.size, levels, rng)
+        # The critic is thrown away after the fit; only the generator is needed to sample.
         critic = Critic(rows.size, levels, self.pac, self.width, self.dropout, rng)
         self._train(self._generator, critic, len(table), rng)
+        # The statistics of training belong to weights that the average has replaced.
         self._average_statistics(rng)
         return self
 
@@ -143,20 +146,27 @@ class CTGAN:
 
         # At least two groups: a batch of one row has no variance, and one of a single group little.
         groups = min(max(table_rows // (10 * self.pac), 2), self.batch_size // self.pac)
+        # The critic sees whole groups of pac rows.
         size = groups * self.pac
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             losses = torch.zeros(())
             for _ in self.trained.steps(max(table_rows // size, 1)):
                 for _ in range(self.critic_steps):
+                    # Conditions by log-frequency: rare labels are trained on far more often than
+                    # they occur.
                     level = rows.levels(rows.by_log_frequency, size, rng)
                     logits = generator(normal(rng, size, self.noise), level)
                     fake = rows.activate(logits, self.tau, rng)
+                    # Real rows of the same conditions, so that the critic cannot tell by the label
+                    # alone.
                     real = rows.real(level, rng)
                     critic_loss = critic.loss(real, fake.detach(), level, self.penalty, rng)
                     critic_adam.step(torch.autograd.grad(critic_loss, critic_parameters))
                 # The last fakes train the generator too, so that it need not make others.
                 condition_loss = rows.condition_loss(logits, level)
+                # The critic's score is to rise, and the condition is to be returned: the paper's
+                # two terms.
                 generator_loss = condition_loss - critic(fake, level, rng).mean()
                 generator_adam.step(torch.autograd.grad(generator_loss, generator_parameters))
                 losses += critic_loss.detach() + generator_loss.detach()
@@ -165,6 +175,7 @@ class CTGAN:
                 " large for this table"
             )
             self.trained.check(float(losses), "ctgan", cause)
+        # Rows are drawn with the average of the weights: the last ones swing with the game.
         generator_adam.use_averages()
 
     def sample(
@@ -180,10 +191,13 @@ class CTGAN:
         for value in requested:
             (code,) = self._encoding.label_codes(value)
             levels.append(self._rows.level_of(value.name, code))
+        # The rarest label is the one that rejection would wait longest for.
         rarest = min(levels, key=lambda level: self._rows.counts[level], default=None)
         acceptance = Acceptance()
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
+            # Exact first; the generator is given the condition only where rejection would take too
+            # long.
             level = rarest if acceptance.is_too_low else None
             offsets, codes = self._generate(size, rng, level)
             table = self._encoding.decode(offsets, codes, rng, requested)
@@ -201,6 +215,8 @@ class CTGAN:
         offsets, codes = [], []
         for start in range(0, n, CHUNK):
             size = min(CHUNK, n - start)
+            # Without a condition, conditions are drawn as often as train has the labels: training's
+            # log-frequencies would make rare ones too common.
             if level is None:
                 levels = self._rows.levels(self._rows.by_frequency, size, rng)
             else:
@@ -220,6 +236,7 @@ class CTGAN:
         for _ in range(batches):
             level = self._rows.levels(self._rows.by_frequency, self.batch_size, rng)
             self._generator(normal(rng, self.batch_size, self.noise), level)
+        # From now on batch normalisation uses these averages, not the batch's own.
         self._generator.eval()
 
 
@@ -256,6 +273,7 @@ class ConditionalLinear(nn.Module):
 
     def __init__(self, inputs: int, levels: int, outputs: int, rng: np.random.Generator):
         super().__init__()
+        # Both parts are one layer: its first weights have the spread of a layer with all inputs.
         bound = (inputs + levels) ** -0.5
         self.linear = Linear(inputs, outputs, rng, bound)
         self.condition = OneHotLinear(levels, outputs, rng, bound)
@@ -277,6 +295,7 @@ class Critic(nn.Module):
         self._pac = pac
         self._levels = levels
         self._dropout = dropout
+        # As one layer on pac rows with their conditions.
         bound = (pac * (size + levels)) ** -0.5
         self.first = Linear(pac * size, width, rng, bound)
         self.condition = OneHotLinear(pac * levels, width, rng, bound)
@@ -298,9 +317,11 @@ class Critic(nn.Module):
         rng: np.random.Generator,
     ) -> torch.Tensor:
         """How far real rows fail to score above fakes of the same conditions, and the penalty."""
+        # The same for real and fake rows, so it is computed once.
         condition = self._condition_sums(levels)
         real_sums = self._first_sums(real) + condition
         fake_sums = self._first_sums(fake) + condition
+        # One pass for both halves; each row gets a dropout mask of its own all the same.
         scores = self._scores(torch.cat([real_sums, fake_sums]), rng)
         real_score, fake_score = scores.view(2, -1).mean(dim=1)
 
@@ -321,6 +342,7 @@ class Critic(nn.Module):
 
     def _condition_sums(self, levels: torch.Tensor) -> torch.Tensor:
         """The conditions' part of the first layer's sums, shape (n / pac, width)."""
+        # Each of the pac rows has columns of its own in the weights.
         first_places = self._levels * torch.arange(self._pac)
         return self.condition(levels.view(-1, self._pac) + first_places)
 
@@ -335,6 +357,7 @@ class Critic(nn.Module):
         hidden = F.leaky_relu(sums, 0.2)
         if not self._dropout:
             return hidden
+        # numpy's generator draws the mask, or the weights would depend on torch's global state.
         is_kept = random(rng, *hidden.shape) >= self._dropout
         return hidden * (is_kept / (1 - self._dropout))
 
@@ -377,6 +400,7 @@ class ConditionalTable:
         """For the condition's loss: each level's column and entry, and which entries of a row are
         outside a column (minus infinity there).
         """
+        # Which label column each level belongs to.
         column = np.repeat(np.arange(len(sizes)), sizes)
         if columns:
             within = np.arange(len(column)) - first[column]
@@ -391,6 +415,7 @@ class ConditionalTable:
 
     def levels(self, shares: np.ndarray, n: int, rng: np.random.Generator) -> torch.Tensor:
         """Levels by their shares in a uniformly drawn label column, int64, shape (n,)."""
+        # The whole part chooses the column, the fraction its level: one search serves both.
         drawn = rng.integers(len(self._outside), size=n) + rng.random(n)
         found = np.searchsorted(shares, drawn, side="right")
         return torch.from_numpy(found.clip(max=len(shares) - 1))
@@ -401,6 +426,7 @@ class ConditionalTable:
     def real(self, levels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         """A random table row that has each level, float32, shape (n, size)."""
         wanted = levels.numpy()
+        # A random place among the rows of the level, without a search for them.
         place = (rng.random(len(wanted)) * self.counts[wanted]).astype(int)
         index = self._by_level[self._begin[wanted] + place]
         rows = torch.zeros(len(wanted), self.size)
@@ -410,6 +436,7 @@ class ConditionalTable:
     def activate(self, logits: torch.Tensor, tau: float, rng: np.random.Generator) -> torch.Tensor:
         """Rows from the generator's outputs: tanh of an offset, Gumbel softmax of a block."""
         numbers = self._blocks.numbers
+        # Columns first: in this layout the blocks of a softmax lie together in memory.
         noise = gumbel(rng, self.size - numbers, len(logits))
         soft = self._blocks.softmax((logits.T[numbers:] + noise) / tau)
         return torch.cat([logits.T[:numbers].tanh(), soft]).T.contiguous()
@@ -425,6 +452,7 @@ class ConditionalTable:
 
     def condition_loss(self, logits: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy between the wanted level and its column's block."""
+        # Nothing was conditioned on; zero, but with a gradient, so that callers need not ask.
         if not self._first:
             return 0 * logits.sum()
         return F.cross_entropy(logits + self._outside[self._column[levels]], self._target[levels])

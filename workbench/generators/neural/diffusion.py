@@ -142,6 +142,7 @@ class Diffusion:
         held = min(int(count * self.validation), 2000)
         order = rng.permutation(count)
         valid, train = order[:held], order[held:]
+        # Drawn once, so that every epoch's held-out rows are noised alike.
         noise_seed = int(rng.integers(2**32))
         size = max(1, min(self.batch_size, len(train) // 20))
         rounds = min(len(train), 100_000) // size
@@ -155,6 +156,7 @@ class Diffusion:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for epoch in self.trained:
             total = torch.zeros((), device=DEVICE)
+            # A large table is not passed whole: an epoch is what can be waited for.
             batches = np.split(rng.permutation(train)[: size * rounds], rounds)
             for step in self.trained.steps(rounds):
                 loss = network.loss(rows.noised(batches[step], rng, self.revealed))
@@ -192,15 +194,18 @@ class Diffusion:
         """
         where = where or {}
         requested = self._encoding.requested(where)
+        # Both are prepared once, because a draw is repeated until enough rows meet the conditions.
         unrestricted = self._restriction({})
         restricted = self._restriction(where)
         acceptance = Acceptance()
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
+            # Exact by rejection first; the approximation only where too few rows would be accepted.
             is_given = acceptance.is_too_low
             restriction = restricted if is_given else unrestricted
             codes = np.zeros((size, len(self._encoding.sizes)), dtype=np.int64)
             scores = np.zeros((size, len(self._encoding.numbers)), dtype=np.float32)
+            # In chunks, for memory: a step holds the states of all its rows.
             for start in range(0, size, CHUNK):
                 part = slice(start, min(start + CHUNK, size))
                 drawn = self._denoise(part.stop - start, rng, restriction)
@@ -218,9 +223,12 @@ class Diffusion:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores, shape (n, scored columns), and codes, shape (n, coded columns), from noise."""
         network = self._network
+        # Pure noise, and all codes masked: where every row starts.
         x = normal(rng, n, len(self._scored)).to(DEVICE)
         wanted, is_given = restriction.scores(rng, x)
         codes = network.masks.repeat(n, 1)
+        # A condition that leaves one code is known from the first step on, so that it steers all
+        # others.
         for column, code in restriction.single_codes():
             codes[:, column] = code
         angles = _angle(torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)).tolist()
@@ -229,6 +237,7 @@ class Diffusion:
         for step, (angle, next_angle) in zip(
             range(self.steps, 0, -1), pairwise(angles), strict=True
         ):
+            # Given numbers are put in clean again before each step, as they were in training.
             x = torch.where(is_given, wanted, x)
             time = torch.full((n, 1), step / self.steps, device=DEVICE)
             velocity, logits = network(x, is_given, codes, time)
@@ -258,6 +267,7 @@ class Diffusion:
         for name, wanted in where.items():
             column = self._schema[name]
             position = self._schema.names.index(name)
+            # A label's condition is a set of its codes.
             if column.is_discrete:
                 labels = self._encoding.levels[name]
                 met = labels[meets(labels, column, wanted)]
@@ -292,9 +302,11 @@ class Restriction:
         """A draw of each score from its range by train's distribution, and which of them are to be
         given, both shaped like the scores `like`.
         """
+        # Levels are places in train's distribution, so a draw between them follows train.
         low, high = self.levels
         level = low + (high - low) * rng.random(like.shape)
         wanted = torch.from_numpy(ndtri(level.clip(1e-9, 1 - 1e-9))).float().to(like.device)
+        # A range that leaves all of the distribution restricts nothing.
         is_given = torch.from_numpy(high - low < 1).to(like.device)
         return wanted, is_given.expand(like.shape)
 
@@ -347,11 +359,15 @@ class EncodedRows:
         device = scores.device
         # What is not there is noise, of which nothing can be learnt.
         clean = torch.where(scores.isnan(), normal(rng, *scores.shape).to(device), scores)
+        # Times are spread evenly over the batch, one in each n-th part: less noise than independent
+        # draws.
         time = (torch.from_numpy(rng.permutation(n))[:, None] + random(rng, n, 1)) / n
+        # Some rows are shown in part, as conditions will show them.
         is_revealed = random(rng, n, 1) < revealed
         part = torch.where(is_revealed, random(rng, n, 1), 0.0)
         is_given = random(rng, *scores.shape) < part
         is_masked = random(rng, *codes.shape) < time
+        # What is revealed is not masked.
         is_masked &= random(rng, *codes.shape) >= part
         noise = normal(rng, *scores.shape)
         return NoisedRows(
@@ -403,6 +419,8 @@ class Denoiser(nn.Module):
         with torch.no_grad():
             self.last.weight.zero_()
             self.last.bias.zero_()
+            # The first logits are the columns' shares, so that an untrained network draws the right
+            # margins.
             if rows.counts:
                 log_counts = torch.from_numpy(np.log(np.concatenate(rows.counts)))
                 self.last.bias[self._numbers :] = log_counts
@@ -418,6 +436,8 @@ class Denoiser(nn.Module):
         # them.
         has_half = torch.cpu._is_avx512_bf16_supported()
         with torch.autocast("cpu", torch.bfloat16, enabled=has_half):
+            # Time as waves of several lengths: a linear layer can tell early from late steps by
+            # them.
             turns = time * self._waves
             hidden = self.time(torch.cat([turns.cos(), turns.sin()], dim=1))
             hidden = hidden + self.numbers(torch.cat([x, is_given], dim=1))
@@ -439,12 +459,14 @@ class Denoiser(nn.Module):
         Time is replaced by what it is on average given k of c codes are masked: 1 / time by (c + 1)
         / k.
         """
+        # The turn of the module's docstring: x cos a + e sin a.
         cos = _angle(rows.time).cos()
         sin = _angle(rows.time).sin()
         noised = torch.where(rows.is_given, rows.clean, rows.clean * cos + rows.noise * sin)
         seen = torch.where(rows.is_masked, self.masks, rows.codes)
         velocity, logits = self(noised, rows.is_given, seen, rows.time)
         error = velocity - (rows.noise * cos - rows.clean * sin)
+        # What was given clean need not be predicted, and would pull the loss down for nothing.
         loss = (error.square() * ~rows.is_given).sum(1)
         weight = (len(logits) + 1) / rows.is_masked.sum(1).clamp(min=1)
         for j, logit in enumerate(logits):
@@ -469,6 +491,7 @@ class Scores:
     def __init__(self, values: np.ndarray, max_values: int, share: float):
         present = values[~np.isnan(values)]
         distinct, counts = np.unique(present, return_counts=True)
+        # A number of few values is a label: between its values lies nothing that could be drawn.
         if len(distinct) <= max_values:
             self.atoms = distinct
         else:
@@ -476,6 +499,7 @@ class Scores:
         others = Marginal.fit(present[~np.isin(present, self.atoms)])
         # A grid that the whole column shows, such as multiples of 100, holds for its few other values.
         step = Marginal.fit(present).step
+        # A finer grid than the column's would be read off few values by chance.
         is_coarser = step is not None and others.step is not None and step > others.step
         self.others = Marginal(others.values, step) if is_coarser else others
         self._has_others = len(self.others.values) > 0
@@ -493,6 +517,7 @@ class Scores:
 
     def decode(self, scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
+        # Two more places: the code of other values, filled below, and that of missing ones.
         values = np.append(self.atoms, [np.nan, np.nan])[codes]
         if self._has_others:
             other = codes == len(self.atoms)
@@ -506,6 +531,7 @@ class Scores:
         of other values that do.
         """
         mask = is_met(np.append(self.atoms, [np.nan, np.nan]))[: self.size]
+        # The values are sorted, so those that meet a range are neighbours.
         met = np.flatnonzero(is_met(self.others.values))
         if self._has_others:
             mask[len(self.atoms)] = len(met) > 0

@@ -79,9 +79,11 @@ class GAN(SampledByRejection):
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> GAN:
         """Raises Diverged where a loss is no longer finite."""
         self._schema = schema
+        # One mode a number: the plain scaling that the paper's networks would get.
         encoding = TableModes(table, schema, 1, 0.0, self.max_levels, number=Bounded)
         rows = OneHotTable(encoding, table, rng)
         self._generator = GeneratorNetwork(encoding, self.noise, self.width, self.tau, rng)
+        # Thrown away after the fit; only the generator is kept.
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
         generator_parameters = list(self._generator.parameters())
         critic_parameters = list(critic.parameters())
@@ -93,6 +95,8 @@ class GAN(SampledByRejection):
             losses = torch.zeros(())
             for _ in self.trained.steps(max(len(table) // self.batch_size, 1)):
                 real = rows.take(rng.integers(len(table), size=self.batch_size))
+                # Made once and used by both steps: to make others for the second one would double
+                # the cost.
                 fake = self._generator(self.batch_size, rng)
 
                 # The critic learns to give real rows a high score, and made rows a low one.
@@ -120,6 +124,7 @@ class Bounded:
     def __init__(self, values: np.ndarray, *_):
         self.marginal = Marginal.fit(values)
         has_values = len(self.marginal.values) > 0
+        # The values are sorted: these are the bounds.
         self.low, self.high = self.marginal.values[[0, -1]] if has_values else (np.nan, np.nan)
         self.size = int(has_values) + int(np.isnan(values).any())
 
@@ -136,6 +141,7 @@ class Bounded:
     def decode(self, offsets: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Floats on the column's grid and within its bounds, NaN for missing, shape (n,)."""
         share = (np.asarray(offsets, dtype=float) + 1) / 2
+        # Mixed rather than added to: the distance between the bounds may be infinite.
         values = self.marginal.snap(self.low * (1 - share) + self.high * share)
         is_missing = (codes > 0) | np.isnan(self.low)
         return np.where(is_missing, np.nan, values)
@@ -154,6 +160,7 @@ class OneHotTable:
 
     def take(self, index: np.ndarray) -> torch.Tensor:
         """The rows at `index`, float32, of its shape and one axis more."""
+        # One batch at a time: the whole table one-hot may not fit into memory.
         rows = torch.zeros(*index.shape, self.size)
         rows[..., : self._offsets.shape[1]] = torch.from_numpy(self._offsets[index])
         hot = torch.from_numpy(self._hot[index].astype(np.int64))
@@ -184,6 +191,8 @@ class GeneratorNetwork(nn.Module):
             for column, size in zip(codes.T, self.encoding.sizes, strict=True)
         ]
         log_shares = np.log(np.concatenate(counts) / len(table) + 1e-9)
+        # The last layer's bias alone decides while its weights say little: a good start without
+        # looking at any pair of columns.
         last_bias = self.perceptron.linear[-1].bias
         last_bias[0, self._numbers :] += torch.from_numpy(log_shares).float()
 
@@ -192,12 +201,14 @@ class GeneratorNetwork(nn.Module):
         output = self.perceptron(normal(rng, n, self._noise))
         offsets = output[:, : self._numbers].tanh()
         logits = output[:, self._numbers :]
+        # The same noise whether the softmax is soft, for gradients, or hard, for a table.
         noisy = logits + gumbel(rng, *logits.shape)
         return offsets, list(noisy.split(self.encoding.sizes, dim=1))
 
     def forward(self, n: int, rng: np.random.Generator) -> torch.Tensor:
         """Made rows, shape (n, size), through which gradients flow."""
         offsets, blocks = self._parts(n, rng)
+        # Soft, because nothing could be learnt through a hard choice.
         soft = [(block / self._tau).softmax(dim=1) for block in blocks]
         return torch.cat([offsets, *soft], dim=1)
 
@@ -224,6 +235,7 @@ class Perceptron(nn.Module):
 
     def layers(self, rows: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """What goes into each linear layer, and what comes out of it."""
+        # Kept for private steps, which need each layer's input and output to know a row's gradient.
         passed = []
         for linear in self.linear:
             output = linear(rows)

@@ -39,6 +39,7 @@ class Linear(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
+        # An empty layer, of a table without numbers say, has a bound too.
         if bound is None:
             bound = max(inputs, 1) ** -0.5
         self.weight = nn.Parameter(uniform(rng, bound, outputs, inputs))
@@ -73,6 +74,7 @@ class Blocks:
 
     def __init__(self, sizes: list[int], numbers: int):
         of_column = np.array(sizes)
+        # Sorted by size, so that equal blocks are neighbours and one view takes them all.
         self._order = np.argsort(of_column, kind="stable")
         in_order = of_column[self._order]
         self.starts = np.empty_like(of_column)
@@ -97,6 +99,7 @@ class Blocks:
         numbers, n).
         """
         noisy = logits + gumbel(rng, *logits.shape)
+        # The blocks come in the order of their sizes, and go back to that of the columns.
         codes = torch.cat([block.argmax(dim=1) for block in self._split(noisy)])
         return codes[np.argsort(self._order)].T.numpy()
 
@@ -114,6 +117,7 @@ def flattened(parameters: Iterable[torch.Tensor]) -> torch.Tensor:
     and larger kernels.
     """
     parameters = list(parameters)
+    # The parameters become windows into one vector: whoever changes it changes them.
     vector = torch.cat([parameter.detach().flatten() for parameter in parameters])
     parts = vector.split([parameter.numel() for parameter in parameters])
     for parameter, part in zip(parameters, parts, strict=True):
@@ -142,6 +146,7 @@ class Adam:
         self._vector = flattened(parameters)
         self._mean = torch.zeros_like(self._vector)
         self._square = torch.zeros_like(self._vector)
+        # Room for the root, taken once: a step makes no new large array.
         self._root = torch.empty_like(self._vector)
         self._keep = average
         self._averages = None if average is None else self._vector.clone()
@@ -150,11 +155,13 @@ class Adam:
     def step(self, gradients: Iterable[torch.Tensor]) -> None:
         self._steps += 1
         first, second = self._betas
+        # Both averages start at zero; these factors undo that (Kingma and Ba, section 3).
         spread = (1 - second**self._steps) ** 0.5
         rate = self._rate * spread / (1 - first**self._steps)
         gradient = torch.cat([gradient.flatten() for gradient in gradients])
         if self._decay:
             gradient.add_(self._vector, alpha=self._decay)
+        # In place throughout: new arrays would cost as much as the arithmetic.
         self._mean.lerp_(gradient, 1 - first)
         self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         # Of a unit that no longer learns this fades into the subnormal numbers, of which a root
@@ -187,17 +194,21 @@ class AdamW:
     def step(self, gradients: Iterable[torch.Tensor], rate: float) -> None:
         self._steps += 1
         gradient = torch.cat([gradient.flatten() for gradient in gradients])
+        # One odd batch does not throw the weights far away.
         gradient = gradient / gradient.norm().clamp(min=1.0)
         self._mean.lerp_(gradient, 0.1)
         self._square.lerp_(gradient.square_(), 0.01)
         spread = (self._square / (1 - 0.99**self._steps)).sqrt_().add_(1e-8)
+        # The decay acts on the weights and not on the gradient: that is the W of AdamW.
         self.vector.mul_(1 - rate * self._decay)
         self.vector.addcdiv_(self._mean, spread, value=-rate / (1 - 0.9**self._steps))
+        # The first steps, which are far from the last, are forgotten sooner.
         self.average.lerp_(self.vector, max(0.01, 9 / (10 + self._steps)))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within it, the parameters are their averages."""
+        # Put back whatever happens within, or training would go on from the average.
         trained = self.vector.clone()
         self.vector.copy_(self.average)
         try:
@@ -231,4 +242,5 @@ def uniform(rng: np.random.Generator, bound: float | torch.Tensor, *shape: int) 
 
 def gumbel(rng: np.random.Generator, *shape: int) -> torch.Tensor:
     drawn = torch.from_numpy(rng.standard_exponential(shape, dtype=np.float32))
+    # An exponential draw may be zero in single precision, and its logarithm infinite.
     return drawn.clamp_(min=1e-30).log_().neg_()

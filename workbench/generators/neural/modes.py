@@ -55,9 +55,11 @@ class Mixture:
         total = counts.sum()
         prior_mean = counts @ values / total
         prior_variance = counts @ (values - prior_mean) ** 2 / max(total - 1, 1) or 1.0
+        # Count, sum and sum of squares of each distinct value: all that the updates read.
         moments = (counts * [np.ones_like(values), values, values**2]).T
         responsibilities, mass = _nearest_centre(values, counts, components), np.zeros(components)
         for _ in range(iterations):
+            # A component without members keeps a mass above zero, by which means can be divided.
             before, (mass, sums, squares) = mass, (responsibilities @ moments).T + 1e-12
             averages = sums / mass
             variances = np.maximum(squares / mass - averages**2, 0)
@@ -67,10 +69,14 @@ class Mixture:
             variances = prior_variance + mass * (
                 variances + (averages - prior_mean) ** 2 / precision
             )
+            # A component on a single value would shrink to nothing, and its density grow without
+            # bound.
             deviations = np.sqrt(variances / freedom + 1e-6 * prior_variance)
+            # Stick breaking: each component takes a share of what those before it have left.
             stick, rest = 1 + mass, 0.001 + mass[::-1].cumsum()[::-1] - mass
             log_rest = digamma(rest) - digamma(stick + rest)
             log_weights = digamma(stick) - digamma(stick + rest) + log_rest.cumsum() - log_rest
+            # The expected logarithm of a component's precision, less what its mean is unsure of.
             spread = np.log(2) + digamma(freedom / 2) - np.log(freedom) - 1 / precision
             left = (rest / (stick + rest)).cumprod()
             weights = stick / (stick + rest) * np.append(1, left[:-1])
@@ -80,6 +86,7 @@ class Mixture:
                 deviations,
                 log_weights - np.log(deviations) + spread / 2,
             )
+            # Nothing moves between components any more.
             if np.abs(mass - before).max() < 1e-6 * total:
                 break
             responsibilities = mixture.responsibilities(values)
@@ -91,6 +98,7 @@ class Mixture:
             self.bias[:, None]
             - ((values - self.means[:, None]) / self.deviations[:, None]) ** 2 / 2
         )
+        # The largest is set to 1 first, or values far from every mode would divide zero by zero.
         density = np.exp(density - density.max(axis=0))
         return density / density.sum(axis=0)
 
@@ -106,8 +114,10 @@ def _nearest_centre(values: np.ndarray, counts: np.ndarray, components: int) -> 
     """
     centres = np.quantile(values, (np.arange(components) + 0.5) / components)
     for _ in range(50):
+        # In one dimension the nearest centre is found by the borders half way between them.
         member = np.searchsorted((centres[1:] + centres[:-1]) / 2, values)
         mass = np.bincount(member, counts, components)
+        # A centre without members stays where it is.
         moved = np.where(
             mass > 0,
             np.bincount(member, counts * values, components) / np.maximum(mass, 1),
@@ -125,6 +135,7 @@ class NumberModes:
     def __init__(self, values: np.ndarray, components: int, min_weight: float, points: int = 1024):
         self.marginal = Marginal.fit(values)
         distinct, counts = np.unique(self.marginal.values, return_counts=True)
+        # A value that many rows share would be a component without width: it is a mode of its own.
         heavy = counts > max(ATOM * counts.sum(), 1)
         self.atoms, distinct, counts = distinct[heavy], distinct[~heavy], counts[~heavy]
         self.centre, self.scale, self.mixture = 0.0, 1.0, None
@@ -151,6 +162,7 @@ class NumberModes:
             if self.mixture
             else (np.empty(0), np.empty(0))
         )
+        # Missing is a mode too, the last one, where the column misses values at all.
         rest = [np.nan] * bool(np.isnan(values).any())
         self.means = np.concatenate([self.centre + self.scale * means, self.atoms, rest])
         self.reach = np.append(
@@ -162,9 +174,11 @@ class NumberModes:
         """Offsets in [-1, 1] and modes, each of shape (n,): the mode is drawn by its probability
         given the value.
         """
+        # Missing until something else is known of a row: the last mode.
         offsets, modes = np.zeros(len(values)), np.full(len(values), self.size - 1)
         atom = np.searchsorted(self.atoms, values).clip(max=max(len(self.atoms) - 1, 0))
         heavy = self.atoms[atom] == values if len(self.atoms) else np.zeros(len(values), dtype=bool)
+        # Atoms stand after the mixture's modes and before missing.
         modes[heavy] = self.size - np.isnan(self.means).sum() - len(self.atoms) + atom[heavy]
         spread = ~np.isnan(values) & ~heavy
         if self.mixture is None or not spread.any():
@@ -178,6 +192,7 @@ class NumberModes:
         chance = self.mixture.responsibilities(distinct) * (np.abs(shift) <= 1)
         # A value beyond the reach of every mode goes to the end of the one that comes nearest.
         chance[np.abs(shift).argmin(axis=0), np.arange(len(distinct))] += 1e-9
+        # One uniform draw a value, held against the cumulative chances of the modes.
         limits = (chance / chance.sum(axis=0)).cumsum(axis=0)[:-1]
         modes[spread] = drawn = (rng.random(len(inverse)) > limits[:, inverse]).sum(axis=0)
         offsets[spread] = np.clip(shift[drawn, inverse], -1, 1)
@@ -218,13 +233,13 @@ class TableModes:
             for column in schema.columns
             if not column.is_discrete
         }
+        # Only codes that occur are kept: a level that train lacks must not be drawn.
         used = dict(zip(self.labels, map(len, self._used), strict=True))
         self.sizes = [
             used[name] if name in used else self.numbers[name].size for name in schema.names
         ]
-        self.size = len(self.numbers) + sum(
-            self.sizes
-        )  # of a row: its offsets, and a one-hot block for every column
+        # Of a row: its offsets, and a one-hot block for every column.
+        self.size = len(self.numbers) + sum(self.sizes)
 
     def encode(
         self, table: pd.DataFrame, rng: np.random.Generator

@@ -52,6 +52,7 @@ class CausalTransformer(nn.Module):
         super().__init__()
         ends = np.cumsum([0, *sizes])
         self._spans = [slice(start, end) for start, end in pairwise(ends)]
+        # How often train has each code: the start from which the weights only add.
         counts = [
             torch.bincount(column.long(), minlength=size).cpu()
             for column, size in zip(codes.T, sizes, strict=True)
@@ -88,6 +89,7 @@ class CausalTransformer(nn.Module):
         cache : torch.Tensor, optional
             From `self.cache`, of the `seen` positions before, 0 or k of them; filled with these.
         """
+        # Position j is fed the column before it, so with a cache only the newest column is needed.
         first = max(seen - 1, 0)
         end = codes.shape[1] + 1
         states = F.embedding(codes[:, first:] + self._first_code[first : end - 1], meaning)
@@ -111,11 +113,13 @@ class CausalTransformer(nn.Module):
         likeness: `self.likeness()`. hidden: shape (rows, width).
         """
         span = self._spans[position]
+        # A code that train lacks has a log share of minus infinity, whatever the weights say.
         bias = self.bias[span] + self._log_shares[span]
         return torch.addmm(bias, hidden, likeness[span].T)
 
     def losses(self, codes: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
         """Minus the log probability of each row, shape (rows,)."""
+        # Kept in 16 bits until here: the table of codes is the largest thing in memory.
         codes = codes.long()
         likeness = self.likeness()
         hidden = self.hidden(self.meaning(), codes[:, :-1], rng)
@@ -149,6 +153,7 @@ class CodeVectors(nn.Module):
         places, knot_count = _places(sizes, is_number, knots)
         every_count = torch.cat(list(counts))
         of_number = torch.tensor(np.array(is_number)[column])
+        # A number's rare code would learn its few rows by heart; it leans on its neighbours.
         trust = torch.where(of_number, every_count / (every_count + RARE), 1.0)
         scores = [_scores(*one) for one in zip(counts, is_number, strict=True)]
         low = places.long()
@@ -166,6 +171,7 @@ class CodeVectors(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """Shape (codes, width)."""
+        # Between two knots, by the distance to each: neighbouring bins mean nearly the same.
         low = F.embedding(self._low, self.knots)
         high = F.embedding(self._high, self.knots)
         curve = (self._scores * self.curves[self._column]).sum(1)
@@ -196,11 +202,14 @@ class Block(nn.Module):
         """states: shape (rows, positions, width), of the positions from `seen` on."""
         split = self.look(_normalised(states)).unflatten(2, (3, self.heads, -1))
         query, key, value = split.permute(2, 0, 3, 1, 4)
+        # What earlier columns are is known; only the new positions' keys and values are added.
         if cache is not None:
             end = seen + states.shape[1]
             cache[0, :, :, seen:end] = key
             cache[1, :, :, seen:end] = value
             key, value = cache[:, :, :, :end]
+        # Once something was seen there is one new position, which may look at all before it: no mask is
+        # needed.
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=not seen)
         states = states + self._drop(self.merge(mixed.transpose(1, 2).flatten(2)), rng)
         wide = self.widen(_normalised(states)).relu()
@@ -233,6 +242,7 @@ def _places(
     places = []
     count = 0
     for size, number in zip(sizes, is_number, strict=True):
+        # With more knots than half the bins, each bin would have one of its own, and learn alone.
         own = min(knots, (size - 1) // 2) if number else 1
         if own > 1:
             places.append(count + np.linspace(0, own - 1, size - 1))
@@ -249,6 +259,7 @@ def _scores(counts: torch.Tensor, is_number: bool) -> torch.Tensor:
     """
     if not is_number:
         return torch.zeros(len(counts), 2)
+    # The middle of each bin's ranks; the score at its end would be infinite.
     present = counts[:-1].double()
     rank = (present.cumsum(0) - present / 2) / present.sum().clamp(min=1)
     score = torch.special.ndtri(rank).clamp(-4, 4)

@@ -91,6 +91,7 @@ class TVAE:
             table, schema, self.modes, self.min_mode_weight, self.max_levels
         )
         offsets, codes = self._encoding.encode(table, rng)
+        # Where offsets and one-hot blocks lie in a row; encoder and decoder share it.
         blocks = Blocks(self._encoding.sizes, offsets.shape[1])
         self._network = network = Autoencoder(blocks, self.width, self.embedding, rng).to(DEVICE)
         all_offsets = torch.from_numpy(offsets).to(DEVICE)
@@ -101,6 +102,7 @@ class TVAE:
         normals = torch.Generator(DEVICE).manual_seed(int(rng.integers(2**63)))
 
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
+        # At least ten steps an epoch, however small the table.
         size = min(self.batch_size, max(len(table) // 10, 1))
         for _ in self.trained:
             batches = torch.from_numpy(rng.permutation(len(table))).to(DEVICE).split(size)
@@ -110,8 +112,10 @@ class TVAE:
                 reconstruction, divergence = network.losses(
                     all_offsets[rows], all_hot[rows], normals
                 )
+                # Sums over the batch, so that the rate means the same for every batch size.
                 loss = (self.loss_factor * reconstruction + divergence) / len(rows)
                 adam.step(torch.autograd.grad(loss, parameters))
+                # As in the ctgan package: a deviation near zero would let one column rule the loss.
                 with torch.no_grad():
                     network.deviations.clamp_(0.01, 1.0)
                 losses += loss.detach()
@@ -121,6 +125,7 @@ class TVAE:
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
+        # A wanted label that shares a code with others is put in by name.
         requested = self._encoding.requested(where or {})
 
         def draw(size: int, rng: np.random.Generator) -> pd.DataFrame:
@@ -175,8 +180,11 @@ class Autoencoder(nn.Module):
         hidden = self.encode_offsets(offsets) + self.encode_codes(hot)
         mean, log_variance = self.encoder(hidden).chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=normals, device=mean.device)
+        # The noise comes from outside, so that gradients pass through mean and variance (Kingma and
+        # Welling's reparameterisation).
         point = mean + (log_variance / 2).exp() * noise
         reconstruction = self.reconstruction(self.decoder(point), offsets, hot)
+        # Of two normal distributions, in closed form.
         divergence = (mean.square() + log_variance.exp() - log_variance - 1).sum() / 2
         return reconstruction, divergence
 
@@ -187,6 +195,7 @@ class Autoencoder(nn.Module):
         numbers = self._blocks.numbers
         distance = (output[:, :numbers].tanh() - offsets) / self.deviations
         of_offsets = distance.square().sum() / 2 + len(offsets) * self.deviations.log().sum()
+        # Columns first, in which a softmax over blocks is ten times as fast.
         log_chances = self._blocks.log_softmax(output[:, numbers:].T)
         of_codes = -log_chances.gather(0, hot.T - numbers).sum()
         return of_offsets + of_codes
@@ -197,6 +206,8 @@ class Autoencoder(nn.Module):
         numbers = self._blocks.numbers
         point = normal(rng, n, self._embedding).to(self.deviations.device)
         output = self.decoder(point).cpu()
+        # The decoder gives a distribution, and rows are drawn from it; its mean alone would be too
+        # narrow.
         noise = self.deviations.cpu() * normal(rng, n, numbers)
         offsets = (output[:, :numbers].tanh() + noise).clamp(-1, 1)
         codes = self._blocks.draw(output[:, numbers:].T, rng)

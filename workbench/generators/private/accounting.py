@@ -53,14 +53,17 @@ class Ledger:
         from dp_accounting import GaussianDpEvent
         from dp_accounting.pld import PLDAccountant
 
+        # A copy: the question what a query would cost must charge nothing.
         every = dict(self.queries)
         if count:
             every[query] = every.get(query, 0) + count
         if not every:
             return 0.0
+        # Gaussian queries together are one of less noise, whose epsilon has a closed form.
         if all(isinstance(event, GaussianDpEvent) for event in every):
             precision = sum(times / event.noise_multiplier**2 for event, times in every.items())
             return _gaussian_epsilon(precision**-0.5, self.delta)
+        # Loss distributions are the tightest bound for mixed queries, and take seconds.
         accountant = PLDAccountant()
         for event, times in every.items():
             accountant.compose(event, times)
@@ -73,6 +76,7 @@ class Ledger:
         """To be called before the rows are looked at. Raises OverBudget, and charges nothing, where
         the budget is short.
         """
+        # Before anything is noted: a refused query leaves the ledger as it was.
         if not self.affords(query, count):
             raise OverBudget(
                 f"{count} more of {query} would cost more than epsilon {self.epsilon:g} "
@@ -98,6 +102,7 @@ def least_noise(
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant
 
+    # A closed form again, so no search is needed.
     if isinstance(event(1.0), dp_accounting.GaussianDpEvent):
         return dp_accounting.get_sigma_gaussian(epsilon, delta) * count**0.5 * (1 + 1e-4)
 
@@ -107,7 +112,9 @@ def least_noise(
     # Renyi divergences need a little more noise and are found at once; loss distributions take long
     # where epsilon is large.
     bracket = dp_accounting.LowerEndpointAndGuess(min(0.01, 0.01 / epsilon), 1.0)
+    # Where a Renyi bound is tight depends on the noise; these orders cover what occurs.
     orders = [*range(2, 64), 128, 256, 512, 1024]
+    # A first answer that is a little too large; the search by loss distributions begins there.
     enough = dp_accounting.calibrate_dp_mechanism(
         lambda: RdpAccountant(orders), composed, epsilon, delta, bracket
     )
@@ -124,6 +131,7 @@ def spent(rho: float, delta: float) -> float:
     """
     from dp_accounting.rdp import compute_epsilon
 
+    # Fine near 1, where small epsilons are decided, and far out for tiny deltas.
     orders = np.concatenate([1 + np.logspace(-3, 0, 200), np.logspace(np.log10(2.01), 5, 2000)])
     return float(compute_epsilon(orders, orders * rho, delta)[0])
 
@@ -132,8 +140,10 @@ def spent(rho: float, delta: float) -> float:
 def concentrated(epsilon: float, delta: float) -> float:
     """The most rho whose epsilon at this delta is no more than epsilon."""
     low, high = 0.0, epsilon + 1.0
+    # The upper end of the search has to be on the other side first.
     while spent(high, delta) < epsilon:
         high *= 2
+    # Sixty halvings leave nothing that a float could tell apart.
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if spent(middle, delta) <= epsilon else (low, middle)
@@ -179,12 +189,15 @@ class Private:
         """Raises InputError where the domain is to be a published one, and there is none."""
         if reason := self.supports(schema):
             raise InputError(f"{type(self).__name__}: {reason}")
+        # What is declared by hand wins over the published domain, column by column.
         known: dict = {"bounds": {}, "levels": {}, "missing": None, "undocumented": []}
         if self.domain:
             known = public_domain(schema)
+        # None is no declaration: the rows are asked, and the guarantee says so.
         missing: Any = known["missing"] if self.missing is None else self.missing
         bounds = {**known["bounds"], **self.bounds}
         levels = {**known["levels"], **self.levels}
+        # What somebody has declared by hand is theirs to answer for.
         undocumented = [name for name in known["undocumented"] if name not in self.bounds]
         return Domain(table, schema, bounds, levels, missing, undocumented)
 
@@ -198,6 +211,7 @@ class Private:
             f"{claim}; the schema and the number of rows count as public, and every further fit on "
             f"these rows adds its own epsilon{domain.caveat}"
         )
+        # Whoever knows the seed subtracts the noise: such a fit promises nothing.
         source = "operating system"
         if self.noise_seed is not None:
             self.epsilon_spent, self.delta_spent = math.inf, 1.0
@@ -257,7 +271,10 @@ class Concentrated(Private):
 
     def _promise_concentrated(self, delta: float, domain: Domain) -> None:
         """Set what all charges cost together, for a blanked and for an exchanged row."""
+        # Read off what was charged, not off the budget: what was not spent is not claimed.
         rho = self._spent()
+        # To exchange a row is to blank one and fill one: noise for a distance of two, four times
+        # the rho.
         epsilon, exchange = spent(rho, delta), spent(4 * rho, delta)
         claim = (
             f"({epsilon:.4g}, {delta:g})-differential privacy for one row against a blank one"
@@ -277,10 +294,12 @@ def choose_levels(
     many = [name for name, limit in most.items() if len(domain.known[name].values) > limit]
     for name in many:
         levels = pd.Index(domain.known[name].values.astype(object), dtype=object)
+        # A label outside the domain has place -1, and is counted nowhere.
         place = levels.get_indexer(table[name].astype(object))
         counts = np.bincount(place[place >= 0], minlength=len(levels))
         # The exchange of a row moves two counts by one, in each of these columns.
         noisy = counts + noise.discrete_laplace(2 * len(many) / epsilon, counts.shape)
+        # By noisy counts alone: the true order would be a leak.
         commonest_first = np.argsort(-noisy, kind="stable").tolist()
         domain.prefer(name, commonest_first[: most[name] - 1])
     return len(many)
@@ -297,6 +316,7 @@ def choose_common_levels(
 
     labels = [column.name for column in domain.schema.columns if column.is_discrete]
     share = ledger.epsilon / 10
+    # Nothing is charged where no column has more levels than are told apart.
     columns = choose_levels(domain, table, dict.fromkeys(labels, most), share, noise)
     if not columns:
         return ledger.epsilon

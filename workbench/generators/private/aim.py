@@ -64,13 +64,16 @@ class AIM(NoisyTables, SampledByRejection):
         self._schema, count = schema, len(schema.columns)
         self._budget = self._start(self.epsilon, self.delta)
 
+        # A single column has no pairs to spend the rest on.
         share = HISTOGRAMS if count > 1 else 1.0
         columns = self._measure_columns(cells, states, share * self._budget, noise)
         workload = self._workload(columns, columns.bin(states))
+        # The columns' own histograms are the first measurements, already paid for.
         measured = [
             Measurement((j,), single, columns.deviation) for j, single in enumerate(columns.singles)
         ]
         model = self._estimate(None, columns, measured, self.steps)
+        # Many small rounds; annealing makes them larger where the noise says all.
         rho = (self._budget - self._spent()) / (self.rounds * count)
         while workload and self._left() > 0:
             if self._left() < 2 * rho:
@@ -84,6 +87,7 @@ class AIM(NoisyTables, SampledByRejection):
             changed = np.abs(model.marginal(chosen) * columns.rows - before).sum()
             if changed <= (2 / np.pi) ** 0.5 * deviation * before.size:
                 rho *= 4
+        # Only now to the end: in between, the model only has to say what to ask next.
         model.fit(measured, columns.rows, 10 * self.steps)
         self._model, self._codes = model, columns
         self._promise_concentrated(self.delta, domain)
@@ -93,12 +97,14 @@ class AIM(NoisyTables, SampledByRejection):
         return self._codes.decode(self._model.draw(n, rng), rng)
 
     def _left(self) -> float:
+        # Rounding leaves crumbs that would buy a table of pure noise.
         left = self._budget - self._spent()
         return left if left > 1e-9 * self._budget else 0.0
 
     def _workload(self, columns: Columns, states: np.ndarray) -> dict[Subset, np.ndarray]:
         """The true counts of all subsets that may be chosen: pairs, and pairs with the target."""
         sizes, names = columns.sizes, self._schema.names
+        # All of these are the algorithm's workload: what is read is chosen privately among them.
         subsets: list[Subset] = list(combinations(range(len(sizes)), 2))
         if self._schema.target is not None:
             target = names.index(self._schema.target.name)
@@ -124,15 +130,20 @@ class AIM(NoisyTables, SampledByRejection):
         noise on their table would be, among those that leave the model small enough.
         """
         deviation = (2 * MEASURED * rho) ** -0.5
+        # The model may grow as the budget is spent, so that early rounds do not fill it up.
         room = max(self._spent() + rho, 1e-12) / self._budget * self.max_cells
+        # A subset inside a clique that is there costs no cell, however large it is.
         known = [one.columns for one in measured]
         candidates = []
         for subset in workload:
             fits = model.tree.home(subset) is not None
             if fits or tree_cells(columns.sizes, [*known, subset]) <= room:
                 candidates.append(subset)
+        # Something has to be measured; the smallest table harms least.
         if not candidates:
             candidates = [min(workload, key=lambda subset: workload[subset].size)]
+        # What the model misses, less what the noise on the table would look like (its mean absolute
+        # value).
         scores = []
         for subset in candidates:
             missed = np.abs(workload[subset] - columns.rows * model.marginal(subset)).sum()
@@ -155,6 +166,7 @@ class AIM(NoisyTables, SampledByRejection):
         steps: int,
     ) -> GraphicalModel:
         """A model of all that was measured, from where the last one stood."""
+        # Built anew: another subset may need other cliques. Potentials stay, so the fit goes on.
         tree = JunctionTree(columns.sizes, [one.columns for one in measured])
         potentials = {} if before is None else before.potentials
         model = GraphicalModel(tree, dict(potentials))

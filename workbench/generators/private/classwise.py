@@ -45,12 +45,15 @@ class ByClass:
         """A table from codes in this order, where a column may have been put in front for classes
         of a table without a target.
         """
+        # Back to the columns' own order, without the class that was made up for a table that has
+        # none.
         places = np.argsort(self.order)
         return self.columns.decode(codes[:, places + codes.shape[1] - len(places)], rng)
 
     def codes(self, states: np.ndarray) -> np.ndarray:
         """Rows' bins in this order, the class first, shape (rows, 1 + len(given))."""
         binned = self.columns.bin(states)[:, self.order]
+        # There is a target, and it stands first already.
         if len(self.order) > len(self.given):
             return binned
         return np.column_stack([np.zeros(len(binned), dtype=binned.dtype), binned])
@@ -68,6 +71,7 @@ class RowNetwork(nn.Module):
         self._noise, self._tau = noise, tau
         self._classes = np.cumsum(known.classes / known.classes.sum())
         self.sizes = [len(known.classes), *(table.shape[1] for table in known.given)]
+        # A share of zero would be a logit of minus infinity, which no training could move.
         start = np.log(np.concatenate([np.maximum(t, LEAST_SHARE) for t in known.given], axis=1))
         self.register_buffer("tables", torch.from_numpy(start).float())
         self.register_buffer("start", self.tables.clone())
@@ -78,6 +82,7 @@ class RowNetwork(nn.Module):
 
     def logits(self, n: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Classes, shape (n,), and the logits of all other columns, shape (n, their sizes)."""
+        # Just below 1: the shares may sum to a little less than one.
         drawn = np.searchsorted(self._classes, rng.random(n) * (1 - 1e-9), side="right")
         classes = torch.from_numpy(drawn)
         hot = torch.nn.functional.one_hot(classes, self.sizes[0]).float()
@@ -95,8 +100,10 @@ class RowNetwork(nn.Module):
         parts = [hot]
         for block in noisy.split(self.sizes[1:], dim=1):
             soft = (block / self._tau).softmax(dim=1)
+            # Hard in value, soft in gradient: the straight-through form.
             hard = torch.zeros_like(soft).scatter_(1, block.argmax(dim=1, keepdim=True), 1.0)
             parts.append(hard + soft - soft.detach())
+        # The shares without noise are what the margins are held to.
         plain = [block.softmax(dim=1) for block in logits.split(self.sizes[1:], dim=1)]
         return torch.cat(parts, dim=1), torch.cat([hot, *plain], dim=1)
 
@@ -105,6 +112,7 @@ class RowNetwork(nn.Module):
         Leibler, of all columns together, weighed by the classes' shares in the batch.
         """
         hot, plain = drawn_shares[:, : self.sizes[0]], drawn_shares[:, self.sizes[0] :]
+        # A class that this batch happens to lack says nothing, and weighs nothing.
         counts = hot.sum(dim=0)
         means = (hot.T @ plain) / counts.clamp(min=1)[:, None]
         lost = self.tables.exp() * (self.tables - means.clamp(min=LEAST_SHARE).log())
@@ -115,6 +123,7 @@ class RowNetwork(nn.Module):
         """Move the start so that every class has the shares of the tables again, which training
         has moved (iterative proportional fitting, on rows drawn for it).
         """
+        # Post-processing of noisy tables: no row is looked at, so it costs no budget.
         for label in range(self.sizes[0]):
             hot = torch.zeros(rows, self.sizes[0])
             hot[:, label] = 1.0
@@ -148,6 +157,8 @@ class ByClassGenerator(NoisyTables, SampledByRejection):
         """Histograms for 4 parts in 9 of rho, tables with the target for the rest; histograms alone
         where there is no target or no other column.
         """
+        # A table's count moves by one row in both of its columns, so tables get a little more than
+        # the histograms.
         count, target = len(schema.columns), None
         if schema.target is not None and count > 1:
             target = schema.names.index(schema.target.name)

@@ -36,6 +36,7 @@ class Known:
         outside become missing, and what must not be missing becomes the first value.
         """
         if self.column.is_discrete:
+            # No error for a strange label: that it occurs would tell that somebody has it.
             inside = values.where(values.isin(self.values))
             first = self.values.iloc[0] if len(self.values) else None
         else:
@@ -43,6 +44,7 @@ class Known:
             low, high = self.ends()
             inside = from_float(np.clip(numbers, low, high), self.column)
             first = self.values.iloc[0] if len(self.values) else None
+        # A column that declared no gaps must not show one, or a missing value would betray its row.
         if self.gaps or first is None:
             return inside
         return inside.fillna(first)
@@ -51,12 +53,14 @@ class Known:
         """Both bounds of numbers as floats, NaN for an empty column."""
         if not len(self.values):
             return np.nan, np.nan
+        # The first two witnesses are kept as lowest and highest.
         numbers = to_float(self.values)
         return float(numbers[0]), float(numbers[1])
 
     def snap(self, numbers: np.ndarray) -> np.ndarray:
         """The nearest numbers on the grid, which starts at the lower bound, and inside the bounds."""
         low, high = self.ends()
+        # From the lower bound on: a grid of 5 may start at 2.
         if self.step:
             numbers = low + np.round((numbers - low) / self.step) * self.step
         if self.step and self.step < 1:
@@ -89,6 +93,7 @@ class Domain:
         missing: Sequence[str] | None,
         undocumented: Sequence[str] = (),
     ):
+        # Before any row is read: a misspelt declaration must not quietly become a look at the rows.
         _check_names(schema, bounds, levels, missing)
         self.schema = schema
         self.known: dict[str, Known] = {}
@@ -110,6 +115,7 @@ class Domain:
             return f"; the bounds of {named} are from no document and are not covered"
         if not self._read:
             return ""
+        # The guarantee is one sentence; a hundred names would hide what it says.
         named = ", ".join(self._read[:5])
         if len(self._read) > 5:
             named += f" and {len(self._read) - 5} more"
@@ -143,6 +149,7 @@ class Domain:
             if known.gaps or not len(values):
                 values = values.reindex(range(len(values) + 1))
             shown[name] = values
+        # Shorter columns are repeated: how often a value stands here says nothing of the rows.
         rows = np.arange(max(len(values) for values in shown.values()))
         columns = {
             name: values.take(rows % len(values)).to_numpy() for name, values in shown.items()
@@ -175,6 +182,7 @@ class Cells:
 
     def __init__(self, domain: Domain, bins: int, tails: bool = False):
         self.schema, self._known = domain.schema, domain.known
+        # Numbers have edges, labels have levels; an empty column has neither.
         self._edges: dict[str, np.ndarray] = {}
         self._levels: dict[str, np.ndarray] = {}
         self._rare: dict[str, np.ndarray] = {}
@@ -187,6 +195,7 @@ class Cells:
             elif size:
                 self._edges[name] = _edges(known, bins, tails)
                 size = len(self._edges[name]) + 1
+            # Which codes can be drawn at all; missing comes last.
             present = np.full(max(size, 1), len(known.values) > 0)
             self.allowed.append(np.append(present, known.gaps or not size))
             self.sizes.append(len(self.allowed[-1]))
@@ -198,11 +207,13 @@ class Cells:
             last = self.sizes[j] - 1
             if name in self._edges:
                 numbers = to_float(table[name])
+                # The right side: an edge is the left end of its cell.
                 place = np.searchsorted(self._edges[name], numbers, side="right")
                 codes[:, j] = np.where(np.isnan(numbers), last, place)
             elif known.column.is_discrete and len(known.values):
                 values = table[name].astype(object)
                 place = pd.Index(self._levels[name], dtype=object).get_indexer(values)
+                # The labels that were left out share the cell after the last level.
                 rare = values.isin(self._rare[name]).to_numpy(dtype=bool)
                 place = np.where(rare, len(self._levels[name]), place)
                 # A label outside the domain counts as missing: an error would tell that somebody has it.
@@ -234,6 +245,7 @@ class Cells:
             rare = ["(rare)"] * bool(len(self._rare[name]))
             return [str(level) for level in self._levels[name]] + rare + ["missing"]
         low, high = known.ends()
+        # Inner edges alone are kept; the bounds close the outer cells.
         borders = [low, *self._edges[name], high]
         named = [f"{a:,.6g} to {b:,.6g}" for a, b in pairwise(borders)]
         return [*named, "missing"]
@@ -265,6 +277,7 @@ class Cells:
         low, high = known.ends()
         borders = np.concatenate([[low], self._edges[name], [high]])
         missing = codes == self.sizes[self.schema.names.index(name)] - 1
+        # Any cell will do: the value is overwritten below.
         code = np.where(missing, 0, codes)
         first, second = borders[code], borders[code + 1]
         # Mixed rather than added to: a difference of bounds near the largest float is infinite.
@@ -284,6 +297,7 @@ def _check_names(
             raise InputError(
                 f"declared domain: no column {name!r}; {nearest(str(name), schema.names)}"
             )
+        # Bounds of labels, or levels of numbers, are a mistake that would have no effect otherwise.
         is_discrete = schema[name].is_discrete
         if name in (bounds if is_discrete else levels):
             right = "levels" if is_discrete else "bounds"
@@ -296,6 +310,7 @@ def _known(
     train: pd.Series, column: Column, declared: Sequence | None, missing: Sequence[str] | None
 ) -> Known:
     """A column's domain as declared, and where it is not, as the train values show it."""
+    # Rows are read only where nobody has declared anything.
     values = train.dropna() if declared is None else _cast(declared, column)
     step = None
     if column.is_discrete:
@@ -308,6 +323,7 @@ def _known(
 
 
 def _step(values: pd.Series, column: Column, declared: Sequence | None) -> float | None:
+    # The grid of undeclared numbers is read off the rows too; the caveat names the column.
     if declared is None:
         return Marginal.fit(to_float(values)).step
     if len(declared) == 3:
@@ -336,6 +352,8 @@ def _witnesses(values: np.ndarray, step: float | None) -> np.ndarray:
     if not len(values):
         return values
     low, high = values.min(), values.max()
+    # A number that lies on no grid shows that there is none; divided first, for bounds near the
+    # largest float.
     between = low + (high / np.pi - low / np.pi) if step is None else low + step
     if step:
         between = round(between, 9)
@@ -345,6 +363,7 @@ def _witnesses(values: np.ndarray, step: float | None) -> np.ndarray:
 def _edges(known: Known, bins: int, tails: bool) -> np.ndarray:
     """The inner edges of a column's cells: the left end of every cell but the first."""
     low, high = known.ends()
+    # One value, one cell.
     if low == high:
         return np.empty(0)
     step = known.step
@@ -352,14 +371,17 @@ def _edges(known: Known, bins: int, tails: bool) -> np.ndarray:
         count = round((high - low) / step) + 1
         values = known.snap(low + step * np.arange(count))
         return np.unique(values[1:] / 2 + values[:-1] / 2)
+    # Two bins are spent on the ends.
     share = np.linspace(0, 1, max(bins - 1, 2))[1:-1]
     if tails:
+        # Ever narrower cells where amounts pile up: near the bounds, and around zero.
         halves = 0.5 ** np.arange(3, 15)
         share = np.concatenate([share, halves, 1 - halves])
         if low < 0 < high:
             zero = low / (low - high)
             share = np.concatenate([share, zero + halves * (1 - zero), zero - halves * zero])
     inner = low * (1 - share) + high * share
+    # The lowest value gets a cell of its own.
     edges = np.append(inner, low if step else np.nextafter(low, np.inf))
     if step:
         # Between two values of the grid, so that a value drawn in a cell stays in it.

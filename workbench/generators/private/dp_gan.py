@@ -100,9 +100,12 @@ class DPGAN(Private, SampledByRejection):
         # Which labels there are is itself a fact about the rows: naming them is paid for first, and the
         # steps get what is left.
         left = choose_common_levels(domain, table, self.max_levels, self.ledger, noise)
+        # Fitted on the domain's table: an encoder fitted on the rows would be a look that nobody
+        # paid for.
         encoding = TableModes(domain.table, schema, 1, 0.0, self.max_levels, number=Bounded)
         rows = OneHotTable(encoding, table, rng)
         self._generator = GeneratorNetwork(encoding, self.noise, self.width, self.tau, rng)
+        # From equal shares of the domain, which are public.
         self._generator.start_from(domain.table, rng)
         critic = Perceptron([rows.size, self.width, self.width, 1], rng)
         generator_adam = Adam(self._generator.parameters(), self.learning_rate)
@@ -133,6 +136,7 @@ class DPGAN(Private, SampledByRejection):
                 )
                 losses += critic_loss.detach() + generator_loss.detach()
             self.trained.check_rate(float(losses), "dp-gan", self.learning_rate)
+        # A fit that was stopped has spent less, and says so.
         steps = self.trained.done * self.steps
         epsilon = self.ledger.cost()
         # To exchange a row is to blank it and to fill the blank: two steps of the guarantee.
@@ -150,6 +154,8 @@ class DPGAN(Private, SampledByRejection):
         self, critic: Perceptron, rows: OneHotTable, count: int, chance: float, noise: Noise
     ) -> list[torch.Tensor]:
         """The clipped and noisy gradients of the rows that this step happens to draw."""
+        # The draw is part of the protection, so it comes from the noise and not from the caller's
+        # generator.
         drawn = noise.subset(count, chance)
         gradients = []
         for total in clipped_sums(critic, rows.take(drawn), self.clip):
@@ -166,6 +172,7 @@ def _step(noise_multiplier: float, chance: float):
     """The event that one step is to the accountant."""
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 
+    # Every row in every step leaves nothing for the sampling to hide.
     event = GaussianDpEvent(noise_multiplier)
     return event if chance == 1 else PoissonSampledDpEvent(chance, event)
 
@@ -178,8 +185,11 @@ def clipped_sums(critic: Perceptron, real: torch.Tensor, clip: float) -> list[to
     (Goodfellow 2015, arXiv:1510.01799), and the scaled sum is one product of matrices.
     """
     inputs, outputs = zip(*critic.layers(real), strict=True)
+    # The loss's slope at each layer's output, for all rows at once.
     slopes = torch.autograd.grad(F.softplus(-outputs[-1]).sum(), outputs)
     with torch.no_grad():
+        # The squared norm of a row's gradient: that of the weights, and of the bias (the one
+        # added).
         squares = [
             (x.square().sum(1) + 1) * slope.square().sum(1)
             for x, slope in zip(inputs, slopes, strict=True)

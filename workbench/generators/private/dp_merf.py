@@ -90,10 +90,12 @@ class DPMERF(ByClassGenerator):
         domain, cells, states = self._encoded(table, schema)
         noise = self._noise()
         budget = self._start(self.epsilon, self.delta)
+        # Both parts are fixed beforehand: a split by what the tables show would depend on the rows.
         released = self.embedding_share * budget
         known = self._measure_by_class(schema, cells, states, budget - released, noise)
         network = RowNetwork(known, self.noise, self.width, self.tau, rng)
         embedding = Embedding(network.sizes, self.features, self.length, rng)
+        # The only look at the rows besides the tables; from here on all is post-processing.
         wanted = self._release(embedding, known, states, released, noise)
         self._promise_concentrated(self.delta, domain)
 
@@ -103,6 +105,8 @@ class DPMERF(ByClassGenerator):
             losses = torch.zeros(())
             for _ in self.trained.steps(50):
                 rows, drawn_shares = network(self.batch_size, rng)
+                # The squared distance of two means of features is the kernel distance of both
+                # tables.
                 missed = (embedding.mean(rows) - wanted).square().sum()
                 loss = missed / embedding.scale + self.margin_weight * network.margin_loss(
                     drawn_shares
@@ -110,6 +114,7 @@ class DPMERF(ByClassGenerator):
                 adam.step(torch.autograd.grad(loss, network.parameters()))
                 losses += loss.detach()
             self.trained.check_rate(float(losses), "dp-merf", self.learning_rate)
+        # Training moved the margins, which the tables know better than the embedding.
         network.calibrate(rng)
         self._keep(known, network)
         return self
@@ -123,12 +128,15 @@ class DPMERF(ByClassGenerator):
         moves the sums, in grid steps, by no more than `moved` in the 2-norm.
         """
         deviation = self._charge("mean embedding", rho)
+        # The finest grid on which exact noise can still be drawn quickly.
         steps = max(float(np.floor(FINEST / deviation)), 1.0)
         moved = steps + 0.5 * (2 * embedding.features) ** 0.5
         codes = known.codes(states)
         sums = np.zeros((embedding.classes, 2 * embedding.features))
+        # In chunks, or the features of all rows would fill the memory.
         for first in range(0, len(codes), CHUNK):
             rows = one_hot(codes[first : first + CHUNK], embedding.sizes)
+            # Whole numbers, row by row: only then is the noise on their sum exact.
             counted = np.round(embedding.of(rows).numpy() * steps)
             np.add.at(sums, codes[first : first + CHUNK, 0], counted)
         noisy = sums + noise.discrete_gaussian(deviation * moved, sums.shape)

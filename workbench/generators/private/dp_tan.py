@@ -80,17 +80,20 @@ class DPTAN(TreeOfTables, Network):
         """Edge by edge, the exponential mechanism prefers pairs that depend most given the target,
         beyond what the noise on their table would hide.
         """
+        # The target is everybody's parent and has no place in the tree.
         others, sizes = list(with_target), columns.sizes
         if len(others) < 2:
             return []
         each = budget / (len(others) - 1)
         share = 1 - HISTOGRAMS - WITH_TARGET - CHOICE
+        # The deviation that the tables of three will have, so that the choice can reckon with it.
         deviation = (budget / CHOICE * share / (len(others) - 1) * 2) ** -0.5
         scores = {}
         for place, a in enumerate(others):
             for b in others[place + 1 :]:
                 expected = _independent(with_target[a], with_target[b])
                 counts = family_counts(states, sizes, b, (target, a)).reshape(expected.shape)
+                # The mean absolute value of that noise, over the cells it can be seen in.
                 hidden = (2 / np.pi) ** 0.5 * deviation * _seen(expected, deviation)
                 scores[a, b] = float(np.abs(counts - expected).sum()) - hidden
         return self._choose_tree("edge", others, scores, each, noise)
@@ -109,6 +112,7 @@ class DPTAN(TreeOfTables, Network):
         for a, b in edges:
             deviation = self._charge("edge and target", rho)
             counts = family_counts(states, sizes, b, (target, a))
+            # One row moves one cell of the joint table of three columns by one.
             noisy = counts + noise.discrete_gaussian(deviation, counts.shape)
             triples[a, b] = noisy.reshape(sizes[target], sizes[a], sizes[b]), deviation
         return triples
@@ -127,6 +131,7 @@ class DPTAN(TreeOfTables, Network):
         if not with_target:
             return
         graph = nx.Graph(edges)
+        # A column that no edge could join hangs on the target alone.
         graph.add_nodes_from(with_target)
         root = min(with_target)
         self.parents[root], self._tables[root] = (target,), shares(with_target[root])
@@ -136,6 +141,8 @@ class DPTAN(TreeOfTables, Network):
             if turned:
                 noisy = noisy.transpose(0, 2, 1)
             expected = _independent(with_target[parent], with_target[node])
+            # Towards independence given the target: where the noise drowns a cell, nothing is
+            # invented.
             table = shrink(noisy, expected, deviation)
             for level in range(sizes[target]):
                 margins = with_target[parent][level], with_target[node][level]

@@ -44,6 +44,7 @@ class JunctionTree:
         cliques = _eliminated(self.sizes, subsets)
         graph = nx.Graph()
         graph.add_nodes_from(range(len(cliques)))
+        # Weighed by the columns they share: that makes the spanning tree below a junction tree.
         for a, b in combinations(range(len(cliques)), 2):
             shared = len(set(cliques[a]) & set(cliques[b]))
             if shared:
@@ -63,6 +64,7 @@ class JunctionTree:
 
     def home(self, subset: Subset) -> int | None:
         """The smallest clique that holds all these columns; None where none does."""
+        # Asked for again at every step of the descent.
         if subset not in self._homes:
             self._homes[subset] = self._find_home(subset)
         return self._homes[subset]
@@ -76,6 +78,7 @@ class JunctionTree:
         self.cliques.append(cliques[root])
         self.parents.append(None)
         self.separators.append(())
+        # Parents before children: messages then run along the list, up backwards and down forwards.
         for parent, child in nx.bfs_edges(tree, root):
             number[child] = len(self.cliques)
             self.cliques.append(cliques[child])
@@ -92,14 +95,17 @@ def _eliminated(sizes: list[int], subsets: Sequence[Subset]) -> list[Subset]:
     for subset in subsets:
         graph.add_edges_from(combinations(subset, 2))
     found: list[set[int]] = []
+    # Greedy by the size of the clique: the best order is too dear to find, and this one is good.
     while len(graph):
 
         def cost(node: int) -> tuple[int, int]:
             return _cells(sizes, (node, *graph[node])), node
 
+        # With the number as a second key, so that the order is the same every time.
         node = min(graph, key=cost)
         neighbours = list(graph[node])
         clique = {node, *neighbours}
+        # A clique inside another adds nothing.
         if not any(clique <= other for other in found):
             found.append(clique)
         graph.add_edges_from(combinations(neighbours, 2))
@@ -137,9 +143,11 @@ class GraphicalModel:
         with steps that are halved until they help (McKenna et al. 2019, algorithm 1).
         """
         for one in measured:
+            # A new measurement starts at zero, where it changes nothing.
             self.potentials.setdefault(one.columns, np.zeros(one.counts.shape))
         shares = self._shares(self.beliefs)
         loss, slopes = _loss(shares, measured, rows)
+        # A guess at the inverse of the curvature; it is doubled and halved from here on.
         step = 2.0 / max(1.0, rows**2 * sum(one.deviation**-2 for one in measured))
         for _ in range(rounds):
             step *= 2
@@ -148,12 +156,14 @@ class GraphicalModel:
                     subset: potential - step * slopes[subset]
                     for subset, potential in self.potentials.items()
                 }
+                # Every try needs the marginals of the whole model: this is where the time goes.
                 beliefs = self._propagated(potentials)
                 new_shares = self._shares(beliefs)
                 new_loss, new_slopes = _loss(new_shares, measured, rows)
                 expected = 0.0
                 for subset, slope in slopes.items():
                     expected += float((slope * (shares[subset] - new_shares[subset])).sum())
+                # Armijo's condition: the loss has to fall by half of what the slope promised.
                 if loss - new_loss >= 0.5 * expected:
                     break
                 step /= 2
@@ -165,6 +175,7 @@ class GraphicalModel:
     def marginal(self, subset: Subset) -> np.ndarray:
         """Shares of these columns' joint states, one axis a column in the order given."""
         home = self.tree.home(subset)
+        # Most marginals are asked for inside one clique.
         if home is not None:
             return _summed(self.beliefs[home], self.tree.cliques[home], subset)
         factors: list = []
@@ -176,6 +187,7 @@ class GraphicalModel:
                 # Where the separator's share is zero, so is every cell above it.
                 shared = np.where(shared > 0, shared, 1)
                 belief = belief / _spread(shared, separator, columns)
+            # Each clique given its separator: their product is the joint distribution.
             factors += [belief, list(columns)]
         return np.einsum(*factors, list(subset), optimize="greedy")
 
@@ -184,6 +196,7 @@ class GraphicalModel:
         states = np.zeros((n, len(self.tree.sizes)), dtype=np.int32)
         for number, clique in enumerate(self.tree.cliques):
             given = self.tree.separators[number]
+            # What the parent's clique has drawn already is given.
             new = tuple(column for column in clique if column not in given)
             order = [clique.index(column) for column in (*given, *new)]
             lines = math.prod(self.tree.sizes[column] for column in given)
@@ -192,6 +205,7 @@ class GraphicalModel:
             for column in given:
                 line = line * self.tree.sizes[column] + states[:, column]
             cell = _draw_cells(table, line, rng)
+            # A cell's number is taken apart again, the last column counting fastest.
             for column in reversed(new):
                 states[:, column] = cell % self.tree.sizes[column]
                 cell = cell // self.tree.sizes[column]
@@ -200,6 +214,7 @@ class GraphicalModel:
     def _propagated(self, potentials: dict[Subset, np.ndarray]) -> list[np.ndarray]:
         """Every clique's joint shares: messages from the leaves to the roots and back."""
         tree = self.tree
+        # In logarithms, because products of many small shares would underflow.
         logs = [np.zeros([tree.sizes[column] for column in clique]) for clique in tree.cliques]
         for subset, potential in potentials.items():
             home = tree.home(subset)
@@ -267,6 +282,7 @@ def _summed(table: np.ndarray, clique: Subset, columns: Subset) -> np.ndarray:
 
 def _log_summed(table: np.ndarray, clique: Subset, columns: Subset) -> np.ndarray:
     missing = tuple(axis for axis, column in enumerate(clique) if column not in columns)
+    # Taken out first: exp of large numbers would overflow.
     largest = table.max(axis=missing, keepdims=True)
     return np.log(np.exp(table - largest).sum(axis=missing)) + largest.squeeze(missing)
 
@@ -274,7 +290,9 @@ def _log_summed(table: np.ndarray, clique: Subset, columns: Subset) -> np.ndarra
 def _draw_cells(table: np.ndarray, line: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One cell a row from its line of the table, by inversion, shape (rows,)."""
     totals = table.sum(axis=1, keepdims=True)
+    # A line without any share is never drawn from, and must not be NaN.
     shares = np.where(totals > 0, table / np.where(totals > 0, totals, 1), 1 / table.shape[1])
     sequence = (np.cumsum(shares, axis=1) + np.arange(len(shares))[:, None]).ravel()
+    # All lines end to end make one increasing sequence, and one search serves every row.
     level = line + rng.random(len(line)) * (1 - 1e-9)
     return np.searchsorted(sequence, level, side="right") - line * table.shape[1]

@@ -41,6 +41,7 @@ def pool_labels(counts: np.ndarray, allowed: np.ndarray, least: float, most: int
     """A pool for every label of at least `least` rows, at most `most` of them, the most frequent;
     all others together in the last one, drawn from it alike.
     """
+    # Twice: the place of each label in the order of counts.
     ranks = np.argsort(np.argsort(-np.where(allowed, counts, -np.inf), kind="stable"))
     kept = allowed & (counts >= least) & (ranks < most)
     group = np.where(kept, np.cumsum(kept) - 1, kept.sum())
@@ -59,16 +60,20 @@ def pool_numbers(counts: np.ndarray, allowed: np.ndarray, most: int, noise: floa
     The cells' own noisy counts say how often each is drawn. Where many rows pile up in a few cells,
     the others share what is left of the `most` bins: else all gains but zero were one bin.
     """
+    # Noisy counts may be negative; the nearest possible ones are not.
     present = project(counts[:-1], max(counts[:-1].sum(), 1.0))
+    # A cell that holds a bin's share alone stays alone.
     heavy = present >= present.sum() / most
     least = present[~heavy].sum() / max(most - heavy.sum(), most / 4)
     group, current, held, cells = np.zeros(len(counts), dtype=int), 0, 0.0, 0
     for cell, count in enumerate(present):
+        # The noise of a sum of cells grows with the root of their number.
         enough = max(least, 3 * noise * max(cells, 1) ** 0.5)
         if cells and (held >= enough or count >= max(least, 3 * noise)):
             current, held, cells = current + 1, 0.0, 0
         group[cell] = current
         held, cells = held + count, cells + 1
+    # The last bin may have stayed too thin: it joins its neighbour.
     if current and held < 3 * noise * cells**0.5:
         group[group == current] = current - 1
         current -= 1
@@ -115,6 +120,7 @@ class Columns:
             cells = np.argsort(pool.group, kind="stable")
             # All bins end to end make one increasing sequence, and one search serves every row.
             sequence = np.cumsum(pool.share[cells])
+            # Just below 1: a bin's shares may sum to a little less than one.
             level = codes[:, j] + rng.random(len(codes)) * (1 - 1e-9)
             states[:, j] = cells[np.searchsorted(sequence, level, side="right")]
         return self.cells.decode(states, rng)
@@ -148,6 +154,7 @@ def measure_columns(
     for j, size in enumerate(cells.sizes):
         counts = np.bincount(states[:, j], minlength=size)
         noisy.append(counts + noise.discrete_gaussian(deviation, counts.shape))
+    # Every column counts the same rows, so the mean over columns is the least noisy guess.
     totals = [counts[shown].sum() for counts, shown in zip(noisy, cells.allowed, strict=True)]
     rows = max(float(np.mean(totals)), 1.0)
 
@@ -158,6 +165,7 @@ def measure_columns(
         else:
             pool = pool_labels(counts, shown, 3 * deviation, max_levels)
         pools.append(pool)
+        # Cells that cannot be hold nothing but noise.
         singles.append(project(pool.sums(np.where(shown, counts, 0)), rows))
     return Columns(cells, pools, singles, rows, deviation)
 
@@ -184,6 +192,7 @@ def conditional(counts: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """Each line's shares; a line without counts has those of all lines together, or any allowed
     state alike.
     """
+    # What all lines say together is the best guess for one that says nothing.
     whole = counts.sum(axis=0)
     shares = whole / whole.sum() if whole.sum() > 0 else allowed / allowed.sum()
     total = counts.sum(axis=1, keepdims=True)
@@ -199,6 +208,8 @@ def project(noisy: np.ndarray, total: float) -> np.ndarray:
     """The nearest counts that are not negative and sum to total (Duchi et al. 2008, projection on
     the simplex).
     """
+    # The largest entries stay; what is taken from all of them is found by one pass (figure 1 of the
+    # paper).
     falling = np.sort(noisy)[::-1]
     excess = (np.cumsum(falling) - total) / np.arange(1, len(noisy) + 1)
     return np.maximum(noisy - excess[np.flatnonzero(falling > excess)[-1]], 0)
@@ -213,6 +224,7 @@ def fit_margins(
     # A margin needs a cell to live in.
     pair = pair + 1e-9 * np.outer(first, second) / max(second.sum(), 1)
     for _ in range(rounds):
+        # Each pass puts one margin right and disturbs the other less and less.
         for axis, margin in ((1, first), (0, second)):
             sums = pair.sum(axis=axis, keepdims=True)
             scale = np.expand_dims(margin, axis) / np.where(sums > 0, sums, 1)
@@ -232,6 +244,7 @@ def shrink(noisy: np.ndarray, expected: np.ndarray, deviation: float) -> np.ndar
     # Weighted least squares for spread^2 in E[residual^2] = spread^2 expected^2 + deviation^2.
     squares = expected**2
     spread = 0.0
+    # The weights depend on the spread and the spread on the weights; five rounds settle it.
     for _ in range(5):
         weight = 1 / (spread * squares + deviation**2) ** 2
         top = (weight * squares * (residual**2 - deviation**2)).sum()

@@ -49,6 +49,7 @@ class MST(TreeOfTables, Network):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> MST:
         """Measure, select, measure, estimate. Raises InputError where `supports` says why not."""
+        # Everything that follows looks at these cells and at no value of the table.
         domain, cells, states = self._encoded(table, schema)
         noise = self._noise()
         budget, count = self._start(self.epsilon, self.delta), len(schema.columns)
@@ -72,11 +73,13 @@ class MST(TreeOfTables, Network):
         """Edge by edge, the exponential mechanism prefers pairs that the columns on their own tell
         least about.
         """
+        # A pair that is too large has no score, and so is never chosen.
         sizes, scores = columns.sizes, {}
         for a, b in combinations(range(len(sizes)), 2):
             if sizes[a] * sizes[b] <= self.max_cells:
                 pair = family_counts(states, sizes, b, (a,))
                 scores[a, b] = float(np.abs(pair - columns.independent((a, b))).sum())
+        # A tree over k columns has k - 1 edges, however it is chosen.
         each = budget / max(len(sizes) - 1, 1)
         return self._choose_tree("choice", range(len(sizes)), scores, each, noise)
 
@@ -98,6 +101,7 @@ class MST(TreeOfTables, Network):
     def _estimate(self, pairs: dict[tuple[int, int], np.ndarray]) -> None:
         """Conditional tables along the tree."""
         singles = self._codes.singles
+        # Columns that no pair could join are roots of their own.
         graph = nx.Graph(list(pairs))
         graph.add_nodes_from(range(len(singles)))
         self.parents, self._tables = {}, {}
@@ -105,6 +109,8 @@ class MST(TreeOfTables, Network):
             self.parents[root] = ()
             self._tables[root] = shares(singles[root][None, :])
             for parent, node in nx.bfs_edges(graph, root):
+                # A table is stored in the order in which it was measured; the tree may run the
+                # other way.
                 pair = pairs[parent, node] if (parent, node) in pairs else pairs[node, parent].T
                 self.parents[node] = (parent,)
                 self._tables[node] = shares(pair)

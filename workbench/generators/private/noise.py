@@ -54,12 +54,14 @@ class Noise:
         digits = int(np.clip(22 - math.log2(max(deviation, 1e-6) ** 2), 0, 22))
         bottom = 2**digits
         top = max(math.ceil(deviation**2 * bottom), 1)
+        # The geometric proposal has about the Gaussian's width, so that most draws are kept.
         scale = math.isqrt(top // bottom) + 1
         kind = np.int64 if deviation <= _LARGEST_DEVIATION else object
         drawn, left = np.zeros(count, dtype=kind), np.arange(count)
         while len(left):
             # A wider two-sided geometric draw is kept by the ratio of both chances.
             proposal = self._two_sided(scale, 1, len(left)).astype(kind)
+            # In whole numbers throughout: no float takes part in whether a draw is kept.
             excess = np.abs(proposal) * (bottom * scale) - top
             divisor = np.full(len(left), 2 * top * bottom * scale**2, dtype=kind)
             kept = self.happens(excess * excess, divisor)
@@ -70,6 +72,7 @@ class Noise:
     def discrete_laplace(self, scale: float, shape: tuple[int, ...]) -> np.ndarray:
         """Whole numbers x with a chance proportional to exp(-|x| / scale), scale rounded up."""
         bottom = 2**20
+        # Rounded up: a little more noise than was paid for, never less.
         top = max(math.ceil(scale * bottom), 1)
         return self._two_sided(top, bottom, math.prod(shape)).astype(float).reshape(shape)
 
@@ -81,10 +84,12 @@ class Noise:
         to pay for that.
         """
         steps = 2**12
+        # Whole steps, so that the chances below can be drawn exactly.
         units = np.floor(np.asarray(scores, dtype=float) / spread * steps)
         gaps = [int(gap) for gap in units.max() - units]
         rate = int(epsilon / (2 * (1 + 1 / steps)) / steps * 2**24)
         tops = np.array([gap * rate for gap in gaps], dtype=object)
+        # Python's long numbers are exact beyond any size, and slow: only where they are needed.
         if max(tops) < _LARGEST:
             tops = tops.astype(np.int64)
         while True:
@@ -102,6 +107,7 @@ class Noise:
 
     def happens(self, tops: np.ndarray, bottoms: np.ndarray) -> np.ndarray:
         """Whether each of independent events of chance exp(-top / bottom) happens, bool, exactly."""
+        # exp(-a - b) is the chance that a events of chance 1/e and one of exp(-b) all happen.
         whole, rest = tops // bottoms, tops % bottoms
         happened = self._exp_of_a_fraction(rest, bottoms)
         left = np.flatnonzero(happened & (whole > 0))
@@ -136,6 +142,7 @@ class Noise:
         shape = (size,) if isinstance(size, int) else tuple(size)
         count = math.prod(shape)
         half = (count + 1) // 2
+        # Two normal numbers from two uniform ones; never the logarithm of zero.
         radius = np.sqrt(-2 * np.log(self._open_unit(half)))
         angle = 2 * np.pi * self._open_unit(half)
         both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
@@ -148,6 +155,7 @@ class Noise:
 
     def _open_unit(self, count: int) -> np.ndarray:
         """Uniform numbers above 0 and up to 1."""
+        # 53 bits are what a double holds; one is added so that zero cannot come.
         return ((self.words(count) >> np.uint64(11)) + 1.0) * 2.0**-53
 
     def _exp_of_a_fraction(self, tops: np.ndarray, bottoms: np.ndarray) -> np.ndarray:
@@ -155,6 +163,8 @@ class Noise:
         stopped_in = np.zeros(len(tops), dtype=np.int64)
         left, turn = np.arange(len(tops)), 1
         while len(left):
+            # The chance to go on in turn k is top / (k bottom): the terms of the exponential's
+            # series.
             goes_on = np.asarray(self.below(bottoms[left] * turn) < tops[left], dtype=bool)
             stopped_in[left[~goes_on]] = turn
             left = left[goes_on]
@@ -167,6 +177,7 @@ class Noise:
         drawn, left = np.zeros(count, dtype=kind), np.arange(count)
         while len(left):
             limits = np.full(len(left), top, dtype=kind)
+            # The part below one scale, by rejection; the number of whole scales is geometric.
             low = self.below(limits)
             kept = self.happens(low, limits)
             size = (low + top * self._successes(len(left)).astype(kind)) // bottom
@@ -188,6 +199,7 @@ class Noise:
 
     def _long_below(self, limit: int) -> int:
         """A uniform whole number below a limit of any length."""
+        # Too large a draw is thrown away: taking it modulo the limit would favour small numbers.
         bits = limit.bit_length()
         while True:
             words = self.words((bits + 63) // 64)

@@ -140,6 +140,8 @@ class PateGAN(ByClassGenerator):
         rows = PrivateRows(known.codes(states), self._network.sizes)
         # The number of rows is public.
         self.parts = self.teachers or max(len(table) // ROWS_PER_TEACHER, 2)
+        # Once for the whole fit: a row that changed teachers would be paid for by one and seen by
+        # several.
         self.teacher_of = self._partition(len(table), rng)
         teachers = Teachers(
             rows, self.teacher_of, self.parts, self.width // 4, self.learning_rate, rng
@@ -170,11 +172,13 @@ class PateGAN(ByClassGenerator):
     ) -> None:
         """Rounds of teachers, student and generator, as many as the budget pays for."""
         network, adam = self._network, Adam(self._network.parameters(), self.learning_rate)
+        # What the tables have left is for the votes.
         left = self._budget - self._spent()
         deviation = self.vote_noise or self._least_noise(left)
         rho = 1 / (2 * deviation**2)
         self.trained = Epochs(self.rounds, self.seconds, self.progress)
         for turn in self.trained:
+            # A round is not begun that the budget cannot end.
             if not self._affords(rho):
                 if turn == 0:
                     cost = spent(self._spent() + rho * self.queries, self.delta)
@@ -183,10 +187,13 @@ class PateGAN(ByClassGenerator):
                         "raise vote_noise."
                     )
                 break
+            # Teachers read private rows, and nothing of them leaves but the noisy votes below.
             for _ in range(self.teacher_steps):
                 fakes, _ = network(self.batch_size, rng)
                 teachers.learn(fakes.detach(), self.batch_size, rng)
             first, second = self._questions(rng)
+            # Charged before the votes are counted: an interrupted fit has never seen more than it
+            # paid for.
             self._charge("vote", rho, self.queries)
             votes = teachers.votes(first, second)
             student.remember(first, second, self._label(votes, deviation, chance), self.memory)
@@ -209,6 +216,8 @@ class PateGAN(ByClassGenerator):
         first, _ = self._network(self.queries, rng)
         if self.start == "uniform":
             return first.detach(), None
+        # A comparison of two made rows has both answers in balance, where "is it real?" soon has
+        # one.
         second, _ = self._network(self.queries, rng)
         return first.detach(), second.detach()
 
@@ -220,6 +229,7 @@ class PateGAN(ByClassGenerator):
 
     def _least_noise(self, rho: float) -> float:
         """The deviation with which all rounds' votes cost no more than rho."""
+        # All rounds are paid for alike: noise that depended on the votes would leak them.
         votes = max(self.rounds, 1) * self.queries
         return float((votes / (2 * rho)) ** 0.5 * (1 + 1e-9)) if rho > 0 else 1.0
 
@@ -229,6 +239,7 @@ class PateGAN(ByClassGenerator):
     def _label(self, votes: np.ndarray, deviation: float, noise: Noise) -> np.ndarray:
         """Whether the noisy number of votes is more than half of the teachers; bool, shape (n,)."""
         noisy = votes + noise.discrete_gaussian(deviation, votes.shape)
+        # One bit of each vote; how clear it was stays unknown.
         labels = noisy > self.parts / 2
         # What the student is given is noisy already, so its share may be logged.
         self.label_shares.append(float(labels.mean()))
@@ -238,6 +249,7 @@ class PateGAN(ByClassGenerator):
         """What all charges cost: a blanked row and an exchanged one move a vote by one alike; an
         exchanged one moves two counts of a table, so their costs double.
         """
+        # Votes and tables differ in what an exchanged row can move.
         votes = sum(rho for what, rho in self.charges if what == "vote")
         counted = self._spent() - votes
         epsilon = spent(self._spent(), self.delta)
@@ -279,6 +291,7 @@ class Teachers:
         rng: np.random.Generator,
     ):
         self._rows = rows
+        # Rows of one teacher lie together, so that a draw from a part needs no search.
         self._by_teacher = np.argsort(teacher_of, kind="stable")
         self._counts = np.bincount(teacher_of, minlength=count)
         self._network = Perceptron([rows.size, width, 1], rng, (count,))
@@ -310,6 +323,7 @@ class Teachers:
         """How many teachers hold each row for more real than the second one, or for real, shape
         (n,).
         """
+        # One forward pass asks all teachers at once: the networks lie side by side.
         scores = self._network(first)[..., 0]
         if second is not None:
             scores = scores - self._network(second)[..., 0]
@@ -331,6 +345,7 @@ class Student:
         self, rows: torch.Tensor, others: torch.Tensor | None, labels: np.ndarray, most: int
     ) -> None:
         """Keep questions and their noisy answers, the latest `most` of them."""
+        # Bought labels may be learnt from again at no cost: they are noisy already.
         self._rows = torch.cat([self._rows, rows])[-most:]
         if others is not None:
             self._others = torch.cat([self._others, others])[-most:]
@@ -338,6 +353,7 @@ class Student:
 
     def learn(self, n: int, rng: np.random.Generator) -> float:
         """One step on n of the remembered questions; the loss."""
+        # Among all that is remembered, so that old answers are not forgotten.
         index = torch.from_numpy(rng.integers(len(self._rows), size=n))
         scores = self.network(self._rows[index])[:, 0]
         if len(self._others):

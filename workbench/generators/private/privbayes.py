@@ -69,6 +69,7 @@ class PrivBayes(Private, Network):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PrivBayes:
         """Choose a network, and count its tables. Raises InputError where `supports` says why not."""
+        # What is not declared is read off the rows here, and the promise below says so.
         domain, noise = self._domain(table, schema), self._noise()
         table = domain.restrict(table)
         self._schema, self.charges = schema, []
@@ -76,6 +77,7 @@ class PrivBayes(Private, Network):
         self._codes = Cells(domain, self.bins)
         states = self._codes.encode(table)
         columns = states.shape[1]
+        # A single column has no graph to choose.
         choice = self.graph_share * budget if columns > 1 else 0.0
         self.parents = self._choose_parents(states, choice, budget, rng, noise)
 
@@ -86,6 +88,7 @@ class PrivBayes(Private, Network):
             counts = family_counts(states, self._codes.sizes, node, parents)
             # Exchanging a row moves two counts by one.
             noisy = counts + noise.discrete_laplace(2 / each, counts.shape)
+            # States that cannot be would only take noise.
             possible = noisy[:, allowed]
             counts = np.zeros(counts.shape)
             counts[:, allowed] = project(possible.ravel(), len(table)).reshape(possible.shape)
@@ -101,6 +104,7 @@ class PrivBayes(Private, Network):
 
     def _choose_levels(self, domain: Domain, table: pd.DataFrame, noise: Noise) -> float:
         """Pay a tenth of epsilon for which labels to tell apart, where a column has too many."""
+        # Numbers have bins of equal width, which nobody needs to count.
         labels = [column.name for column in domain.schema.columns if column.is_discrete]
         most = dict.fromkeys(labels, self.max_levels)
         if not choose_levels(domain, table, most, self.epsilon / 10, noise):
@@ -121,6 +125,7 @@ class PrivBayes(Private, Network):
         """
         rows, columns = states.shape
         sizes, each = self._codes.sizes, epsilon / max(columns - 1, 1)
+        # The paper's theta-usefulness: a table whose cells drown in its noise is not considered.
         most_cells = rows * (1 - self.graph_share) * budget / (2 * columns * self.usefulness)
         chosen: dict[int, tuple[int, ...]] = {int(rng.integers(columns)): ()}
         while len(chosen) < columns:
@@ -130,6 +135,7 @@ class PrivBayes(Private, Network):
                 for parents in combinations(chosen, degree):
                     room = most_cells / math.prod(sizes[parent] for parent in parents)
                     candidates += [(node, parents) for node in left if sizes[node] <= room]
+            # Drawn without looking at the rows, so it costs nothing.
             if len(candidates) > self.max_candidates:
                 drawn = np.sort(rng.permutation(len(candidates))[: self.max_candidates])
                 candidates = [candidates[i] for i in drawn]

@@ -52,6 +52,7 @@ class NoisyTables(Concentrated):
         self, cells: Cells, states: np.ndarray, rho: float, noise: Noise
     ) -> Columns:
         """Every column's noisy histogram and its bins, for rho in all."""
+        # One row moves one cell of every column: each histogram pays its own part.
         count = states.shape[1]
         deviation = self._charge("column", rho / count, count)
         return measure_columns(cells, states, deviation, self.bins, self.max_levels, noise)
@@ -70,6 +71,7 @@ class NoisyTables(Concentrated):
         """
         first, second = pair
         deviation = self._charge(what, rho)
+        # The true table: it must not leave this function without noise.
         counts = family_counts(states, columns.sizes, second, (first,))
         noisy = counts + noise.discrete_gaussian(deviation, counts.shape)
         margins = columns.singles[first], columns.singles[second]
@@ -84,6 +86,7 @@ class NoisyTables(Concentrated):
         """
         tables, what = {}, "column and target"
         others = [j for j in range(len(columns.sizes)) if j != target]
+        # The target itself is counted with every other column, so it has no table of its own.
         each = rho / max(len(others), 1)
         for j in others:
             tables[j] = self._measure_pair(what, columns, states, (target, j), each, noise)
@@ -106,6 +109,8 @@ class TreeOfTables(NoisyTables):
         """
         trees, edges = nx.utils.UnionFind(nodes), []
         while open_pairs := [(a, b) for a, b in scores if trees[a] != trees[b]]:
+            # Only pairs that close no circle compete, and which those are follows from earlier,
+            # paid choices.
             open_scores = np.array([scores[pair] for pair in open_pairs])
             edges.append(open_pairs[self._choose(what, open_scores, rho, noise)])
             trees.union(*edges[-1])
