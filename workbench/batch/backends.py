@@ -20,12 +20,15 @@ class Processes:
     """This machine, `workers` cells at a time (default: cores // threads)."""
 
     def __init__(self, workers: int | None = None, threads: int = 1):
+        # The cores this process may use, which a container or taskset may have cut.
         self.slots = workers or max(1, len(os.sched_getaffinity(0)) // threads)
         self.phases: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(self.slots)
 
     def submit(self, spec: Spec) -> Future:
         key = spec.key
+        # Written by the threads of the pool, read by the live view: one assignment each, so no
+        # lock.
         self.phases[key] = "start"
         return self._pool.submit(execute, spec, lambda phase: self.phases.update({key: phase}))
 
@@ -45,6 +48,7 @@ class Cluster:
         except ModuleNotFoundError as error:
             raise missing_package(error) from None
         try:
+            # Not the default client: the user's own Dask code in this process keeps its cluster.
             self._client = Client(address, timeout=10, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(
@@ -53,6 +57,7 @@ class Cluster:
         self.phases: dict[str, str] = {}
         self._topic = f"workbench-{uuid.uuid4().hex}"
         self._client.subscribe_topic(self._topic, lambda event: self.phases.update(event[1]))
+        # Not pure: Dask would hand the result of an equal spec to a cell that is to be run again.
         self._executor = self._client.get_executor(pure=False)
 
     @property
@@ -74,5 +79,6 @@ class Cluster:
 def _execute_on_worker(spec: Spec, topic: str) -> Outcome:
     from distributed import get_worker
 
+    # Phases travel as events: a worker has no other way to talk before it is done.
     worker = get_worker()
     return execute(spec, lambda phase: worker.log_event(topic, {spec.key: phase}))

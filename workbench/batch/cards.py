@@ -87,6 +87,7 @@ class About:
 
 
 def about(title: str, version: str, cells: pd.DataFrame, rows: int) -> About:
+    # The day of the last cell, not of today: the same cells give the same bytes.
     started = [text for text in cells["started"] if text]
     return About(
         title=title,
@@ -181,6 +182,7 @@ def _finished_table(card: About) -> list[str]:
         finished = cells[cells["status"] == "ok"]
         sizes = []
         for name in ("train_rows", "test_rows"):
+            # Splits and overrides may give one dataset several sizes.
             present = finished[name].dropna().unique()
             sizes.append(" or ".join(f"{int(size):,}" for size in sorted(present)) or "–")
         lines.append(
@@ -282,5 +284,6 @@ def _record_set(file: str, columns: Mapping[str, str]) -> dict:
 
 def _semantic(version: str) -> str:
     """A version of three numbers, as Croissant wants it."""
+    # "0.2.0rc1" has a part that is no number.
     parts = [part for part in version.split(".") if part.isdigit()]
     return ".".join([*parts, "0", "0"][:3])

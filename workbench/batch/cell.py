@@ -48,6 +48,7 @@ class Record:
             json.dumps({"phase": name, "what": what, "time": time.time(), "cpu": cpu_seconds()})
             + "\n"
         )
+        # Opened and closed for each line: what a killed cell has begun is on disk.
         with open(self.folder / EPOCH, "a", encoding="utf-8") as file:
             file.write(line)
 
@@ -61,6 +62,7 @@ class Record:
         """
         try:
             yield
+        # Also an interrupt: tokens were paid for whatever ended the fit.
         except BaseException:
             with suppress(Exception):
                 self._keep(model)
@@ -90,6 +92,7 @@ def cpu_seconds() -> float:
     What descendants took is known in steps of 10 ms, and of one that ended only where its parent
     asked how.
     """
+    # The children that still live are asked one by one: a kernel may have started its own.
     me = psutil.Process()
     total = time.process_time() + sum(me.cpu_times()[2:4])  # of children that ended
     for child in me.children(recursive=True):
@@ -107,6 +110,8 @@ def json_facts(facts: object) -> str:
     for name, value in facts.items():
         one = {name: value}
         try:
+            # There and back again: tuples, NaN and keys that are no text would come back as
+            # something else.
             alike = json.loads(json.dumps(one, allow_nan=False, ensure_ascii=False).encode()) == one
         except (TypeError, ValueError, RecursionError):
             alike = False
@@ -131,6 +136,7 @@ def phases(text: str) -> tuple[dict[str, float], dict[str, float], str]:
     for line in text.splitlines(keepends=True):
         if not line.endswith("\n"):
             break  # a killed cell's last line
+        # A phase that began and never ended is the one in which a cell died.
         note = json.loads(line)
         if note["what"] == "begin":
             begun[note["phase"]], current = note, note["phase"]
@@ -163,6 +169,7 @@ def read_data(name: str, snapshot: str = "", split: int = 0) -> Dataset:
 
 def snapshot(data: Dataset) -> dict[str, bytes]:
     """The files from which `read_data` makes a dataset again, equal to the last bit."""
+    # As JSON, and not pickled: a snapshot is read by another process, perhaps on another machine.
     provenance = json.dumps(dict(data.provenance), default=str, ensure_ascii=False)
     files = {"schema.json": data.schema.to_json().encode(), "provenance.json": provenance.encode()}
     for part in ("train", "test"):
@@ -174,6 +181,7 @@ def snapshot(data: Dataset) -> dict[str, bytes]:
 
 def check_synthetic(data: Dataset, synthetic: pd.DataFrame, rows: int) -> None:
     """Raises InputError naming the first way in which a generator's table breaks the contract."""
+    # The first sentence is enough: the rest follows from it as a rule.
     problems = data.schema.check(synthetic)
     if len(synthetic) != rows:
         problems.append(f"{len(synthetic)} rows were sampled where {rows} were asked for.")

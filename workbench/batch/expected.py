@@ -67,6 +67,7 @@ class Expected:
     @property
     def hours(self) -> float:
         """CPU hours of the cells that are left, of those that anything is known of."""
+        # A limit is no expectation: it is told apart.
         known = self.table[self.table["basis"] != LIMIT]
         return float((known["seconds"] * known["left"]).sum() / 3600)
 
@@ -105,7 +106,9 @@ def expected(folder: Path | str, earlier: Iterable[Path | str] = (), cores: int 
     """
     home = Folder(folder)
     plan = grids.plan(grids.read(home.path))
+    # What is finished costs nothing more, but is counted.
     left = {cell.key for cell in pending_cells(plan, home)}
+    # Seconds of other versions and machines too: a guess wants evidence, not proof.
     known = earlier_cells([home.path, *map(Path, earlier)])
     lines = []
     groups: dict[tuple[str, str], list[grids.Cell]] = {}
@@ -131,10 +134,12 @@ def _seconds(known: pd.DataFrame, cell: grids.Cell, train_rows: int) -> tuple[fl
         alike = same
     if not len(alike):
         return np.nan, LIMIT
+    # The same table at the same size knows best.
     sizes = alike["train_rows"].astype(float)
     here = alike[(alike["dataset"] == cell.dataset) & (sizes == train_rows)]
     if len(here):
         return float(here["cpu_seconds"].median()), MEASURED
+    # Twice as large is as far away as half as large.
     distance = np.abs(np.log(sizes / train_rows))
     nearest = alike[distance == distance.min()]
     per_row = nearest["cpu_seconds"] / nearest["train_rows"].astype(float)

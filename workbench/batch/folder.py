@@ -173,6 +173,7 @@ class Folder:
 
     def checked(self) -> str:
         """What was found of the planned cells, as JSON text for `Folder.of_checked`."""
+        # Handed to the kernel that writes the page, which would otherwise check every file again.
         states = {}
         for cell in self.plan["cells"]:
             about = vars(self.state(cell["key"])).copy()
@@ -244,6 +245,8 @@ class Folder:
         grid = plan.grid
         record = {"title": grid.title, "threads": grid.threads, "limits": asdict(grid.limits)}
         record["grid"] = grid.digest
+        # What the grid names is part of what was wanted: a plug-in that changed since makes its
+        # cells others'.
         record["files"] = _named_files(grid)
         record["cells"] = [asdict(cell) for cell in plan.cells]
         write_text(self.path / "plan.json", plan_text(record), sync=True)
@@ -253,6 +256,7 @@ class Folder:
         """Which of grid.toml and the files of this folder that it names are not those that
         plan.json was written from.
         """
+        # Read without a look at its digest: a changed plan is told of elsewhere.
         plan = self.read_plan()
         named = plan.get("files", {})
         expected = {name: named[name] for name in named if _stays_inside(name)}
@@ -323,6 +327,7 @@ class Folder:
             if home is None:
                 continue
             stored = {*_vouched(home), "DONE", "DIGESTS"}
+            # DONE names all that a run stores; whatever else lies there came later.
             names: list[str] = []
             with suppress(OSError):  # it has just gone
                 names = sorted(name for name in os.listdir(home) if name[:1] != ".")
@@ -385,6 +390,7 @@ class Folder:
 
     def cells(self) -> pd.DataFrame:
         """One row per planned cell, in the plan's order: columns CELL_COLUMNS then FACT_COLUMNS."""
+        # Pending cells have lines too: nothing that was planned vanishes.
         records = [_about(cell) | _facts(self.state(cell["key"])) for cell in self.plan["cells"]]
         columns = CELL_COLUMNS | FACT_COLUMNS
         return pd.DataFrame(records, columns=list(columns)).astype(columns)
@@ -442,6 +448,7 @@ class Folder:
         files = dict(outcome.files)
         text = json.dumps(record, indent=1, ensure_ascii=False)
         files["manifest.json"] = text.encode("utf-8", "replace")  # a reason may hold anything
+        # Of what is written, before it is written: a disk that loses a byte is found out.
         hashes = {name: digest(content) for name, content in files.items()}
         # The last of them
         files["DONE" if outcome.status in FINAL else "DIGESTS"] = _digests_text(hashes)
@@ -494,6 +501,7 @@ class Folder:
     @contextmanager
     def lock(self, wait: bool) -> Iterator[None]:
         """Hold the folder alone; the kernel lets go of it when this process dies, however it dies."""
+        # A lock of the kernel: no stale file to remove after a crash.
         with self._open_lock() as file:
             if not _locked(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
                 time.sleep(0.2)  # `status` holds it for a moment when it asks
@@ -622,6 +630,7 @@ def _folders(place: Path) -> list[Path]:
 
 def _stored(home: Path) -> State:
     """The state of a finished cell. Raises Damaged unless it is as it was stored."""
+    # First whether the files are those, then what they say.
     hashes, text = _check_digests(home, "DONE")
     record = _manifest(home, home.name, text)
     if record["status"] not in FINAL:
@@ -689,6 +698,7 @@ def _named_files(grid: Grid) -> dict[str, str]:
     """Path seen from the folder -> sha256, of the files in it that the grid names: plug-ins, tables
     and their schemas.
     """
+    # Plug-ins, parameters that are plug-ins, tables with their schemas, given tables.
     places: list[Path] = []
     for row in grid.variants():
         named = [plugin(grid.folder, row["name"]), *plugins(grid.folder, row["params"]).values()]
@@ -736,6 +746,7 @@ def _manifest(home: Path, key: str, text: bytes | None = None) -> dict:
 
 def _state(record: Mapping, home: Path, problem: str) -> State:
     """What is kept of a manifest while a page is made: ten thousand of them fit into memory."""
+    # A manifest is kilobytes of sources and versions; a page needs a line of it.
     facts: dict[str, object] = {}
     for name, kind in FACT_COLUMNS.items():
         if name in record and name != "attempts":
@@ -830,6 +841,7 @@ def _read_rows(path: Path, expected: object = None) -> pa.Table:
         found = table.schema.field(name).type
         # A column without any value is written without a type.
         is_text = pa.types.is_string(found) or pa.types.is_large_string(found)
+        # Any other type would be cast, and a cast may turn a text into a number.
         fits = is_text if kind == "object" else pa.types.is_float64(found)
         if not fits and not pa.types.is_null(found):
             raise Damaged(f"rows.parquet holds {found} in the column {name}.")
@@ -839,6 +851,7 @@ def _read_rows(path: Path, expected: object = None) -> pa.Table:
 
 
 def _reason_row(reason: str) -> pa.Table:
+    # A failed cell takes part in every table, with a reason in place of a number.
     row: dict[str, object] = {}
     for name, kind in ROW_COLUMNS.items():
         row[name] = np.nan if kind == "float64" else ""
@@ -876,6 +889,7 @@ def _write_folder(name: str, files: Mapping[str, bytes], mode: int, parent: int)
     """Make a folder in the one that the descriptor `parent` stands for, and the files in it, all of
     them on disk when this returns.
     """
+    # Closed to others until all is written.
     os.mkdir(name, 0o700, dir_fd=parent)
     folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:

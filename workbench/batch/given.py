@@ -50,12 +50,14 @@ def find_files(folder: Path, pattern: str) -> list[GivenFile]:
     Raises InputError for a pattern that could lead out of the two folders, and for one that names
     no file.
     """
+    # Before anything is looked up: a pattern must not even ask what lies outside.
     _check_pattern(pattern)
     roots = [(folder, False)]
     data = data_folder()
     if data is not None:
         roots.append((data, True))
     for root, in_data_folder in roots:
+        # The report's own folder first: what travels with a grid wins over the data folder.
         found = [path for path in root.glob(pattern) if path.is_file()]
         if not found:
             continue
@@ -81,6 +83,7 @@ def find_file(folder: Path, name: str) -> GivenFile:
 
 
 def _check_pattern(pattern: str) -> None:
+    # As written, whatever this system's separator is.
     parts = PurePosixPath(pattern).parts
     leads_out = not pattern or pattern.startswith(("/", "~")) or ".." in parts
     if leads_out or "://" in pattern or "\0" in pattern:
@@ -95,6 +98,7 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _inside(path: Path, root: Path, in_data_folder: bool) -> GivenFile:
+    # Links are followed before they are judged.
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(
             f"{path.name!r} is a link that leads out of the folder; put the file itself there."

@@ -236,7 +236,9 @@ def plan(grid: Grid) -> Plan:
     """Load each split once, and give every cell the sha256 of all it depends on; by dataset, split,
     generator, seed, draw.
     """
+    # Filled as the loops go; frozen for everybody else.
     planned = Plan(grid, [], {}, {}, {}, grid.folder)
+    # The cell's notebook is code of every cell, and part of its key.
     code = notebook_code()
     used: dict[str, tuple[dict, list[str]]] = {}
     for dataset, split in product(grid.datasets, grid.splits):
@@ -285,10 +287,12 @@ def _load(grid: Grid, row: Mapping, split: int):
     """The dataset of a grid's row, split by that seed or as somebody has split it."""
     from workbench.tables.datasets import load
 
+    # Only what is written: `load` has defaults of its own.
     given: dict = {key: row[key] for key in DECLARED if key in row}
     for key in ("metadata", "schema"):
         if key in row:
             given[key] = Path(grid.folder, row[key])
+    # A name is looked up in the catalog; path and train name files beside the grid.
     place: str | Path = row["name"]
     if "path" in row:
         place = Path(grid.folder, row["path"])
@@ -314,6 +318,7 @@ def _data_facts(planned: Plan, cell: Cell, whole) -> dict:
 
     place = data_place(cell)
     if place not in planned.data:
+        # Drawn by the split's number, so that all seeds learn from the same rows.
         data = with_fewer_rows(whole, cell.train_rows, cell.split) if cell.train_rows else whole
         planned.data[place] = data
         planned.facts[place] = {
@@ -343,6 +348,7 @@ def _add_cells(planned: Plan, first: Cell, row: Mapping, document: dict) -> None
 
 
 def _keyed(cell: Cell, shared: str, seed: int, draw: int) -> Cell:
+    # Without a draw as before there were draws: older keys stay valid.
     text = f"{shared} {seed} {draw}" if draw else f"{shared} {seed}"
     return replace(cell, seed=seed, draw=draw, key=keys.digest(text)[:32])
 
@@ -352,6 +358,7 @@ def read(folder: Path | str) -> Grid:
     out.
     """
     path = Path(folder) / "grid.toml"
+    # `where` knows the lines: every complaint below names the one it is about.
     source, where = read_toml(path, "give a folder that holds a grid.toml.")
     check_toml(source, TOP, where, "")
     for key in ("datasets", "generators"):
@@ -359,6 +366,7 @@ def read(folder: Path | str) -> Grid:
             raise where.error(
                 "", 0, key, f"{key} is missing; name at least one, for example {key} = [...]."
             )
+    # Checked in the order of the file, so that the first mistake is told first.
     limits = source.get("limits", {})
     check_limits(limits, where, "limits")
     for key in ("rows", "threads"):
@@ -383,6 +391,7 @@ def read(folder: Path | str) -> Grid:
     labelled = _labelled(generators, where)
     title = source.get("title", path.absolute().parent.name)
     _check_printed(title, names, labelled, where)
+    # Overrides last: they name generators by their labels, which are known only now.
     grid = Grid(
         path.parent,
         title,
@@ -403,6 +412,7 @@ def read(folder: Path | str) -> Grid:
 
 def _check_printed(title: str, names: list[str], generators: Iterable[dict], where: Lines) -> None:
     """What stands on pages and terminals is one line that commands neither."""
+    # A label with an escape sequence could move a terminal's cursor, or hide text.
     labels = [row["label"] for row in generators]
     printed = {"title": [title], "datasets": names, "generators": labels}
     for header, texts in printed.items():
@@ -471,6 +481,7 @@ def make(
     one file, with all its train rows or at most `train_rows`; `declared` are further keys of its
     dataset.
     """
+    # Text and not a dump of a dictionary: a person is to read and edit it.
     names = list(generators or GENERATORS)
     dataset = (
         f"name = {quote(table)}"
@@ -512,6 +523,7 @@ def canonical(value) -> str:
 
 def notebook_code(text: str | None = None) -> list[str]:
     """The code cells of notebooks/cell.ipynb, or of its text where that was read before, in order."""
+    # Prose in the notebook may change without a cell being run again.
     cells = json.loads(text or NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
@@ -532,6 +544,7 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
     """What the keys of one generator's cells hash besides the data, and the modules it imports from
     other packages.
     """
+    # What a cell depends on besides its rows. Whoever adds a field changes every key.
     about = {
         "generator": row["name"],
         "params": row["params"],
@@ -547,6 +560,7 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
         about["plugin"] = keys.digest(text)
         sources, modules = keys.uses([*code, *texts.values(), text])
     else:
+        # A registered generator's sources are found by following its imports.
         entry = find(row["name"])
         about["entry"] = [entry.where, entry.fits_on]
         sources, modules = keys.uses([*code, *texts.values()], [entry.where.split(":")[0]])
@@ -641,6 +655,7 @@ def _only(row: dict, key: str, known: list, where: Lines, index: int):
     """What a given table says about its dataset or split; the grid's only one where it says
     nothing.
     """
+    # Asked for only where there is a choice.
     listed = ", ".join(map(str, known))
     if key not in row and len(known) > 1:
         sentence = f"to which {key} does the table belong? Give one of {listed}."
@@ -741,6 +756,7 @@ def _labelled(rows: list[dict], where: Lines) -> tuple[dict, ...]:
     """Each row with a label of its own: the name, with its parameters or kernel where a name occurs
     more than once.
     """
+    # A name that occurs once needs no parameters behind it.
     names = [row["name"] for row in rows]
     for row in rows:
         if "label" not in row:

@@ -61,6 +61,7 @@ def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, st
     Returns the package's modules with the sha256 of their sources, and the other packages' modules
     by dotted name.
     """
+    # A walk over import statements: nothing is imported, so no plug-in runs.
     found, others, todo = {}, set(), [*modules]
     for text in code:
         todo += _imports(text)
@@ -68,6 +69,7 @@ def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, st
         name = todo.pop()
         if name.split(".")[0] != "workbench":
             others.add(name)
+        # A package's __init__ runs when one of its modules is imported, so it counts too.
         elif name not in found and name not in NOT_FOLLOWED and (path := _path(name)):
             source_hash, imported = _read_module(name, path)
             found[name] = source_hash
@@ -93,6 +95,7 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
 
 @cache
 def _versions(tops: frozenset[str]) -> dict[str, str]:
+    # By distribution: one may bring several modules.
     names = {distribution for top in tops for distribution in _distributions().get(top, [])}
     return {"python": platform.python_version()} | {
         name: metadata.version(name) for name in sorted(names)
@@ -126,6 +129,7 @@ def _cpu() -> tuple[str, str]:
     except OSError:
         return platform.processor() or platform.machine(), ""
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.M)
+    # "flags" on x86, "Features" on ARM.
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.M)
     vector = re.compile(r"(sse4_|avx|fma|amx|asimd|sve)")
     return (
@@ -151,6 +155,7 @@ def _path(name: str) -> Path | None:
 
 
 def _read_module(name: str, path: Path) -> tuple[str, list[str]]:
+    # The registry's own table is left out: a new entry must not make all cells old.
     text = path.read_text(encoding="utf-8")
     imported = _imports(text)
     if name in TABLES:
@@ -188,6 +193,7 @@ def _without(text: str, table: str) -> str:
 def _imports(text: str) -> list[str]:
     """Dotted names of everything imported anywhere in `text`, except for type checkers."""
     names: list[str] = []
+    # Imports inside functions count as much as those at the top.
     todo: list[ast.AST] = [_parse(text)]
     while todo:
         node = todo.pop()
@@ -212,6 +218,7 @@ def _is_module(name: str) -> bool:
     """Whether `from package import name` imports a module, asked without importing anything but
     parents already loaded.
     """
+    # "from pandas import DataFrame" names a class, "from scipy import stats" a module.
     package, _, last = name.rpartition(".")
     try:
         spec = util.find_spec(package) if "." not in package else None

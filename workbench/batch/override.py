@@ -48,6 +48,7 @@ def settings(
     overrides: Iterable[Mapping], limits: Limits, dataset: str, generator: Mapping
 ) -> Settings:
     """The settings of one dataset and one generator's row, after all overrides that match them."""
+    # A copy: the row serves every dataset.
     params = dict(generator["params"])
     train_rows = None
     for override in overrides:
@@ -90,6 +91,7 @@ def _check_named(
     if not {"params", "limits", "train_rows"} & set(row):
         sentence = "an override needs params, limits or train_rows: what does it change?"
         raise where.error("override", index, "", sentence)
+    # A misspelt name would override nothing, and nobody would notice.
     labels = [known for generator in generators for known in _names(generator)]
     for key, known in {"datasets": list(datasets), "generators": labels}.items():
         given = row.get(key)
@@ -111,6 +113,7 @@ def _check_train_rows(row: Mapping, where: Lines, index: int) -> None:
 def _matches(override: Mapping, dataset: str, generator: Mapping) -> bool:
     if dataset not in override.get("datasets", [dataset]):
         return False
+    # Left out means all of them.
     wanted = override.get("generators")
     return wanted is None or any(name in wanted for name in _names(generator))
 

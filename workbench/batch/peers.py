@@ -60,6 +60,7 @@ class Peer:
     def supports(self, schema: Schema) -> str | None:
         self._schema = schema
         self._folder = tempfile.TemporaryDirectory(prefix="peer-")
+        # Tables travel as files: a message of a large table would be copied several times.
         folder = Path(self._folder.name)
         (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
         self._start(folder / "ipc")
@@ -75,6 +76,7 @@ class Peer:
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Peer:
         table.to_parquet(Path(self._folder.name, "train.parquet"), index=False)
         self._run(FIT, seed=_seed(rng))
+        # What it claims of its privacy has to arrive here, or the cell would have no epsilon.
         vars(self).update(json.loads(Path(self._folder.name, "claims.json").read_text()))
         return self
 
@@ -100,6 +102,7 @@ class Peer:
         self._client.wait_for_ready(timeout=120)
 
     def _run(self, code: str, **values) -> None:
+        # Output is passed on, errors are kept: the reply names them without their traceback.
         errors = []
 
         def hook(message: dict) -> None:
@@ -119,6 +122,7 @@ class Peer:
             )
 
     def __del__(self):
+        # Where it failed to start there is nothing to end.
         if manager := getattr(self, "_manager", None):
             self._client.stop_channels()
             manager.shutdown_kernel(now=True)

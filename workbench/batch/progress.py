@@ -64,6 +64,7 @@ class Watch:
         self.bar.update()
 
     def show(self) -> None:
+        # Once a second is enough for eyes, and cheap for ten thousand cells.
         if time.time() - self.written < 1:
             return
         self.written = time.time()
@@ -73,6 +74,7 @@ class Watch:
         ]
         now = ", ".join(f"{label} {phase}" for label, phase, _ in running[:4])
         self.bar.set_postfix_str(f"{len(running)} running, {self.failed} failed | {now}")
+        # By the cells that have finished so far; short ones come first, so it is a low guess.
         left = (
             (self.written - self.began) / self.finished * (self.left - self.finished)
             if self.finished
@@ -112,6 +114,7 @@ class LivePage:
 
     def look(self, finished: int, first_round_is_done: bool) -> None:
         """Begin the next page if it is time for it. finished: cells, since the run began."""
+        # The wall clock may be set back.
         now = time.monotonic()
         if self.writer is not None:
             if self.writer.poll() is None:
@@ -133,6 +136,7 @@ class LivePage:
 
     def _ended(self, now: float) -> None:
         """Rest after a page in proportion to what it took; say why there is none, if it failed."""
+        # A page that takes a minute is not begun again at once.
         took = now - self.writer_began
         self.not_before = now + took * (1 / self.SHARE - 1)
         if self.writer.returncode:
@@ -165,6 +169,7 @@ def status(folder: Path | str) -> dict:
     """
     home = Folder(folder)
     cells = home.plan["cells"]
+    # As they are on disk; the runner is another process.
     known = home.statuses(cell["key"] for cell in cells)
     counts = Counter(known.values())
     out = {"cells": len(cells)} | {status: counts[status] for status in STATUSES}
@@ -190,6 +195,7 @@ def log(folder: Path | str, key: str) -> str:
     """
     home = Folder(folder)
     place = home.place(key)
+    # Only what was stored: a running cell has nothing yet.
     record = home.manifest(key)
     ending = f"{record['status']} in {record['phase'] or 'all phases'} after {record['seconds'] or 0:.1f} s"
     lines = [

@@ -95,6 +95,7 @@ class Results:
     @cached_property
     def record(self) -> dict:
         """results.json: format, version, title, files. Raises InputError for another format."""
+        # The format first: what follows is read by its rules.
         found = read_own_json(self.path / RECORD, MOST_READ)
         if found.get("format") != FORMAT:
             raise InputError(
@@ -117,8 +118,10 @@ class Results:
         """All of it. Raises Damaged where a file is not the one that was written."""
         if faults := self.problems():
             raise Damaged(f"{self.path}: {faults[0]}")
+        # Every column that is read has to be there; others are left alone.
         parts = []
         for name, columns in {"cells": ALL_CELLS, "rows": ALL_ROWS}.items():
+            # Through no link and up to a limit: the folder may be a stranger's.
             raw = read_own(self.path / f"{name}.parquet", MOST_READ)
             table = parquet_table(raw, f"{self.path.name}/{name}.parquet").to_pandas()
             lacking = [column for column in columns if column not in table]
@@ -172,6 +175,7 @@ class Results:
 
     def manifest(self, key: str) -> dict:
         """The record of one cell, with what `verify` compares."""
+        # Put together from columns what a report folder keeps as a file.
         cell = self._by_key[key]
         inputs = _table(cell["inputs"])
         hashes = {name: cell[f"{name}_hash"] for name in ("synthetic", "rows")}
@@ -230,6 +234,7 @@ def publish(folder: Path | str, out: Path | str | None = None) -> Path:
     """
     home = Folder(Path(folder).resolve())
     target = Path(out) if out else Path("results", home.path.name)
+    # Numbers are published with the grid that asked for them, or not at all.
     changed = home.changed_files()
     if changed:
         raise InputError(f"{changed[0]} was changed since it was run: workbench run {folder}")
@@ -238,6 +243,7 @@ def publish(folder: Path | str, out: Path | str | None = None) -> Path:
         raise InputError(f"{folder} has no finished cells; run it: workbench run {folder}")
     if is_results(target):
         before = Results(target).content
+        # Rows that others ran cannot be made again here.
         foreign = before.cells["origin"] != ""
         if foreign.any():
             others = replace(before, cells=before.cells[foreign])
@@ -251,6 +257,7 @@ def write(content: Content, folder: Path) -> None:
     files = {name: text.encode("utf-8") for name, text in content.texts.items()}
     files["cells.parquet"] = _parquet(content.cells, ALL_CELLS)
     files["rows.parquet"] = _parquet(content.rows, ALL_ROWS)
+    # The card describes the data files, so their hashes come first.
     hashes = {name: digest(raw) for name, raw in files.items()}
     about = cards.about(content.title, content.version, content.cells, len(content.rows))
     files["README.md"] = cards.readme(about).encode("utf-8")
@@ -296,6 +303,7 @@ def _of_report(home: Folder) -> Content:
 
 def _record(planned: Mapping, manifest: Mapping) -> dict:
     """RECORD_COLUMNS of one cell; of a pending one there is no manifest."""
+    # Hashes of the rows stay; their values never enter a results folder.
     inputs = without_schema(manifest.get("inputs", {}))
     data = inputs.get("data", {})
     facts = manifest.get("facts", {})
@@ -325,6 +333,7 @@ def without_schema(inputs: Mapping) -> dict:
 
 def _plugin_texts(folder: Path) -> dict[str, str]:
     """The plug-ins, and the schemas of tables, that a grid names in its own folder."""
+    # Checked as before a run: a grid that no longer holds is not published.
     grid = grids.read(folder)
     places = []
     for row in grid.variants():
@@ -381,10 +390,12 @@ def _joined(mine: Content, theirs: Content, origin: str) -> Merged:
             f"the one was run by workbench {mine.version}, the other by {theirs.version}; their"
             " numbers are not comparable: run the cells again with one version."
         )
+    # All checks before anything is joined: a merge that fails writes nothing.
     _check_tables(mine.cells, theirs.cells)
     _check_labels(mine.cells, theirs.cells)
     chosen = _chosen(mine, theirs)
     place = _place_of(theirs.texts)
+    # Whoever ran a cell stands beside it, through any number of merges.
     cells = pd.DataFrame(chosen.added, columns=list(ALL_CELLS))
     cells["origin"] = [cell["origin"] or origin for cell in chosen.added]
     cells["grid"] = [f"{place}/{name}" if name == "grid.toml" else name for name in cells["grid"]]
@@ -414,6 +425,7 @@ class _Chosen:
 
 def _chosen(mine: Content, theirs: Content) -> _Chosen:
     """Raises InputError where a cell of the one contradicts the other."""
+    # By key, and by question: the same question under another key means other code or versions.
     known = {cell["key"]: cell for cell in mine.cells.to_dict("records")}
     questions = {cell["cell"]: cell for cell in known.values() if cell["status"] != "pending"}
     found = _Chosen()
@@ -437,6 +449,7 @@ def _texts_of(added: Iterable[Mapping], texts: Mapping[str, str], place: str) ->
     """The grids that asked for what was added, with their plug-ins; the other folder's own one goes
     to `place`.
     """
+    # Only the grids that asked for something that came in.
     needed = {cell["grid"].removesuffix("grid.toml") for cell in added}
     found = {}
     for name, text in texts.items():
@@ -455,6 +468,7 @@ def _place_of(texts: Mapping[str, str]) -> str:
 
 def _check_tables(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
     """Raises InputError where a dataset's split has other rows in the one than in the other."""
+    # By what is asked of a dataset: fewer train rows are other rows.
     hashes: dict[tuple, tuple] = {}
     for which, cells in enumerate((mine, theirs)):
         for cell in cells[cells["test_hash"] != ""].to_dict("records"):
@@ -489,6 +503,7 @@ def _check_question(before: Mapping | None, cell: Mapping) -> None:
     """Raises InputError where the same cell is there under another key: other code or versions."""
     if before is None:
         return
+    # The first part that differs is a reason that somebody can act on.
     then, now = _table(before["inputs"]), _table(cell["inputs"])
     reason = "its inputs differ"
     for name in ("versions", "sources"):
@@ -510,6 +525,7 @@ def _check_equal(before: Mapping, cell: Mapping, mine: pd.DataFrame, theirs: pd.
     same = all(before[f"{name}_hash"] == cell[f"{name}_hash"] for name in ("rows", "synthetic"))
     if same:
         return True
+    # Fresh noise is no contradiction, and no agreement either.
     if all(_table(each["promise"]).get("noise") == "operating system" for each in (before, cell)):
         return False
     reason = "another synthetic table was drawn"
@@ -539,6 +555,7 @@ def _named(cell: Mapping) -> str:
 
 def _parquet(table: pd.DataFrame, columns: Mapping[str, str]) -> bytes:
     """The bytes of a table: texts that repeat are stored once, and the whole is packed tightly."""
+    # Types are given, not inferred: a column of nothing but gaps would get another one.
     kinds = {"object": pa.string(), "float64": pa.float64()}
     fields = [(name, kinds.get(kind, pa.int64())) for name, kind in columns.items()]
     arrow = pa.Table.from_pandas(table[list(columns)], pa.schema(fields), preserve_index=False)
@@ -552,6 +569,7 @@ def _typed(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     found = table[list(columns)].copy()
     for name, kind in columns.items():
         if kind == "object":
+            # A missing text and an empty one say the same here; Parquet would tell them apart.
             values = found[name].astype(object)
             found[name] = values.where(values.notna(), "")
         else:

@@ -102,14 +102,17 @@ def run(
     """
     began = time.time()
     home = Folder(folder)
+    # Before the lock: a mistake in the grid is told even while another run holds the folder.
     grid = grids.read(home.path)
     with explained(home.path), home.lock(wait):
+        # Only with the lock held: half-written folders may be those of a run that lives.
         home.sweep()
         plan = grids.plan(grid)
         pending = pending_cells(plan, home, retry_failed)
         for cell in pending:
             if problem := home.state(cell.key).problem:
                 print(f"workbench: {problem}", file=sys.stderr)
+        # Also what failed under these very limits: it would fail again.
         before = len(plan.cells) - len(pending)
         pending = _queue(plan, pending)
         run_cells(plan, home, pending, workers, progress, scheduler, before, backend, live)
@@ -133,6 +136,7 @@ def run_cells(
     live: LivePage | None = None,
 ) -> None:
     """Run `cells` of a plan and store them in `home`, which the caller holds alone."""
+    # Read once and given to every cell: an edit during the run changes none of them.
     notebook = grids.NOTEBOOK.read_text(encoding="utf-8")
     _check_notebook(plan, notebook)
     home.write_plan(plan)
@@ -152,11 +156,13 @@ def _run_all(
     live: LivePage | None = None,
 ) -> None:
     """Keep `backend.slots` cells in flight; store outcomes as they come, run again what may be."""
+    # Waiting, running, and the few tables that are kept as bytes.
     queue, flying, snapshots = deque(pending), {}, {}
     first = {cell.key for cell in pending if _is_first_round(plan, cell)}
     lost, attempts = Counter(), {cell.key: [] for cell in pending}
     try:
         while queue or flying:
+            # Slots are asked each time: a cluster grows and shrinks.
             while queue and len(flying) < backend.slots:
                 cell = queue.popleft()
                 flying[backend.submit(make_spec(plan, cell, notebook, snapshots))] = cell
@@ -166,6 +172,7 @@ def _run_all(
                 cell = flying.pop(future)
                 outcome = _outcome(future)
                 watch.stop(cell)
+                # Killed from outside: that is no result, and the cell is begun again.
                 if outcome.status == "lost":
                     lost[cell.key] += 1
                     if lost[cell.key] <= MAX_LOST and not outcome.final:
@@ -176,6 +183,7 @@ def _run_all(
                 about = {"status": outcome.status, "reason": outcome.reason}
                 attempts[cell.key].append(about | {"seconds": outcome.seconds})
                 home.store(plan, cell, outcome, attempts[cell.key])
+                # Each attempt is stored: what failed first may be the interesting one.
                 left = plan.limits_of(cell).retries + 1 - len(attempts[cell.key])
                 if outcome.status not in FINAL and left > 0:
                     queue.append(cell)
@@ -194,6 +202,7 @@ def _run_all(
 def _outcome(future: Future) -> Outcome:
     """A cell's outcome; a worker that the cluster lost again and again is the cell's own failure."""
     try:
+        # The cell's own failures are outcomes; what is raised here is the backend's.
         outcome = future.result()
     except InputError:
         raise
@@ -216,6 +225,7 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, notebook: str, snapshots: dict
     """Everything that workbench.batch.worker.pool.execute needs for one cell."""
     from workbench.batch.cell import snapshot
 
+    # All that the cell needs goes along: the worker may share no disk with us.
     inputs = plan.inputs_of(cell)
     data = grids.data_place(cell)
     if data not in snapshots:
@@ -263,6 +273,7 @@ def make_spec(plan: grids.Plan, cell: grids.Cell, notebook: str, snapshots: dict
 def _pack_table(files: dict, plan: grids.Plan, cell: grids.Cell, planned: str) -> str:
     """Put a given table's bytes into `files`; returns its name for the cell. planned: its sha256."""
     name = grids.given_name(cell)
+    # Against the planned hash, or numbers would stand under a key of other bytes.
     content = plan.given_file(cell).read()
     if keys.digest(content) != planned:
         raise InputError(f"table {name!r} changed while its cells were running; run again.")
@@ -303,6 +314,7 @@ def pending_cells(plan: grids.Plan, home: Folder, retry_failed: bool = False) ->
             return True
         return state.limits != asdict(plan.limits_of(cell))
 
+    # In the plan's order; the queue has another.
     return [cell for cell in plan.cells if again(cell, home.state(cell.key))]
 
 
@@ -313,6 +325,7 @@ def _queue(plan: grids.Plan, pending: list[grids.Cell]) -> list[grids.Cell]:
     share. Started beside it, another cheap cell would soon need the same and measure them once
     more; one of those that take longest learns meanwhile and finds them kept.
     """
+    # Sorted by seed, split and table first; within one table by expense.
     queue: list[grids.Cell] = []
     in_turn = sorted(pending, key=lambda cell: _turn(plan, cell))
     for _, group in groupby(in_turn, key=lambda cell: _turn(plan, cell)[:-1]):
@@ -364,6 +377,7 @@ def _check_notebook(plan: grids.Plan, text: str) -> None:
     """The notebook must be the planned one, and its parameters cell must know every name we set:
     papermill would inject an unknown one without a word.
     """
+    # Of all cells: the plan read the notebook a moment before us.
     planned = {inputs["notebook"] for inputs in plan.inputs.values()}
     if planned != {keys.digest(grids.canonical(grids.notebook_code(text)))}:
         raise InputError(f"{grids.NOTEBOOK} changed after its cells were planned; run again.")

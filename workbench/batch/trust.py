@@ -40,6 +40,7 @@ def demands(grid: Grid) -> list[str]:
 
 def _of_generator(folder: Path, row: dict) -> list[str]:
     found: list[str] = []
+    # By the digest of their code: a yes to one text is no yes to the next.
     named = {"": plugin(folder, row["name"])} | plugins(folder, row["params"])
     for place in filter(None, named.values()):
         code = digest(read_given(place[0]))
@@ -88,6 +89,7 @@ def remember(grid: Grid) -> None:
 
 
 def _keep(found: list[str]) -> None:
+    # By what was demanded, not by where the folder lies.
     known = _known() | {digest(canonical(found))}
     path = _store()
     try:
@@ -99,6 +101,7 @@ def _keep(found: list[str]) -> None:
 
 def _store() -> Path:
     """One sha256 a line, in the user's own state folder (XDG_STATE_HOME)."""
+    # The user's, never the folder's: a folder must not bring its own yes.
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(home, "workbench", "trusted")
 

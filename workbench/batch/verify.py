@@ -60,8 +60,10 @@ def verify(
     home = Folder(folder)
     plan = grids.plan(grids.read(home.path))
     planned = {_identity(vars(cell)): cell for cell in plan.cells}
+    # First what can be seen without running anything.
     lines = [*_disk_faults(home), *_grid_faults(home, planned)]
     chosen = _finished(home, plan)[:cells]
+    # Also those that are not run again: the spread between seeds needs them.
     sound = [key for key in home.finished() if home.state(key).status == "ok"]
     wanted = {key: planned.get(_identity(home.manifest(key)["cell"])) for key in chosen}
     if not chosen and not lines:
@@ -82,6 +84,7 @@ def _run_again(
     """A line for each key: its cell is run in a scratch folder, and both are compared."""
     lines = []
     with explained(home.path), tempfile.TemporaryDirectory(prefix="workbench-verify-") as scratch:
+        # Elsewhere: the folder under test is not written.
         again = Folder(scratch)
         run_cells(plan, again, [cell for cell in wanted.values() if cell], *how)
         for key, cell in wanted.items():
@@ -141,6 +144,7 @@ def _finished(home: Folder, plan: grids.Plan) -> list[str]:
     A cell that was struck from the plan is still asked for by the grid; one whose code changed has
     another key there, and is found by the plan.
     """
+    # Both lists, so that nobody hides a cell by striking it from one.
     keys = {cell.key for cell in plan.cells}
     with suppress(InputError):  # `_disk_faults` says what is wrong with it
         keys |= {cell["key"] for cell in home.read_plan()["cells"]}
@@ -158,6 +162,7 @@ def _failed(home: Folder, plan: grids.Plan) -> Iterator[dict]:
 
 def _disk_faults(home: Folder) -> Iterator[dict]:
     """Where a finished cell or plan.json is not what a run wrote, as their digests say."""
+    # Also cells that no plan names: they are somebody's numbers.
     for key, problem in home.altered().items():
         yield _line({"key": key}, "different", problem)
     try:
@@ -198,6 +203,7 @@ def _grid_faults(home: Folder, planned: Mapping[str, grids.Cell]) -> Iterator[di
 
 def _identity(cell: Mapping) -> str:
     """What makes two cells of two plans the same question, whatever the code that answers it."""
+    # What is asked, without threads and limits, which change no number.
     names = ("dataset", "generator", "params", "seed", "rows", "kernel", "train_rows")
     about = {name: cell.get(name) for name in names}
     for name in ("split", "draw"):
@@ -217,6 +223,7 @@ def _compare(
 ) -> tuple[str, str]:
     if cell is None:
         return "different", "the grid no longer asks for this cell"
+    # Statuses first, then inputs, then bytes, and only then numbers.
     old, new = home.manifest(key), again.manifest(cell.key)
     if new["status"] in CUT_OFF or (
         new["status"] == "error" and new["reason"].startswith("killed")
@@ -226,6 +233,7 @@ def _compare(
         return _compare_skipped(old, new)
     if new["status"] != "ok":
         return "different", f"it ended with {new['status']}: {new['reason']}"
+    # Another fingerprint excuses another last digit, and nothing more.
     change = _first_change(old, new)
     # A results folder keeps no schemas.
     inputs = without_schema(new["inputs"]) if isinstance(home, Results) else new["inputs"]
@@ -265,6 +273,7 @@ def _compare_private(
     there are.
     """
     change = _first_change(before, after)
+    # The noise differs by design, what was promised may not.
     for name in ("domain", "epsilon", "delta"):
         was, now = before["facts"].get(name), after["facts"].get(name)
         if was != now:
@@ -313,6 +322,7 @@ def _first_difference(
     """The first row whose value differs, in words, and the largest difference of all rows in
     spreads between seeds.
     """
+    # By what each number is about: the same rows in the same order.
     tables = [table.set_index(SUBJECT)["value"] for table in (old, new)]
     if not tables[0].index.equals(tables[1].index):
         return "other rows were measured", np.inf
@@ -340,6 +350,7 @@ def _spread(home: Folder | Results, keys: list[str]) -> pd.Series:
     """
     tables = []
     for key in keys:
+        # Seeds and draws of one label: what the same generator differs by.
         cell = home.manifest(key)["cell"]
         about = {name: str(cell.get(name, "")) for name in ("dataset", "label")}
         about["split"] = cell.get("split", 0)

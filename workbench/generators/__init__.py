@@ -302,6 +302,7 @@ def find(name: str) -> Entry:
         return GENERATORS[name]
     if name == GIVEN:
         return _GIVEN
+    # From the right: a path on Windows has a colon of its own.
     file, _, class_name = name.rpartition(":")
     if file.endswith(".py"):
         return Entry(name, "plug-in", class_name, file)
@@ -330,6 +331,7 @@ def make(name: str, params: Mapping | None = None) -> Generator:
     from workbench.generators.identified import keep_identifiers
 
     entry = find(name)
+    # Only now is the generator's file imported, and with it torch or pgmpy.
     generator_class = entry.load()
     known = {field.name: field.type for field in fields(generator_class) if field.init}
     for key, value in (params or {}).items():
@@ -337,6 +339,8 @@ def make(name: str, params: Mapping | None = None) -> Generator:
             ending = nearest(key, known) if known else "it has no parameters."
             raise InputError(f"generator {name!r} has no parameter {key!r}; {ending}")
         _check_type(name, key, value, str(known[key]))
+    # Wrapped from the inside out: constraints see what the generator draws, identifiers the
+    # finished rows.
     generator = keep_constraints(generator_class(**(params or {})))
     # A given table is to be seen whole, with its identifiers.
     return generator if name == GIVEN else keep_identifiers(generator, entry.family)
@@ -347,9 +351,11 @@ def _check_type(generator: str, key: str, value: object, annotation: str) -> Non
     else.
     """
     accepted = {"int": numbers.Integral, "float": numbers.Real, "bool": bool, "None": type(None)}
+    # "int | None" as it is written: annotations are texts here.
     names = [part.strip() for part in annotation.split("|")]
     if not set(names) <= set(accepted):
         return  # texts, mappings and lists are the generator's own to check
+    # To Python True is the number 1; to a reader of a grid it is not.
     is_truth = isinstance(value, bool)
     fits = any(
         isinstance(value, accepted[name]) and (name == "bool" or not is_truth) for name in names
@@ -364,6 +370,7 @@ def is_private(generator: Generator) -> bool:
     """Whether a generator promises privacy, or fits another one that does."""
     if "epsilon" in {field.name for field in fields(generator)}:  # type: ignore[arg-type]
         return True
+    # A mitigation that fits a private generator looks at the rows as well.
     inner = getattr(generator, "inner", None)
     return isinstance(inner, str) and "epsilon" in find(inner).supports
 
@@ -371,6 +378,7 @@ def is_private(generator: Generator) -> bool:
 def check_rows_and_seed(rows: object, seed: object) -> None:
     """Raises InputError where rows is no whole number from 1, or seed none from 0."""
     for name, value, least in (("rows", rows, 1), ("seed", seed, 0)):
+        # numpy's whole numbers are no int.
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not is_whole or int(value) < least:  # type: ignore[call-overload]
             raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
@@ -398,6 +406,7 @@ def views(name: str, data: Dataset, seed: int) -> tuple[pd.DataFrame, Dataset]:
 
     if find(name).fits_on == "train":
         return data.train, data
+    # A stream of its own: fit and sample have 0 and 1.
     order = np.random.default_rng([seed, 2]).permutation(len(data.test))
     half = len(order) // 2
     parts = [
@@ -414,6 +423,7 @@ def fitted(name: str, data: Dataset, seed: int = 0, **params) -> Generator:
     import numpy as np
 
     check_rows_and_seed(1, seed)
+    # Parameters are checked before the table is looked at.
     generator = make(name, params)
     reason = generator.supports(data.schema)
     if reason:
@@ -468,6 +478,7 @@ def generate(
     (5, False)
     """
     check_rows_and_seed(1 if rows is None else rows, seed)
+    # As many as it learns from, which for the holdout control is half of test.
     rows = len(views(name, data, seed)[0]) if rows is None else rows
     drawn = sampled(fitted(name, data, seed, **params), data, rows, seed, where)
     return data.written(drawn) if written else drawn

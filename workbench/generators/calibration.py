@@ -98,6 +98,7 @@ class Statistics:
         self._levels: dict[str, pd.Index] = {}
         self._sizes: dict[str, float] = {}
         for column in schema.columns:
+            # Levels and sizes are train's: every simulated table is read by the same ruler.
             values = train[column.name].dropna()
             if column.is_discrete:
                 by_label = values.value_counts().sort_index()
@@ -119,6 +120,8 @@ class Statistics:
         """Numbers by their inverse hyperbolic sine, shares by their angle, correlations by Fisher's
         z: (tables, names).
         """
+        # Each scale has nearly the same noise everywhere, so that distances mean the same at both
+        # ends.
         angle = 2 * np.arcsin(np.sqrt(np.clip(values, 0, 1)))
         z = np.arctanh(np.clip(values, -0.999, 0.999))
         size = np.arcsinh(values / self._scales)
@@ -126,6 +129,7 @@ class Statistics:
         return np.where(self._scales == SHARE, angle, other)
 
     def _read(self, table: pd.DataFrame) -> Iterator[Statistic]:
+        # Filled on the way through the columns, and correlated at the end.
         axes: list[_Axis] = []
         for column in self._schema.columns:
             values = table[column.name]
@@ -140,6 +144,7 @@ class Statistics:
         self, column: Column, numbers: np.ndarray, axes: list[_Axis]
     ) -> Iterator[Statistic]:
         """Quantiles of a column, and of the hours of dates; its ranks become axes."""
+        # The hour of a day is a pattern of its own, which seconds since 1970 would hide.
         parts = {column.name: numbers}
         if column.kind == "datetime":
             parts[f"the hour of {column.name}"] = numbers % 86400 / 3600
@@ -182,6 +187,7 @@ def _correlations(axes: list[_Axis]) -> Iterator[Statistic]:
     """Of all pairs of axes that are not of one column."""
     if not axes:
         return
+    # One product gives all correlations: hundreds of pairs of a simulated table are read each time.
     matrix = np.array([axis.values - axis.values.mean() for axis in axes])
     length = np.linalg.norm(matrix, axis=-1)
     correlation = matrix @ matrix.T / np.maximum(np.outer(length, length), 1e-12)
@@ -244,14 +250,17 @@ def calibrate(
         it: the prior excludes the data. Where no parameter moves it, the simulator cannot make it,
         and there is a warning.
     """
+    # The others are drawn along, so that the result does not hang on one value of them.
     chosen = {name: prior for name, prior in priors.items() if prior.calibrated}
     if not chosen:
         raise InputError(
             'no parameter of the simulator is to be calibrated; set calibrate to "none".'
         )
     is_chosen = np.array([prior.calibrated for prior in priors.values()])
+    # Read once: what is compared is the same for all rounds.
     statistics = Statistics(train, schema)
     real = statistics.steady(statistics.real)
+    # A Sobol sequence is even only at powers of two.
     power = max(int(np.ceil(np.log2(budget / ROUNDS))), 1)
     ticks = iter(bar(range(ROUNDS << power), "calibrating", "simulation"))
     low = np.zeros(len(priors))
@@ -266,6 +275,7 @@ def calibrate(
         simulated = statistics.steady(raw)
         if turn == 0:
             unreached = _unreached(statistics, raw, levels[:, is_chosen], chosen, strict)
+        # What no parameter moves, or no table has, says nothing about them.
         is_usable = np.isfinite(real) & np.isfinite(simulated).all(axis=0)
         is_usable &= simulated.min(axis=0) < simulated.max(axis=0)
         is_usable &= ~np.isin(statistics.names, unreached)
@@ -284,6 +294,7 @@ def calibrate(
         spread = np.maximum(np.ptp(moved, axis=0), NARROWEST) / 2
         low[is_chosen] = np.maximum(moved.min(axis=0) - spread, 0)
         high[is_chosen] = np.minimum(moved.max(axis=0) + spread, 1)
+    # From levels between 0 and 1 back to the parameters' own units.
     draws = pd.DataFrame([_at(chosen, row) for row in moved])
     table = _intervals(chosen, moved, weights)
     return Posterior(draws, weights, table, unreached, (turn + 1) << power)
@@ -293,6 +304,7 @@ def _intervals(priors: Mapping[str, Prior], moved: np.ndarray, weights: np.ndarr
     """A row a parameter: the ends of its prior, its 95% interval and median, and how much of the
     prior is left.
     """
+    # Weighted draws: an unweighted quantile would count far tables as much as near ones.
     cuts = np.quantile(moved, [0.025, 0.5, 0.975], axis=0, weights=weights, method="inverted_cdf")
     rows = []
     for (name, prior), cut in zip(priors.items(), cuts.T, strict=True):
@@ -318,6 +330,7 @@ def _regress(
     """The kept parameters (levels in their priors, shape (tables, parameters)), moved to where the
     real statistics are, and their weights.
     """
+    # Standardised by the simulated tables: statistics of all units are weighed alike.
     center, scale = simulated.mean(axis=0), simulated.std(axis=0)
     simulated = (simulated - center) / scale
     real = (real - center) / scale
@@ -330,6 +343,7 @@ def _regress(
             predicted[:, j], at_real[j] = _predict(simulated[:, picked], target, real[picked])
     # No further than any simulated table.
     nearest_real = np.clip(at_real, predicted.min(axis=0), predicted.max(axis=0))
+    # How far each table is from the real one, in each parameter.
     offset = predicted - nearest_real
     residual = (centered - predicted).std(axis=0)
     distance = np.linalg.norm(offset / np.maximum(residual, 1e-12), axis=1)
@@ -351,6 +365,7 @@ def _informative(simulated: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The few statistics (columns of `simulated`, standardised) that a parameter is read off."""
     from sklearn.linear_model import orthogonal_mp
 
+    # Few statistics a parameter: a regression on hundreds would fit noise.
     tables, statistics = simulated.shape
     most = min(READ, max(tables // TABLES, 1), statistics)
     with warnings.catch_warnings():
@@ -389,6 +404,7 @@ def _unreached(
     """Names of the statistics in which train lies outside all simulated tables, with a warning or
     an InputError.
     """
+    # The real value and what was reached, on the same scales.
     ends = np.array([simulated.min(axis=0), simulated.max(axis=0), statistics.real])
     low, high, real = statistics.steady(ends)
     margin = MARGIN * (high - low)
@@ -397,6 +413,7 @@ def _unreached(
     blamed = (margin[outside] > 0) & ~statistics.is_correlation[outside]
     for index in outside[blamed]:
         values = simulated[:, index]
+        # Ranks, because a parameter may move a statistic along any curve.
         ranks = rankdata(values)
         strengths = [abs(np.corrcoef(rankdata(level), ranks)[0, 1]) for level in levels.T]
         if max(strengths) < max(MOVED, 4 / np.sqrt(len(simulated))):

@@ -39,8 +39,10 @@ def keep_constraints(generator: Generator) -> Generator:
     A generator that meets constraints by itself says so with a class attribute `keeps_constraints`;
     one whose rows are to stay as it drew them, with `keeps_skips = False`.
     """
+    # It says that it does this itself; twice would be wrong.
     if getattr(generator, "keeps_constraints", False):
         return generator
+    # On the object, not on the class: two generators of one class may have different schemas.
     kept = _Constrained(generator)
     generator.supports, generator.fit, generator.sample = kept.supports, kept.fit, kept.sample
     return generator
@@ -55,11 +57,13 @@ class _Constrained:
         self._original: Schema | None = None
 
     def supports(self, schema: Schema) -> str | None:
+        # The class's own methods: those of the object are replaced by ours.
         own = type(self._generator).supports
         if not schema.constraints:
             return own(self._generator, schema)
         if is_private(self._generator):
             return PRIVATE
+        # A setting by column would describe values that the generator never gets to see.
         rewriting = Rewriting(schema)
         for setting, value in vars(self._generator).items():
             for name in rewriting.changed.intersection(value) if isinstance(value, Mapping) else ():
@@ -98,6 +102,7 @@ class _Constrained:
         # Conditions on columns as they are go to the generator, which may meet them without
         # rejection.
         where, original = where or {}, self._original
+        # What is rewritten or repaired afterwards cannot be asked of the generator.
         rewritten = self._rewriting.changed if self._rewriting else set()
         repaired = self._skips.changed if self._skips else set()
         passed = {k: wanted for k, wanted in where.items() if original[k].name not in rewritten}

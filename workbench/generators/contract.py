@@ -76,6 +76,7 @@ def rng(seed: int) -> np.random.Generator:
 
 def make_table(rows: int, seed: int = 0) -> pd.DataFrame:
     """Rows of SCHEMA."""
+    # Columns depend on each other: a generator that keeps nothing must not look right by chance.
     draw = rng(seed)
     age = draw.integers(18, 90, rows)
     income = draw.lognormal(10, 0.5, rows) * (1 + age / 50)
@@ -145,6 +146,7 @@ class Candidate:
     def _fit(
         self, table: pd.DataFrame, schema: Schema, seed: int, new: Callable[[], Generator]
     ) -> Generator:
+        # Made anew for each fit: what one leaves behind must not help the next.
         generator = new()
         reason = generator.supports(schema)
         if reason:
@@ -172,6 +174,7 @@ class Candidate:
         """A second fit, on a copy of TABLE: the generator, that copy, and whether the global random
         states of numpy and torch are as they were.
         """
+        # Put back at the end: the check of global state must not move it for others.
         kept = np.random.get_state()
         try:
             np.random.seed(123)
@@ -246,6 +249,7 @@ def labels_are_those_of_train(candidate: Candidate) -> None:
     for column in SCHEMA.columns:
         if not column.is_discrete:
             continue
+        # Many rows: a rare stray label shows only in them.
         unknown = set(synthetic[column.name].dropna()) - set(TABLE[column.name].dropna())
         example = sorted(map(str, unknown))[:1]
         require(
@@ -265,6 +269,7 @@ def input_is_not_changed(candidate: Candidate) -> None:
 
 def same_streams_give_the_same_table(candidate: Candidate) -> None:
     """The same pair of random generators gives the same bytes, and another one others."""
+    # Sampled twice from one fit first: the cheaper of the two ways in which streams can leak.
     one = candidate.trained
     first = table_hash(one.sample(200, rng(2)))
     require(
@@ -294,6 +299,7 @@ def global_random_state_is_left_alone(candidate: Candidate) -> None:
 
 def small_tables(candidate: Candidate, rows: int = 50) -> None:
     """A table of very few rows can be learnt from."""
+    # Other rows than TABLE's, with fewer of each label.
     table = make_table(rows, seed=5)
     synthetic = candidate.fit(table).sample(120, rng(2))
     conforms(synthetic, 120)
@@ -320,6 +326,7 @@ def a_number_as_target(candidate: Candidate) -> None:
 
 def conditions(candidate: Candidate) -> None:
     """Every row meets the conditions, by the same streams the same rows."""
+    # A label, a range and a truth value together; about one row in twenty meets them.
     where = {"region": "south", "age": (30, 60), "married": True}
     synthetic = candidate.trained.sample(25, rng(2), where=where)
     conforms(synthetic, 25)
@@ -372,6 +379,7 @@ def noise_of_a_private_one_is_its_own(candidate: Candidate) -> None:
     if candidate.repeats:
         raise Aside("its noise_seed is set, which repeats the noise for tests")
     other, _, _ = candidate.trained_again
+    # The same stream both times: what differs comes from the fits' own noise.
     rows = [table_hash(one.sample(200, rng(2))) for one in (candidate.trained, other)]
     require(
         rows[0] != rows[1],
@@ -387,6 +395,7 @@ def numbers_stay_in_range(candidate: Candidate) -> None:
     """Numbers and dates stay within train's range and steps."""
     synthetic = candidate.rows
     for column in SCHEMA.columns:
+        # Gaps are no values, and have a check of their own.
         real, drawn = TABLE[column.name].dropna(), synthetic[column.name].dropna()
         if column.is_discrete or not len(drawn) or not len(real):
             continue
@@ -469,6 +478,7 @@ def findings(name: str, params: Mapping | None = None) -> Iterator[Finding]:
     A class that cannot be made ends the list. Raises InputError for a file that is not there and
     an unknown parameter.
     """
+    # As the batch makes it, with constraints and identifiers around it.
     candidate = Candidate(lambda: make(name, params))
     first = _finding(Check("the class", the_class, (name,)), candidate)
     yield first
@@ -503,6 +513,7 @@ def the_class(candidate: Candidate, name: str) -> None:
         function = getattr(found, method, None)
         require(callable(function), f"{class_name} has no method {method}.")
         assert function is not None
+        # By name, because the workbench calls them by name.
         given = inspect.signature(function).parameters
         is_open = any(one.kind is one.VAR_KEYWORD for one in given.values())
         lacking = [word for word in wanted if word not in given and not is_open]

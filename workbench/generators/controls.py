@@ -47,6 +47,7 @@ class Copy:
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
     ) -> pd.DataFrame:
+        # Conditions pick among real rows; nothing is drawn that was not there.
         rows = matching_rows(self._table, self._schema, where, n)
         return self._table.take(rows[_passes(len(rows), n, rng)]).reset_index(drop=True)
 
@@ -102,12 +103,14 @@ class Smote(SampledByRejection):
         self._neighbors = np.empty((len(table), self.neighbors), dtype=np.int64)
         target = schema.target if schema.task == "classification" else None
         features = [column for column in schema.columns if column != target]
+        # The target stays out: neighbours are found within its labels anyway.
         points = Features(table, features, max_levels=50).one_hot(table)
         label = (
             pd.factorize(table[target.name].astype(object))[0]
             if target
             else np.zeros(len(table), dtype=int)
         )
+        # One search for each label, each over its own rows.
         order = np.argsort(label, kind="stable")
         for rows in np.split(order, np.flatnonzero(np.diff(label[order])) + 1):
             self._neighbors[rows] = _nearest(points, rows, self.neighbors, self.search_rows, rng)
@@ -119,6 +122,7 @@ class Smote(SampledByRejection):
         return self
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        # A row, and one of its neighbours: the new row lies between the two.
         one = rng.integers(len(self._table), size=n)
         other = self._neighbors[one, rng.integers(self.neighbors, size=n)]
         # One place on the line between the two rows, the same for all numbers.
@@ -126,6 +130,7 @@ class Smote(SampledByRejection):
         columns = {}
         for column in self._schema.columns:
             values = self._table[column.name]
+            # Drawn for every column, so that labels of both rows mix.
             parent = np.where(rng.random(n) < 0.5, one, other)
             if column.is_discrete:
                 columns[column.name] = values.take(parent).array

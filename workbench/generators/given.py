@@ -40,6 +40,7 @@ class Given:
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Given:
         """Read the file. Raises InputError for columns that are missing, surplus or repeated."""
+        # By the rules of `load`: "NA" and blanks mean the same in both tables.
         raw = read_file(Path(self.table))
         found, said = matched(raw, schema.names, _with_end_blanks(table))
         # Identifiers are no features: it need not have them, and none of its own is looked at.
@@ -75,6 +76,7 @@ class Given:
             drawn = self._rows.iloc[chosen].reset_index(drop=True)
         columns: dict[str, Any] = dict(drawn.items())
         for name, pattern in self._patterns.items():
+            # Its own identifiers were not looked at; the table needs some, and these are nobody's.
             draw = pattern.fresh_groups if name in self._groups else pattern.fresh
             columns[name] = draw(n, rng)
         return pd.DataFrame(columns, columns=self._names)
@@ -93,6 +95,7 @@ def _gaps(rows: pd.DataFrame, train: pd.DataFrame) -> list[str]:
     """A sentence for each column that lacks values where the real one has them all."""
     said = []
     for name in rows.columns:
+        # A gap where the real column has none is often a value that could not be read.
         missing = int(rows[name].isna().sum())
         if missing and not train[name].isna().any():
             said.append(

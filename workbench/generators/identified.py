@@ -26,6 +26,7 @@ INVENTS = ("simulation", "language model")
 
 def keep_identifiers(generator: Generator, family: str = "") -> Generator:
     """The same generator; its three methods are called on the table without identifiers and groups."""
+    # Outermost, after constraints: what is put back is never rewritten.
     kept = _Identified(generator, family)
     generator.supports, generator.fit, generator.sample = kept.supports, kept.fit, kept.sample
     return generator
@@ -51,11 +52,13 @@ class _Identified:
         # What generators write themselves is no text of the raw table.
         modelled = schema.modelled.plain
         self._schema = schema
+        # What an identifier looks like is learnt, never one that somebody has.
         self._patterns = {
             column.name: Pattern.learn(table[column.name]) for column in schema.identifying
         }
         if self._checks_labels:
             self._labels = _labels(table, modelled)
+        # No copy where nothing is left out.
         learnt = table[modelled.names] if self._patterns else table
         fitted = self._own_fit(learnt, modelled, rng)
         if self._patterns and hasattr(fitted, "guarantee"):
@@ -83,6 +86,7 @@ class _Identified:
 
     def _completed(self, drawn: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         """The drawn rows with fresh identifiers, in the order of train's columns."""
+        # After the draw: fresh values depend on how many rows there are, and on nothing in them.
         columns = dict(drawn.items())
         for column in self._schema.identifying:
             pattern = self._patterns[column.name]
@@ -101,6 +105,7 @@ class _Identified:
                     f"condition on {name!r}: its values are made afresh (its role is"
                     f" {column.role}); name another column."
                 )
+            # A misspelt label would be waited for through a hundred tables.
             known = self._labels.get(name)
             is_label = isinstance(wanted, (str, int, float)) and not pd.isna(wanted)
             if known is None or not is_label or label(column, wanted) in known:

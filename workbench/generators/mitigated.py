@@ -44,6 +44,7 @@ class Reweighed:
         return make(self.inner).supports(schema)
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Reweighed:
+        # Quartiles of a sensitive number, halves of a target of numbers: cells with rows in them.
         group, label = _cells(table, schema.sensitive, 4), _cells(table, (schema.target,), 2)
         weight = independence_weights(group, label)
         # A comb with a random offset: a row comes up as often as its weight says, give or take one,
@@ -83,6 +84,7 @@ class PerGroup(SampledByRejection):
 
     def fit(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> PerGroup:
         self._schema, group = schema, _cells(table, schema.sensitive, 4)
+        # Groups that are too small share one model: alone they would be learnt by heart.
         sizes = np.bincount(group)
         group = np.unique(np.where(sizes[group] < self.least_rows, -1, group), return_inverse=True)[
             1
@@ -93,6 +95,7 @@ class PerGroup(SampledByRejection):
         return self
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
+        # Group sizes are drawn as they would be among fresh people.
         counts = rng.multinomial(n, self._shares)
         parts = [
             generator.sample(int(k), rng)
@@ -109,6 +112,7 @@ def independence_weights(group: np.ndarray, label: np.ndarray) -> np.ndarray:
     >>> independence_weights(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])).tolist()
     [0.75, 0.75, 1.5, 0.5]
     """
+    # What is expected of independent groups, over what is there.
     cells = np.zeros((group.max() + 1, label.max() + 1))
     np.add.at(cells, (group, label), 1)
     return (cells.sum(axis=1)[group] * cells.sum(axis=0)[label]) / (
@@ -118,5 +122,6 @@ def independence_weights(group: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def _cells(table: pd.DataFrame, columns: tuple[Column, ...], bins: int) -> np.ndarray:
     """Each row's cell of these columns together as a number from 0 up, shape (rows,)."""
+    # All sensitive columns together make the groups.
     codes = Codes(table, Schema(columns), bins=bins, max_levels=20).encode(table)
     return np.unique(codes, axis=0, return_inverse=True)[1].ravel()

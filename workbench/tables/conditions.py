@@ -47,6 +47,7 @@ def sample_matching(
     for draws in range(1, MAX_DRAWS + 1):
         table = draw(size, rng)
         accepted = table[matches(table, schema, where)]
+        # Counted for the sentence: a person wants to know how rare the condition is.
         found, drawn = found + len(accepted), drawn + size
         if len(accepted) or not kept:
             kept.append(accepted)
@@ -84,6 +85,7 @@ def meets(values: pd.Series, column: Column, wanted) -> np.ndarray:
     """Which values of a cast column meet one condition, bool, shape (rows,). Raises InputError as
     `matches` does.
     """
+    # A pair is a range, anything else a value.
     if isinstance(wanted, (list, tuple)):
         low, high = span(column, wanted)
         numbers = to_float(values)
@@ -127,6 +129,7 @@ def _point(column: Column, value) -> float:
                 and not isinstance(value, np.datetime64)
             ):
                 raise ValueError
+            # Schemas hold dates without a zone, in UTC.
             stamp = pd.Timestamp(value)
             stamp = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
             return float(to_float(pd.Series([stamp]))[0])
@@ -142,6 +145,7 @@ def label(column: Column, value) -> str | bool:
     if not pd.api.types.is_scalar(value):
         raise _no_value(column, value)
     if column.kind == "boolean":
+        # As `load` reads truth values: yes, no, t, f, 1, 0 and their like.
         word = str(value).lower()
         if word not in BOOLEAN_TEXT:
             raise _no_value(column, value)

@@ -34,6 +34,7 @@ def broken(table: pd.DataFrame, low: str, high: str, strict: bool) -> np.ndarray
     """Whether each row breaks "low <= high" (or "low < high"), bool, shape (rows,); a missing side
     breaks nothing.
     """
+    # NaN compares as false, so a gap breaks nothing.
     one, other = to_float(table[low]), to_float(table[high])
     return one >= other if strict else one > other
 
@@ -62,6 +63,7 @@ def unequal(table: pd.DataFrame, total: str, sign: str, parts: tuple[str, ...]) 
     """Whether each row breaks "total = a + b", bool, shape (rows,); a missing side breaks nothing,
     nor does what is lost to rounding.
     """
+    # By the digits that the total is written in: a rounded sum is not broken.
     numbers = to_float(table[total])
     value = combined([to_float(table[part]) for part in parts], sign)
     return differs(numbers, value, rounding(numbers))
@@ -82,6 +84,7 @@ class Rewriting:
         for low, high, strict in schema.inequalities:
             lower = self._lower.setdefault(high, {})
             lower[low] = strict or lower.get(low, False)
+        # a <= b <= c: b has to be there before c can be put above it.
         lows_first = TopologicalSorter(self._lower).static_order()
         self._order = [name for name in lows_first if name in self._lower]
         self._groups = _joined(schema)
@@ -103,6 +106,7 @@ class Rewriting:
         if column.name in self._omitted:
             return None
         if column.name in self._lower:
+            # A distance is whole only where both of its ends are.
             whole = all(
                 self.original[name].kind == "integer"
                 for name in [column.name, *self._lower[column.name]]
@@ -135,6 +139,7 @@ class Rewriting:
         """Keep the digits of each total, and the column of one whose gaps its parts do not explain."""
         for total, (_, parts) in self._formulas.items():
             self._marginals[total] = Marginal.fit(to_float(table[total]))
+            # A total that is missing in other rows than its parts has gaps of its own to learn.
             explained = table[list(parts)].isna().any(axis=1)
             if total in self._omitted and not explained.equals(table[total].isna()):
                 self._omitted.remove(total)
@@ -144,6 +149,7 @@ class Rewriting:
         self, table: pd.DataFrame, columns: dict[str, pd.Series], rng: np.random.Generator
     ) -> None:
         """Replace each high side by its distance from its low sides."""
+        # Read once: a column may be the high side of one rule and the low side of the next.
         compared = {*self._lower, *(low for lower in self._lower.values() for low in lower)}
         numbers = {name: to_float(table[name]) for name in compared}
         for name in self._order:
@@ -170,6 +176,7 @@ class Rewriting:
     def _apply_combinations(self, table: pd.DataFrame, columns: dict[str, pd.Series]) -> None:
         """Replace each group of labels by the number of its combination."""
         for group in self._groups:
+            # Only combinations that train has get a number, so no other can be drawn.
             codes = np.empty((len(table), len(group)), dtype=np.int64)
             for place, name in enumerate(group):
                 labels = table[name].astype(object)
@@ -187,6 +194,7 @@ class Rewriting:
         """
         columns = dict(rewritten.items())
         for group in self._groups:
+            # One row of train stands for each combination.
             rows = self._combinations[group[0]].take(columns[group[0]].astype(int).to_numpy())
             columns |= {name: rows[name].array for name in group}
         numbers = {}
@@ -196,6 +204,7 @@ class Rewriting:
         for name in self._order:
             low, strict = self._floor(name, numbers)
             marginal = self._marginals[name]
+            # Whatever distance was drawn, the sum is not below its low side.
             value = low + np.abs(to_float(columns[name]))
             if name in self._alone:
                 value = np.where(np.isnan(low), to_float(columns[self._alone[name]]), value)
@@ -208,6 +217,7 @@ class Rewriting:
 
     def _compute(self, columns: dict[str, pd.Series]) -> None:
         """Compute every total from its parts, those that are parts of others first."""
+        # A total may itself be a part of another.
         parts_of = {total: parts for total, (_, parts) in self._formulas.items()}
         for total in TopologicalSorter(parts_of).static_order():
             if total not in self._formulas:
@@ -228,6 +238,7 @@ class Rewriting:
         """The largest low side of each row (NaN where all are missing), and whether the column must
         lie strictly above it.
         """
+        # fmax, which ignores a gap as long as one side is there.
         low = np.fmax.reduce([numbers[other] for other in self._lower[name]])
         strict = [numbers[other] for other, is_strict in self._lower[name].items() if is_strict]
         return low, (np.fmax.reduce(strict) == low) if strict else np.zeros(len(low), dtype=bool)
@@ -237,6 +248,7 @@ def _joined(schema: Schema) -> list[tuple[str, ...]]:
     """The combinations, those that share a column made one, each in the order of the table."""
     groups: list[set[str]] = []
     for names in schema.combinations:
+        # Two rules that share a column bind all their columns together.
         touching = [group for group in groups if group & set(names)]
         groups = [group for group in groups if group not in touching] + [
             set(names).union(*touching)
@@ -250,6 +262,7 @@ def _nearest(values: np.ndarray, low: np.ndarray, train: np.ndarray) -> np.ndarr
     """
     if not len(train):
         return values
+    # The train values on both sides of each value.
     after = np.clip(np.searchsorted(train, values), 1, max(len(train) - 1, 1))
     one, other = train[after - 1], train[np.minimum(after, len(train) - 1)]
     near = np.where(np.abs(values - one) <= np.abs(values - other), one, other)
@@ -267,6 +280,7 @@ def _above(
     def beneath(numbers: np.ndarray) -> np.ndarray:
         return (numbers < low) | (strict & (numbers == low))
 
+    # Dates are whole microseconds at the finest.
     step = marginal.step or (1e-6 if column.kind == "datetime" else None)
     lifted = marginal.snap(low)
     higher = np.nextafter(lifted, np.inf) if step is None else marginal.snap(lifted + step)

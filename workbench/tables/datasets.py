@@ -71,6 +71,7 @@ class Dataset:
     @property
     def modelled(self) -> Dataset:
         """The same rows without identifiers and the group: what generators learn and metrics score."""
+        # The same object where nothing is left out: a large table is not copied.
         schema = self.schema.modelled
         if schema is self.schema:
             return self
@@ -126,6 +127,7 @@ class Dataset:
         descriptions = [column.description for column in self.schema.columns]
         if any(descriptions):
             facts["meaning"] = descriptions
+        # As objects, or a gap would turn whole numbers into floats.
         first = self.train.head(3).astype(object)
         for column in self.schema.identifying:
             first[column.name] = "(not shown)"  # pages travel; whom a row is about stays here
@@ -370,6 +372,7 @@ def table_hash(table: pd.DataFrame) -> str:
     """sha256 of a cast table's names, dtypes and values in row order: equal tables, equal hash, in
     any process.
     """
+    # Column by column: the hash of a table must not depend on how pandas keeps it.
     digest = hashlib.sha256()
     for name in table.columns:
         values = table[name]
@@ -401,6 +404,7 @@ def _read(name_or_path: str | Path | pd.DataFrame) -> tuple[str, Entry, pd.DataF
             f" {name_or_path!r:.60}."
         )
     name = str(name_or_path)
+    # "loans" is a name, "loans.csv" and Path("loans") are files.
     is_name = (
         not isinstance(name_or_path, Path)
         and Path(name).name == name
@@ -423,6 +427,7 @@ def _read(name_or_path: str | Path | pd.DataFrame) -> tuple[str, Entry, pd.DataF
             f"unknown dataset {name!r}; {nearest(name, DATASETS)} A file needs its path and its"
             " ending."
         )
+    # "mine.csv.gz" is the table "mine".
     stem = path.name
     for suffix in SUFFIXES:
         stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
@@ -451,6 +456,7 @@ def _prepare(raw: pd.DataFrame, entry: Entry) -> tuple[pd.DataFrame, dict[str, s
     """The raw table with the entry's names and labels, without the columns it leaves out; and these
     with their reasons.
     """
+    # Copies of a published table differ in their names; pins and descriptions know one of them.
     table = raw.rename(columns=dict(entry.rename))
     left_out = {name: reason for name, reason in entry.drop.items() if name in table.columns}
     table = table.drop(columns=list(left_out))
@@ -495,6 +501,7 @@ def _shared_rows(table: pd.DataFrame, in_test: np.ndarray) -> list[str]:
     """A sentence where many test rows are train rows too: whoever split the table did not take
     them apart, and such a row is a member and none.
     """
+    # Equal rows have equal hashes; that two others collide is next to impossible here.
     hashes = pd.util.hash_pandas_object(table, index=False)
     count = int(hashes[in_test].isin(hashes[~in_test]).sum())
     if count <= MOST_SHARED * in_test.sum():
@@ -525,6 +532,7 @@ def _joined(train: pd.DataFrame, test: str | Path | pd.DataFrame) -> tuple[pd.Da
                 f"column {name!r} of the test rows is surplus; train has:"
                 f" {', '.join(train.columns)}."
             )
+    # Inferred together: a column must not be numbers in train and text in test.
     joined = pd.concat([train, rows[list(train.columns)]], ignore_index=True)
     joined.attrs = train.attrs
     return joined, [f"test rows: {sentence}" for sentence in said]
@@ -536,6 +544,7 @@ def with_fewer_rows(data: Dataset, rows: int, seed: int) -> Dataset:
     """
     if len(data.train) <= rows:
         return data
+    # By the number of rows too: a smaller sample is not the beginning of a larger one.
     order = np.random.default_rng([seed, rows]).permutation(len(data.train))
     order = order[np.argsort(_strata(data.train, data.schema)[order], kind="stable")]
     steps = np.floor(np.arange(len(order) + 1) * rows / len(order) + 1e-9)
@@ -561,6 +570,7 @@ def _check_target(table: pd.DataFrame, schema: Schema) -> None:
     if schema.target is None:
         return
     name, values = schema.target.name, table[schema.target.name]
+    # A target that never varies, or whose labels are all different, teaches nothing.
     distinct = values.nunique()
     if distinct < 2:
         raise InputError(
@@ -592,6 +602,7 @@ def _stratified(
     Every 1/test_size-th row of the rows shuffled within their strata is taken; a stratum of one row
     stays in train.
     """
+    # Rows are shuffled first, then sorted by stratum without losing that order.
     strata = _strata(table, schema)
     if schema.group:
         return _by_group(table[schema.group.name], strata, test_size, rng)
@@ -612,6 +623,7 @@ def _by_group(
     Groups are taken in random order within the stratum of their first row, each by test where test
     is behind its share of the rows so far.
     """
+    # A row without a group is nobody's relative: it gets a group of its own.
     codes = pd.factorize(values)[0]
     alone = codes < 0
     codes[alone] = codes.max() + 1 + np.arange(alone.sum())
@@ -634,6 +646,7 @@ def _by_group(
 def _strata(table: pd.DataFrame, schema: Schema) -> np.ndarray:
     if schema.target is None:
         return np.zeros(len(table), dtype=int)
+    # Labels as they are; numbers by their quintiles, or a split could put all large ones into test.
     values = table[schema.target.name]
     if schema.task == "classification":
         return pd.factorize(values.astype(str), sort=True)[0]

@@ -139,11 +139,14 @@ class Stamp:
         otherwise; NaT for what is no date.
         """
         texts = pc.utf8_trim_whitespace(texts)
+        # The shape first: most texts of a wrong column are sorted out by one look of arrow's.
         shaped = pc.fill_null(pc.match_substring_regex(texts, f"(?i){self.shape}"), False)
         shaped = shaped.to_numpy(zero_copy_only=False)
         times = np.full(len(texts), np.datetime64("NaT", "us"))
         if not shaped.any():
             return times
+        # pandas reads common patterns a hundred times faster than their parts are put together
+        # below.
         series = pd.Series(texts.filter(pa.array(shaped)).to_pylist(), dtype=object)
         if not re.search("%[-^]?[qGVz]", self.pattern):
             form = re.sub("%[-^]", "%", self.pattern)
@@ -159,6 +162,7 @@ class Stamp:
 
     def _by_parts(self, series: pd.Series) -> np.ndarray:
         """The times of texts that have the right shape, from their parts."""
+        # For what pandas does not know: quarters, weeks, offsets, years beyond its range.
         columns = series.str.extract(re.compile(self.shape, re.IGNORECASE))
         names = [token[-1] for token, _ in self.tokens if token]
         parts = {name: columns[index].str.upper() for index, name in enumerate(names)}
@@ -172,6 +176,7 @@ class Stamp:
 
     def write(self, times: np.ndarray) -> list[str]:
         """Texts of local times, none of them missing."""
+        # Each distinct time is written once: a column of days has few.
         distinct, inverse = np.unique(np.asarray(times), return_inverse=True)
         parts = _taken_apart(distinct)
         pieces = []
@@ -186,6 +191,7 @@ class Stamp:
         return texts[inverse.ravel()].tolist()
 
     def _offsets(self, times: np.ndarray) -> list[str]:
+        # In the hour that comes twice, the first one is meant.
         index = pd.DatetimeIndex(times)
         first = np.ones(len(index), dtype=bool)
         known = index.tz_localize(self.zone, ambiguous=first, nonexistent="shift_forward")
@@ -196,6 +202,7 @@ class Stamp:
     def _offset_text(self, minutes: int) -> str:
         if self.zulu and minutes == 0:
             return "Z"
+        # divmod of a negative number would round the hours down.
         sign = "-" if minutes < 0 else "+"
         hours, rest = divmod(abs(minutes), 60)
         if self.offset == "+00":
@@ -206,6 +213,7 @@ class Stamp:
 
 def checked(pattern: str, column: str) -> Stamp:
     """The writing that a person declared. Raises InputError for a directive that is not read."""
+    # Checked before any row is read, so that the sentence is about the format.
     stamp = Stamp(pattern)
     for token, _ in stamp.tokens:
         if token and token[-1] not in _DIRECTIVES:
@@ -228,6 +236,7 @@ def guess(distinct: pa.Array) -> tuple[Stamp, np.ndarray, str] | None:
     None where fewer than half of the texts are dates.
     """
     places = np.unique(np.linspace(0, len(distinct) - 1, min(SAMPLE, len(distinct))).astype(int))
+    # Patterns are guessed from a sample, and held against all distinct texts after it.
     sample = [text.strip() for text in distinct.take(pa.array(places)).to_pylist()]
     patterns: dict[str, int] = {}
     for text in sample:
@@ -241,6 +250,8 @@ def guess(distinct: pa.Array) -> tuple[Stamp, np.ndarray, str] | None:
             fitting.append((pattern, fits))
     if not fitting:
         return None
+    # Where two read the same texts, the likelier one, which comes first, is taken, and the other is
+    # told of.
     best, fits = max(fitting, key=lambda pair: pair[1].sum())
     other = next((p for p, f in fitting if p != best and f.sum() == fits.sum()), "")
     if sorted(other) != sorted(best):  # May and %B is not another reading of May and %b
@@ -276,6 +287,7 @@ def detailed(stamp: Stamp, dates: pa.Array) -> Stamp:
     trimmed = pc.utf8_trim_whitespace(dates)
     if _is_all_padded(stamp, trimmed):
         return stamp
+    # Only where the pattern does not say all: taking texts apart is slow.
     texts = pd.Series(trimmed.to_pylist(), dtype=object)
     parts = texts.str.extract(re.compile(stamp.shape, re.IGNORECASE))
     names = [token for token, _ in stamp.tokens if token]
@@ -299,6 +311,7 @@ def detailed(stamp: Stamp, dates: pa.Array) -> Stamp:
 
 def _is_all_padded(stamp: Stamp, dates: pa.Array) -> bool:
     """Whether the pattern says all: it is one of numbers, and every date has each zero it may have."""
+    # By length alone: a column in which every zero is written is as long everywhere.
     widths = {"Y": 4, "y": 2, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2}
     widest = 0
     for token, literal in stamp.tokens:
@@ -312,6 +325,7 @@ def _zoned(stamp: Stamp, zones: pd.Series, texts: pd.Series) -> Stamp:
     """One offset for all rows is part of the pattern; several belong to a zone, or become UTC."""
     if zones.nunique() == 1:
         return replace(stamp, pattern=stamp.pattern.replace("%z", zones.iloc[0]))
+    # "Z" says nothing of how other offsets are written.
     longest = max(zones.unique(), key=len)
     offset = "+00:00" if ":" in longest else "+00" if len(longest) == 3 else "+0000"
     stamp = replace(stamp, offset=offset, zulu=bool(zones.isin(["Z", "z"]).any()))
@@ -342,6 +356,7 @@ def _zone_of(local: np.ndarray, utc: np.ndarray) -> str:
 
 def offset_minutes(zones: pd.Series) -> np.ndarray:
     """Minutes east of Greenwich of +02:00, -0530, +01, Z, UTC or GMT; shape (n,)."""
+    # Z, UTC and GMT have no digits, and are zero.
     found = zones.str.extract(r"([+-])(\d{2}):?(\d{2})?")
     hours = pd.to_numeric(found[1]).fillna(0)
     minutes = pd.to_numeric(found[2]).fillna(0)
@@ -357,6 +372,7 @@ def _assembled(parts: dict[str, pd.Series], rows: int) -> np.ndarray:
             return np.full(rows, absent, dtype="int64")
         return pd.to_numeric(parts[letter]).fillna(absent).to_numpy().astype("int64")
 
+    # Parts that are not written have the value that changes nothing.
     year = number("Y", 1970)
     if "y" in parts:
         year = number("y", 0)
@@ -368,6 +384,7 @@ def _assembled(parts: dict[str, pd.Series], rows: int) -> np.ndarray:
     if "q" in parts:
         month = 3 * number("q", 1) - 2
     wrong = (month < 1) | (month > 12) | (day < 1)
+    # Counted in months, whose starts numpy knows: years before 1677 too.
     months = (year - 1970) * 12 + np.clip(month, 1, 12) - 1
     start = months.astype("datetime64[M]").astype("datetime64[D]")
     length = ((months + 1).astype("datetime64[M]").astype("datetime64[D]") - start).astype(int)
@@ -392,6 +409,7 @@ def _assembled(parts: dict[str, pd.Series], rows: int) -> np.ndarray:
 
 def _weeks(year: np.ndarray, week: np.ndarray) -> np.ndarray:
     """The Mondays of ISO weeks, datetime64[D]: week 1 holds the fourth of January."""
+    # By the ISO's own definition of the first week.
     fourth = (year - 1970).astype("datetime64[Y]").astype("datetime64[D]") + 3
     weekday = (fourth.astype("int64") + 3) % 7  # the first of January 1970 was a Thursday
     return fourth - weekday + 7 * (week - 1)
@@ -404,6 +422,7 @@ def _taken_apart(times: np.ndarray) -> dict[str, np.ndarray]:
     month = months.astype("int64") % 12 + 1
     seconds = (times.astype("datetime64[s]") - days).astype("int64")
     nano = (times - times.astype("datetime64[s]")).astype("timedelta64[ns]").astype("int64")
+    # The Monday of the week; its Thursday decides the ISO year.
     monday = days - (days.astype("int64") + 3) % 7
     thursday_year = (monday + 3).astype("datetime64[Y]").astype("int64") + 1970
     return {
@@ -479,6 +498,7 @@ class Clock:
         shaped &= (series.fillna("") != "").to_numpy()
         if not shaped.any():
             return seconds
+        # Sign, days, hours, minutes, seconds and fraction, each of which may be missing.
         parts = series[shaped].str.extract(self.SHAPE)
         has_days, has_seconds = parts[1].notna(), parts[4].notna()
         has_clock = parts[2].notna()
@@ -500,6 +520,7 @@ class Clock:
         return [self._text(float(value)) for value in values]
 
     def _text(self, value: float) -> str:
+        # In whole ticks: 59.9999 seconds must not be written as 60.
         unit = 10**self.digits
         ticks = round(value * unit) if self.seconds else round(value / 60) * 60 * unit
         sign, days = "", 0

@@ -27,6 +27,7 @@ def to_float(values: pd.Series) -> np.ndarray:
     """A numeric, integer, boolean or datetime column as float64; missing is NaN; datetimes are
     seconds since 1970.
     """
+    # Seconds, because generators and metrics want one unit of numbers.
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         # Nanoseconds since 1970 have no exact float; whole seconds do.
         seconds, nanoseconds = np.divmod(
@@ -46,6 +47,7 @@ def from_float(values: np.ndarray, column: Column) -> pd.Series:
     values = np.asarray(values, dtype=float) + 0.0  # a copy, in which -0.0 is 0.0
     if column.kind == "numeric":
         return pd.Series(values, name=column.name)
+    # Taken out before the cast: NaN as a whole number is undefined.
     missing = np.isnan(values)
     values = np.where(missing, 0, values)
     if column.kind == "boolean":
@@ -78,6 +80,7 @@ class Marginal:
     @classmethod
     def fit(cls, values: np.ndarray) -> Marginal:
         """values: floats, shape (n,), NaN ignored. An all-missing column has an empty marginal."""
+        # Sorted once: quantiles and ranks are then searches.
         present = np.sort(values[~np.isnan(values)])
         return cls(present, _grid_step(present))
 
@@ -108,6 +111,7 @@ class Marginal:
 
     def uniform_rank(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Levels in (0, 1) of `values` in this distribution, ties broken at random; NaN stays NaN."""
+        # A value that many rows share gets a random place among them: ranks are then even.
         low = np.searchsorted(self.values, values, side="left")
         high = np.searchsorted(self.values, values, side="right")
         n = max(len(self.values), 1)
@@ -118,6 +122,7 @@ class Marginal:
 def _grid_step(present: np.ndarray) -> float | None:
     if not len(present):
         return None
+    # Whole numbers first; they may lie on a coarser grid still.
     distinct = np.unique(present)
     if np.all(distinct == np.round(distinct)):
         # Datetimes on whole days, hours, minutes; also keeps large round numbers.
@@ -135,6 +140,7 @@ def _common_divisor(distinct: np.ndarray, step: float) -> float:
     """What divides all of these multiples of a step, or the step where chance may have made it so:
     1 in a million.
     """
+    # Zero is a multiple of everything.
     nonzero = distinct[distinct != 0]
     if not len(nonzero) or np.abs(nonzero).max() >= 2**53:
         return step
@@ -185,6 +191,7 @@ class Codes:
 
     def _fit_bins(self, name: str, values: np.ndarray, bins: int, tail_rows: int | None) -> None:
         present = values[~np.isnan(values)]
+        # A bin keeps the values that fell into it, and numbers are drawn from these.
         edges = _bin_edges(present, bins, tail_rows)
         index = np.searchsorted(edges, present, side="right")
         self._edges[name] = edges
@@ -220,6 +227,7 @@ class Codes:
             return np.where(
                 np.isnan(numbers), last, np.searchsorted(self._edges[name], numbers, side="right")
             ).astype(np.int32)
+        # Labels that were never seen share the code of missing.
         codes = self._levels[name].get_indexer(values.astype(object)).astype(np.int32)
         if name in self._rare:
             codes[(codes < 0) & values.isin(self._rare[name][0]).to_numpy(dtype=bool)] = last - 1
@@ -262,6 +270,7 @@ class Codes:
     def _decode_column(
         self, column: Column, codes: np.ndarray, rng: np.random.Generator
     ) -> pd.Series:
+        # Drawn for every column, so that one column's kind moves no other column's values.
         u = rng.random(len(codes))
         if column.name in self._edges:
             values = np.full(len(codes), np.nan)
@@ -287,6 +296,7 @@ def _bin_edges(present: np.ndarray, bins: int, tail_rows: int | None) -> np.ndar
     """
     if not len(present):
         return np.empty(0)
+    # With few values each is a bin: no quantile falls between them.
     distinct, counts = np.unique(present, return_counts=True)
     if len(distinct) <= bins:
         return distinct[1:]
@@ -330,6 +340,7 @@ class Features:
         self._levels: dict[str, pd.Index] = {}
         self.max_levels = max_levels
         for column in self.columns:
+            # Everything below is read off this table alone; other tables are only transformed.
             values = table[column.name]
             if column.is_discrete:
                 counts = values.value_counts().to_dict()
@@ -371,6 +382,7 @@ class Features:
         for column in self.columns:
             if column.is_discrete:
                 levels = self._levels[column.name][: self.max_levels]
+                # What is rare, missing or new shares the last flag.
                 codes = levels.get_indexer(table[column.name].astype(object))
                 block = np.zeros((len(table), len(levels) + 1), dtype=np.float32)
                 block[np.arange(len(table)), np.where(codes < 0, len(levels), codes)] = 1

@@ -39,16 +39,19 @@ THREAD_VARIABLES = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB_MAXIMUM", "BLIS
 
 def execute(spec: Spec, on_phase: Callable[[str], None] | None = None) -> Outcome:
     """Run one cell in a forked, supervised process of this machine and bring back its outcome."""
+    # On a cluster's machine the code may be another one: its numbers would stand under a wrong key.
     if difference := _difference(spec):
         raise InputError(
             f"{difference} on {platform.node()} than when this run was planned; "
             "run again, with the same code everywhere."
         )
+    # One warm process for all cells of a batch: imports cost seconds.
     warm = Warm.get(spec.threads, spec.imports)
     folder = warm.cell_folder(spec)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     try:
         message = warm.run(folder, on_phase or (lambda phase: None), spec.limits)
+        # Read before the folder goes: an outcome is bytes, wherever it was made.
         files = _files(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,6 +68,7 @@ class Warm:
     @classmethod
     def get(cls, threads: int, imports: list[str]) -> Warm:
         with cls._lock:
+            # A forked child must not use its parent's.
             key = (os.getpid(), threads, tuple(imports))
             warm = cls._all.get(key)
             if warm is None or warm.process.poll() is not None:
@@ -84,6 +88,7 @@ class Warm:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{me.pid}-{int(me.create_time())}-"))
         (self.folder / "imports.json").write_text(json.dumps(imports))
         (self.folder / "references").mkdir()
+        # A socket in a private folder: no port that others could take or hear.
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(self.folder / "socket"))
         listener.listen(128)
@@ -110,6 +115,8 @@ class Warm:
 
     def _environment(self, threads: int) -> dict[str, str]:
         """The runner's environment, and what makes cells alike and their threads few."""
+        # A library that takes all cores would slow down the cells beside it, and add in another
+        # order.
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
         # Several batches of the same code (tests, notebooks) may share one folder of references.
         references = os.environ.get("WORKBENCH_REFERENCES") or str(self.folder / "references")
@@ -159,6 +166,7 @@ class Warm:
         The supervisor holds the cell to its limits; one that says nothing for much longer than that
         (somebody stopped it) is killed, and its cell is lost.
         """
+        # What holds if the connection ends without a word.
         outcome = {"status": "lost", "reason": "its supervisor was killed", "phase": "start"}
         supervisor = None
         try:
@@ -184,6 +192,7 @@ class Warm:
         return outcome
 
     def close(self) -> None:
+        # The warm process ends itself when its input closes, and its supervisors with it.
         self.process.stdin.close()
         try:
             self.process.wait(GRACE + 5)
@@ -195,6 +204,7 @@ class Warm:
 
 def sweep() -> None:
     """Kill the processes and remove the folders that dead runners on this machine left behind."""
+    # By the variable that names their folder: other people's processes are left alone.
     for process in psutil.process_iter():
         try:
             folder = Path(process.environ().get("WORKBENCH_WARM", ""))
@@ -212,6 +222,7 @@ def sweep() -> None:
 
 def _owner_lives(name: str) -> bool:
     try:
+        # The start time too: process numbers are used again.
         pid, created = map(int, name.removeprefix(f"{PREFIX}-").split("-")[:2])
         return int(psutil.Process(pid).create_time()) == created
     except (psutil.NoSuchProcess, ValueError):
@@ -227,6 +238,7 @@ def _difference(spec: Spec) -> str:
     """The first source or version in which this machine differs from the one that planned the cell,
     in words.
     """
+    # Sources before versions: a changed file is the likelier cause.
     for name, wanted in spec.sources.items():
         if keys.source_hash(name) != wanted:
             return f"{name} has another source"

@@ -23,17 +23,20 @@ def fork(function, *arguments, on_death=signal.SIGKILL, close=()) -> int:
     """Run `function` in a forked child that gets the signal `on_death` when this process dies;
     returns its pid.
     """
+    # Known before the fork: afterwards it may have died, and its number be another's.
     parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
+        # The warm process's handlers are not the child's.
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, signal.SIG_DFL)
         _prctl(DEATH_SIGNAL, on_death)
         if os.getppid() != parent:  # it died before prctl
             os._exit(1)
+        # A descriptor that stays open would keep the other end waiting.
         for thing in close:
             thing.close()
         function(*arguments)
@@ -68,6 +71,7 @@ def reap_status() -> dict[int, int]:
     one.
     """
     ended = {}
+    # Until nobody is left to collect: signals of several children may fall into one.
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -90,6 +94,7 @@ def kill_descendants() -> None:
 def kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         try:
+            # Children first, while they can still be found below it.
             for child in [*process.children(recursive=True), process]:
                 child.kill()
         except psutil.NoSuchProcess:
@@ -105,6 +110,7 @@ def run_kernel(connection_file: str, memory: int) -> None:
 
     # What a killed cell leaves goes with its folder.
     tempfile.tempdir = os.environ["TMPDIR"] = os.getcwd()
+    # What a notebook may look at; the warm process's own arguments are none of its business.
     sys.argv = ["ipykernel_launcher", "-f", connection_file]
     # 1: no notice, no thread that polls it.
     app = IPKernelApp.instance(connection_file=connection_file, parent_handle=1)
@@ -151,6 +157,7 @@ def run_notebook(connection_file: str, kernel_pid: int, parameters: dict) -> Non
     from nbformat import read
 
     try:
+        # Its own kernel manager would start a kernel; ours runs already, forked.
         papermill.execute_notebook(
             read("source.ipynb", as_version=4),
             "cell.ipynb",

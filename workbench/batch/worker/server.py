@@ -55,6 +55,7 @@ def serve(listener: socket.socket) -> None:
     processes.adopt_orphans()
     supervisors = set()
     while True:
+        # Standard input is the runner's life line: it is readable when the runner is gone.
         ready, _, _ = select.select([listener, 0], [], [], 0.5)  # type: ignore[type-var]
         if 0 in ready and not os.read(0, 1):
             break
@@ -83,6 +84,7 @@ def _preload(names: list[str]) -> None:
         else []
     )
     import_nbformat()
+    # Each import once, before any fork; pages are then shared by all cells.
     for name in [*ALWAYS, *names, *drawing]:
         try:
             import_module(name)

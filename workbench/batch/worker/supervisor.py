@@ -45,6 +45,7 @@ def supervise(connection: socket.socket) -> None:
     processes.adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
+        # One line: everything else lies in the folder.
         folder = Path(connection.makefile(encoding="utf-8").readline().strip())
         os.chdir(folder)
         _redirect_streams()
@@ -84,6 +85,7 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
     """Start kernel and papermill, look at them until they end or break a limit; None when the
     runner has gone.
     """
+    # CPU seconds, wall seconds and memory, of all processes of the cell together.
     limits = spec["limits"]
     memory_limit = limits["memory_mb"] * 1e6
     began = time.monotonic()
@@ -105,6 +107,7 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
         if current and current != phase:
             phase = current
             _send(connection, {"phase": phase})
+        # Whatever ends the cell now, this is what is known of it.
         about = {
             "phase": phase,
             "phases": done,
@@ -114,6 +117,7 @@ def _watch(connection: socket.socket, spec: dict) -> dict | None:
             "traceback": "",
             "peak_mb": round(peak / 1e6, 1),
         }
+        # Before limits are looked at: what has ended in time is not ended for its last look.
         if notebook in ended:
             return about | _verdict(ended, kernel, notebook, peak / memory_limit)
         memory = meter.read(memory_limit)
@@ -147,6 +151,7 @@ def _start(connection: socket.socket, spec: dict, memory_limit: float) -> tuple[
 
 def _verdict(ended: dict[int, int], kernel: int, notebook: int, memory_share: float) -> dict:
     """What the exit codes and papermill's error say. memory_share: peak memory over its limit."""
+    # The kernel first: papermill's own error only says that it died.
     code = ended.get(kernel, 0)
     if code < 0:
         return _killed_kernel(signal.Signals(-code).name, memory_share)
@@ -161,6 +166,8 @@ def _verdict(ended: dict[int, int], kernel: int, notebook: int, memory_share: fl
 
 
 def _killed_kernel(signal_name: str, memory_share: float) -> dict:
+    # The kernel of the system kills without a word; so close to the limit memory is the likely
+    # cause.
     if memory_share > 0.9:
         status = "out-of-memory"
     elif signal_name in ("SIGKILL", "SIGTERM"):
@@ -188,6 +195,7 @@ def _check_result() -> dict:
     from workbench.metrics.rows import check_rows, read_rows
 
     try:
+        # Read back from disk: what was written is what counts.
         paths = {name: Path("out", f"{name}.parquet") for name in ("rows", "synthetic")}
         check_rows(read_rows(paths["rows"]))
         synthetic = read_rows(paths["synthetic"])
@@ -287,6 +295,7 @@ class _Meter:
                 # A forked process shares pages, which only the exact reading counts right.
                 self._next_exact = now
             self._next_list = now + 20 * (time.thread_time() - began)
+        # Moves with the truth between two exact readings.
         cheap = self._sum(_anonymous_bytes)
         estimate = self._exact + cheap - self._cheap
         if now < self._next_exact and estimate <= limit:
@@ -303,6 +312,7 @@ class _Meter:
         if seconds < self._next_cpu:
             return ""
         self._next_cpu = seconds + 0.5
+        # What has ended, and what runs: together all CPU seconds of the cell.
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         used = ended.ru_utime + ended.ru_stime + self._sum(lambda one: sum(one.cpu_times()[:4]))
         if used > limits["seconds"]:
