@@ -22,6 +22,7 @@ from workbench.files import plain
 
 
 def main(arguments: list[str] | None = None) -> int:
+    # Imports of each command stand in its function: `--help` must not wait for pandas.
     options = _parser().parse_args(arguments)
     # A name of a file may be no text, and a terminal may know few letters.
     for stream in (sys.stdout, sys.stderr):
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list(options) -> None:
+    # The same dictionaries as JSON and as a table.
     entries = {"generators": _generators, "datasets": _datasets, "metrics": _metrics}[
         options.what
     ]()
@@ -95,6 +97,7 @@ def _datasets() -> list[dict]:
 def _metrics() -> list[dict]:
     from workbench.metrics import METRICS
 
+    # In words, for those who have not read the docs.
     better = {"up": "more is better", "down": "less is better", "zero": "0 is best"}
     return [
         {
@@ -185,6 +188,7 @@ def _report(options) -> None:
             "workbench report takes one folder, or --compare with two and perhaps --out."
         )
     if options.report:
+        # Checked once, for the sentences below and for the page.
         home = opened(Path(options.report).resolve())
         if isinstance(home, Folder):
             _say_problems(home)
@@ -256,6 +260,7 @@ def _print_verdicts(folder: str, table) -> list[str]:
     """A line for each cell and each fault of the folder and its page; returns the verdicts."""
     from workbench.files import plain
 
+    # Faults of the page count as well: the exit code is for scripts.
     verdicts = list(table["verdict"])
     for row in table.itertuples():
         about = f"{row.dataset} {row.label} seed {row.seed} ({row.key[:12]})"
@@ -283,6 +288,7 @@ def _compared(options, given: dict) -> str:
     from workbench.batch import grid
     from workbench.batch.override import LEAST_TRAIN_ROWS
 
+    # Said about the option, before the grid would say it about a line nobody has written.
     most = options.train_rows
     if most is not None and most < LEAST_TRAIN_ROWS:
         raise InputError(f"--train-rows is {most}; give at least {LEAST_TRAIN_ROWS}.")
@@ -327,6 +333,7 @@ def _recommendation(folder: Path):
     from workbench.report.batch import Batch
     from workbench.report.recommendation import recommend
 
+    # From the rows on disk, as the page does: terminal and page say the same.
     batch = Batch.read(folder)
     finished = batch.cells[batch.cells["status"] == "ok"]
     seconds = finished.groupby("label")["fit_cpu"].mean().dropna().to_dict()
@@ -336,6 +343,7 @@ def _recommendation(folder: Path):
 def _write_grid(folder: Path, text: str) -> None:
     from workbench.files import write_text
 
+    # A grid that asks for the same may be there: then its cells are gone on with.
     path = folder / "grid.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -390,6 +398,7 @@ def _write_table(data, table, out: Path) -> None:
     """The whole file or none, never through a link; values written as in the real table."""
     from workbench.files import write_bytes
 
+    # A CSV keeps the last digit of 12.50; Parquet keeps numbers as numbers.
     is_text = out.suffix == ".csv"
     table = data.written(table, as_text=is_text)
     content = table.to_csv(index=False).encode() if is_text else table.to_parquet(index=False)
@@ -494,6 +503,7 @@ def _say_roles(data) -> None:
 
 def _pair(option: str, text: str, example: str) -> tuple[str, str]:
     """COL=VALUE; the column's name may hold an equals sign."""
+    # From the right, for a column called "a=b".
     name, equals, value = text.rpartition("=")
     if not equals or not name or not value:
         raise InputError(
@@ -508,6 +518,7 @@ def _names(text: str | None) -> list[str] | None:
     """
     if text is None:
         return None
+    # The rules of CSV, which people know: a comma inside quotes divides nothing.
     names = next(csv.reader([text], skipinitialspace=True), [])
     return [name.strip() for name in names if name.strip()]
 

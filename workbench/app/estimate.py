@@ -16,6 +16,7 @@ START = 3.0  # the worker process
 
 def seconds(session: Session) -> dict[str, float]:
     """Generator -> seconds of what is chosen and not there yet."""
+    # By the number of values: fits and scores grow with rows and columns alike.
     table = session.data.train
     size = len(table) * len(session.data.schema.modelled.columns) / MEASURED_ON
     found: dict[str, float] = {}
@@ -29,6 +30,7 @@ def seconds(session: Session) -> dict[str, float]:
 
 def _one(session: Session, name: str, seed: int, missing: list[str], size: float) -> float:
     """Of one generator and seed."""
+    # Slow metrics in proportion; the quick ones share their fits, and come together.
     scoring = sum(metric in SLOW for metric in missing) / len(SLOW) * SCORING_SLOW
     if any(metric not in SLOW for metric in missing):
         scoring += SCORING
@@ -49,6 +51,7 @@ def words(session: Session) -> str:
     if not found:
         return "Nothing is left to run."
     total = START + sum(found.values())
+    # Who waits wants to know which choice to drop.
     longest = max(found, key=lambda name: found[name])
     most = f", most of it {longest}" if found[longest] > total / 2 else ""
     return f"About {rounded(total)}{most}."

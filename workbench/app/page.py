@@ -41,6 +41,7 @@ class SideBySide(ipw.VBox):
     """
 
     def __init__(self, session: Session):
+        # What is chosen and measured lives in the session; the page only shows it.
         self.session = session
         self._task: asyncio.Task | None = None
         self._make_table_controls()
@@ -94,6 +95,7 @@ class SideBySide(ipw.VBox):
         self.corrections = ipw.HBox([self.column, self.kind, self.accept], layout=_wrapping())
 
     def _make_generator_controls(self) -> None:
+        # Scrolls by itself: thirty boxes would push Run out of sight.
         height = ipw.Layout(max_height="17rem", overflow="auto", width="26rem", max_width="100%")
         self.generators = Checkboxes(
             "Generators", generator_groups(), self.session.generators, layout=height
@@ -170,6 +172,7 @@ class SideBySide(ipw.VBox):
 
     def _rows(self) -> list[ipw.Widget]:
         """The page from top to bottom; the results stand directly below Run."""
+        # In the order of use; a screen reader follows it too.
         table = [self.table, self.upload, self.target, self.sensitive, self.about]
         generators = [self.generators, self.seeds, self.params]
         beside = ipw.VBox([self.code])
@@ -223,6 +226,7 @@ class SideBySide(ipw.VBox):
         """The action as a callback whose error is a sentence on the page, beside Run or in another
         place.
         """
+        # Errors beside the button that caused them.
         place = place or self.message
 
         def act(*_):
@@ -265,6 +269,7 @@ class SideBySide(ipw.VBox):
 
     def _choose_again(self, declared: Mapping) -> None:
         """The same table with the roles on the page and other declarations."""
+        # A widget cannot hold None as a choice.
         target = None if self.target.value == NONE else self.target.value
         try:
             self.session.choose_table(self.session.table, target, self.sensitive.value, declared)
@@ -274,6 +279,7 @@ class SideBySide(ipw.VBox):
 
     def _show_kind(self) -> None:
         """What is declared of the column whose kind may be corrected."""
+        # The session knows what is declared; the control only shows it.
         declared, name = self.session.declared, self.column.value
         kind = declared.get("kinds", {}).get(name, AS_FOUND)
         if name in declared.get("identifiers", ()):
@@ -283,6 +289,7 @@ class SideBySide(ipw.VBox):
         self._quiet = False
 
     def _correct_kind(self) -> None:
+        # All declarations are given again: one column's kind may change another's role.
         name, kind = self.column.value, self.kind.value
         declared = dict(self.session.declared)
         kinds = {known: k for known, k in declared.get("kinds", {}).items() if known != name}
@@ -300,6 +307,7 @@ class SideBySide(ipw.VBox):
         self._choose_again({key: v for key, v in declared.items() if v or key == "identifiers"})
 
     def _accept_proposals(self) -> None:
+        # What a person has corrected stays: proposals fill in what is left.
         found = views.proposals(self.session)
         kinds = {**found.pop("kinds", {}), **self.session.declared.get("kinds", {})}
         self._choose_again({**found, **({"kinds": kinds} if kinds else {})})
@@ -323,6 +331,7 @@ class SideBySide(ipw.VBox):
 
     def _take_upload(self) -> None:
         if self.upload.value:
+            # Written into the session's folder, and then read like any other path.
             file = self.upload.value[0]
             self.table.value = str(self.session.upload(file["name"], bytes(file["content"])))
 
@@ -363,6 +372,7 @@ class SideBySide(ipw.VBox):
 
     def _follow(self) -> None:
         """Show how far the worker is, and the views again when something has been finished."""
+        # Called once a second: what has not changed is not sent to the browser again.
         steps = list(self.session.progress.values())
         self.run.disabled, self.cancel.disabled = self.session.busy, not self.session.busy
         lines = [
@@ -382,6 +392,7 @@ class SideBySide(ipw.VBox):
 
     def _refresh(self) -> None:
         """What can be looked at now, the code, the ranking, and the view."""
+        # Only what has finished can be looked at.
         names = list(dict.fromkeys(name for name, _ in self.session.finished))
         self._quiet = True
         kept = self.name.value, self.seed.value
@@ -422,6 +433,7 @@ class SideBySide(ipw.VBox):
         return str(views.picture(self.session, self.view.value, name, seed, self.columns.value))
 
     def _export(self) -> None:
+        # The script exports what is on the page, so both are given the same.
         looked = *self._looked_at(), self.columns.value
         self._tell(self.exported, "Writing tables and drawing figures ...")
         paths = views.export(self.session, self.folder.value, *looked, formula_safe=self.safe.value)

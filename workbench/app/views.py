@@ -138,6 +138,7 @@ def looked_at(
     """What the views show: the pair if it is finished, otherwise the first that is; columns, the
     first few by default.
     """
+    # Before anything has run the code is written for what is chosen.
     finished = session.finished or dict.fromkeys(session.pairs)
     pair = (name, seed) if (name, seed) in finished else next(iter(finished))
     known = session.data.schema.modelled.names
@@ -151,6 +152,7 @@ def figure(
 
     Raises InputError where nothing is measured yet, or nothing that the figure is made of.
     """
+    # The same calls as in FIGURES, whose text is the script: both have to stay alike.
     rows, data = session.rows(), session.data
     name, seed, columns = looked_at(session, name, seed, columns)
     tables = {pair: found.synthetic for pair, found in session.finished.items()}
@@ -171,6 +173,7 @@ def picture(
     session: Session, view: str, name: str = "", seed: int = 0, columns: Sequence[str] = ()
 ) -> Piece:
     """`figure` as an escaped HTML image whose alternative text says what it shows and of what."""
+    # The sentence says which of the choices the figure is about.
     drawn = figure(session, view, name, seed, columns)
     name, seed, columns = looked_at(session, name, seed, columns)
     about = {
@@ -240,6 +243,7 @@ def code(session: Session, name: str = "", seed: int = 0, columns: Sequence[str]
     name, seed, columns = looked_at(session, name, seed, columns)
     table, roles = _table(session)
     load = ", ".join([repr(table), *(f"{role}={value!r}" for role, value in roles.items())])
+    # A script that fails at once would be of no use to anybody.
     failed = {
         pair[0] for pair, step in session.progress.items() if step.phase in ("skipped", "error")
     }
@@ -335,6 +339,7 @@ def as_csv(table: pd.DataFrame, formula_safe: bool = False, numbers: Collection[
     """
     if not formula_safe:
         return table.to_csv(index=False, lineterminator="\r\n")
+    # Column names are cells of a spreadsheet too.
     columns = {}
     for name in table.columns:
         values = table[name]
@@ -361,6 +366,7 @@ def ranking(session: Session) -> Piece:
     The order is by one reading, named in the caption: how useful the rows are for training a
     model, or how well they keep pairs of columns where there is no target. It is no total score.
     """
+    # One reading orders, and the caption names it: there is no total score.
     rows = session.rows()
     by = next(name for name in RANKED_BY if name in set(rows["metric"]))
     heads = headlines(rows)
@@ -393,6 +399,7 @@ def _readings(rows: pd.DataFrame) -> pd.DataFrame:
 
 def recommendation(session: Session) -> Recommendation:
     """Which of the chosen generators to take, from what was measured."""
+    # Labels are names here: the page gives no labels of its own.
     names = {name: name for name in session.generators}
     seconds = {
         name: found.fit_seconds
@@ -410,6 +417,7 @@ def recommended(found: Recommendation) -> Markup:
 
 def columns(session: Session) -> Piece:
     """What was read off the table, column by column, and what looks wrong."""
+    # The table as it was read, and the schema as it is declared by now.
     found = session.inspection()
     schema = session.data.schema
     lines = [
@@ -430,6 +438,7 @@ def summary(session: Session) -> str:
     """What a person must know of a table before anything is run: its size, its identifiers, and
     whether a target is still to be chosen.
     """
+    # Said before anything runs: a name taken for a feature would be learnt.
     data = session.data
     count = len(data.train) + len(data.test)
     words = [
@@ -446,6 +455,7 @@ def summary(session: Session) -> str:
 
 def proposals(session: Session) -> dict:
     """What `inspect` proposes that is not declared yet, as `load` takes it."""
+    # Only what changes something: a button that does nothing is a riddle.
     proposed, schema = session.inspection().proposed, session.data.schema
     kinds = {
         name: kind
@@ -476,6 +486,7 @@ def _table(session: Session) -> tuple[str, dict]:
 
 def _strips(session: Session) -> list[str]:
     """The metrics of the overview that apply to the target's kind."""
+    # A panel of a metric that does not apply would be empty.
     task = session.data.schema.task
     idle = {
         "classification": {"tstr_r2"},

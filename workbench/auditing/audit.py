@@ -196,6 +196,7 @@ def to_html(checks: pd.DataFrame) -> Markup:
     if checks["before"].ne("").any():
         header += ["before", "change"]
     header.append("note")
+    # Numbers as words: two digits are enough to see which side of a limit they are on.
     lines = []
     for check in checks.to_dict("records"):
         shown = check | {"band": ""}
@@ -258,6 +259,7 @@ def audit(
     >>> audit(data, generate("independent", data)).decision
     'FAIL'
     """
+    # Files first: a misspelt tolerance must not be found after a minute of checks.
     limits = read_tolerances(tolerances, data.schema.modelled)
     previous = against if isinstance(against, Audit) or against is None else Audit.read(against)
     if not isinstance(synthetic, pd.DataFrame):
@@ -312,6 +314,7 @@ def audit(
 
 def _hashes(data: Dataset, table: pd.DataFrame | None, limits: dict) -> dict[str, str]:
     """What the audit was made from: the tables, and the tolerances that it was held to."""
+    # Whoever reads the record later can tell which tables it is about.
     hashes = {"train": table_hash(data.train), "test": table_hash(data.test)}
     if table is not None:
         hashes["synthetic"] = table_hash(table)
@@ -382,6 +385,7 @@ def publish(out: str | Path, **parameters) -> Audit:
 
 def _from_anywhere(parameters: Mapping) -> dict:
     """The notebook's parameters with absolute paths: its kernel starts in a folder of its own."""
+    # Paths seen from where the command was given mean something else to the kernel.
     found = dict(parameters)
     for name in ("real", "synthetic", "tolerances", "against"):
         if isinstance(found.get(name), str | Path):
@@ -407,6 +411,7 @@ def read_tolerances(tolerances: Mapping | str | Path | None, schema: Schema) -> 
         given = tolerances
     else:
         given, _ = read_toml(Path(tolerances), "name a file of tolerances.")
+    # Names are held against the schema: a tolerance for no column would never act.
     columns = given.get("columns", {})
     if not isinstance(columns, Mapping):
         raise _not_a_table("columns", columns)
@@ -455,6 +460,7 @@ def _visible(checks: list[dict]) -> str:
     """What the audit could have seen, for the gate of distributions: the largest band of its
     columns.
     """
+    # What a check of this size could have noticed at least.
     bands = {
         check["about"]: check["high"] + check["tolerance"]
         for check in checks
@@ -534,6 +540,7 @@ def _is_record(record: Mapping) -> bool:
     """Whether a JSON object has the shape of an audit's record, as far as it is read: it may be
     somebody else's.
     """
+    # Only what is read of it: later versions may record more.
     texts = [record.get(name) for name in ("made", "window")]
     checks, hashes = record.get("checks"), record.get("hashes")
     if record.get("format") != FORMAT or record.get("decision") not in STATUSES:

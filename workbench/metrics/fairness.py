@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -300,7 +301,7 @@ def _both_scores(trial: Trial, known: np.ndarray) -> list[np.ndarray]:
     return [answer[positive].to_numpy()[known] for answer in answers if positive in answer]
 
 
-def _lost_auc(truth: np.ndarray, scores: list[np.ndarray], about: dict[str, str]) -> Row:
+def _lost_auc(truth: np.ndarray, scores: list[np.ndarray], about: dict[str, Any]) -> Row:
     """What one group loses in AUC, with DeLong's interval for two models on the same rows."""
     metric = "worst_group"
     if min(truth.sum(), (~truth).sum()) < MIN_ROWS or len(scores) < 2:

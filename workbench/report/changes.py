@@ -64,6 +64,7 @@ class Changes:
 
     def sentences(self) -> list[str]:
         """The sentences above the tables."""
+        # Identical runs need one sentence and no tables.
         cells, heads = self.cells, self.headlines
         if self.identical:
             return [
@@ -106,6 +107,7 @@ class Changes:
         ]
         header = ["Generator", "Dataset", "Before", "After", "Cells", "Which"]
         yield "Cells added, removed or with another status", header, lines
+        # What has not moved at all would bury what has.
         changed = self.headlines[self.headlines["difference"] != 0]
         lines = [
             (
@@ -152,6 +154,7 @@ class Changes:
 
     def write(self, path: str | Path) -> Path:
         """One HTML page that opens offline. Raises InputError where it cannot be written."""
+        # A page of its own, made like a report's, so that it opens offline.
         title = " → ".join(self.names)
         parts: list = [
             "# What changed between two runs?",
@@ -172,6 +175,7 @@ class Changes:
 
 def compare(before: str | Path, after: str | Path) -> Changes:
     """Two report folders, whatever they have finished. Raises InputError where one of them is none."""
+    # Resolved: "." has no name that could stand on a page.
     homes = [Folder(Path(before).resolve()), Folder(Path(after).resolve())]
     folders = [home.path for home in homes]
     tables = [home.rows() for home in homes]  # first: what cannot be read is pending in `cells`
@@ -188,6 +192,7 @@ def compare(before: str | Path, after: str | Path) -> Changes:
         both["same"] &= both[f"{name}_before"] == both[f"{name}_after"]
     sides = zip(tables, ("before", "after"), strict=True)
     rows = [table.assign(side=side) for table, side in sides]
+    # Two runs of one report lie in different folders under the same name.
     alike = folders[0].name == folders[1].name
     before, after = (
         f"{folder.parent.name}/{folder.name}" if alike else folder.name for folder in folders
@@ -297,6 +302,7 @@ def _facts(record: dict) -> Iterator[tuple[str, object]]:
     """What a manifest says about a cell's making, by name: the machine, versions, limits, data,
     parameters and sources.
     """
+    # Digests are cut to what an eye can compare.
     cell, inputs = record["cell"], record.get("inputs", {})
     yield (
         f"parameters of {cell['label']}",

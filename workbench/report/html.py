@@ -62,6 +62,7 @@ def scored(row, best: bool, status: str, notes: list[str]) -> Markup:
     """
     if row is None:
         return pieces().lacking(status or "not measured")
+    # The macro shows what is not empty.
     value, low, high, word, mark = "", "", "", "", 0
     is_missing = not np.isfinite(row["mean"])
     if not is_missing:
@@ -120,6 +121,7 @@ def image(figure, alt: str, caption: Markup, name: str = "figure") -> Markup:
     """An SVG image with its alternative text, saved as `name`; inside an img element it can run
     nothing. figure: a Drawing, or a figure of Matplotlib.
     """
+    # Inside an img element an SVG can run no script and load nothing, whatever its labels say.
     drawing = figure if isinstance(figure, Drawing) else Drawing.of(figure)
     data = base64.b64encode(drawing.svg.encode()).decode()
     file = re.sub(r"\W+", "-", name.casefold()).strip("-")[:80] or "figure"
@@ -155,6 +157,7 @@ def html_table(
     `foot` holds lines that stay below the others, however these are sorted.
     """
     spoken = Markup(caption).striptags() if hasattr(caption, "__html__") else caption
+    # Lists, because a generator would be used up by the template's first look.
     body = [list(line) for line in lines]
     last = [list(line) for line in foot]
     return pieces().table(list(header), body, caption, spoken, kind, last)
@@ -193,6 +196,7 @@ def headed(metric: str) -> Markup:
 
 
 def unfinished(cells: pd.DataFrame) -> str:
+    # Said beside a generator wherever its numbers stand.
     bad = cells.loc[cells["status"] != "ok", "status"]
     return f"{len(bad)} of {len(cells)} {', '.join(sorted(set(bad)))}" if len(bad) else ""
 

@@ -52,6 +52,7 @@ LEAKS = ("attack_risk", "membership_auc", "excess_copies", "dcr_share")
 @section
 def facts_line(batch: Batch) -> Piece:
     """The page's title; what ran and how much of it finished, and what the page leaves out."""
+    # Of all planned cells: what is still to run is part of the facts.
     counts, labels = batch.cells["status"].value_counts(), batch.cells["label"].unique()
     factors = [name for name in FACTORS if name in batch.cells]
     counts_each = batch.cells.groupby(["dataset", "label"])[factors].nunique()
@@ -72,6 +73,7 @@ def facts_line(batch: Batch) -> Piece:
             + [f"{count:,} {status}" for status, count in counts.items() if status != "ok"]
         ),
     ]
+    # By the largest dataset: the note says that something is cut, not for which.
     most = batch.cells.groupby("dataset")["label"].nunique().max()
     notes = []
     waiting = counts.get("pending", 0)
@@ -92,6 +94,7 @@ def facts_line(batch: Batch) -> Piece:
 @section
 def verdicts(batch: Batch) -> Piece:
     """One sentence a use, then a table of generators and uses that names the deciding gate."""
+    # Judged once for the whole page; every sentence and cell reads from it.
     table = batch.verdicts
     header, out = ["Generator", *(title for title, _ in USES.values())], Markup("")
     if len(batch.datasets) > 1:
@@ -176,6 +179,7 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
             if who[state]
         ]
         said[title] = "; ".join(clauses) or "no generator has run"
+    # Ruled out is who fails somewhere and is supported nowhere.
     fails = own.groupby("label")["state"].agg(
         lambda states: "fails" in set(states) and "meets" not in set(states)
     )
@@ -229,6 +233,7 @@ def _strips(part: Part, metrics: list[str]) -> Markup:
     """A small figure for each metric, and a sentence on each that has no reading."""
     from workbench.report import marks
 
+    # Drawn in the page's order, so that a label has the same line in every figure.
     lines = {label: part.generators[label] for label in part.labels}
     cards, blank = [], Markup("")
     for metric in metrics:
@@ -280,6 +285,7 @@ def _tradeoffs(batch: Batch, chosen: Callable[[set[str]], str] | None) -> Piece:
 
 
 def _tradeoff_card(part: Part, utility: str, metric: str) -> Markup:
+    # One figure a reading of closeness, all against the same utility.
     heads = {name: part.heads[part.heads["metric"] == name] for name in (utility, metric)}
     across = _axis(heads[metric], titled(metric), "fresh real rows")
     up = _axis(heads[utility], titled(utility), "fresh real rows")
@@ -300,6 +306,7 @@ def _axis(heads: pd.DataFrame, words: str, ceiling_words: str) -> scatter.Axis:
 
 def _points(part: Part, across: pd.DataFrame, up: pd.DataFrame) -> list[scatter.Point]:
     """A point for each generator of a dataset."""
+    # CPU seconds: the clock would show how busy the machine was.
     spent = part.cells[part.cells["status"] == "ok"].groupby("label")["fit_cpu"].mean()
     right, above = (table.drop_duplicates("label").set_index("label") for table in (across, up))
     points = []
@@ -344,6 +351,7 @@ def score_table(batch: Batch) -> Piece:
 def _scores(part: Part, metrics: list[str], caption: str) -> Markup:
     """The table of some metrics, with its ceiling and floor below and its footnotes."""
     notes: list = []
+    # Looked up for each cell of the table: a search for each would be quadratic.
     keyed = {(row["label"], row["metric"]): row for row in part.heads.to_dict("records")}
     best = {
         metric: leaders(part.heads[part.heads["metric"] == metric], metric, part.control)
@@ -356,6 +364,7 @@ def _scores(part: Part, metrics: list[str], caption: str) -> Markup:
         )
         for label, state in part.labels.items()
     ]
+    # The same for all generators but for draws, so one mean stands below the column.
     ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
     foot = [
         (pieces().headed(end.title(), words), *(number(ends.loc[m, end]) for m in metrics))
@@ -380,6 +389,7 @@ def _across(batch: Batch) -> Markup:
         .agg(["mean", "count"])
     )
     metrics = [m for m in heads["metric"].unique() if METRICS.get(m, UNKNOWN).direction != "zero"]
+    # A mean over the datasets that went well flatters whoever failed on the others.
     ran = batch.cells.groupby("label")["dataset"].nunique()
     done = batch.cells[batch.cells["status"] == "ok"].groupby("label")["dataset"].nunique()
     lines = []
@@ -418,6 +428,7 @@ def bias(batch: Batch) -> Piece:
 def _bias_of(part: Part) -> Markup:
     known = [name for name, metric in METRICS.items() if metric.family == "bias"]
     readings = part.readings[part.readings["metric"].isin(known)]
+    # A table without groups has nothing but a headline here.
     about_columns = readings[readings["column"] != ""]
     if not about_columns["mean"].notna().any():
         why = sorted(set(readings["note"]) - {""}) or ["no finished cell has a sensitive column"]
@@ -445,6 +456,7 @@ def _whole_groups(readings: pd.DataFrame, metric: str) -> pd.DataFrame:
     what `representation` lists is a group.
     """
     one = readings[readings["metric"] == metric]
+    # It lists every group that train or the synthetic table has.
     listed = readings[readings["metric"] == "representation"]
     groups = pd.MultiIndex.from_frame(listed[["column", "group"]])
     if not len(groups):
@@ -455,6 +467,7 @@ def _whole_groups(readings: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _largest_first(readings: pd.DataFrame) -> list[tuple[str, str]]:
     """(column, group) of readings, columns before groups, the largest mean of any generator first."""
+    # By the largest of any generator, so that all of them are compared in one order.
     size = readings.assign(size=readings["mean"].abs())
     size = size.groupby(["column", "group"], sort=False)["size"].max().dropna()
     return sorted(size.index, key=lambda key: (key[1] != "", -size[key], key))
@@ -517,6 +530,7 @@ def run_facts(batch: Batch) -> Piece:
     lines = []
     for part in batch.each():
         for label in part.labels:
+            # Means over cells: one slow seed is not the generator's cost.
             cells = part.cells[part.cells["label"] == label]
             took = [
                 digits(cells[f"{phase}_seconds"].mean(), 2)
@@ -539,6 +553,7 @@ def run_facts(batch: Batch) -> Piece:
     out = html_table(
         header, lines, "Mean seconds over cells, and the largest peak memory of any", "scores"
     )
+    # What has not run has no machine.
     ran = batch.cells[batch.cells["status"] != "pending"]
     names = {
         "cpu": "Processor",
@@ -561,6 +576,7 @@ def _cells(batch: Batch) -> Markup:
     ran = pd.concat(
         [part.cells[part.cells["label"].isin(list(part.labels))] for part in batch.each()]
     )
+    # One list a generator, which all its numbers link to.
     groups = dict(list(ran.groupby("label", sort=False)))
     # Every dataset and generator keeps some cells, however many there are: each number on the page
     # links to one of these lists.
@@ -641,6 +657,7 @@ def readings(batch: Batch) -> Piece:
     }
     out = Markup("")
     for metric in [m for m in batch.heads["metric"].unique() if m in METRICS]:
+        # From the registration alone: what the page says of a metric is what was measured.
         entry = METRICS[metric]
         floor = floors.get(entry.floor, entry.floor) or "none, for no table is a sensible one"
         words = f"{direction(metric)[2:].capitalize()}. Held against {entry.reads}. Floor: {floor}."
@@ -667,6 +684,7 @@ def leaders(heads: pd.DataFrame, metric: str, control: Callable[[str], bool]) ->
     """Labels of the best generator, and of those whose number prints alike; controls do not
     compete.
     """
+    # Controls are references and no rivals; a reading without information wins nothing.
     own = heads[
         ~heads["label"].map(control).astype(bool) & heads["mean"].notna() & (heads["state"] == OK)
     ]
@@ -707,6 +725,7 @@ def _amplifiers(heads: pd.DataFrame) -> Markup:
     """Who amplifies and who dampens in the column that moved most, one sentence each; the interval
     already allows for the number of columns.
     """
+    # Words by the interval, not by the value: what may be chance is called no clear change.
     readings: dict[str, list[str]] = {}
     for row in heads[(heads["metric"] == "bias_amp") & heads["mean"].notna()].to_dict("records"):
         about = f"{row['column']}: " if row["column"] else ""

@@ -131,6 +131,7 @@ def _representing(
             heads = headlines(needed.assign(ceiling=np.nan, note=needed["note"].fillna("")))
         heads = heads[(heads["metric"] == metric) & heads["mean"].notna()]
         return part.merge(heads[["dataset", "label", "column", "group"]])
+    # 0 for the whole table: where there is such a row it speaks for the metric.
     rank = (part["column"] != "").astype(int) + 2 * (part["group"] != "").astype(int)
     return part[rank == rank.groupby(part["dataset"]).transform("min")]
 
@@ -139,11 +140,13 @@ def failed_last(cells: pd.DataFrame) -> pd.Series:
     """The scores of one metric's cells, failed ones ROPE below the floor and the worst score of
     their dataset, so that no generator gains by not running.
     """
+    # By the worst of the dataset: a score of zero could be a good one there.
     worst = cells[["score", "floor"]].min(axis=1).groupby(cells["dataset"]).transform("min")
     return cells["score"].fillna(worst - ROPE)
 
 
 def _scores(cells: pd.DataFrame, handling: str) -> pd.DataFrame:
+    # Two ways to count those that failed, and the page shows both.
     failed = cells["score"].isna()
     if handling == COMPLETE:
         cells = cells[~failed.groupby(cells["dataset"]).transform("any")]
@@ -172,6 +175,7 @@ def compare(
     n, k = wide.shape
     caveat = power(n)
     values = wide.to_numpy(dtype=float)
+    # Rank 1 is the best; equal scores share the mean of their ranks.
     mean_rank = rankdata(-values, axis=1).mean(axis=0) if n else np.full(k, np.nan)
     ranks = pd.Series(mean_rank, index=wide.columns).sort_values(kind="stable")
     friedman = {
@@ -233,6 +237,7 @@ def rank_ranges(readings: pd.DataFrame, direction: str) -> pd.DataFrame:
     (Bonferroni). Readings on the same test rows go together, so this is on the careful side. A
     reading without an interval is never surely apart from another.
     """
+    # Smaller is better from here on, whatever the metric's direction.
     bad = badness(readings["mean"], direction).to_numpy(dtype=float)
     half = ((readings["high"] - readings["low"]) / 2).to_numpy(dtype=float)
     factor = simultaneous(len(bad) * (len(bad) - 1) // 2)
@@ -251,6 +256,7 @@ def nemenyi_ranges(wide: pd.DataFrame) -> pd.DataFrame:
     """
     from scipy.stats import rankdata
 
+    # A dataset with a gap has no ranks of all labels.
     complete = wide.dropna()
     count = wide.shape[1]
     ranks = np.full(count, np.nan)
@@ -299,6 +305,8 @@ def holm(p: Iterable[float]) -> np.ndarray:
     >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
     [0.03, 0.06, 0.06]
     """
+    # The smallest is multiplied by their number, the next by one less; none falls below the one
+    # before.
     p = np.array(list(p), dtype=float)
     order = np.argsort(p, kind="stable")[: int(np.isfinite(p).sum())]
     adjusted = np.full(len(p), np.nan)
@@ -429,6 +437,7 @@ def variance_components(table: pd.DataFrame, factors: list[str], value: str) -> 
     level = table[factors].assign(mean=table[value], noise=0.0)
     for depth in range(len(factors), 0, -1):
         outer = factors[: depth - 1]
+        # The outermost factor's groups form one group together.
         grouped = level.groupby(outer, sort=False) if outer else level.groupby(lambda _: 0)
         n, spread = grouped["mean"].size(), grouped["mean"].var(ddof=1)
         freedom = (n - 1).sum()

@@ -81,30 +81,37 @@ class Emergency:
         """
         import simpy
 
+        # The first day begins with an empty department, which no real one ever is.
         warm = int(24 * arrivals)
         total = warm + n
         arrival = thinned(total, arrivals / 60, self.hours, rng)
+        # All that belongs to a patient is drawn beforehand: who waits for whom moves no draw.
         triage = rng.choice(len(self.classes), total, p=self.classes)
         came = rng.random(total) < np.clip(
             ambulances * np.array([4.0, 2.2, 0.9, 0.3, 0.1])[triage], 0, 1
         )
         age = np.clip(rng.gamma(3.2, 14, total) - 4 * triage + 6, 0, 99).astype(int)
+        # With the nurse, with the doctor, and in bed afterwards.
         durations = [
             rng.exponential(assessment, total),
             self.service(total, rng) * treatment * self.weights[triage],
             rng.exponential(rest, total)
             * np.where(triage < 2, 1.4, np.where(triage > 2, 0.4, 1.0)),
         ]
+        # The gravest cases are too ill to leave.
         leaves = np.where(triage < 2, np.inf, rng.exponential(patience, total))
         admitted = rng.random(total) < np.clip(self.admissions[triage] * (1 + (age > 65)), 0, 0.95)
         boarding = rng.exponential(120, total) * admitted
         nurse_at, doctor_at, departed = (np.full(total, np.nan) for _ in range(3))
 
         env = simpy.Environment()
+        # By triage, not by arrival; among equals who came first.
         staff = [
             simpy.PriorityResource(env, max(int(count), 1)) for count in (nurses, beds, doctors)
         ]
 
+        # simpy's processes are generators: each yield waits for a person, a bed or time. Whoever
+        # waits beside a timeout leaves when that comes first.
         def visit(i: int):
             gone = arrival[i] + leaves[i]
             with staff[0].request(priority=triage[i]) as nurse:
@@ -135,8 +142,10 @@ class Emergency:
                 yield env.timeout(arrival[i] - env.now)
                 env.process(visit(i))
 
+        # Runs until everybody has left.
         env.process(door())
         env.run()
+        # Who left unseen has no wait to the doctor, and no reason to be admitted.
         seen = ~np.isnan(doctor_at)
         table = pd.DataFrame(
             {

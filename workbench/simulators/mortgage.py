@@ -136,12 +136,15 @@ class MortgageDesk:
         unlocated: float = 0.08,
     ) -> pd.DataFrame:
         """n applications. Amounts are in thousands of dollars, ratios in percent."""
+        # Draws in this order, whatever the parameters: the same seed gives the same people.
         group = rng.random(n) < minority
         hispanic = group & (rng.random(n) < 0.4)
         # Households: men apply with a wife more often; schooling and self-employment pay.
         male, age = rng.random(n) < men, rng.normal(size=n)
         wed = rng.random(n) < np.clip(married * np.where(male, 1.13, 0.45) + 0.1 * age, 0, 1)
         children = rng.poisson(rng.gamma(1.5, np.where(wed, 0.75, 0.15) * np.exp(0.2 * age)))
+        # Constants here and below were set with the real table at hand; the docstring says what
+        # follows.
         school = rng.random(n) < np.clip(schooled - 0.12 * group, 0, 1)
         alone = rng.random(n) < self_employed
         tail = 0.8 * rng.normal(size=n) + 0.6 * (rng.exponential(size=n) - 0.69)
@@ -158,6 +161,8 @@ class MortgageDesk:
         # Who owes more looks for a cheaper house.
         others = np.where(rng.random(n) < 0.08, 0, rng.gamma(1.2, debts / 1.2, n))
         dear = elasticity * earns + price_spread * rng.standard_t(6, n) - 0.01 * (others - debts)
+        # The price follows income less than one to one: who earns twice as much does not buy twice
+        # the house.
         price = price_ratio * income * np.exp(dear)
         saver = (
             savings_spread * rng.standard_t(6, n) / 1.2
@@ -177,7 +182,9 @@ class MortgageDesk:
             - 0.3 * (1 - months / 360)
         )
         limit = np.asarray(LIMITS)[rng.choice(3, n, p=[0.45, 0.25, 0.3])]
+        # Lumps at the lenders' limits: who wants more gets just that.
         loan = price * np.clip(np.minimum(limit, wanted), 0.1, None)
+        # Dearer houses and older people: those who have owned one before.
         owner = rng.random(n) < expit(logit(owners) + dear + 0.7 * age)
         other = (
             earned
@@ -218,6 +225,7 @@ class MortgageDesk:
         slow, poor, bad, worse = worst(
             1 - clean, (1 - clean + delinquent) / 2, delinquent, delinquent / 2
         )
+        # The worst first: nested shares, so that a level is what the worse ones leave.
         consumer = np.select([worse, bad, poor, slow], ["6", "5", "3", "2"], "1")
         consumer = np.where((consumer == "3") & (rng.random(n) < 0.4), "4", consumer)
         (failed,), (below,), (late, later) = worst(bankrupt), worst(substandard), worst(0.1, 0.03)
@@ -225,9 +233,11 @@ class MortgageDesk:
 
         # The desk.
         facts = rng.random(n) < unverified * np.where(below, 5, 0.6)
+        # What lies beyond the guidelines of 36 percent of debts and 80 of leverage.
         worry = np.clip(burden - 36, 0, 30) + np.clip(100 * loan / price - 80, 0, 40) / 2.5
         odds = leniency - credit_weight * below - 3 * facts - ratio_weight * worry - 0.5 * failed
         passed = rng.random(n) < expit(odds - 0.4 * (units - 1))
+        # The one place where a group is treated otherwise, so that its size is known exactly.
         approved = passed & ~(group & (rng.random(n) < disparity))
         table = pd.DataFrame(
             {
