@@ -198,7 +198,9 @@ def workers(server: subprocess.Popen) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.long
 def test_jupyterlab_from_run_all_to_export(browser, tmp_path):
+    """Quick siblings: the page in Voila below, its controls in test_page, its notebook by nbval."""
     began = time.monotonic()
     root = ["--allow-root"] if os.geteuid() == 0 else []
     with (
