@@ -19,7 +19,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 exclude_patterns = ["_build"]
 html_theme, html_title = "furo", "workbench"
 html_show_sphinx = False
-html_static_path, html_js_files = ["_static"], ["scrollable.js"]
+html_static_path, html_js_files, html_css_files = ["_static"], ["scrollable.js"], ["wide.css"]
 html_show_search_summary = False  # a page opened from disk may not fetch the others
 default_role = "code"
 

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 import re
 import subprocess
 import sys
@@ -447,3 +448,27 @@ def test_the_start_page_lists_every_lesson_and_every_lesson_leads_on():
         lesson = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
         target = re.search(r"\*\*Next:\*\* \[[^\]]+\]\(([^)]+)\)", lesson)
         assert target and (ROOT / "notebooks" / target.group(1)).exists(), path.name
+
+
+def test_the_minutes_of_the_start_page_follow_its_rule():
+    """Reading at 100 words a minute, five minutes an exercise, the run; rounded up to five."""
+    (table,) = (
+        cell.source
+        for cell in nbformat.read(ROOT / "notebooks" / "start.ipynb", as_version=4).cells
+        if "## The lessons" in cell.source
+    )
+    seen = set()
+    for name, run, minutes in re.findall(r"\]\((\S+)\) \|.*\| (\d+|–) \| (\d+) \|", table):
+        texts = [
+            cell.source
+            for cell in nbformat.read(ROOT / "notebooks" / name, as_version=4).cells
+            if cell.cell_type == "markdown"
+        ]
+        text = "\n".join(texts)
+        exercises = text.count("<details><summary>Solution</summary>")
+        read = re.sub(r"(?s)<details>.*?</details>", "", text)
+        seconds = 0 if run == "–" else int(run)
+        exact = len(read.split()) / 100 + 5 * exercises + seconds / 60
+        assert int(minutes) == 5 * math.ceil(exact / 5), (name, exact)
+        seen.add(name)
+    assert seen == {path.name for path in NOTEBOOKS}
