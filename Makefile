@@ -13,6 +13,7 @@
 # make model-server   a small language model (SmolLM2-135M) on http://127.0.0.1:8765/v1, for the generator llm
 # make five-families   reports/five-families, with that model beside it
 # make texts    reports/texts, likewise: texts for a classifier, by that model and by a Markov chain
+# make peers    generators of other packages beside ours, in an environment of their own: reports/peers
 # make replications   papers replayed, at their small size: reports/replications/*/replication.html
 # make clean    remove .venv and everything made under reports/
 #
@@ -34,7 +35,7 @@ REPORT ?= reports/loans
 unexport PYTHONDONTWRITEBYTECODE
 CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 
-.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server five-families texts replications clean
+.PHONY: install report benchmark pdf test test-long types lab app docs gallery bench model-server five-families texts peers replications clean
 
 install: .venv/test-installed
 
@@ -97,6 +98,19 @@ five-families: .venv/lab-installed
 texts: .venv/lab-installed
 	$(BIN)/python -m workbench.tables.texts reports/texts/chats.csv
 	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT) $(BIN)/workbench run reports/texts --trust
+
+# What they want conflicts with our versions, so they live elsewhere: fitted and sampled in the kernel "peers", scored here.
+PEERS := build/peers
+PEER_PACKAGES := ctgan==0.12.1 arfpy==0.1.1 torch==2.13.0 ipykernel==7.4.0 pyarrow tqdm
+
+peers: .venv/report-installed $(PEERS)/made
+	JUPYTER_PATH=$(CURDIR)/$(PEERS)/share/jupyter $(BIN)/workbench run reports/peers --trust
+
+$(PEERS)/made:
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --no-compile $(PEER_PACKAGES)
+	$(PEERS)/bin/python -m ipykernel install --prefix $(PEERS) --name peers --display-name "Peers of workbench"
+	touch $@
 
 # One that cannot run, for want of a table in WORKBENCH_DATA, does not keep the others from it.
 REPLICATIONS := $(notdir $(patsubst %/grid.toml,%,$(wildcard reports/replications/*/grid.toml)))
