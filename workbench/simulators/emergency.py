@@ -12,6 +12,7 @@ visit.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -79,8 +80,6 @@ class Emergency:
         """n visits in the order of arrival, after a day that is not looked at. wait (to the doctor)
         and stay are in minutes.
         """
-        import simpy
-
         # The first day begins with an empty department, which no real one ever is.
         warm = int(24 * arrivals)
         total = warm + n
@@ -91,60 +90,20 @@ class Emergency:
             ambulances * np.array([4.0, 2.2, 0.9, 0.3, 0.1])[triage], 0, 1
         )
         age = np.clip(rng.gamma(3.2, 14, total) - 4 * triage + 6, 0, 99).astype(int)
-        # With the nurse, with the doctor, and in bed afterwards.
-        durations = [
-            rng.exponential(assessment, total),
-            self.service(total, rng) * treatment * self.weights[triage],
-            rng.exponential(rest, total)
-            * np.where(triage < 2, 1.4, np.where(triage > 2, 0.4, 1.0)),
-        ]
+        with_nurse = rng.exponential(assessment, total)
+        with_doctor = self.service(total, rng) * treatment * self.weights[triage]
+        slower = np.where(triage < 2, 1.4, np.where(triage > 2, 0.4, 1.0))
+        in_bed = rng.exponential(rest, total) * slower
         # The gravest cases are too ill to leave.
         leaves = np.where(triage < 2, np.inf, rng.exponential(patience, total))
         admitted = rng.random(total) < np.clip(self.admissions[triage] * (1 + (age > 65)), 0, 0.95)
-        boarding = rng.exponential(120, total) * admitted
-        nurse_at, doctor_at, departed = (np.full(total, np.nan) for _ in range(3))
+        in_bed = in_bed + rng.exponential(120, total) * admitted
+        patients = _Patients(arrival, triage, leaves, with_nurse, with_doctor, in_bed)
+        department = _Department(patients, nurses, beds, doctors)
+        department.run()
 
-        env = simpy.Environment()
-        # By triage, not by arrival; among equals who came first.
-        staff = [
-            simpy.PriorityResource(env, max(int(count), 1)) for count in (nurses, beds, doctors)
-        ]
-
-        # simpy's processes are generators: each yield waits for a person, a bed or time. Whoever
-        # waits beside a timeout leaves when that comes first.
-        def visit(i: int):
-            gone = arrival[i] + leaves[i]
-            with staff[0].request(priority=triage[i]) as nurse:
-                yield nurse | env.timeout(max(gone - env.now, 0)) if leaves[i] < np.inf else nurse
-                if not nurse.triggered:
-                    departed[i] = env.now
-                    return
-                nurse_at[i] = env.now
-                yield env.timeout(durations[0][i])
-            with staff[1].request(priority=triage[i]) as bed:
-                yield bed | env.timeout(max(gone - env.now, 0)) if leaves[i] < np.inf else bed
-                if bed.triggered:
-                    with staff[2].request(priority=triage[i]) as doctor:
-                        yield (
-                            doctor | env.timeout(max(gone - env.now, 0))
-                            if leaves[i] < np.inf
-                            else doctor
-                        )
-                        if doctor.triggered:
-                            doctor_at[i] = env.now
-                            yield env.timeout(durations[1][i])
-                    if not np.isnan(doctor_at[i]):
-                        yield env.timeout(durations[2][i] + boarding[i])
-            departed[i] = env.now
-
-        def door():
-            for i in range(total):
-                yield env.timeout(arrival[i] - env.now)
-                env.process(visit(i))
-
-        # Runs until everybody has left.
-        env.process(door())
-        env.run()
+        nurse_at, doctor_at = department.nurse_at, department.doctor_at
+        departed = department.departed
         # Who left unseen has no wait to the doctor, and no reason to be admitted.
         seen = ~np.isnan(doctor_at)
         table = pd.DataFrame(
@@ -166,6 +125,83 @@ class Emergency:
     def service(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """How long doctors take for n patients, relative to their mean."""
         return rng.lognormal(-0.125, 0.5, n)
+
+
+@dataclass(frozen=True)
+class _Patients:
+    """What belongs to each patient, whoever waits for whom: shape (patients,) each, in minutes.
+
+    leaves      how long they wait before they leave unseen, infinite for who never does
+    in_bed      after the doctor: tests, results, and the wait for a ward
+    """
+
+    arrival: np.ndarray
+    triage: np.ndarray
+    leaves: np.ndarray
+    with_nurse: np.ndarray
+    with_doctor: np.ndarray
+    in_bed: np.ndarray
+
+
+class _Department:
+    """Nurses, beds and doctors, and when each patient met them; NaN for who left before."""
+
+    def __init__(self, patients: _Patients, nurses: float, beds: float, doctors: float):
+        import simpy
+
+        self._patients = patients
+        self._env = simpy.Environment()
+        # By triage, not by arrival; among equals who came first.
+        self._nurses, self._beds, self._doctors = (
+            simpy.PriorityResource(self._env, max(int(count), 1))
+            for count in (nurses, beds, doctors)
+        )
+        total = len(patients.arrival)
+        self.nurse_at, self.doctor_at, self.departed = (np.full(total, np.nan) for _ in range(3))
+
+    def run(self) -> None:
+        """Until everybody has left."""
+        self._env.process(self._door())
+        self._env.run()
+
+    def _door(self):
+        """Patients begin their visit at their arrival."""
+        for i, arrival in enumerate(self._patients.arrival):
+            yield self._env.timeout(arrival - self._env.now)
+            self._env.process(self._visit(i))
+
+    def _turn(self, request, i: int):
+        """What patient i waits for: their turn, or the end of their patience."""
+        patients = self._patients
+        if patients.leaves[i] == np.inf:
+            return request
+        gone = patients.arrival[i] + patients.leaves[i]
+        return request | self._env.timeout(max(gone - self._env.now, 0))
+
+    def _visit(self, i: int):
+        """A process of simpy: each yield waits for a person, a bed or time. Whoever waits beside a
+        timeout leaves when that comes first.
+        """
+        patients, env, priority = self._patients, self._env, self._patients.triage[i]
+        with self._nurses.request(priority=priority) as nurse:
+            yield self._turn(nurse, i)
+            if not nurse.triggered:
+                self.departed[i] = env.now
+                return
+            self.nurse_at[i] = env.now
+            yield env.timeout(patients.with_nurse[i])
+        with self._beds.request(priority=priority) as bed:
+            yield self._turn(bed, i)
+            if bed.triggered:
+                with self._doctors.request(priority=priority) as doctor:
+                    yield self._turn(doctor, i)
+                    if doctor.triggered:
+                        self.doctor_at[i] = env.now
+                        yield env.timeout(patients.with_doctor[i])
+                # The doctor goes on to the next one; the bed is held.
+                if not np.isnan(self.doctor_at[i]):
+                    yield env.timeout(patients.in_bed[i])
+        self.departed[i] = env.now
 
 
 class Queue(Emergency):
