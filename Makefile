@@ -100,8 +100,9 @@ texts: .venv/lab-installed
 	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT) $(BIN)/workbench run reports/texts --trust
 
 # What they want conflicts with our versions, so they live elsewhere: fitted and sampled in the kernel "peers", scored here.
+# arfpy calls what NumPy 2.4 no longer has.
 PEERS := build/peers
-PEER_PACKAGES := ctgan==0.12.1 arfpy==0.1.1 torch==2.13.0 ipykernel==7.4.0 pyarrow tqdm
+PEER_PACKAGES := ctgan==0.12.1 arfpy==0.1.1 torch==2.13.0 numpy==2.3.5 ipykernel==7.4.0 pyarrow tqdm
 
 peers: .venv/report-installed $(PEERS)/made
 	JUPYTER_PATH=$(CURDIR)/$(PEERS)/share/jupyter $(BIN)/workbench run reports/peers --trust
