@@ -17,6 +17,7 @@ a person too, and not only by calibration.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -194,37 +195,16 @@ class MortgageDesk:
         )
         owed = earned * 0.3 * rng.exponential(size=n) * (rng.random(n) < 0.4)
 
-        # Ratios follow from the annuity; what the income leaves out (co-applicants, rents) is the
-        # noise.
-        payment = loan * (rate / 12) / (1 - (1 + rate / 12) ** -months)
-        housing = (
-            100
-            * (payment + price * taxes / 1200)
-            / (earned / 12)
-            * np.exp(0.12 * rng.standard_t(2, n))
-        )
-        # Households look for a house whose cost they can carry: far from a quarter of income is
-        # rare on both sides.
-        housing = 26 * (housing / 26) ** 0.7
-        housing = np.clip(np.where(housing > 33, 33 + (housing - 33) * 0.3, housing), 1, 80)
-        burden = housing + others
-        burden = np.minimum(np.where(burden > 38, 38 + (burden - 38) * 0.6, burden), 95)
+        payment = _annuity(loan, rate, months)
+        housing, burden = _ratios(payment, price, taxes, earned, others, rng)
 
         # Credit records: one trait, each with noise of its own; shares hold over both groups
         # together.
         trait = rng.normal(size=n) - credit_gap * (group - minority)
         trait /= np.sqrt(1 + credit_gap**2 * minority * (1 - minority))
-
-        def worst(*shares):
-            """Whether the record of each row is among the worst `share`, for nested shares (one
-            noise).
-            """
-            record = credit_tie * trait + np.sqrt(1 - credit_tie**2) * rng.normal(size=n)
-            return [record <= ndtri(share) for share in shares]
-
-        slow, poor, bad, worse = worst(
-            1 - clean, (1 - clean + delinquent) / 2, delinquent, delinquent / 2
-        )
+        worst = partial(_worst, trait, credit_tie, rng)
+        poorly_kept = (1 - clean, (1 - clean + delinquent) / 2, delinquent, delinquent / 2)
+        slow, poor, bad, worse = worst(*poorly_kept)
         # The worst first: nested shares, so that a level is what the worse ones leave.
         consumer = np.select([worse, bad, poor, slow], ["6", "5", "3", "2"], "1")
         consumer = np.where((consumer == "3") & (rng.random(n) < 0.4), "4", consumer)
@@ -284,6 +264,46 @@ class MortgageDesk:
                 "cost of a loan": table["hrat"] * earned / loan,
             }
         )
+
+
+def _annuity(loan: np.ndarray, rate: float, months: np.ndarray) -> np.ndarray:
+    """The equal monthly payments that pay a loan back at a yearly rate."""
+    return loan * (rate / 12) / (1 - (1 + rate / 12) ** -months)
+
+
+def _ratios(
+    payment: np.ndarray,
+    price: np.ndarray,
+    taxes: float,
+    earned: np.ndarray,
+    others: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percent of the monthly income that goes to the house, and to all debts together."""
+    # What the income leaves out (co-applicants, rents) is the noise.
+    housing = (
+        100
+        * (payment + price * taxes / 1200)
+        / (earned / 12)
+        * np.exp(0.12 * rng.standard_t(2, len(price)))
+    )
+    # Households look for a house whose cost they can carry: far from a quarter of income is rare on
+    # both sides.
+    housing = 26 * (housing / 26) ** 0.7
+    housing = np.clip(np.where(housing > 33, 33 + (housing - 33) * 0.3, housing), 1, 80)
+    burden = housing + others
+    return housing, np.minimum(np.where(burden > 38, 38 + (burden - 38) * 0.6, burden), 95)
+
+
+def _worst(
+    trait: np.ndarray, correlation: float, rng: np.random.Generator, *shares: float
+) -> list[np.ndarray]:
+    """Whether each row's record is among the worst share, for nested shares. The record is the trait
+    and a noise of its own, drawn once for all of them: who is in the smaller share is in the larger.
+    """
+    noise = rng.normal(size=len(trait))
+    record = correlation * trait + np.sqrt(1 - correlation**2) * noise
+    return [record <= ndtri(share) for share in shares]
 
 
 def _pick(weights: dict, n: int, rng: np.random.Generator) -> np.ndarray:
