@@ -124,12 +124,17 @@ class Gate:
         return read, met, f"interval without 0, reading beyond ±{limit}"
 
     def _limit(self) -> str:
+        """What the reading was held against. A harm counts where it is clear: an interval that may
+        as well hold none is no failure, though it reaches beyond the limit.
+        """
         if self.test == "none":
             return "limit: none"
         if self.test == "within":
-            return f"limit: within ±{self.limit:g}"
-        side = "not above" if self.test == "not raised" else self.test
-        return f"limit: {side} {self.limit:g}"
+            return f"limit: within ±{self.limit:g}, or not clearly different from 0"
+        if self.test == "not raised":
+            return f"limit: not clearly raised by more than {self.limit:g}"
+        clearly = "not clearly above" if self.test == "not above" else self.test
+        return f"limit: {clearly} {self.limit:g}"
 
     def _unreadable(self, row: dict) -> bool:
         """Whether the metric says that its place between floor and ceiling means nothing."""
