@@ -156,6 +156,14 @@ def test_a_gain_of_exactly_nothing_shows_no_merit():
     assert gate("augmentation_gain", [Row("augmentation_gain", 0.02, 0.0, 0.04)])[0] == "meets"
 
 
+def test_tables_that_disagree_by_many_standard_errors_leave_a_coefficient_open():
+    """Two seeds of a noisy private fit: 6.9 (-20 to 34) holds 0, and shows no effect unharmed."""
+    apart = Row("coefficient_shift", 6.9, -20.0, 33.8, column="obrat")
+    assert gate("coefficient_shift", [apart])[0] == "undecided"
+    wide = Row("coefficient_shift", 2.4, -1.2, 6.0, column="obrat")
+    assert gate("coefficient_shift", [wide])[0] == "meets"
+
+
 # Identity is data
 
 

@@ -277,6 +277,10 @@ USES: dict[str, tuple[str, tuple[Gate, ...]]] = {
                 2.0,
                 "a coefficient's shift in standard errors",
                 "details",
+                # Of one table half an interval is 2 standard errors, 3.3 among fifty coefficients.
+                # It is wider where tables of several seeds disagree, as with much private noise:
+                # from 6 on it says nothing, whatever it holds.
+                blind=6.0,
                 without="vanished_groups",
                 complete=True,
             ),
