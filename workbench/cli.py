@@ -56,7 +56,9 @@ def _list(options) -> None:
         print(json.dumps(entries, indent=1, ensure_ascii=False))
         return
     text = lambda value: ", ".join(value) if isinstance(value, list) else str(value)  # noqa: E731
-    lines = [list(entries[0]), *([text(value) for value in entry.values()] for entry in entries)]
+    lines = [list(entries[0])]
+    for entry in entries:
+        lines.append([text(value) for value in entry.values()])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print(

@@ -362,15 +362,13 @@ def _not_informative(floor: list[Row], ceiling: list[Row], direction: str) -> st
     if not np.isfinite(distance):
         return ""
     # The half width of each side's interval, on average over its draws.
-    half = [
-        np.mean([np.nan_to_num((row.high - row.low) / 2) for row in side])
-        for side in (floor, ceiling)
-    ]
-    spread = [
-        1.96 * np.std([row.value for row in side], ddof=1) / np.sqrt(len(side))
-        for side in (floor, ceiling)
-        if len(side) > 1
-    ]
+    half, spread = [], []
+    for side in (floor, ceiling):
+        widths = [np.nan_to_num((row.high - row.low) / 2) for row in side]
+        half.append(np.mean(widths))
+        if len(side) > 1:
+            values = [row.value for row in side]
+            spread.append(1.96 * np.std(values, ddof=1) / np.sqrt(len(side)))
     noise = float(np.sqrt(np.sum(np.square([*half, *spread]))))
     if distance <= noise + 1e-9:
         return (

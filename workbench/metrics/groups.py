@@ -85,7 +85,9 @@ class Groups:
 
     def names(self, view: tuple[int, ...]) -> list[str]:
         """A name for every cell of a view, like "race=black, male=True"."""
-        labels = [[f"{self.columns[j]}={label}" for label in self.labels[j]] for j in view]
+        labels = []
+        for j in view:
+            labels.append([f"{self.columns[j]}={label}" for label in self.labels[j]])
         return [", ".join(cell) for cell in product(*labels)]
 
 

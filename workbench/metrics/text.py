@@ -254,10 +254,8 @@ def _learnt(trial: Trial, names: list[str]) -> pd.DataFrame:
     # A text without a label teaches nothing.
     labelled = trial.synthetic[trial.synthetic[trial.schema.target.name].notna()]
     y = labels(labelled[trial.schema.target.name])
-    train, test = (
-        [" ".join(row) for row in table[names].fillna("").to_numpy()]
-        for table in (labelled, trial.test)
-    )
+    train = [" ".join(row) for row in labelled[names].fillna("").to_numpy()]
+    test = [" ".join(row) for row in trial.test[names].fillna("").to_numpy()]
     try:
         weigh = TfidfVectorizer(token_pattern=r"\w+", ngram_range=(1, 2), sublinear_tf=True).fit(
             train

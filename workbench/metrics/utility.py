@@ -84,10 +84,9 @@ def _score_labels(trial: Trial) -> Iterator[Row]:
     areas = {learner: answer.auc() for learner, answer in tstr.items()}
     yield from _areas(areas, tstr[LEARNERS[0]])
 
-    rankings = {
-        learner: [Ranking(*pair) for pair in answer.one_against_rest]
-        for learner, answer in tstr.items()
-    }
+    rankings = {}
+    for learner, answer in tstr.items():
+        rankings[learner] = [Ranking(*pair) for pair in answer.one_against_rest]
     n = len(tstr[LEARNERS[0]].brier)
 
     def average_precision(rows, learners=LEARNERS):

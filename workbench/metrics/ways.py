@@ -60,9 +60,12 @@ def kway_tables(trial: Trial) -> Iterator[Row]:
     found = {k: distances(trial, k) for k in GROUPS if p >= k}
     scores = {k: 1 - float(part.distance.mean()) for k, part in found.items()}
     # Rows move a mean of means by the mean of their shares in each.
-    moves = {k: [side / len(part.ways) for side in part.inside] for k, part in found.items()}
+    moves = {}
+    for k, part in found.items():
+        moves[k] = [side / len(part.ways) for side in part.inside]
     overall = float(np.mean(list(scores.values())))
-    sides = [np.mean([move[side] for move in moves.values()], axis=0) for side in (0, 1)]
+    by_side = zip(*moves.values(), strict=True)
+    sides = [np.mean(shares, axis=0) for shares in by_side]
     counts = [f"{len(part.ways):,} {GROUPS[k]}" for k, part in found.items()]
     yield _row(overall, sides, "", " and ".join(counts))
     for k in found:

@@ -142,10 +142,9 @@ class Changes:
         out = [" -> ".join(self.names), *self.sentences()]
         for caption, header, lines in self.tables():
             if lines:
-                shown = [
-                    header,
-                    *([shortened(value, 40) for value in line] for line in lines[:PRINTED]),
-                ]
+                shown = [header]
+                for line in lines[:PRINTED]:
+                    shown.append([shortened(value, 40) for value in line])
                 widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
                 more = f" (the first {PRINTED} of {len(lines):,})" if len(lines) > PRINTED else ""
                 out += ["", f"{caption}{more}"]
@@ -290,10 +289,10 @@ def _provenance(homes: list[Folder], ok: pd.DataFrame) -> pd.DataFrame:
         for facts, home, side in zip(known, homes, ("before", "after"), strict=True):
             for name, value in _facts(home.manifest(row[f"key_{side}"])):
                 facts.setdefault(name, set()).add(str(value))
-    lines = [
-        (name, *(", ".join(sorted(facts.get(name, {"–"}))) for facts in known))
-        for name in known[0] | known[1]
-    ]
+    lines = []
+    for name in known[0] | known[1]:
+        before, after = (sorted(facts.get(name, {"–"})) for facts in known)
+        lines.append((name, ", ".join(before), ", ".join(after)))
     table = pd.DataFrame(lines, columns=["fact", "before", "after"])
     return table[table["before"] != table["after"]].reset_index(drop=True)
 

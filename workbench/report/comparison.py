@@ -216,9 +216,10 @@ def _behind(part: Part, rows: pd.DataFrame, sizes: dict) -> Markup:
         }
     if not columns:
         return Markup("")
-    lines = [
-        (part.named(k), *(columns[m].get(k, _gain_cell(None)) for m in columns)) for k in names
-    ]
+    lines = []
+    for k in names:
+        gained = [cells.get(k, _gain_cell(None)) for cells in columns.values()]
+        lines.append((part.named(k), *gained))
     caption = (
         f"How far each generator lies behind the best one on {part.name}: paired difference, 95%"
         " interval"
@@ -246,15 +247,12 @@ def _components(part: Part, rows: pd.DataFrame) -> Markup:
     metrics = list(dict.fromkeys(metric for metric, _ in found))
     lines = []
     for label in [label for label in part.labels if not part.control(label)]:
-        cells = [
-            (
-                [f"{name} {number(np.sqrt(row[name]))}" for name in varying]
-                if (row := found.get((m, label)))
-                else ["–"]
-            )
-            for m in metrics
-        ]
-        lines.append((part.named(label), *map(", ".join, cells)))
+        cells = []
+        for metric in metrics:
+            row = found.get((metric, label))
+            due = [f"{name} {number(np.sqrt(row[name]))}" for name in varying] if row else ["–"]
+            cells.append(", ".join(due))
+        lines.append((part.named(label), *cells))
     caption = (
         f"Standard deviation of the scores on {part.name} that is due to each of:"
         f" {', '.join(varying)}"

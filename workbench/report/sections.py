@@ -101,15 +101,12 @@ def verdicts(batch: Batch) -> Piece:
         count = table.groupby(["label", "use", "state"]).size()
         lines = []
         for label in batch.ordered(table["label"])[:LABELS]:
-            tallies = [
-                [
-                    f"{STATES[s]} {s} on {count[label, use, s]}"
-                    for s in STATES
-                    if (label, use, s) in count.index
-                ]
-                for use in USES
-            ]
-            lines.append((batch.named(label), *map(", ".join, tallies)))
+            tallies = []
+            for use in USES:
+                seen = [state for state in STATES if (label, use, state) in count.index]
+                words = [f"{STATES[s]} {s} on {count[label, use, s]}" for s in seen]
+                tallies.append(", ".join(words))
+            lines.append((batch.named(label), *tallies))
         out += html_table(
             header,
             lines,
@@ -160,10 +157,10 @@ def _sentences(batch: Batch, own: pd.DataFrame) -> Markup:
         deciding = {
             state: set(part.loc[part["state"] == state, "gates"].explode()) for state in STATES
         }
-        named = {
-            state: joined([g.title for g in gates if g.title in deciding[state]])
-            for state in STATES
-        }
+        named = {}
+        for state in STATES:
+            titles = [gate.title for gate in gates if gate.title in deciding[state]]
+            named[state] = joined(titles)
         people = {
             s: f"all {len(names)} generators" if 2 < len(names) == len(part) else joined(names)
             for s, names in who.items()
@@ -357,22 +354,19 @@ def _scores(part: Part, metrics: list[str], caption: str) -> Markup:
         metric: leaders(part.heads[part.heads["metric"] == metric], metric, part.control)
         for metric in metrics
     }
-    lines = [
-        (
-            part.named(label),
-            *(scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics),
-        )
-        for label, state in part.labels.items()
-    ]
+    lines = []
+    for label, state in part.labels.items():
+        cells = [scored(keyed.get((label, m)), label in best[m], state, notes) for m in metrics]
+        lines.append((part.named(label), *cells))
     # The same for all generators but for draws, so one mean stands below the column.
     ends = part.heads.groupby("metric")[["ceiling", "floor"]].mean()
-    foot = [
-        (pieces().headed(end.title(), words), *(number(ends.loc[m, end]) for m in metrics))
-        for end, words in (
-            ("ceiling", "a fresh real sample"),
-            ("floor", "what the metric sees is destroyed"),
-        )
-    ]
+    foot = []
+    for end, words in (
+        ("ceiling", "a fresh real sample"),
+        ("floor", "what the metric sees is destroyed"),
+    ):
+        values = [number(ends.loc[metric, end]) for metric in metrics]
+        foot.append((pieces().headed(end.title(), words), *values))
     header = ["Generator", *map(headed, metrics)]
     return html_table(header, lines, caption, "scores", foot) + footnotes(notes)
 

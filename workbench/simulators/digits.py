@@ -344,10 +344,11 @@ def _ways() -> dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     pen is down (NODES - 1).
     """
     lines = STROKES.strip().splitlines()
-    return {
-        digit: [_way(line[3:]) for line in lines if line.startswith(f"{digit}: ")]
-        for digit in range(10)
-    }
+    ways = {}
+    for digit in range(10):
+        written = [line[3:] for line in lines if line.startswith(f"{digit}: ")]
+        ways[digit] = [_way(strokes) for strokes in written]
+    return ways
 
 
 def _way(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

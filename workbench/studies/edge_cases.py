@@ -267,10 +267,10 @@ def off_support(data: Dataset, scenario: Scenario, table: pd.DataFrame, seed: in
     )
     real, synthetic = (kth_distance(part, points[0], 1) for part in points[1:])
     slack, rng = ROUNDING * (1 + np.abs(points[2]).max(initial=0)), np.random.default_rng([seed, 3])
-    drawn = [[rng.choice(side, len(side)) for side in (real, synthetic)] for _ in range(REPEATS)]
-    value, *shares = (
-        float((far > _far(near) + slack).mean()) for near, far in [(real, synthetic), *drawn]
-    )
+    pairs = [(real, synthetic)]
+    for _ in range(REPEATS):
+        pairs.append((rng.choice(real, len(real)), rng.choice(synthetic, len(synthetic))))
+    value, *shares = (float((far > _far(near) + slack).mean()) for near, far in pairs)
     return Row(
         "off support",
         value,

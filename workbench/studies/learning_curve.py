@@ -125,9 +125,8 @@ def learning_curve(
         score_tables(data, [subset(data, size, draw, seed)], seed)
         for size, draw in (progress(steps) if progress else steps)
     ]
-    values, influence = (
-        np.concatenate([getattr(one, name) for one in found]) for name in ("values", "influence")
-    )
+    values = np.concatenate([one.values for one in found])
+    influence = np.concatenate([one.influence for one in found])
     shape = len(sizes), draws
     return Curve(np.array(sizes), Scores(values.reshape(shape), influence.reshape(*shape, -1)))
 
@@ -177,10 +176,11 @@ def equivalent(
     if all(side.influence is not None for side in both):
         n = scores.influence.shape[-1]
         # One by one: all at once are repeats x n.
-        weights = (rng.multinomial(n, np.full(n, 1 / n)) / n for _ in range(repeats))
-        moved = map(
-            np.array, zip(*([side.influence @ w for side in both] for w in weights), strict=True)
-        )
+        drawn_again = []
+        for _ in range(repeats):
+            weights = rng.multinomial(n, np.full(n, 1 / n)) / n
+            drawn_again.append([side.influence @ weights for side in both])
+        moved = map(np.array, zip(*drawn_again, strict=True))
     value = float(
         equivalent_rows(curve.scores.values.mean(axis=-1), np.asarray(scores.values.mean()))
     )

@@ -253,7 +253,10 @@ def _joined(schema: Schema) -> list[tuple[str, ...]]:
         groups = [group for group in groups if group not in touching] + [
             set(names).union(*touching)
         ]
-    return [tuple(name for name in schema.names if name in group) for group in groups]
+    joined = []
+    for group in groups:
+        joined.append(tuple(name for name in schema.names if name in group))
+    return joined
 
 
 def _nearest(values: np.ndarray, low: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -342,10 +342,10 @@ def find_formulas(table: pd.DataFrame, schema: Schema) -> list[tuple[str, str, t
     for total, parts in _long_sums(matrix, [int(j) for j in held if j not in found]):
         if _may_follow(found, total, parts) and _holds(matrix, total, "+", parts, tolerance[total]):
             found[total] = ("+", parts)
-    return [
-        (names[total], sign, tuple(names[part] for part in parts))
-        for total, (sign, parts) in sorted(found.items())
-    ]
+    relations = []
+    for total, (sign, parts) in sorted(found.items()):
+        relations.append((names[total], sign, tuple(names[part] for part in parts)))
+    return relations
 
 
 def _may_follow(found: Mapping[int, tuple], total: int, parts: tuple[int, ...]) -> bool:

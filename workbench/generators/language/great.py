@@ -280,8 +280,7 @@ class GReaT:
             columns.append([(self._names[name], values[text]) for text in column])
         rows = [list(row) for row in zip(*columns, strict=True)]
 
-        lengths = [sum(len(name) + len(value) for name, value in row) for row in rows]
-        longest = 1 + max(lengths)
+        longest = 1 + max(_length(row) for row in rows)
         most = getattr(config, "max_position_embeddings", None) or longest
         if longest > most:
             raise InputError(
@@ -373,6 +372,11 @@ class RowWriter:
     def _begin_column(self) -> None:
         self._value_tokens: list[int] = []
         self._name_tokens = list(self._names[self._to_come[0]]) if self._to_come else []
+
+
+def _length(row: list[tuple[list[int], list[int]]]) -> int:
+    """Tokens of a row: of its columns' names and of its values."""
+    return sum(len(name) + len(value) for name, value in row)
 
 
 def _padded(lines: list[list[int]], fill: int) -> torch.Tensor:

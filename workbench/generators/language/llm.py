@@ -368,10 +368,11 @@ class LLM:
         parts = [form.prompt(self.description, self.shares)]
         names = [fact.column.name for fact in form.written]
         if self._examples:
-            named = [dict(zip(form.schema.names, row, strict=True)) for row in self._examples]
-            shown = [{name: value for name, value in row.items() if name in names} for row in named]
-            if form.as_lists:
-                shown = [list(row.values()) for row in shown]
+            shown = []
+            for row in self._examples:
+                named = dict(zip(form.schema.names, row, strict=True))
+                kept = {name: value for name, value in named.items() if name in names}
+                shown.append(list(kept.values()) if form.as_lists else kept)
             parts += [f"Examples of rows: {json.dumps(shown, ensure_ascii=False)}"]
         if form.as_lists:
             listed = json.dumps(names, ensure_ascii=False)
@@ -403,9 +404,10 @@ class LLM:
         """What the answers so far took, those from the cache included; None for what the server or
         the prices do not tell.
         """
+        answers = self.answers
         tokens = {
-            name: _total(answer[name] for answer in self.answers)
-            for name in ("input_tokens", "output_tokens")
+            "input_tokens": _total(answer["input_tokens"] for answer in answers),
+            "output_tokens": _total(answer["output_tokens"] for answer in answers),
         }
         priced = list(zip(tokens.values(), (self.input_price, self.output_price), strict=True))
         cost = (
@@ -421,10 +423,10 @@ class LLM:
         """What a cell's record keeps of the answers so far: JSON values without the server's
         address and the key. The hash of the prompt is that of a request for one row; those of
         requests and of answers are of their hashes' lists, in order."""
-        hashes = {
-            name: sha256(json.dumps([answer[name] for answer in self.answers]))
-            for name in ("request", "answer")
-        }
+        hashes = {}
+        for name in ("request", "answer"):
+            listed = [answer[name] for answer in self.answers]
+            hashes[name] = sha256(json.dumps(listed))
         facts = {
             "model": self._model,
             "server": sorted({answer["server"] or "" for answer in self.answers})[:3],

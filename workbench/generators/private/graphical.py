@@ -215,7 +215,10 @@ class GraphicalModel:
         """Every clique's joint shares: messages from the leaves to the roots and back."""
         tree = self.tree
         # In logarithms, because products of many small shares would underflow.
-        logs = [np.zeros([tree.sizes[column] for column in clique]) for clique in tree.cliques]
+        logs = []
+        for clique in tree.cliques:
+            sizes = [tree.sizes[column] for column in clique]
+            logs.append(np.zeros(sizes))
         for subset, potential in potentials.items():
             home = tree.home(subset)
             logs[home] += _spread(potential, subset, tree.cliques[home])
