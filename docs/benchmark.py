@@ -2,21 +2,21 @@
 
     python docs/benchmark.py    # writes them all; tests say when one is out of date
 
-It writes docs/benchmark.md and the README's table from results/benchmark; decision.py, measured.py
-and others.py have the makers of the other pages. Every number is the mean of rows over the seeds,
+It writes docs/benchmark.md and the README's table from results/benchmark; decision.py and measured.py
+have the makers of the other pages. Every number is the mean of rows over the seeds,
 with the interval that the report's page gives. The method cards show the same readings.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import decision
 import measured as generators_page
 import pandas as pd
 from published import RESULTS as PUBLISHED
-from published import cells, ends, finished, interval, labels, one, readings, signed, table
+from published import cells, ends, finished, interval, labels, of_line, one, readings, signed, table
+from published import filled as filled_marks
 
 from workbench.metrics import METRICS
 from workbench.report.batch import Batch
@@ -52,10 +52,8 @@ def shown() -> pd.DataFrame:
 
 def measured(dataset: str, label: str) -> list[str]:
     """What a generator's line holds after its name: seeds, each reading, CPU seconds of a fit."""
-    ran = finished()
-    ran = ran[(ran["dataset"] == dataset) & (ran["label"] == label)]
-    own = shown()
-    own = own[(own["dataset"] == dataset) & (own["label"] == label)]
+    ran = of_line(finished(), dataset, label)
+    own = of_line(shown(), dataset, label)
     line = [str(ran["seed"].nunique())]
     line += [interval(one(own, metrics)) for _, metrics in SHOWN]
     return [*line, f"{ran['fit_cpu'].mean():.2g}"]
@@ -89,9 +87,7 @@ def filled(readme: str, page: str) -> str:
     """The README with its table made anew: the lines of the page's first table for IN_README."""
     first = page[page.index("| generator |") :].partition("\n\n")[0].splitlines()
     kept = [line for line in first[2:] if line.split("`")[1] in IN_README]
-    mark = r"(<!-- benchmark: made by docs/benchmark.py -->\n).*?(\n<!-- end -->)"
-    text = "\n".join([*first[:2], *kept])
-    return re.sub(mark, lambda m: f"{m[1]}\n{text}\n{m[2]}", readme, flags=re.S)
+    return filled_marks(readme, {"benchmark": lambda: "\n".join([*first[:2], *kept])})
 
 
 def of_generator(name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from published import filled as filled_marks
-from published import finished, interval, labels, one, readings, signed, table
+from published import finished, interval, labels, of_line, one, readings, signed, table
 
 from workbench.report.identity import is_control, is_private
 from workbench.tables.catalog import DATASETS
@@ -39,14 +39,9 @@ def open_methods(ran: pd.DataFrame) -> list[str]:
     ]
 
 
-def of_line(dataset: str, label: str) -> pd.DataFrame:
-    own = shown()
-    return own[(own["dataset"] == dataset) & (own["label"] == label)]
-
-
 def skill(dataset: str, label: str) -> pd.Series | None:
     """The skill that is kept on a table, where it was measured."""
-    row = one(of_line(dataset, label), SKILL)
+    row = one(of_line(shown(), dataset, label), SKILL)
     return None if row is None or not np.isfinite(row["mean"]) else row
 
 
@@ -90,7 +85,9 @@ def closeness() -> str:
     """How near each method's rows lie to its train rows: medians over the tables, and their range."""
     heads = ("closer to train", "membership AUC", "excess copies %", "trend error %")
     ran = finished()
-    names = [*open_methods(ran), *(name for name in ("holdout",) if name in set(ran["label"]))]
+    names = open_methods(ran)
+    if "holdout" in set(ran["label"]):
+        names.append("holdout")
     lines = []
     for name in names:
         own = shown()[shown()["label"] == name]
@@ -134,7 +131,7 @@ def private() -> str:
 
 
 def scored(label: str, own: pd.DataFrame) -> list[str]:
-    rows = of_line(PRIVATE_ON, label)
+    rows = of_line(shown(), PRIVATE_ON, label)
     trend = interval(one(rows, ("trend_error",)), 2)
     return [trend, interval(one(rows, SKILL)), short(own["fit_cpu"].mean())]
 

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from published import ends, filled, finished, interval, labels, one, readings, signed, table
+from published import (
+    ends,
+    filled,
+    finished,
+    interval,
+    labels,
+    of_line,
+    one,
+    readings,
+    signed,
+    table,
+)
 
 from workbench.report.identity import is_control, is_private
 
@@ -74,10 +85,8 @@ def of_generator(name: str) -> str:
     heads = [head for head, _, _ in SHOWN]
     lines = [["table", "label", "seeds", *heads, *(head for head, _, _ in COSTS)]]
     for dataset, label in ran[["dataset", "label"]].drop_duplicates().itertuples(index=False):
-        own = shown()
-        own = own[(own["dataset"] == dataset) & (own["label"] == label)]
-        mine = ran[(ran["dataset"] == dataset) & (ran["label"] == label)]
-        lines.append([dataset, label, *line_of(own, mine)])
+        own = of_line(shown(), dataset, label)
+        lines.append([dataset, label, *line_of(own, of_line(ran, dataset, label))])
     return table(lines)
 
 

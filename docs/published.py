@@ -52,6 +52,11 @@ def labels(ran: pd.DataFrame) -> dict[str, str]:
     return {label: generators[label] for label in ordered(generators)}
 
 
+def of_line(frame: pd.DataFrame, dataset: str, label: str) -> pd.DataFrame:
+    """Of cells or readings those of one label on one table: what a line of a page is made from."""
+    return frame[(frame["dataset"] == dataset) & (frame["label"] == label)]
+
+
 def one(own: pd.DataFrame, metrics: tuple[str, ...]) -> pd.Series | None:
     """The reading of the first of these metrics that a line's rows hold."""
     found = own.drop_duplicates("metric").set_index("metric", drop=False)

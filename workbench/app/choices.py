@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 import ipywidgets as ipw
 import traitlets
 
+from workbench.app.views import pieces
 from workbench.generators import GENERATORS, Entry
-from workbench.markup import macros
 
 CONTROLS = "Controls: results known in advance"
 ELSEWHERE = "Need a server, a model or a simulator of yours"
@@ -50,9 +50,8 @@ class Checkboxes(ipw.VBox):
         self.label = label
         self.boxes: dict[str, ipw.Checkbox] = {}
         children: list[ipw.Widget] = []
-        pieces = macros("app/page.html.j2")
         for heading, members in groups.items():
-            children.append(ipw.HTML(pieces.family(heading)))
+            children.append(ipw.HTML(pieces().family(heading)))
             for name, (words, tooltip) in members.items():
                 box = ipw.Checkbox(
                     description=words,

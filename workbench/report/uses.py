@@ -91,8 +91,7 @@ class Gate:
             return "fails", f"{self.title}: nothing is left of {named}"
         factor = simultaneous(len(finite))
         judged = [(self._state(row, factor), row) for row in finite]
-        seen = {found for found, _ in judged}
-        state = next(state for state in ORDER if state in seen)
+        state = min((found for found, _ in judged), key=ORDER.index)
         deciding = [row for found, row in judged if found == state]
         deciding.sort(key=lambda row: -abs(row["mean"]))
         if state == "undecided" and self._unreadable(deciding[0]):
@@ -398,8 +397,7 @@ def read_by(rows: list[dict], about: str) -> list[dict]:
 
 def _decided(read: list[tuple]) -> tuple[str, list[str], str]:
     """State, deciding gates and reason of a use."""
-    seen = {found for _, found, _ in read}
-    state = next(state for state in ORDER if state in seen)
+    state = min((found for _, found, _ in read), key=ORDER.index)
     # Where a gate is missing, the others are named too: a use that is not measured may still be
     # half cleared.
     shown = {state, "meets"} if state == "not measured" else {state}

@@ -109,6 +109,15 @@ class Marginal:
             )
         return np.clip(values, self.values[0], self.values[-1])
 
+    def middle_rank(self, values: np.ndarray) -> np.ndarray:
+        """Levels in [0, 1] of `values`, the middle of those that tied values share, a half where
+        missing.
+        """
+        below = np.searchsorted(self.values, values, side="left")
+        up_to = np.searchsorted(self.values, values, side="right")
+        rank = (below + up_to) / (2 * max(len(self.values), 1))
+        return np.where(np.isnan(values), 0.5, rank)
+
     def uniform_rank(self, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Levels in (0, 1) of `values` in this distribution, ties broken at random; NaN stays NaN."""
         # A value that many rows share gets a random place among them: ranks are then even.

@@ -120,15 +120,9 @@ class _Coded:
         self.marginal = Marginal.fit(self.numbers)
         self._distinct = np.unique(self.marginal.values)
         self.codes = self.place(self.numbers)
-        self.outcome = np.column_stack([self._rank(), np.isnan(self.numbers)])
-
-    def _rank(self) -> np.ndarray:
-        """Mid-ranks of the numbers in [0, 1], a half where missing."""
-        values = self.marginal.values
-        below = np.searchsorted(values, self.numbers, "left")
-        up_to = np.searchsorted(values, self.numbers, "right")
-        rank = (below + up_to) / (2 * max(len(values), 1))
-        return np.where(np.isnan(self.numbers), 0.5, rank)
+        self.outcome = np.column_stack(
+            [self.marginal.middle_rank(self.numbers), np.isnan(self.numbers)]
+        )
 
     def place(self, numbers: np.ndarray) -> np.ndarray:
         """The code of each number."""
@@ -241,8 +235,8 @@ def _correlation(matrix: np.ndarray, response: _Coded) -> np.ndarray:
     counts = np.maximum(is_present.sum(axis=0), 1)
     means = matrix.sum(axis=0, where=is_present) / counts
     filled = np.where(is_present, matrix, means)
-    predictors = _standardised(filled)
-    outcomes = _standardised(_indicators(response))
+    predictors = standardised(filled)
+    outcomes = standardised(_indicators(response))
     return np.abs(predictors.T @ outcomes).max(axis=1)
 
 
@@ -253,7 +247,7 @@ def _indicators(response: _Coded) -> np.ndarray:
     return response.outcome
 
 
-def _standardised(columns: np.ndarray) -> np.ndarray:
+def standardised(columns: np.ndarray) -> np.ndarray:
     """Columns with mean 0 and length 1; a constant one is zero."""
     centred = columns - columns.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)

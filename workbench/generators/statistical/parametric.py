@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from workbench.generators import check_least
 from workbench.generators.rejection import SampledByRejection
+from workbench.generators.statistical.cart import standardised
 from workbench.tables.encode import Codes, Marginal, from_float, to_float
 from workbench.tables.schema import Column, Schema
 
@@ -88,10 +89,10 @@ class Parametric(SampledByRejection):
             return names
         # A label's outcome is a code: its levels have no order, so each is correlated by itself.
         parts = outcome if outcome.dtype.kind == "f" else np.eye(outcome.max() + 1)[outcome]
-        parts = _standardised(np.nan_to_num(parts.reshape(len(outcome), -1)))
+        parts = standardised(np.nan_to_num(parts.reshape(len(outcome), -1)))
         strength = []
         for name in names:
-            correlation = _standardised(read[name]).T @ parts
+            correlation = standardised(read[name]).T @ parts
             strength.append(np.abs(correlation).max())
         kept = np.argsort(-np.array(strength), kind="stable")[: self.max_predictors]
         return [names[place] for place in np.sort(kept)]
@@ -149,11 +150,9 @@ class _Number:
         """The normal score of the middle of the value's ranks, and whether it is missing."""
         numbers = to_float(values)
         missing = np.isnan(numbers)
-        train = self._marginal.values
-        below = np.searchsorted(train, numbers, "left")
-        up_to = np.searchsorted(train, numbers, "right")
-        count = max(len(train), 1)
-        middle = np.clip((below + up_to) / (2 * count), 0.5 / count, 1 - 0.5 / count)
+        # A score is finite: the ends of a column lie half a row inside.
+        end = 0.5 / max(len(self._marginal.values), 1)
+        middle = np.clip(self._marginal.middle_rank(numbers), end, 1 - end)
         score = np.where(missing, 0.0, ndtri(middle))
         return np.column_stack([score, missing]).astype(np.float32)
 
@@ -227,10 +226,3 @@ class _Scale:
 
 def _side_by_side(blocks: list[np.ndarray], rows: int) -> np.ndarray:
     return np.hstack(blocks) if blocks else np.empty((rows, 0), dtype=np.float32)
-
-
-def _standardised(columns: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and length 1; a constant one is zero."""
-    centred = columns - columns.mean(axis=0)
-    length = np.linalg.norm(centred, axis=0)
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
