@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from workbench.tables.encode import Codes, Features, Marginal, from_float, to_float
+from workbench.tables.encode import Codes, Features, Marginal, from_float, level_codes, to_float
 from workbench.tables.schema import Column, Schema
 
 # The same examples in every run; no deadline, since the machine may be shared.
@@ -357,3 +357,13 @@ def test_dates_a_minute_apart_stay_apart_in_both_views():
     )
     features = Features(table, [Column("t", "datetime")])
     assert len(np.unique(features.ordinal(table))) == len(np.unique(features.one_hot(table))) == 3
+
+
+@pytest.mark.parametrize("levels", [[False, True], [True], ["a", "b"], [0, 1, 2.5], []])
+def test_codes_of_levels_are_the_places_that_an_index_finds(levels):
+    found = [*levels, True, 1, "new", None, np.nan, pd.NA]
+    drawn = np.random.default_rng(0).integers(0, len(found), 60)
+    values = pd.Series([found[place] for place in drawn], dtype=object)
+    index = pd.Index(levels, dtype=object)
+    np.testing.assert_array_equal(level_codes(index, values), index.get_indexer(values))
+    assert len(level_codes(index, values[:0])) == 0

@@ -18,7 +18,7 @@ from itertools import combinations_with_replacement, pairwise
 import numpy as np
 import pandas as pd
 
-from workbench.tables.encode import Marginal, to_float
+from workbench.tables.encode import Marginal, level_codes, to_float
 from workbench.tables.schema import Column, Schema
 
 CHANCE = 1e-6  # of a pattern anywhere in a table whose columns have nothing to do with each other
@@ -55,7 +55,7 @@ class Skip:
         """The cell of each value of the gate, int, shape (rows,); -1 for a label never seen."""
         missing = gate.isna().to_numpy(dtype=bool)
         if self.levels:
-            codes = pd.Index(self.levels, dtype=object).get_indexer(gate.astype(object))
+            codes = level_codes(pd.Index(self.levels, dtype=object), gate)
         else:
             codes = np.searchsorted(self.cuts, to_float(gate), side="right")
         return np.where(missing, len(self.absent) - 1, codes)

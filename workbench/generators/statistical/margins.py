@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from workbench.tables.conditions import matches
-from workbench.tables.encode import Marginal, from_float, to_float
+from workbench.tables.encode import Marginal, from_float, level_codes, to_float
 from workbench.tables.schema import KINDS, Column, Schema
 
 
@@ -109,7 +109,7 @@ class Margin:
         where missing.
         """
         if self.column.is_discrete:
-            codes = pd.Index(self.labels).get_indexer(values.astype(object)).astype(float)
+            codes = level_codes(pd.Index(self.labels), values).astype(float)
         else:
             codes = np.searchsorted(self.numbers.values, to_float(values), side="left").astype(
                 float
@@ -119,10 +119,8 @@ class Margin:
     def intervals(self, values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         """The ends of the intervals of train values, each of shape (rows,); NaN where missing."""
         if self.column.is_discrete:
-            starts, code = (
-                np.append(0.0, self.ends),
-                pd.Index(self.labels).get_indexer(values.astype(object)),
-            )
+            starts = np.append(0.0, self.ends)
+            code = level_codes(pd.Index(self.labels), values)
             low, high = starts[code], starts[np.minimum(code + 1, len(self.ends))]
         else:
             numbers, n = to_float(values), max(len(self.numbers.values), 1)
