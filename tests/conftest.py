@@ -98,7 +98,8 @@ def shared_warm_process():
             for known in {*ended, *spare}:
                 kept.pop(known).close()
             if key not in kept:
-                kept[key] = Warm(threads, list(IMPORTS))
+                # What the plan says is enough for the few cells of a changed environment.
+                kept[key] = Warm(threads, imports if kept else list(IMPORTS))
             return kept[key]
 
     def wait_for_cells(backend):

@@ -119,23 +119,19 @@ FAILURES = {  # how the stub fails: status, phase, reason
     "burst": ("out-of-memory", "fit", "MemoryError"),
     "grow": ("out-of-memory", "fit", "emory"),
     "children": ("out-of-memory", "fit", "more than 400 MB"),
-    "gil": ("timeout", "fit", "longer than 30 seconds"),
 }
 
 
 def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
     rows = [*(stub(how=how) for how in FAILURES), "'copy'"]
-    folder = report(
-        tmp_path / "failing", rows, limits="seconds = 40\nwall_seconds = 30\nmemory_mb = 400"
-    )
+    folder = report(tmp_path / "failing", rows, limits="seconds = 40\nmemory_mb = 400")
     summary = run(folder, workers=2, progress=False)
-    assert summary.counts == {"ok": 1, "skipped": 1, "error": 5, "timeout": 1, "out-of-memory": 3}
+    assert summary.counts == {"ok": 1, "skipped": 1, "error": 5, "out-of-memory": 3}
     cells = Folder(folder).cells().set_index("label")
     for how, (status, phase, reason) in FAILURES.items():
         cell = cells.loc[f"Stub (how={how})"]
         assert (cell["status"], cell["phase"]) == (status, phase), how
         assert reason in cell["reason"], how
-    assert 30 <= cells.loc["Stub (how=gil)", "seconds"] < 35
     assert (
         (cells["peak_mb"] < 440).drop("Stub (how=children)").all()
     )  # four children at once allocate between two looks
@@ -145,7 +141,7 @@ def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
 
     state = runner.status(folder)
     assert (state["cells"], state["ok"], state["error"], state["pending"], state["runner"]) == (
-        11,
+        10,
         1,
         5,
         0,
@@ -160,17 +156,28 @@ def test_every_way_to_fail_is_a_row_and_the_rest_goes_on(tmp_path):
         log(folder, "nothing")
 
 
+def test_a_cell_that_never_lets_go_is_stopped_by_the_clock(tmp_path):
+    """A C call under Python's lock: the kernel answers nobody, and computes nothing. Alone in its
+    batch, since a busy machine would bring others to so short a limit.
+    """
+    folder = report(tmp_path / "stuck", [stub(how="gil")], limits="seconds = 40\nwall_seconds = 10")
+    assert run(folder, progress=False).counts == {"timeout": 1}
+    cell = Folder(folder).cells().iloc[0]
+    assert (cell["phase"], cell["reason"]) == ("fit", "longer than 10 seconds")
+    assert 10 <= cell["seconds"] < 15 and not orphans()
+
+
 def test_a_cell_is_stopped_by_the_seconds_it_computes_not_by_those_it_waits(tmp_path):
     """Other work on the machine stretches the clock, not a cell's own seconds."""
-    rows = [stub(how="spin"), stub(sleep=12)]
-    folder = report(tmp_path / "spinning", rows, limits="seconds = 8")
+    rows = [stub(how="spin"), stub(sleep=6)]
+    folder = report(tmp_path / "spinning", rows, limits="seconds = 4")
     run(folder, workers=2, progress=False)
     cells = Folder(folder).cells().set_index("label")
     spinning = cells.loc["Stub (how=spin)"]
-    assert (spinning["status"], spinning["reason"]) == ("timeout", "more than 8 CPU seconds")
-    assert 7 < spinning["cpu_seconds"] < 12
-    waiting = cells.loc["Stub (sleep=12)"]
-    assert waiting["status"] == "ok" and waiting["seconds"] > 12
+    assert (spinning["status"], spinning["reason"]) == ("timeout", "more than 4 CPU seconds")
+    assert 3 < spinning["cpu_seconds"] < 8
+    waiting = cells.loc["Stub (sleep=6)"]
+    assert waiting["status"] == "ok" and waiting["seconds"] > 6 > waiting["cpu_seconds"]
 
 
 def test_failed_cells_run_again_when_asked_or_when_limits_change(tmp_path):
@@ -183,11 +190,9 @@ def test_failed_cells_run_again_when_asked_or_when_limits_change(tmp_path):
     assert len(list(folder.glob("failed/*"))) == 3
 
 
-def test_retries_are_taken_and_recorded(tmp_path, monkeypatch):
-    monkeypatch.setenv("STUB_FLAG", str(tmp_path / "flag"))
-    folder = report(
-        tmp_path / "flaky", [stub(how="flaky"), stub(how="error")], limits="retries = 1"
-    )
+def test_retries_are_taken_and_recorded(tmp_path):
+    rows = [stub(how=f"flaky {tmp_path / 'flag'}"), stub(how="error")]
+    folder = report(tmp_path / "flaky", rows, limits="retries = 1")
     assert run(folder, progress=False).counts == {"ok": 1, "error": 1}
     assert list(Folder(folder).cells()["attempts"]) == [2, 2]
     key = Folder(folder).cells()["key"][0]
@@ -232,10 +237,9 @@ def test_the_warm_process_has_one_thread(tmp_path):
     try:
         process = psutil.Process(warm.process.pid)
         until = time.monotonic() + 300  # of the clock: the machine may be busy
-        while (
-            not any("torch" in mapped.path for mapped in process.memory_maps())
-            or process.cpu_percent(0.5) > 5
-        ):
+        # Not psutil's memory_maps: it asks for the pages of each map, which costs seconds of CPU.
+        maps = Path(f"/proc/{process.pid}/maps")
+        while "torch" not in maps.read_text() or process.cpu_percent(0.5) > 5:
             assert time.monotonic() < until
         assert process.num_threads() == 1
     finally:
