@@ -135,10 +135,8 @@ class DPMERF(ByClassGenerator):
         sums = np.zeros((embedding.classes, 2 * embedding.features))
         # In chunks, or the features of all rows would fill the memory.
         for first in range(0, len(codes), CHUNK):
-            rows = one_hot(codes[first : first + CHUNK], embedding.sizes)
-            # Whole numbers, row by row: only then is the noise on their sum exact.
-            counted = np.round(embedding.of(rows).numpy() * steps)
-            np.add.at(sums, codes[first : first + CHUNK, 0], counted)
+            chunk = codes[first : first + CHUNK]
+            np.add.at(sums, chunk[:, 0], embedding.counted(chunk, steps))
         noisy = sums + noise.discrete_gaussian(deviation * moved, sums.shape)
         return torch.from_numpy(noisy / steps / known.columns.rows).float()
 
@@ -160,6 +158,18 @@ class Embedding:
         """Features of norm 1 of rows, their class left out, shape (n, 2 features)."""
         angles = rows[:, self.classes :] @ self._frequencies
         return torch.cat([angles.cos(), angles.sin()], dim=1) / self.features**0.5
+
+    def counted(self, codes: np.ndarray, steps: float) -> np.ndarray:
+        """The features of at most CHUNK rows of codes as whole numbers of grid steps, shape (n, 2
+        features). A row's numbers depend on that row alone.
+        """
+        # A product of matrices rounds differently for another number of rows: with one row less,
+        # the others might move. So there are always as many.
+        padded = np.zeros((CHUNK, codes.shape[1]), dtype=codes.dtype)
+        padded[: len(codes)] = codes
+        features = self.of(one_hot(padded, self.sizes)).numpy()[: len(codes)]
+        # Whole numbers, row by row: only then is the noise on their sum exact.
+        return np.round(features * steps)
 
     def mean(self, rows: torch.Tensor) -> torch.Tensor:
         """The mean of the rows' features by class, shape (classes, 2 features)."""
