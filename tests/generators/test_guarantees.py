@@ -176,7 +176,7 @@ def looks(name: str, one: Played, two: Played) -> list[Look]:
     return found
 
 
-def asked(fit: Played) -> list[tuple]:
+def queries_of(fit: Played) -> list[tuple]:
     """What was asked: kind, scale and shape of every query."""
     return [(one.kind, one.scale, one.answer.shape) for one in fit.noise.queries]
 
@@ -194,7 +194,7 @@ def faults(name: str, one: Played, two: Played, is_exchange: bool) -> list[str]:
     """What a fit does that its guarantee does not allow, where the neighbour `two` has the same
     releases.
     """
-    if asked(one) != asked(two):
+    if queries_of(one) != queries_of(two):
         return ["which queries are asked, or their noise, depends on the row"]
     found = []
     charges, seen = charged(name, one), looks(name, one, two)
