@@ -15,11 +15,22 @@ import decision
 import measured as generators_page
 import pandas as pd
 from published import RESULTS as PUBLISHED
-from published import cells, ends, finished, interval, labels, of_line, one, readings, signed, table
+from published import (
+    cells,
+    ends,
+    finished,
+    interval,
+    labels,
+    of_line,
+    one,
+    readings,
+    signed,
+    table,
+    verdict_counts,
+)
 from published import filled as filled_marks
 
 from workbench.metrics import METRICS
-from workbench.report.batch import Batch
 from workbench.report.identity import is_control
 from workbench.report.uses import USES
 
@@ -66,28 +77,23 @@ def reference(dataset: str, end: str) -> list[str]:
     return [signed(ends(own, metrics, end)) for _, metrics in SHOWN]
 
 
-def by_use(batch: Batch) -> str:
+def by_use(counts: pd.DataFrame) -> str:
     """On how many tables each generator meets each use, leaves it open, and fails it."""
-    done = finished()[["dataset", "label"]].drop_duplicates()
-    verdicts = batch.verdicts.merge(done, on=["dataset", "label"])
+    generators = labels(finished())
     lines = [["generator", "tables", *(title for title, _ in USES.values())]]
-    for label in batch.ordered(verdicts["label"].unique()):
-        own = verdicts[verdicts["label"] == label]
-        control = " (control)" if batch.control(label) else ""
-        line = [f"`{label}`{control}", str(own["dataset"].nunique())]
-        for use in USES:
-            states = own.loc[own["use"] == use, "state"]
-            met, failed = (states == "meets").sum(), (states == "fails").sum()
-            line.append(f"{met} / {len(states) - met - failed} / {failed}")
-        lines.append(line)
+    for label, own in counts.groupby("label", sort=False):
+        control = " (control)" if is_control(generators[label]) else ""
+        cells_of_uses = [f"{row.met} / {row.open} / {row.failed}" for row in own.itertuples()]
+        tables = own[["met", "open", "failed"]].iloc[0].sum()
+        lines.append([f"`{label}`{control}", str(tables), *cells_of_uses])
     return table(lines)
 
 
-def filled(readme: str, page: str) -> str:
+def filled(readme: str) -> str:
     """The README with its table made anew: the lines of the page's first table for IN_README."""
-    first = page[page.index("| generator |") :].partition("\n\n")[0].splitlines()
-    kept = [line for line in first[2:] if line.split("`")[1] in IN_README]
-    return filled_marks(readme, {"benchmark": lambda: "\n".join([*first[:2], *kept])})
+    counts = verdict_counts()
+    kept = counts[counts["label"].isin(IN_README)]
+    return filled_marks(readme, {"benchmark": lambda: by_use(kept)})
 
 
 def of_generator(name: str) -> str:
@@ -116,7 +122,6 @@ def of_dataset(dataset: str) -> str:
 
 
 def page() -> str:
-    batch = Batch.read(RESULTS)
     done = finished()
     missing = cells()[cells()["status"] != "ok"]
     count = done.groupby("dataset", sort=False)["label"].nunique()
@@ -143,7 +148,7 @@ The tables are cut to at most 3,000 rows to learn from, so that a night on two c
 On how many tables the gates of the report are met / left open / failed. Open is what these test rows cannot tell: fresh real rows,
 `holdout`, show what can be met at all. [How far the verdicts can be trusted](trust.md).
 
-{by_use(batch)}
+{by_use(verdict_counts())}
 
 ## By table
 
@@ -170,8 +175,8 @@ def unfinished(missing: pd.DataFrame) -> str:
 def write() -> None:
     text = page()
     PAGE.write_text(text, encoding="utf-8")
-    README.write_text(filled(README.read_text(encoding="utf-8"), text), encoding="utf-8")
-    decision.write(text)
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    decision.write()
     generators_page.write()
 
 

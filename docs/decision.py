@@ -13,9 +13,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from published import filled as filled_marks
-from published import finished, interval, labels, of_line, one, readings, signed, table
+from published import (
+    finished,
+    interval,
+    labels,
+    of_line,
+    one,
+    readings,
+    signed,
+    table,
+    verdict_counts,
+)
 
 from workbench.report.identity import is_control, is_private
+from workbench.report.uses import USES
 from workbench.tables.catalog import DATASETS
 
 PAGE = Path(__file__).parent / "which-generator.md"
@@ -142,44 +153,39 @@ def leading(text: str) -> float:
     return -np.inf if first == "–" else float(first)
 
 
-def by_use(benchmark: str) -> str:
-    """For each use the generators whose gates are met on most tables, read off the benchmark's page."""
-    part = benchmark[benchmark.index("| generator | tables |") :].partition("\n\n")[0].splitlines()
-    uses = [head.strip() for head in part[0].strip("| ").split(" | ")][2:]
-    counts = {}
-    for line in part[2:]:
-        first, _, *numbers = line.strip("| ").split(" | ")
-        counts[first.split("`")[1]] = [[int(n) for n in cell.split(" / ")] for cell in numbers]
+def by_use() -> str:
+    """For each use the generators whose gates are met on most tables."""
     generators = labels(finished())
+    counts = verdict_counts().copy()
+    counts["generator"] = counts["label"].map(generators)
     lines = [["the rows are to", "no guarantee", "with a guarantee", "fresh real rows"]]
-    for place, use in enumerate(uses):
-        own = {label: cells[place] for label, cells in counts.items()}
-        kept = {label: own[label] for label in own if not is_control(generators[label])}
-        promised = {label: kept[label] for label in kept if is_private(generators[label])}
-        others = {label: kept[label] for label in kept if label not in promised}
-        fresh = written(own["holdout"]) if "holdout" in own else "–"
-        lines.append([use.lower(), leaders(others), leaders(promised), fresh])
+    for use, (title, _) in USES.items():
+        own = counts[counts["use"] == use]
+        ours = own[~own["generator"].map(is_control)]
+        is_promised = ours["generator"].map(is_private)
+        others, promised = leaders(ours[~is_promised]), leaders(ours[is_promised])
+        fresh = [written(row) for row in own[own["label"] == "holdout"].itertuples()]
+        lines.append([title.lower(), others, promised, *(fresh or ["–"])])
     return table(lines)
 
 
-def leaders(own: dict[str, list[int]]) -> str:
+def leaders(own: pd.DataFrame) -> str:
     """The labels that meet the gates on most tables, and fail on fewest where that ties."""
-    best = sorted(own, key=lambda label: (-own[label][0], own[label][2]))[:NAMED]
-    met = [label for label in best if own[label][0]]
-    if not met:
+    best = own.sort_values(["met", "failed"], ascending=[False, True], kind="stable")[:NAMED]
+    met = best[best["met"] > 0]
+    if not len(met):
         return "none on any table"
-    return ", ".join(f"`{label}` {written(own[label])}" for label in met)
+    return ", ".join(f"`{row.label}` {written(row)}" for row in met.itertuples())
 
 
-def written(counts: list[int]) -> str:
-    met, _, _ = counts
-    return f"{met} of {sum(counts)}"
+def written(row) -> str:
+    return f"{row.met} of {row.met + row.open + row.failed}"
 
 
-def filled(text: str, benchmark: str) -> str:
-    """The page with each table between its marks made anew; benchmark: the benchmark's page."""
+def filled(text: str) -> str:
+    """The page with each table between its marks made anew."""
     makers = {
-        "by_use": lambda: by_use(benchmark),
+        "by_use": by_use,
         "by_budget": by_budget,
         "closeness": closeness,
         "private": private,
@@ -187,5 +193,5 @@ def filled(text: str, benchmark: str) -> str:
     return filled_marks(text, makers)
 
 
-def write(benchmark: str) -> None:
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), benchmark), encoding="utf-8")
+def write() -> None:
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 
 from workbench.batch.results import Results
+from workbench.report.batch import Batch
 from workbench.report.headlines import headlines
 from workbench.report.identity import identities, ordered
+from workbench.report.uses import USES
 
 RESULTS = Path(__file__).parent.parent / "results"
 BENCHMARK = "benchmark"
@@ -44,6 +46,25 @@ def readings(metrics: tuple[str, ...], name: str = BENCHMARK) -> pd.DataFrame:
     rows = results(name).rows()
     # Whether all groups are there decides how a headline counts, so these rows come along.
     return headlines(rows[rows["metric"].isin([*metrics, "vanished_groups"])])
+
+
+@cache
+def verdict_counts(name: str = BENCHMARK) -> pd.DataFrame:
+    """On how many tables each label meets each use, leaves it open and fails it: one row for each
+    label and use, in the order of a report.
+    """
+    batch = Batch.read(RESULTS / name)
+    done = finished(name)[["dataset", "label"]].drop_duplicates()
+    verdicts = batch.verdicts.merge(done, on=["dataset", "label"])
+    counts = []
+    for label in batch.ordered(verdicts["label"].unique()):
+        own = verdicts[verdicts["label"] == label]
+        for use in USES:
+            states = own.loc[own["use"] == use, "state"]
+            met, failed = int((states == "meets").sum()), int((states == "fails").sum())
+            rest = len(states) - met - failed
+            counts.append({"label": label, "use": use, "met": met, "open": rest, "failed": failed})
+    return pd.DataFrame(counts)
 
 
 def labels(ran: pd.DataFrame) -> dict[str, str]:
