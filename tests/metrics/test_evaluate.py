@@ -2,6 +2,7 @@
 same numbers twice.
 """
 
+import importlib
 import os
 import subprocess
 import sys
@@ -414,6 +415,23 @@ def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatc
     )
     evaluate(data, tables[1].head(50), metrics=FEW)
     assert len(list(tmp_path.iterdir())) > len(written), "another length is another reference"
+
+
+def test_a_notebook_measures_the_references_of_a_table_once(data, monkeypatch):
+    module = importlib.import_module("workbench.metrics.evaluate")
+    tables = [
+        data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)
+    ]
+    plain = [evaluate(data, table, metrics=FEW).rows for table in tables]
+    monkeypatch.setattr(module, "MOST_REFERENCES", 1000)
+    monkeypatch.setattr(module, "_references", {})
+    first = evaluate(data, tables[0], metrics=FEW).rows
+    monkeypatch.setattr(module, "reference_table", None)
+    second = evaluate(data, tables[1], metrics=FEW).rows
+    for kept, whole in zip((first, second), plain, strict=True):
+        pd.testing.assert_frame_equal(kept, whole, check_exact=True)
+    with pytest.raises(TypeError):
+        evaluate(data, tables[1].head(50), metrics=FEW)  # another length is another reference
 
 
 BOUNDED = """

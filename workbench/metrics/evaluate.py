@@ -14,7 +14,6 @@ same tables and the same seed give the same numbers however many cores there are
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -58,6 +57,8 @@ FLOOR_DRAWS = {
         3
     ),  # it has no interval, so draws tell its noise
 }
+MOST_REFERENCES = 1000  # readings of reference tables that a process keeps, some hundred a dataset
+_references: dict[str, list[Row]] = {}
 CEILING = {"test": "train", "train": "test", "train and test": "fresh"}  # by what a metric reads
 
 
@@ -127,7 +128,7 @@ def evaluate(
     claim = Guarantee.of(generator)
     # One trial for all metrics: they share what they compute of it.
     trial = Trial(data.train, data.test, table, data.schema, seed, claim, shares)
-    common = _common(trial) if os.environ.get("WORKBENCH_REFERENCES") else ""
+    common = _common(trial)
     # A function that measures several metrics runs once.
     groups = _by_function(chosen)
     frames = []
@@ -307,22 +308,31 @@ def _common(trial: Trial) -> str:
 def _reference_rows(
     group: dict[str, Metric], trial: Trial, kind: str, draw: int, common: str
 ) -> list[Row]:
-    """The group's rows of a reference table, kept in the folder of references where there is one.
+    """The group's rows of a reference table, kept in the folder of references where there is one,
+    else in this process.
 
     They depend on the synthetic table's length alone, so the cells of a batch that share data, seed
-    and length need them once.
+    and length need them once, and so does a notebook that scores one table after the other.
     """
     # All metrics of a group share it.
     function = next(iter(group.values())).function
-    path = kept_at([common, function, list(group), kind, draw], ".json")
+    about = [common, function, list(group), kind, draw]
+    path = kept_at(about, ".json")
     if path is not None and path.exists():
         return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    key = json.dumps(about)
+    if path is None and key in _references:
+        return _references[key]
     # A reference table makes no claim about privacy.
     real = replace(trial, guarantee=None)
     rows = _run(group, _fresh(real) if kind == "fresh" else _in_place(kind, real, draw))
     # An error may be this process's own, such as too little memory.
-    if path is not None and not any(row.state == ERROR for row in rows):
+    if any(row.state == ERROR for row in rows):
+        return rows
+    if path is not None:
         write_text(path, json.dumps([asdict(row) for row in rows]))
+    elif len(_references) < MOST_REFERENCES:
+        _references[key] = rows
     return rows
 
 
