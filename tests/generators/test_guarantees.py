@@ -4,15 +4,18 @@ methods: a fit is played again on neighbouring tables that release the same nois
 A query may move by what it was charged for, and all that a fit keeps may not move at all.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from probe import Played, Query, Recorded, Replayed, differences, fitted_with
 
-from workbench.generators import GENERATORS
+from workbench.generators import GENERATORS, make
 from workbench.generators.bayes.networks import family_counts
 from workbench.generators.private import dp_gan, privbayes, tables
 from workbench.generators.private.accounting import Concentrated, Ledger, spent
@@ -21,9 +24,11 @@ from workbench.generators.private.dp_merf import Embedding
 from workbench.generators.private.pate_gan import Teachers
 from workbench.generators.private.privbayes import PrivBayes
 from workbench.generators.private.tables import NoisyTables
+from workbench.metrics import Guarantee
 from workbench.tables.encode import Marginal, to_float
 from workbench.tables.schema import Column, Schema
 
+ROOT = Path(__file__).parents[2]
 SCHEMA = Schema(
     (
         Column("c", "categorical", "target"),
@@ -285,6 +290,57 @@ def test_a_row_has_the_same_random_features_whoever_else_is_in_the_table():
     together = embedding.counted(codes, fine)
     for least, most in ((0, 1), (1, 100), (40, 47)):
         assert (embedding.counted(codes[least:most], fine) == together[least:most]).all()
+
+
+def test_the_pattern_of_an_identifier_is_named_as_not_covered():
+    schema = Schema((Column("id", "categorical", "identifier"), Column("b", "boolean")))
+    table = pd.DataFrame({"id": [f"P-{i:03d}" for i in range(30)], "b": [True, False] * 15})
+    generator = make("mst", {"levels": {"b": [False, True]}, "missing": []})
+    said = generator.fit(schema.cast(table), schema, np.random.default_rng(0)).guarantee
+    assert said.endswith("was read off the train table and is not covered") and "id" in said
+    plain = schema.modelled.plain
+    said = generator.fit(plain.cast(table[["b"]]), plain, np.random.default_rng(0)).guarantee
+    assert "not covered" not in said
+
+
+@pytest.mark.parametrize("wrapper", ["reweighed", "per-group"])
+def test_a_mitigation_around_a_private_generator_claims_nothing(wrapper):
+    """It weighs or parts the rows by their own counts, which nobody paid for."""
+    schema = SCHEMA.with_roles(target="c", sensitive=["b"])
+    generator = make(wrapper, {"inner": "mst"})
+    assert Guarantee.of(generator.fit(table_of(), schema, np.random.default_rng(0))) is None
+
+
+# What the page says of all this
+
+
+def named_by_the_page() -> list[str]:
+    """Everything that the page's two tables of clauses set as code."""
+    page = (ROOT / "docs" / "privacy-compliance.md").read_text()
+    section = page.split("<!-- clauses:")[1].split("<!-- end -->")[0]
+    return re.findall(r"`([^`]+)`", section)
+
+
+def test_the_page_of_clauses_names_tests_and_code_that_exist():
+    defined = set()
+    for path in Path(__file__).parent.glob("test_*.py"):
+        found = re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+        defined |= {f"{path.name}::{name}" for name in found}
+    tests = [name for name in named_by_the_page() if "::" in name]
+    assert len(tests) > 25 and set(tests) <= defined, set(tests) - defined
+    code = [name for name in named_by_the_page() if re.match(r"[a-z_]+\.[A-Za-z]", name)]
+    code = [name for name in code if "::" not in name]
+    assert len(code) > 20
+    for name in code:
+        module, *attributes = name.split(".")
+        thing = import_module(f"workbench.generators.private.{module}")
+        for attribute in attributes:
+            thing = getattr(thing, attribute)
+
+
+def test_the_page_of_clauses_has_a_line_for_every_private_generator():
+    page = (ROOT / "docs" / "privacy-compliance.md").read_text()
+    assert all(f"\n| `{name}` | " in page for name in SMALL)
 
 
 # Fits that break a clause
