@@ -105,7 +105,83 @@ _LOANS = {
     "undocumented": _words("loanamt appinc dep price liq hrat obrat term netw unem"),
 }
 
-PUBLIC = {"adult": _ADULT, "loans": _LOANS}
+# UCI Machine Learning Repository, bank-names.txt (Moro, Laureano and Cortez 2011): the labels of each
+# attribute, "Missing Attribute Values: None", campaign "includes last contact", pdays "-1 means client
+# was not previously contacted". Numbers are "numeric", without bounds.
+_BANK = {
+    "bounds": {
+        "age": (0, 120),
+        "balance": (-10_000, 100_000),
+        # "last contact day of the month".
+        "day": (1, 31),
+        # The last contact is counted, so there is one; no document gives an upper end.
+        "campaign": (1, 100),
+        "pdays": (-1, 1000),
+        "previous": (0, 100),
+    },
+    "levels": {
+        "job": _words(
+            "admin. unknown unemployed management housemaid entrepreneur student blue-collar "
+            "self-employed retired technician services"
+        ),
+        "marital": _words("married divorced single"),
+        "education": _words("unknown secondary primary tertiary"),
+        "default": ["no", "yes"],
+        "housing": ["no", "yes"],
+        "loan": ["no", "yes"],
+        "y": ["no", "yes"],
+        "contact": _words("unknown telephone cellular"),
+        "month": _words("jan feb mar apr may jun jul aug sep oct nov dec"),
+        "poutcome": _words("unknown other failure success"),
+    },
+    "missing": [],
+    "undocumented": _words("age balance campaign pdays previous"),
+}
+
+# Angwin, Larson, Mattu and Kirchner 2016, "How we analyzed the COMPAS recidivism algorithm": scores from
+# 1 to 10 in three groups, the six groups of race of its tables, felonies and misdemeanors alone, and
+# charges within 30 days of the screening. It prints no bounds of ages and counts.
+_COMPAS = {
+    "bounds": {
+        "age": (18, 100),
+        "juv_fel_count": (0, 20),
+        "juv_misd_count": (0, 20),
+        "juv_other_count": (0, 20),
+        "priors_count": (0, 50),
+        "days_b_screening_arrest": (-30, 30),
+        "decile_score": (1, 10),
+        "v_decile_score": (1, 10),
+    },
+    "levels": {
+        "sex": ["Female", "Male"],
+        "age_cat": ["Less than 25", "25 - 45", "Greater than 45"],
+        "race": [
+            "African-American",
+            "Asian",
+            "Caucasian",
+            "Hispanic",
+            "Native American",
+            "Other",
+        ],
+        "c_charge_degree": ["F", "M"],
+        "score_text": ["Low", "Medium", "High"],
+        "v_score_text": ["Low", "Medium", "High"],
+        "two_year_recid": _YES_NO,
+    },
+    # No document says which columns have gaps: all may, but for the outcome.
+    "missing": _words(
+        "sex age age_cat race juv_fel_count juv_misd_count juv_other_count priors_count "
+        "days_b_screening_arrest c_charge_degree decile_score score_text v_decile_score v_score_text"
+    ),
+    "undocumented": _words("age juv_fel_count juv_misd_count juv_other_count priors_count"),
+}
+
+PUBLIC = {
+    "adult": _ADULT,
+    "loans": _LOANS,
+    "bank_marketing": _BANK,
+    "compas_filtered": _COMPAS,
+}
 """By dataset, what Private's fields bounds, levels and missing take, and the columns whose bounds
 stand in no document.
 """
