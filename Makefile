@@ -87,7 +87,6 @@ bench: .venv/test-installed
 	$(BIN)/python benchmarks/copulas_adult.py
 	$(BIN)/python benchmarks/evaluation_speed.py
 	$(BIN)/python benchmarks/scarcity.py
-	$(BIN)/python benchmarks/digits.py
 
 model-server: .venv/lab-installed
 	$(BIN)/python -m workbench.generators.language.model_server --port $(MODEL_PORT)
@@ -118,6 +117,7 @@ REPLICATIONS := $(notdir $(patsubst %/grid.toml,%,$(wildcard reports/replication
 
 replications: .venv/report-installed
 	$(BIN)/python reports/replications/ctgan-2019/known_truth.py
+	$(BIN)/python reports/replications/domain-randomization-2018/read_digits.py
 	@failed=""; for name in $(REPLICATIONS); do \
 		$(BIN)/workbench run reports/replications/$$name --trust && $(BIN)/workbench replicate reports/replications/$$name \
 			|| failed="$$failed $$name"; \

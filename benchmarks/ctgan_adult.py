@@ -28,7 +28,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from recording import processor
+from machine import processor
 
 PEERS = Path(__file__).parent.parent / "build" / "peers"
 SIDES = ("ours", "package")

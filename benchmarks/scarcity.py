@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from recording import processor
+from machine import processor
 from tqdm.auto import tqdm
 
 import workbench

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import decision
+import drawn_digits
 import measured as generators_page
 import pandas as pd
 from published import RESULTS as PUBLISHED
@@ -178,6 +179,7 @@ def write() -> None:
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
     decision.write()
     generators_page.write()
+    drawn_digits.write()
 
 
 if __name__ == "__main__":

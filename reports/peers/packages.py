@@ -47,7 +47,9 @@ class PackageCtgan:
         self._model = model
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         refuse(where)
         self._model.set_random_state(int(rng.integers(2**31)))
         return opened(self._model.sample(n), self._schema)
@@ -76,7 +78,9 @@ class PackageArf:
         self._model.forde()
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         refuse(where)
         np.random.seed(int(rng.integers(2**31)))
         return opened(self._model.forge(n=n), self._schema)

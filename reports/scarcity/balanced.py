@@ -33,12 +33,18 @@ class Balanced:
         self._fitted = make(self.inner, self.params).fit(table, schema, rng)
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         if where and self._target in where:
             return self._fitted.sample(n, rng, where=where)
         sizes = [len(part) for part in np.array_split(np.arange(n), len(self._labels))]
         wanted = [
-            (size, {**(where or {}), self._target: label}) for size, label in zip(sizes, self._labels, strict=True) if size
+            (size, {**(where or {}), self._target: label})
+            for size, label in zip(sizes, self._labels, strict=True)
+            if size
         ]
-        rows = pd.concat([self._fitted.sample(size, rng, where=one) for size, one in wanted], ignore_index=True)
+        rows = pd.concat(
+            [self._fitted.sample(size, rng, where=one) for size, one in wanted], ignore_index=True
+        )
         return rows.iloc[rng.permutation(n)].reset_index(drop=True)

@@ -62,7 +62,9 @@ class KnownTruth:
                 setattr(self, name, getattr(self._fitted, name))
         return self
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         # Likelihoods are of as many rows as the paper drew, however few the batch wants.
         rows = self._fitted.sample(max(n, DRAWN_ROWS), rng, where=where)
         likelihoods = of_network if self.world in NETWORKS else of_mixture

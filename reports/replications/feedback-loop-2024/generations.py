@@ -47,5 +47,7 @@ class Generations:
         real = table.iloc[rng.permutation(len(table))[: len(table) - kept]]
         return pd.concat([rows.head(kept), real], ignore_index=True)
 
-    def sample(self, n: int, rng: np.random.Generator, where: Mapping | None = None) -> pd.DataFrame:
+    def sample(
+        self, n: int, rng: np.random.Generator, where: Mapping | None = None
+    ) -> pd.DataFrame:
         return self._fitted.sample(n, rng, where=where)
