@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 
 from workbench.batch import grid, results
 from workbench.cli import main
@@ -18,6 +19,7 @@ from workbench.errors import InputError
 from workbench.generators import find
 from workbench.metrics.rows import ROW_COLUMNS
 from workbench.report import replication
+from workbench.tables.schema import Column, Schema
 
 ROOT = Path(__file__).parents[2]
 REPLAYED = sorted((ROOT / "reports" / "replications").glob("*/published.toml"))
@@ -210,8 +212,9 @@ def test_each_kept_paper_names_labels_and_datasets_of_its_grid(path, tmp_path):
     replication._check(source, where)
     for file in (path.with_name("grid.toml"), *path.parent.glob("*.py")):
         shutil.copy(file, tmp_path)
-    for world in ("grid", "gridr", "ring"):  # the tables that known_truth.py writes
-        (tmp_path / f"{world}.csv").write_text("x,y\n0,0\n")
+    # The tables that known_truth.py and read_digits.py write.
+    for name in ("grid", "gridr", "ring", "digits"):
+        (tmp_path / f"{name}.csv").write_text("x,y\n0,0\n")
     planned = grid.read(tmp_path)
     labels = {row["label"] for row in planned.generators}
     datasets = {row["name"] for row in planned.datasets}
@@ -301,3 +304,45 @@ def test_a_chain_of_generations_with_all_rows_fresh_is_one_fit_of_train():
     # A chain of copies passes train on unchanged, and so does one that is given all of it again.
     ordered = [rows.sort_values(data.schema.names, ignore_index=True) for rows in seen]
     assert ordered[0].equals(ordered[1]) and ordered[0].equals(ordered[2])
+
+
+@pytest.fixture(scope="module")
+def scans():
+    """The scanned digits as the batch would load them."""
+    from workbench.tables.datasets import load
+
+    module = sys.modules[plug_in("domain-randomization-2018/read_digits.py:ReadDigits").__module__]
+    scanned = load_digits()
+    table = module.table_of(scanned.images, scanned.target)
+    border = dict.fromkeys(("pixel_24", "pixel_31", "pixel_56"), "integer")
+    return module, load(table, target="digit", kinds={"digit": "categorical", **border})
+
+
+def test_a_reader_of_drawn_digits_reads_scans_and_one_of_straight_strokes_fewer(scans, monkeypatch):
+    module, data = scans
+    monkeypatch.setattr(module, "SHORT_DRAWN", 1500)
+    monkeypatch.setattr(module, "SHORT_STEPS", 60)
+    shares = {}
+    for left_out in ((), module.Digits.components()):
+        arm = module.ReadDigits("short", left_out)
+        arm.fit(data.train, data.schema, np.random.default_rng(0))
+        (line,) = arm.facts["measured"]
+        assert line["metric"] == "right_short" and line["low"] < line["value"] < line["high"]
+        shares[bool(left_out)] = line["value"]
+        rows = arm.sample(20, np.random.default_rng(1))
+        assert data.schema.check(rows) == []
+    # 87% of 300 drawn digits' readers were right, a third of those of digits that are all alike
+    # were not: far apart, and both far above chance.
+    assert 0.2 < shares[True] < shares[False] - 0.05
+
+
+def test_digits_are_read_by_arms_and_components_that_exist(scans):
+    module, data = scans
+    with pytest.raises(InputError, match="unknown arm 'scan'"):
+        module.ReadDigits("scan").supports(data.schema)
+    with pytest.raises(InputError, match="no component 'nois'"):
+        module.ReadDigits("short", ["nois"]).supports(data.schema)
+    other = Schema((Column("x", "numeric"),))
+    with pytest.raises(InputError, match="run it first"):
+        module.ReadDigits().supports(other)
+    assert module.ReadDigits("scans").supports(data.schema) is None
