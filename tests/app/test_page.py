@@ -151,6 +151,10 @@ def test_a_second_run_does_only_what_is_new(csv):
     assert session.finished, "and the old ones are still there"
 
 
+# A fit that goes on until somebody ends it, without torch, which each worker would import first.
+ENDLESS = {"trees": 1_000_000, "max_rounds": 1}
+
+
 def started(session: Session, phase: str, seconds: float = 60) -> psutil.Process:
     """The worker process once some generator is in the phase."""
     session.start()
@@ -184,18 +188,16 @@ def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
 
 
 def test_a_killed_worker_is_an_error_in_words_and_another_does_the_rest(csv):
-    session = Session(
-        csv, {"gan": {"epochs": 100_000}, "independent": {}}, seeds=2, target="outcome"
-    )
+    session = Session(csv, {"arf": ENDLESS, "independent": {}}, seeds=2, target="outcome")
     started(session, "fit").kill()
-    while session.progress["gan", 1].phase != "fit":
+    while session.progress["arf", 1].phase != "fit":
         assert session.poll()
         time.sleep(0.05)
     assert (
-        session.progress["gan", 0].phase == "error"
-        and "SIGKILL" in session.progress["gan", 0].detail
+        session.progress["arf", 0].phase == "error"
+        and "SIGKILL" in session.progress["arf", 0].detail
     )
-    assert session.missing("gan", 0), "it is tried again"
+    assert session.missing("arf", 0), "it is tried again"
     worker = psutil.Process(session._worker.pid)
     shutil.rmtree(session._folder)  # as a cleaner of temporary files may do
     assert session.poll()
@@ -208,7 +210,7 @@ def test_a_killed_worker_is_an_error_in_words_and_another_does_the_rest(csv):
 def test_the_worker_goes_with_the_process_that_started_it(tmp_path):
     program = (
         "import sys, time; from workbench.app.session import Session\n"
-        "session = Session('loans', {'gan': {'epochs': 100000}}); session.start()\n"
+        f"session = Session('loans', {{'arf': {ENDLESS}}}); session.start()\n"
         "print(session._worker.pid, session._folder, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(

@@ -148,7 +148,7 @@ def test_a_second_runner_says_who_holds_the_folder_or_waits(tmp_path):
 
 
 def test_status_tells_what_each_worker_does(tmp_path):
-    folder = report(tmp_path / "report", [stub(sleep=4)])
+    folder = report(tmp_path / "report", [stub(sleep=2)])
     run = start_run(folder)
     seen = set()
     while run.poll() is None:

@@ -164,7 +164,7 @@ def test_payments_are_what_their_parameters_say():
     assert 0.006 < table["fraud"].mean() < 0.016 and table["customer"].nunique() > 400
     assert table["time"].is_monotonic_increasing and (table["amount"] <= table["balance"]).all()
     for _, card in list(table.groupby("customer"))[
-        :40
+        :15
     ]:  # velocity of the second half, by hand (the first has a past unseen)
         card = card.reset_index(drop=True)
         for row in card[card["time"] > table["time"].min() + pd.Timedelta("1D")].itertuples():
