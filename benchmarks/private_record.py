@@ -1,11 +1,11 @@
 """What private generators keep of all of Adult at epsilon 1, delta 1e-5 and the published domain; and
-PATE-GAN beside the audit of six implementations of it, with the audit's own split and columns.
+PATE-GAN beside the audit of six implementations of it, with the audit's own splits and columns.
 
     WORKBENCH_DATA=/your/folder python benchmarks/private_record.py --fits 5     the folder holds adult.csv.gz
 
 Finished fits are kept in a file of JSON lines: a stopped run goes on where it was. Noise is from the
-operating system, so no fit can be repeated, and a number of a fit only numbers it. `--print` writes
-the lines of docs/generators.md.
+operating system, so no fit can be repeated, and a number of a fit only numbers it. `--print` shows
+what is recorded, `--write docs/generators.md` puts it there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import datetime
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -41,6 +42,7 @@ READINGS = {
     "accuracy": ("accuracy", 3),
     "cpu": ("fit, CPU s", 1),
 }
+TARGETS = {"cervical_cancer": "Biopsy", "epileptic": "y"}
 # The audit's clean_data.py drops these columns of cervical_cancer, and keeps the three other tests.
 DROPPED = (
     "STDs:cervical condylomatosis",
@@ -78,14 +80,15 @@ def drawn(name: str, settings: dict, data: Dataset, fit: int) -> tuple[pd.DataFr
     return generator.sample(len(data.train), np.random.default_rng([fit, 1])), seconds
 
 
-def cervical(generator: str, fit: int) -> dict:
+def audit(dataset: str, generator: str, fit: int) -> dict:
     """One fit on the audit's train rows; area and average precision by each of twelve classifiers."""
-    data = audit_split()
+    target = TARGETS[dataset]
+    data = audit_split(dataset, target)
     synthetic = data.train
     if generator != "real rows":
         settings = {"epsilon": 1.0, "delta": 1e-5}
         synthetic, _ = drawn(generator, settings, data, fit)
-    truth = data.test["Biopsy"].astype(str) == "1"
+    truth = data.test[target].astype(str) == "1"
     found: dict[str, dict[str, float]] = {"auc": {}, "average_precision": {}}
     for learner in PANEL:
         chances = predictions(synthetic, data.test, data.schema, learner, 0, False)
@@ -96,24 +99,37 @@ def cervical(generator: str, fit: int) -> dict:
     return found
 
 
-def audit_split() -> Dataset:
-    """Ganev, Annamalai and De Cristofaro 2024, clean_data.py: gaps get the commonest value, a fifth
-    of the rows are for testing, drawn with seed 13 and as many biopsies in both.
+def cervical(generator: str, fit: int) -> dict:
+    return audit("cervical_cancer", generator, fit)
+
+
+def epileptic(generator: str, fit: int) -> dict:
+    return audit("epileptic", generator, fit)
+
+
+def audit_split(dataset: str, target: str) -> Dataset:
+    """Ganev, Annamalai and De Cristofaro 2024, clean_data.py: gaps get the commonest value, seizures
+    are 1 of five classes, and a fifth of the rows, drawn with seed 13, are for testing.
     """
-    path = Path(os.environ["WORKBENCH_DATA"]) / "cervical_cancer.csv.gz"
-    table = pd.read_csv(path, na_values="?").drop(columns=list(DROPPED))
+    path = Path(os.environ["WORKBENCH_DATA"]) / f"{dataset}.csv.gz"
+    table = pd.read_csv(path, na_values="?").drop(columns=list(DROPPED), errors="ignore")
     table = table.fillna(table.mode().iloc[0])
-    train, test = train_test_split(table, stratify=table["Biopsy"], test_size=0.2, random_state=13)
+    if dataset == "epileptic":
+        table[target] = (table[target] == 1).astype(int)
+    # Zeros and ones are answers, whatever the file writes them as.
     kinds = {name: "categorical" for name in table if table[name].isin([0, 1]).all()}
-    whole = {name: table[name].astype(int) for name in kinds}
-    table = table.assign(**whole)
-    train, test = table.loc[train.index], table.loc[test.index]
-    return load(
-        train.reset_index(drop=True), test=test.reset_index(drop=True), target="Biopsy", kinds=kinds
-    )
+    table = table.assign(**{name: table[name].astype(int) for name in kinds})
+    train, test = train_test_split(table, stratify=table[target], test_size=0.2, random_state=13)
+    parts = [part.reset_index(drop=True) for part in (train, test)]
+    return load(parts[0], test=parts[1], target=target, kinds=kinds)
 
 
-JOBS = {"adult": (adult, GENERATORS), "cervical": (cervical, ("real rows", "pate-gan"))}
+AUDITED = ("real rows", "pate-gan")
+JOBS = {
+    "adult": (adult, GENERATORS),
+    "cervical": (cervical, AUDITED),
+    "epileptic": (epileptic, AUDITED),
+}
 
 
 def record(dataset: str, fits: int) -> None:
@@ -150,6 +166,17 @@ def table() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def filled(page: str) -> str:
+    """The page with the table between its marks made anew."""
+    mark = r"(<!-- private record: made by benchmarks/private_record.py -->\n).*?(\n<!-- end -->)"
+    page, count = re.subn(
+        mark, lambda found: f"{found[1]}\n{table()}\n{found[2]}", page, flags=re.S
+    )
+    if count != 1:
+        raise ValueError(f"{count} places for the record of private generators; one is needed")
+    return page
+
+
 def interval(values: np.ndarray, digits: int) -> str:
     shown = f"{values.mean():.{digits}f}"
     if len(values) < 2:
@@ -158,7 +185,7 @@ def interval(values: np.ndarray, digits: int) -> str:
     return f"{shown} [{values.mean() - half:.{digits}f}, {values.mean() + half:.{digits}f}]"
 
 
-def audited() -> str:
+def audited(dataset: str) -> str:
     """As the audit sums up: of each classifier the largest reading over the fits, then their mean;
     and the plain mean beside it.
     """
@@ -181,10 +208,14 @@ def main() -> None:
     parser.add_argument("--dataset", choices=JOBS, default="adult")
     parser.add_argument("--fits", type=int, default=5)
     parser.add_argument("--print", action="store_true", help="what is recorded, and nothing else")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
     chosen = parser.parse_args()
+    if chosen.write:
+        chosen.write.write_text(filled(chosen.write.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     if not chosen.print:
         record(chosen.dataset, chosen.fits)
-    print(table() if chosen.dataset == "adult" else audited())
+    print(table() if chosen.dataset == "adult" else audited(chosen.dataset))
 
 
 if __name__ == "__main__":

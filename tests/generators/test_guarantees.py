@@ -5,6 +5,7 @@ A query may move by what it was charged for, and all that a fit keeps may not mo
 """
 
 import re
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -292,6 +293,23 @@ def test_a_row_has_the_same_random_features_whoever_else_is_in_the_table():
         assert (embedding.counted(codes[least:most], fine) == together[least:most]).all()
 
 
+@pytest.mark.parametrize("name", BLANKING)
+def test_the_sentence_says_what_the_exchange_of_a_row_costs(name):
+    """From what the probe allows a query to move by: four times rho, or twice; and group privacy."""
+    generator = played(name).generator
+    epsilon, delta = generator.epsilon_spent, generator.delta_spent
+    if name == "dp-gan":
+        exchange, chance = 2 * epsilon, min((1 + np.exp(epsilon)) * delta, 1.0)
+        said = f"({exchange:.4g}, {chance:.2g})"
+    else:
+        rho = sum(rho * allowed(name, what, True) for what, rho in generator.charges)
+        said = f"({spent(rho, delta):.4g}, {delta:g})"
+    assert f"{said} for the exchange of one row for another" in generator.guarantee
+    assert generator.guarantee.startswith(
+        f"({epsilon:.4g}, {delta:g})-differential privacy for one"
+    )
+
+
 def test_the_pattern_of_an_identifier_is_named_as_not_covered():
     schema = Schema((Column("id", "categorical", "identifier"), Column("b", "boolean")))
     table = pd.DataFrame({"id": [f"P-{i:03d}" for i in range(30)], "b": [True, False] * 15})
@@ -341,6 +359,17 @@ def test_the_page_of_clauses_names_tests_and_code_that_exist():
 def test_the_page_of_clauses_has_a_line_for_every_private_generator():
     page = (ROOT / "docs" / "privacy-compliance.md").read_text()
     assert all(f"\n| `{name}` | " in page for name in SMALL)
+
+
+def test_the_page_shows_the_record_of_private_generators_as_it_is():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import private_record
+
+    page = (ROOT / "docs" / "generators.md").read_text()
+    assert private_record.filled(page) == page, (
+        "run python benchmarks/private_record.py --write docs/generators.md"
+    )
+    assert all(f"| `{name}` | " in page for name in private_record.GENERATORS)
 
 
 # Fits that break a clause
