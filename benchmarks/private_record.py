@@ -190,10 +190,8 @@ def audited(dataset: str) -> str:
     and the plain mean beside it.
     """
     lines = []
-    for name in JOBS["cervical"][1]:
-        own = [
-            row for row in recorded() if (row["dataset"], row["generator"]) == ("cervical", name)
-        ]
+    for name in AUDITED:
+        own = [row for row in recorded() if (row["dataset"], row["generator"]) == (dataset, name)]
         for reading in ("auc", "average_precision"):
             values = pd.DataFrame([row[reading] for row in own])
             largest, plain = values.max().mean(), values.to_numpy().mean()
