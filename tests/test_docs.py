@@ -212,6 +212,25 @@ def test_the_decision_page_is_made_of_published_rows():
             assert name in GENERATORS, name
 
 
+def test_the_page_of_drawn_digits_is_made_of_published_cells():
+    (drawn_digits,) = makers_of_pages("drawn_digits")
+    text = drawn_digits.PAGE.read_text(encoding="utf-8")
+    assert drawn_digits.page(text) == text, "run python docs/benchmark.py"
+    # A gain is the mean over seeds of the differences, read here from the cells alone.
+    cells = pd.read_parquet(ROOT / "results" / drawn_digits.NAME / "cells.parquet")
+    shares = {}
+    for cell in cells[cells["status"] == "ok"].itertuples():
+        for reading in json.loads(cell.promise)["measured"]:
+            shares[cell.label, cell.seed, reading["metric"]] = reading["value"]
+    seeds = sorted({seed for _, seed, _ in shares})
+    gains = [
+        shares["drawn, then scans", seed, "right_20"] - shares["scans", seed, "right_20"]
+        for seed in seeds
+    ]
+    line = next(line for line in text.splitlines() if line.startswith("| 20 |"))
+    assert f"+{100 * sum(gains) / len(gains):.1f} ±" in line
+
+
 def test_every_number_of_the_benchmarks_page_is_the_mean_of_published_rows():
     """The page is what its command writes, and its means are those of rows read by pandas alone."""
     (benchmark,) = makers_of_pages("benchmark")
