@@ -36,6 +36,19 @@ SHOWN = (
     ("membership AUC", ("membership_auc",), 3),
     ("excess copies", ("excess_copies",), 4),
 )
+PEERS = "gpu-peers"
+# What is read of tables that others published: each question once.
+SHOWN_OF_PEERS = (
+    ("shape error %", ("shape_error",), 2),
+    ("trend error %", ("trend_error",), 2),
+    ("TSTR AUC", ("tstr_auc",), 3),
+    ("told apart, C2ST AUC", ("c2st",), 3),
+    ("bias amplified", ("bias_amp",), 3),
+    ("coefficient moved", ("coefficient_shift",), 2),
+    ("closer to train", ("dcr_share",), 3),
+    ("membership AUC", ("membership_auc",), 3),
+    ("excess copies", ("excess_copies",), 4),
+)
 COSTS = (
     ("fit, CPU s", "fit_cpu", 2),
     ("sample, CPU s", "sample_cpu", 2),
@@ -70,6 +83,27 @@ def of_dataset(dataset: str) -> str:
     rows = ran[["train_rows", "test_rows"]].max()
     size = f"{rows['train_rows']:,.0f} rows to learn from, {rows['test_rows']:,.0f} to test on."
     return f"### {dataset}\n\n{size}\n\n{table([header, *(line for _, line in lines), *bottom])}"
+
+
+def gpu_peers() -> str:
+    """Tables that others published beside ours: a line each, the smallest trend error first."""
+    ran = finished(PEERS)
+    own = readings(tuple(metric for _, metrics, _ in SHOWN_OF_PEERS for metric in metrics), PEERS)
+    lines = []
+    for label, generator in labels(ran).items():
+        mine = own[own["label"] == label]
+        control = " (control)" if is_control(generator) else ""
+        seeds = str(ran.loc[ran["label"] == label, "seed"].nunique())
+        numbers = [interval(one(mine, metrics), digits) for _, metrics, digits in SHOWN_OF_PEERS]
+        order = one(mine, ("trend_error",))["mean"]
+        lines.append((order, [f"{label}{control}", seeds, *numbers]))
+    lines.sort(key=lambda pair: pair[0])
+    bottom = []
+    for end, title in (("ceiling", "fresh real rows"), ("floor", "destroyed")):
+        numbers = [signed(ends(own, metrics, end), digits) for _, metrics, digits in SHOWN_OF_PEERS]
+        bottom.append([title, "", *numbers])
+    header = ["table", "runs", *(head for head, _, _ in SHOWN_OF_PEERS)]
+    return table([header, *(line for _, line in lines), *bottom])
 
 
 def line_of(mine: pd.DataFrame, ran: pd.DataFrame) -> list[str]:
@@ -167,7 +201,7 @@ def named_beside(axis, found: pd.DataFrame, name: str) -> None:
 
 
 def page(text: str) -> str:
-    return filled(text, {"tables": tables})
+    return filled(text, {"tables": tables, "gpu_peers": gpu_peers})
 
 
 def write() -> None:
