@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ SCANS = (20, 50, 100, 500)
 WHOLE = "nothing left out"
 
 
+@cache
 def shares() -> pd.DataFrame:
     """The shares of scans that were read correctly: label, metric, seed, value."""
     found = []

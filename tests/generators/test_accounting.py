@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from canaries import proven_epsilon
+from probe import Recorded, Replayed
 
 from workbench.generators import make
 from workbench.generators.private.noise import Noise
@@ -53,66 +54,6 @@ def table_of(rows: int = 40) -> pd.DataFrame:
     return SCHEMA.cast(pd.DataFrame(columns))
 
 
-class Added(np.ndarray):
-    """Noise that shows to its maker which counts it is added to."""
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **settings):
-        plain = [np.asarray(one) for one in inputs]
-        others = [one for one in inputs if not isinstance(one, Added)]
-        if ufunc is np.add and others and self.watcher is not None:
-            return self.watcher.release(np.asarray(others[0], dtype=float), self.view(np.ndarray))
-        return getattr(ufunc, method)(*plain, **settings)
-
-    def __array_finalize__(self, source):
-        self.watcher = None
-
-
-class Recorded(Noise):
-    """Notes every query: its answer before the noise, the noise's scale, and what was released."""
-
-    def __init__(self, seed: int):
-        super().__init__(seed)
-        self.queries = []
-
-    def discrete_gaussian(self, deviation, shape):
-        return self._watched("gaussian", deviation, super().discrete_gaussian(deviation, shape))
-
-    def discrete_laplace(self, scale, shape):
-        return self._watched("laplace", scale, super().discrete_laplace(scale, shape))
-
-    def choice(self, scores, spread, epsilon):
-        self._open = "choice", epsilon
-        chosen = super().choice(scores, spread, epsilon)
-        self._note(np.asarray(scores, dtype=float) / spread, chosen)
-        return self.queries[-1][-1]
-
-    def release(self, answer, drawn):
-        self._note(answer, answer + drawn)
-        return self.queries[-1][-1]
-
-    def _watched(self, kind, scale, drawn):
-        self._open = kind, scale
-        watched = drawn.view(Added)
-        watched.watcher = self
-        return watched
-
-    def _note(self, answer, released):
-        self.queries.append((*self._open, answer, released))
-
-
-class Replayed(Recorded):
-    """Releases what another fit released, whatever the rows say: so both fits ask the same queries,
-    and their answers differ by what the rows differ in.
-    """
-
-    def __init__(self, earlier: Recorded):
-        super().__init__(0)
-        self._earlier = earlier.queries
-
-    def _note(self, answer, released):
-        super()._note(answer, self._earlier[len(self.queries)][-1])
-
-
 def fitted_with(noise: Noise, name: str, table: pd.DataFrame, **settings):
     generator = make(name, {**COUNTING[name], **DECLARED, **settings})
     generator._noise = lambda: noise
@@ -137,20 +78,19 @@ def test_no_query_moves_by_more_with_one_row_than_it_is_charged_for(name):
         fitted_with(again, name, other, epsilon=5.0)
         assert len(again.queries) == len(first.queries), "the same queries were asked"
         for one, two in zip(first.queries, again.queries, strict=True):
-            assert one[:2] == two[:2], "at the same noise"
-            kind, scale, answer, _ = one
-            apart = (answer - two[2]).ravel()
-            if kind == "choice":  # scores, divided by their spread
+            assert (one.kind, one.scale) == (two.kind, two.scale), "at the same noise"
+            apart = (one.answer - two.answer).ravel()
+            if one.kind == "choice":  # scores, divided by their spread
                 assert np.abs(apart).max() <= 1 + 1e-9
-            elif kind == "laplace":  # two counts by one each
+            elif one.kind == "laplace":  # two counts by one each
                 assert np.abs(apart).sum() <= 2
             else:
-                used.append((apart @ apart) / (2 * scale**2))
+                used.append((apart @ apart) / (2 * one.scale**2))
     if name == "privbayes":
         return
     # Gaussian noise: rho is the squared move over twice the variance. A count and a vote move by one;
     # two counts of a table do where a row is exchanged, which costs twice as much.
-    gaussian = [i for i, query in enumerate(first.queries) if query[0] == "gaussian"]
+    gaussian = [i for i, query in enumerate(first.queries) if query.kind == "gaussian"]
     allowed = np.tile(np.array(charges)[gaussian], 3)
     share = np.array(used) / allowed
     assert share.max() <= (2 if name == "pate-gan" else 1) + 1e-9
@@ -166,12 +106,17 @@ def test_a_vote_moves_by_one_with_an_exchanged_row():
         again = Replayed(first)
         fitted_with(again, "pate-gan", other, epsilon=5.0)
         pairs = list(zip(first.queries, again.queries, strict=True))[-2:]
-        moved += [np.abs(one[2] - two[2]).max() for one, two in pairs]
+        moved += [np.abs(one.answer - two.answer).max() for one, two in pairs]
     assert max(moved) == 1
 
 
-def composed(queries: list, delta: float) -> float:
-    """The epsilon of these queries by loss distributions, where every choice is between two
+def mechanisms(noise: Recorded) -> list[tuple[str, float]]:
+    """The kind and the scale of each query."""
+    return [(query.kind, query.scale) for query in noise.queries]
+
+
+def composed(released: list[tuple[str, float]], delta: float) -> float:
+    """The epsilon of these mechanisms by loss distributions, where every choice is between two
     subsets whose scores move apart: a fit that the mechanisms allow.
     """
     from dp_accounting.pld.privacy_loss_distribution import (
@@ -181,7 +126,7 @@ def composed(queries: list, delta: float) -> float:
     )
 
     losses = identity()
-    for (kind, scale), times in Counter(query[:2] for query in queries).items():
+    for (kind, scale), times in Counter(released).items():
         if kind == "choice":
             one = from_randomized_response(2 / (np.exp(scale / 2) + 1), 2)
         else:
@@ -195,11 +140,11 @@ def composed(queries: list, delta: float) -> float:
 def test_loss_distributions_find_no_more_spent_than_was_said(name, epsilon, delta):
     noise = Recorded(0)
     fit = fitted_with(noise, name, table_of(), epsilon=epsilon, delta=delta)
-    found = composed(noise.queries, delta)
+    found = composed(mechanisms(noise), delta)
     assert 0.8 * fit.epsilon_spent < found <= fit.epsilon_spent <= epsilon
     assert fit.epsilon_spent == pytest.approx(epsilon, rel=1e-6), "all of it is spent"
     halved = [
-        (kind, scale / 2 if kind == "gaussian" else scale) for kind, scale, *_ in noise.queries
+        (kind, scale / 2 if kind == "gaussian" else scale) for kind, scale in mechanisms(noise)
     ]
     assert composed(halved, delta) > 1.5 * epsilon, "half of the noise would be found"
 
@@ -209,7 +154,7 @@ def test_pure_charges_of_privbayes_add_up_to_what_was_said(epsilon):
     noise = Recorded(0)
     fit = fitted_with(noise, "privbayes", table_of(), epsilon=epsilon)
     # Two counts move by one with the exchange of a row.
-    pure = [2 / scale if kind == "laplace" else scale for kind, scale, *_ in noise.queries]
+    pure = [2 / scale if kind == "laplace" else scale for kind, scale in mechanisms(noise)]
     assert len(pure) == len(fit.charges) > 7 and sum(pure) == pytest.approx(epsilon)
     assert fit.epsilon_spent == pytest.approx(epsilon)
 

@@ -21,6 +21,7 @@ import pandas as pd
 from workbench.errors import Failure, InputError
 from workbench.generators.private.domain import Domain
 from workbench.generators.private.noise import Noise
+from workbench.tables.encode import level_codes
 from workbench.tables.public import public_domain
 from workbench.tables.schema import Schema
 
@@ -295,7 +296,7 @@ def choose_levels(
     for name in many:
         levels = pd.Index(domain.known[name].values.astype(object), dtype=object)
         # A label outside the domain has place -1, and is counted nowhere.
-        place = levels.get_indexer(table[name].astype(object))
+        place = level_codes(levels, table[name])
         counts = np.bincount(place[place >= 0], minlength=len(levels))
         # The exchange of a row moves two counts by one, in each of these columns.
         noisy = counts + noise.discrete_laplace(2 * len(many) / epsilon, counts.shape)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.errors import InputError, nearest
-from workbench.tables.encode import Marginal, from_float, to_float
+from workbench.tables.encode import Marginal, from_float, level_codes, to_float
 from workbench.tables.schema import KINDS, Column, Schema
 
 
@@ -212,7 +212,7 @@ class Cells:
                 codes[:, j] = np.where(np.isnan(numbers), last, place)
             elif known.column.is_discrete and len(known.values):
                 values = table[name].astype(object)
-                place = pd.Index(self._levels[name], dtype=object).get_indexer(values)
+                place = level_codes(pd.Index(self._levels[name], dtype=object), values)
                 # The labels that were left out share the cell after the last level.
                 rare = values.isin(self._rare[name]).to_numpy(dtype=bool)
                 place = np.where(rare, len(self._levels[name]), place)
