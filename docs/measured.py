@@ -79,7 +79,8 @@ def of_dataset(dataset: str) -> str:
         lines.append((order, [f"`{label}`{control}", *line_of(mine, ran[ran["label"] == label])]))
     lines.sort(key=lambda pair: pair[0])
     header = ["generator", "seeds", *heads, *(head for head, _, _ in COSTS)]
-    bottom = [reference(own, "ceiling", "fresh real rows"), reference(own, "floor", "destroyed")]
+    blank = [""] * len(COSTS)
+    bottom = [[*line, *blank] for line in references(own, SHOWN)]
     rows = ran[["train_rows", "test_rows"]].max()
     size = f"{rows['train_rows']:,.0f} rows to learn from, {rows['test_rows']:,.0f} to test on."
     return f"### {dataset}\n\n{size}\n\n{table([header, *(line for _, line in lines), *bottom])}"
@@ -94,22 +95,22 @@ def gpu_peers() -> str:
         mine = own[own["label"] == label]
         control = " (control)" if is_control(generator) else ""
         seeds = str(ran.loc[ran["label"] == label, "seed"].nunique())
-        numbers = [interval(one(mine, metrics), digits) for _, metrics, digits in SHOWN_OF_PEERS]
+        numbers = means(mine, SHOWN_OF_PEERS)
         order = one(mine, ("trend_error",))["mean"]
         lines.append((order, [f"{label}{control}", seeds, *numbers]))
     lines.sort(key=lambda pair: pair[0])
-    bottom = []
-    for end, title in (("ceiling", "fresh real rows"), ("floor", "destroyed")):
-        numbers = [signed(ends(own, metrics, end), digits) for _, metrics, digits in SHOWN_OF_PEERS]
-        bottom.append([title, "", *numbers])
     header = ["table", "runs", *(head for head, _, _ in SHOWN_OF_PEERS)]
-    return table([header, *(line for _, line in lines), *bottom])
+    return table([header, *(line for _, line in lines), *references(own, SHOWN_OF_PEERS)])
+
+
+def means(mine: pd.DataFrame, shown: tuple) -> list[str]:
+    """Each reading of one label with its interval."""
+    return [interval(one(mine, metrics), digits) for _, metrics, digits in shown]
 
 
 def line_of(mine: pd.DataFrame, ran: pd.DataFrame) -> list[str]:
     """Seeds, each reading with its interval, and the means of what it cost."""
-    line = [str(ran["seed"].nunique())]
-    line += [interval(one(mine, metrics), digits) for _, metrics, digits in SHOWN]
+    line = [str(ran["seed"].nunique()), *means(mine, SHOWN)]
     return line + [f"{ran[name].mean():.{digits}f}" for _, name, digits in COSTS]
 
 
@@ -124,10 +125,13 @@ def of_generator(name: str) -> str:
     return table(lines)
 
 
-def reference(own: pd.DataFrame, end: str, title: str) -> list[str]:
-    line = [title, ""]
-    line += [signed(ends(own, metrics, end), digits) for _, metrics, digits in SHOWN]
-    return line + [""] * len(COSTS)
+def references(own: pd.DataFrame, shown: tuple) -> list[list[str]]:
+    """The two lines below a table: what fresh real rows and what destroyed ones read."""
+    lines = []
+    for end, title in (("ceiling", "fresh real rows"), ("floor", "destroyed")):
+        numbers = [signed(ends(own, metrics, end), digits) for _, metrics, digits in shown]
+        lines.append([title, "", *numbers])
+    return lines
 
 
 def points() -> pd.DataFrame:
