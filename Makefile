@@ -56,7 +56,6 @@ pdf: .venv/report-installed
 test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --durations=25 \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(PYTEST_OPTIONS) tests notebooks/[0-9]*.ipynb notebooks/start.ipynb
 
