@@ -19,6 +19,7 @@ import nbformat
 import papermill
 from nbformat.v4 import new_code_cell, new_notebook
 
+from workbench.batch.spec import Spec
 from workbench.batch.worker.pool import Warm, execute
 from workbench.metrics.rows import ROW_COLUMNS, check_rows, read_rows
 
@@ -89,22 +90,22 @@ def _plain(notebook: nbformat.NotebookNode) -> None:
 
 
 def _warm(notebook: nbformat.NotebookNode, imports: list[str]) -> None:
-    spec = {
-        "key": "overhead",
-        "parameters": {"out": "out"},
-        "notebook": nbformat.writes(notebook),
-        "files": {},
-        "data": {"hash": "none", "files": {}},
-        "limits": {"seconds": 60, "memory_mb": 4000},
-        "threads": 1,
-        "imports": imports,
-        "modules": [],
-        "sources": {},
-        "versions": {},
-    }
+    spec = Spec(
+        key="overhead",
+        parameters={"out": "out"},
+        notebook=nbformat.writes(notebook),
+        data={"hash": "none", "files": {}},
+        files={},
+        limits={"seconds": 60, "memory_mb": 4000},
+        threads=1,
+        imports=imports,
+        modules=[],
+        sources={},
+        versions={},
+    )
     outcome = execute(spec)
-    if outcome["status"] != "ok":
-        raise RuntimeError(outcome["reason"])
+    if outcome.status != "ok":
+        raise RuntimeError(outcome.reason)
 
 
 if __name__ == "__main__":

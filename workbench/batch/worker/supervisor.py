@@ -30,6 +30,9 @@ from workbench.batch.worker import processes
 # of the cell, and one that waits for ever ends all the same.
 BACKSTOP = 10
 LOOK = 0.05  # seconds between two looks at a cell's time and memory
+# Of a core, that each of the two dear readings of memory may take: which processes there are, and
+# the pages that they share.
+SHARE = 0.01
 # Seconds that papermill gets, once its kernel is gone, to write down what it has.
 LAST_WORDS = 3
 # Where Linux keeps the processor's energy counters (RAPL), readable by root as a rule.
@@ -272,9 +275,8 @@ class _Meter:
     """Bytes of memory of everything below this process; pages shared with the warm process count in
     proportion.
 
-    The exact reading (PSS) takes milliseconds a process: in between it is moved by what the cheap
-    one (anonymous pages) changed, so that looking often costs a cell a few percent of a core at
-    most.
+    The exact reading (PSS) takes ten milliseconds a process: in between it is moved by what the cheap
+    one (anonymous pages) changed, so that looking often costs little.
     """
 
     def __init__(self):
@@ -294,15 +296,16 @@ class _Meter:
             if before != self._processes:
                 # A forked process shares pages, which only the exact reading counts right.
                 self._next_exact = now
-            self._next_list = now + 20 * (time.thread_time() - began)
+            self._next_list = now + (time.thread_time() - began) / SHARE
         # Moves with the truth between two exact readings.
         cheap = self._sum(_anonymous_bytes)
         estimate = self._exact + cheap - self._cheap
         if now < self._next_exact and estimate <= limit:
             return estimate
+        began = time.thread_time()
         self._exact = self._sum(lambda process: process.memory_full_info().pss)
         self._cheap = cheap
-        self._next_exact = now + 1
+        self._next_exact = now + max(1, (time.thread_time() - began) / SHARE)
         return self._exact
 
     def overrun(self, limits: Mapping, seconds: float) -> str:
