@@ -228,8 +228,11 @@ class Plan:
 
     @property
     def imports(self) -> list[str]:
-        """All modules of other packages that any cell imports."""
-        return sorted({name for names in self.modules.values() for name in names})
+        """All modules that any cell imports, of other packages and of this one."""
+        names = {name for names in self.modules.values() for name in names}
+        for about in self.inputs.values():
+            names.update(about["sources"])
+        return sorted(names)
 
 
 def plan(grid: Grid) -> Plan:
