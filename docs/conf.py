@@ -12,6 +12,10 @@ sys.path.insert(0, str(HERE))
 import cards  # noqa: E402
 import names  # noqa: E402
 
+from workbench.files import import_nbformat  # noqa: E402
+
+import_nbformat()  # before myst_nb does, for whom it would take two seconds
+
 project, author, language = "workbench", "the workbench's contributors", "en"
 version = release = version_of("synthetic-workbench")
 copyright = "the workbench's contributors, MIT"

@@ -80,10 +80,10 @@ def of_line(frame: pd.DataFrame, dataset: str, label: str) -> pd.DataFrame:
 
 def one(own: pd.DataFrame, metrics: tuple[str, ...]) -> pd.Series | None:
     """The reading of the first of these metrics that a line's rows hold."""
-    found = own.drop_duplicates("metric").set_index("metric", drop=False)
     for metric in metrics:
-        if metric in found.index:
-            return found.loc[metric]
+        found = own[own["metric"] == metric]
+        if len(found):
+            return found.iloc[0]
     return None
 
 

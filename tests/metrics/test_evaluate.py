@@ -294,6 +294,35 @@ def test_the_same_values_in_another_dress_are_read_the_same(data, synthetic, nam
     )
 
 
+def test_cells_that_begin_together_share_the_references(data, synthetic, tmp_path, monkeypatch):
+    """What another cell has begun comes last, also where that cell was killed; the rows are the
+    same.
+    """
+    module = importlib.import_module("workbench.metrics.evaluate")
+    measured = []
+    original = module._with_references
+
+    def noted(group, trial, common):
+        measured.append(next(iter(group)))
+        return original(group, trial, common)
+
+    names = ["marginals", "pair_trends", "kway_tables"]
+    alone = evaluate(data, synthetic, metrics=names)
+    monkeypatch.setattr(module, "_with_references", noted)
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
+    evaluate(data, synthetic, metrics=["marginals"])
+    (mark,) = tmp_path.glob("*.begun")
+    measured.clear()
+    mark.write_text("")  # begun, and not ended yet
+    together = evaluate(data, synthetic, metrics=names)
+    assert measured == ["pair_trends", "kway_tables", "marginals"]
+    pd.testing.assert_frame_equal(together.rows, alone.rows)
+    # What has ended is taken in its turn.
+    measured.clear()
+    pd.testing.assert_frame_equal(evaluate(data, synthetic, metrics=names).rows, alone.rows)
+    assert measured == names
+
+
 @pytest.fixture
 def kept_references(tmp_path_factory, monkeypatch):
     """Floors and ceilings that one hostile table needs are there for the next of the same length:
@@ -405,7 +434,7 @@ def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatc
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
     first = evaluate(data, tables[0], metrics=FEW).rows
     written = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    assert written and all(path.suffix == ".json" for path in written)
+    assert written and {path.suffix for path in written} == {".json", ".begun"}
     pd.testing.assert_frame_equal(first, plain[0], check_exact=True)
     pd.testing.assert_frame_equal(
         evaluate(data, tables[1], metrics=FEW).rows, plain[1], check_exact=True

@@ -40,7 +40,7 @@ from workbench.metrics import (
 from workbench.metrics.card import Card
 from workbench.metrics.equivalent import check
 from workbench.metrics.models import one_thread
-from workbench.metrics.references import hashed, kept_at
+from workbench.metrics.references import begin, end, hashed, kept_at
 from workbench.metrics.rows import to_table
 from workbench.tables.datasets import Dataset
 from workbench.tables.encode import Marginal, from_float, to_float
@@ -137,8 +137,11 @@ def evaluate(
         one_thread(),
         np.errstate(over="ignore", invalid="ignore"),
     ):
-        for group in progress(groups) if progress else groups:
+        waiting = list(groups)
+        for _ in progress(groups) if progress else groups:
+            group = _next(waiting, common)
             frames.append(_with_references(group, trial, common))
+            end([common, list(group)])
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
     rows = _noted_groups(rows, group_column)
     notes = [*notes, *identity_notes]
@@ -267,6 +270,19 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
     return to_table(rows).assign(
         floor=np.array(floors, dtype=float), ceiling=np.array(ceilings, dtype=float)
     )
+
+
+def _next(waiting: list[dict[str, Metric]], common: str) -> dict[str, Metric]:
+    """Take the next group of metrics: the first whose references no other cell is measuring just now.
+
+    Cells that begin together share the work so, instead of measuring the same references twice.
+    Which comes first changes no number.
+    """
+    for place, group in enumerate(waiting):
+        if begin([common, list(group)]):
+            return waiting.pop(place)
+    # Others are at all that is left: sooner done once more than waited for, and they may be gone.
+    return waiting.pop(0)
 
 
 def _floor_table(metric: Metric) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workbench.files import write_text
 from workbench.metrics import Trial
 from workbench.tables.datasets import table_hash
 
@@ -31,3 +32,26 @@ def kept_at(about: list, suffix: str) -> Path | None:
 def hashed(trial: Trial, table: pd.DataFrame) -> str:
     """The hash of one of a trial's tables, made once however many metrics ask for it."""
     return trial.once("hash", table, lambda: table_hash(table))
+
+
+def begin(about: list) -> bool:
+    """Whether this process shall compute now what depends on `about` alone: it is the first to begin
+    it, or another has ended it. False while another is at it, and may still be killed before it ends.
+    """
+    mark = kept_at(about, ".begun")
+    if mark is None:
+        return True
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return mark.stat().st_size > 0
+    except OSError:  # a folder that cannot be written keeps nothing either
+        return True
+    return True
+
+
+def end(about: list) -> None:
+    """Note that what was begun is there for others."""
+    mark = kept_at(about, ".begun")
+    if mark is not None:
+        write_text(mark, "ended")
