@@ -21,6 +21,11 @@ from tqdm.auto import tqdm
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 GALLERY = Path(__file__).parent / "gallery"
 WORKERS = 2
+# Papermill's command, without what importing nbformat takes as a rule: see import_nbformat.
+PAPERMILL = (
+    "from workbench.files import import_nbformat; import_nbformat();"
+    " from papermill.cli import papermill; papermill()"
+)
 
 
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
@@ -58,8 +63,8 @@ def execute(notebook: Path) -> str:
     """Run one notebook in its own folder; the end of its errors, empty where it ran."""
     command = [
         sys.executable,
-        "-m",
-        "papermill",
+        "-c",
+        PAPERMILL,
         "--no-progress-bar",
         str(notebook),
         str(GALLERY / notebook.name),

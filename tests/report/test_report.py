@@ -401,7 +401,7 @@ def test_many_datasets_are_summed_up(tmp_path):
     assert "table-3" in text and "table-4" not in text
 
 
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_ten_thousand_cells_make_a_bounded_page(count):
     rows = cell_rows("cart", 0)
     cells = pd.DataFrame(
