@@ -99,7 +99,7 @@ class LivePage:
     command : what writes its page; `workbench report FOLDER` where left out
     """
 
-    FIRST_AFTER, SHARE, PATIENCE = 120, 0.1, 20
+    FIRST_AFTER, SHARE, PATIENCE = 120, 0.05, 20
 
     def __init__(self, folder: Path | str, command: Sequence[str] | None = None):
         # -P: nothing that lies in the working directory is imported.
