@@ -44,14 +44,18 @@ def begin(about: list) -> bool:
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:
-        return mark.stat().st_size > 0
+        return _has_ended(mark)
     except OSError:  # a folder that cannot be written keeps nothing either
         return True
     return True
 
 
 def end(about: list) -> None:
-    """Note that what was begun is there for others."""
+    """Note that what was begun is there for others, once: later cells find the note."""
     mark = kept_at(about, ".begun")
-    if mark is not None:
+    if mark is not None and not _has_ended(mark):
         write_text(mark, "ended")
+
+
+def _has_ended(mark: Path) -> bool:
+    return mark.exists() and mark.stat().st_size > 0
