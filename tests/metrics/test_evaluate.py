@@ -48,8 +48,24 @@ def synthetic(data) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def card(data, synthetic):
-    return evaluate(data, synthetic)
+def references(tmp_path_factory):
+    """A folder of floors and ceilings that all tables of the same length share: they say nothing of
+    a synthetic table.
+    """
+    return tmp_path_factory.mktemp("references")
+
+
+@pytest.fixture(scope="module")
+def card(data, synthetic, references):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_REFERENCES", str(references))
+        return evaluate(data, synthetic)
+
+
+@pytest.fixture
+def kept_references(references, monkeypatch):
+    """No metric is replaced where this stands."""
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(references))
 
 
 def test_every_metric_has_rows_and_none_is_an_error(card):
@@ -323,16 +339,6 @@ def test_cells_that_begin_together_share_the_references(data, synthetic, tmp_pat
     assert measured == names
 
 
-@pytest.fixture
-def kept_references(tmp_path_factory, monkeypatch):
-    """Floors and ceilings that one hostile table needs are there for the next of the same length:
-    they say nothing of it. No metric is replaced where this stands.
-    """
-    folder = tmp_path_factory.getbasetemp() / "references-of-hostile-tables"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("WORKBENCH_REFERENCES", str(folder))
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_tables_give_readings_or_notes(data, synthetic, card, kept_references, name):
     table = HOSTILE[name](synthetic)
@@ -426,11 +432,21 @@ def test_wb_evaluate_is_the_function():
     assert wb.evaluate is evaluate
 
 
-def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatch):
-    tables = [
-        data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)
-    ]
-    plain = [evaluate(data, table, metrics=FEW).rows for table in tables]
+@pytest.fixture(scope="module")
+def tables(data) -> list[pd.DataFrame]:
+    """Two tables of the same length: what is measured for one holds for the other."""
+    return [data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def plain(data, tables) -> list[pd.DataFrame]:
+    """Their rows where nothing is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WORKBENCH_REFERENCES", raising=False)
+        return [evaluate(data, table, metrics=FEW).rows for table in tables]
+
+
+def test_references_are_remembered_and_change_no_byte(data, tables, plain, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
     first = evaluate(data, tables[0], metrics=FEW).rows
     written = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -446,12 +462,18 @@ def test_references_are_remembered_and_change_no_byte(data, tmp_path, monkeypatc
     assert len(list(tmp_path.iterdir())) > len(written), "another length is another reference"
 
 
-def test_a_notebook_measures_the_references_of_a_table_once(data, monkeypatch):
+def test_a_folder_of_references_is_made_where_there_is_none(data, tables, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path / "new" / "folder"))
+    evaluate(data, tables[0], metrics=["marginals"])
+    assert list((tmp_path / "new" / "folder").glob("*.json"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="WORKBENCH_REFERENCES names the folder .*file"):
+        evaluate(data, tables[0], metrics=["marginals"])
+
+
+def test_a_notebook_measures_the_references_of_a_table_once(data, tables, plain, monkeypatch):
     module = importlib.import_module("workbench.metrics.evaluate")
-    tables = [
-        data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)
-    ]
-    plain = [evaluate(data, table, metrics=FEW).rows for table in tables]
     monkeypatch.setattr(module, "MOST_REFERENCES", 1000)
     monkeypatch.setattr(module, "_references", {})
     first = evaluate(data, tables[0], metrics=FEW).rows

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workbench.errors import InputError
 from workbench.files import write_text
 from workbench.metrics import Trial
 from workbench.tables.datasets import table_hash
@@ -20,11 +21,20 @@ from workbench.tables.datasets import table_hash
 
 def kept_at(about: list, suffix: str) -> Path | None:
     """Where a result is kept that depends on `about` (what JSON can write) and nothing else; None
-    where there is no such folder.
+    where no folder is named.
+
+    Raises InputError where it cannot be made.
     """
     folder = os.environ.get("WORKBENCH_REFERENCES")
     if not folder:
         return None
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"WORKBENCH_REFERENCES names the folder {folder}, which cannot be made"
+            f" ({error.strerror}); name another, or unset the variable."
+        ) from None
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()
     return Path(folder, f"{name}{suffix}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,9 +35,8 @@ from workbench.words import shortened
 
 @dataclass
 class Batch:
-    """What a page is made of: the rows and cells of a report folder, and the headlines that follow
-    from them; `readings` has every column and group of every metric over the seeds, aggregated
-    once.
+    """What a page is made of: the rows and cells of a report folder, and what follows from them,
+    which is computed when a section first needs it.
 
     `cells` has the columns of `Folder.cells`, and `home` where it comes from a folder: a cell's
     own place in it, "" for none.
@@ -46,20 +45,20 @@ class Batch:
     title: str
     rows: pd.DataFrame
     cells: pd.DataFrame
-    readings: pd.DataFrame
-    heads: pd.DataFrame
     versions: Mapping[str, str]
     generators: Mapping[str, str]  # label -> generator: who is a control, and in what order
     # What several sections need is computed by the first of them: dataset -> scores of its cells.
     scores: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, folder: str | Path) -> Batch:
+    def read(cls, folder: str | Path, metrics: Collection[str] | None = None) -> Batch:
+        """What a folder holds of these metrics, or of all. Cells are all there in either case."""
         place = Path(folder).resolve()
         if is_results(place):
             results = Results(place)
             cells = results.cells().assign(home="", executed=False)
-            return cls.of(results.rows(), cells, results.title, results.versions())
+            rows = _of_metrics(results.rows(), metrics)
+            return cls.of(rows, cells, results.title, results.versions())
         home = Folder.of_checked(place)
         rows = home.rows()  # first: a cell whose rows cannot be read is pending in `cells`
         cells = home.cells()
@@ -72,7 +71,7 @@ class Batch:
         ]
         finished = cells.loc[cells["status"] == "ok", "key"]
         versions = home.manifest(finished.iloc[0])["versions"] if len(finished) else {}
-        return cls.of(rows, cells, home.title, versions)
+        return cls.of(_of_metrics(rows, metrics), cells, home.title, versions)
 
     @classmethod
     def of(
@@ -85,8 +84,17 @@ class Batch:
         # A cell without numbers is a row with the metric "": it counts among cells, and has no reading.
         rows = with_sizes(rows[rows["metric"] != ""], cells)
         generators = identities(cells)
-        readings = aggregate(rows.fillna({"column": "", "group": ""}))
-        return cls(title, rows, cells, readings, headlines(rows), versions or {}, generators)
+        return cls(title, rows, cells, versions or {}, generators)
+
+    @cached_property
+    def readings(self) -> pd.DataFrame:
+        """Every column and group of every metric over the seeds, as `aggregate` gives them."""
+        return aggregate(self.rows.fillna({"column": "", "group": ""}))
+
+    @cached_property
+    def heads(self) -> pd.DataFrame:
+        """Every metric of every generator, as `headlines` gives them."""
+        return headlines(self.rows)
 
     def control(self, label: str) -> bool:
         return is_control(self.generators[label])
@@ -222,6 +230,10 @@ def _sign(row: dict | None) -> Markup:
     if row is None or not np.isfinite(row["mean"]):
         return Markup("")
     return pieces().headed("", row["sign"])
+
+
+def _of_metrics(rows: pd.DataFrame, metrics: Collection[str] | None) -> pd.DataFrame:
+    return rows if metrics is None else rows[rows["metric"].isin(metrics)]
 
 
 def with_sizes(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

@@ -92,7 +92,8 @@ def _line(home: Path, folder: Path) -> list:
     state = "not run yet"
     if {"plan.json", RECORD} & set(_files(home)):
         try:
-            batch = Batch.read(home)
+            # Headlines of all metrics of a large report would take several times as long.
+            batch = Batch.read(home, COMPARED)
             return [
                 _title(home, batch.title, folder),
                 *_facts(home, batch, folder),
