@@ -77,11 +77,34 @@ def test_every_file_of_the_package_travels(installed):
     assert files(installed / "workbench") == files(installed.parent / "source" / "workbench")
 
 
-def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
-    table, out = people(installed.parent), installed.parent / "report"
+KEYS = (
+    "import sys; from workbench.batch import grid; print([cell.key for cell in"
+    " grid.plan(grid.read(sys.argv[1])).cells])"
+)
+
+
+def test_the_wheel_generates_and_its_cells_have_the_checkouts_keys(installed):
+    table, out = people(installed.parent), installed.parent / "plan"
     assert elsewhere(installed, "-c", "import workbench; print(workbench.__file__)").startswith(
         str(installed)
     )
+    command = ["-m", "workbench", "generate", str(table), "--generator", "independent"]
+    rows = installed.parent / "rows.csv"
+    elsewhere(installed, *command, "--rows", "50", "--out", str(rows))
+    assert len(rows.read_text().splitlines()) == 51
+    out.mkdir()
+    (out / "grid.toml").write_text(
+        "datasets = ['loans']\ngenerators = ['cart', 'ctgan']\nseeds = [0]"
+    )
+    here = elsewhere(installed, "-c", KEYS, str(out))
+    assert here.count(",") == 1
+    assert elsewhere(installed.parent / "source", "-c", KEYS, str(out)) == here
+
+
+@pytest.mark.long
+def test_the_wheel_compares(installed):
+    """Quick siblings: test_every_file_of_the_package_travels, and the one above."""
+    table, out = people(installed.parent), installed.parent / "report"
     elsewhere(
         installed,
         "-m",
@@ -101,11 +124,5 @@ def test_the_wheel_compares_and_its_cells_have_the_checkouts_keys(installed):
     )
     assert "independent" in (out / "index.html").read_text()
     assert Folder(out).cells()["status"].tolist() == ["ok"]
-    keys = (
-        "import sys; from workbench.batch import grid; print([cell.key for cell in"
-        " grid.plan(grid.read(sys.argv[1])).cells])"
-    )
-    assert (
-        elsewhere(installed.parent / "source", "-c", keys, str(out))
-        == f"{Folder(out).cells()['key'].tolist()}\n"
-    )
+    keys = Folder(out).cells()["key"].tolist()
+    assert elsewhere(installed.parent / "source", "-c", KEYS, str(out)) == f"{keys}\n"

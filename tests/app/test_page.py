@@ -21,9 +21,10 @@ import pytest
 import workbench as wb
 from workbench.app import views
 from workbench.app.page import SideBySide
-from workbench.app.session import FAST, SLOW, Session, _do
+from workbench.app.session import FAST, Session, _do
 from workbench.batch import grid
 from workbench.errors import InputError
+from workbench.metrics import METRICS
 
 SCRIPT, LONG, HEBREW, SMILE, FORMULA = (
     "<script>alert(1)</script>",
@@ -62,6 +63,27 @@ def csv(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("hostile") / "hostile.csv"
     hostile().to_csv(path, index=False)
     return path
+
+
+FEW = (
+    "marginals",
+    "pair_trends",
+    "tstr_auc",
+    "utility_ratio",
+    "dcr_share",
+    "membership_auc",
+    "epsilon",
+)
+# In the order of a card, with one that is slow.
+FEW_AND_SLOW = [name for name in METRICS if name in (*FEW, "c2st")]
+
+
+@pytest.fixture
+def few_metrics(monkeypatch):
+    """Where it does not matter what is measured: a few quick metrics, and a slow one."""
+    monkeypatch.setattr("workbench.app.session.FAST", FEW)
+    few = {name: METRICS[name] for name in FEW_AND_SLOW}
+    monkeypatch.setattr("workbench.app.session.METRICS", few)
 
 
 def ended(session: Session) -> Session:
@@ -108,6 +130,7 @@ def test_the_workers_numbers_have_the_digits_of_the_table(tmp_path, csv):
     pd.testing.assert_series_equal(drawn, expected)
 
 
+@pytest.mark.usefixtures("few_metrics")
 def test_a_second_run_does_only_what_is_new(csv):
     session = ended(
         Session(
@@ -126,16 +149,16 @@ def test_a_second_run_does_only_what_is_new(csv):
     assert private.rows.loc[epsilon, "value"].item() == pytest.approx(2.0)
     private.rows = private.rows[~epsilon]
     session.everything = True
-    assert session.missing("independent", 0) == list(SLOW) and "epsilon" in session.missing(
-        "privbayes", 0
-    )
+    assert session.missing("independent", 0) == ["c2st"]
+    assert session.missing("privbayes", 0) == ["c2st", "epsilon"]
     session.choose_generators(
         {"independent": {}, "privbayes": {"epsilon": 2.0}, "bayes-expert": {}}
     )
     steps = {step.generator: step for step in session.run()}
     pd.testing.assert_frame_equal(session.result("independent", 0).synthetic, first.synthetic)
     pd.testing.assert_frame_equal(
-        session.card("independent").rows, wb.evaluate(session.data, first.synthetic).rows
+        session.card("independent").rows,
+        wb.evaluate(session.data, first.synthetic, metrics=FEW_AND_SLOW).rows,
     )
     assert not any("Not measured" in note for note in session.card("independent").notes)
     rows = session.card("privbayes").rows.set_index("metric")
@@ -165,6 +188,7 @@ def started(session: Session, phase: str, seconds: float = 60) -> psutil.Process
     return psutil.Process(session._worker.pid)
 
 
+@pytest.mark.usefixtures("few_metrics")
 def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
     session = Session(
         csv, {"independent": {}, "gan": {"epochs": 100_000}}, seeds=[3], target="outcome"
@@ -460,6 +484,7 @@ def test_a_file_is_looked_at_before_anything_runs_and_corrected_in_place(hospita
     assert "wb-error" not in page.message.value, page.message.value
 
 
+@pytest.mark.usefixtures("few_metrics")
 def test_an_export_is_written_as_the_persons_own_file(hospital, tmp_path):
     declared = {"missing": ["?"]}
     session = Session(
@@ -496,7 +521,7 @@ def test_the_ranking_and_the_card_say_whose_they_are(session):
 
 def test_a_cancelled_worker_reads_cancelled_whichever_thread_looks_first(csv):
     session = Session(csv, {"arf": ENDLESS}, target="outcome")
-    for _ in range(3):
+    for _ in range(2):
         started(session, "fit")
         going = threading.Event()
 

@@ -375,7 +375,7 @@ def test_9_the_accountant_bounds_the_closed_form_tightly():
     )
 
 
-def audit_votes(kind: type, epsilon: float, runs: int = 20_000) -> float:
+def audit_votes(kind: type, epsilon: float, runs: int = 5000) -> float:
     """What an attacker proves who sees all labels of a budget, and knows the votes up to one
     teacher's.
     """

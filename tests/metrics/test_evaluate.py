@@ -468,7 +468,7 @@ def test_a_folder_of_references_is_made_where_there_is_none(data, tables, tmp_pa
     assert list((tmp_path / "new" / "folder").glob("*.json"))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path / "file"))
-    with pytest.raises(InputError, match="WORKBENCH_REFERENCES names the folder .*file"):
+    with pytest.raises(InputError, match=r"WORKBENCH_REFERENCES names the folder .*file"):
         evaluate(data, tables[0], metrics=["marginals"])
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generators import BRIEF, SLOW, TINY, every_generator, row_set
+from test_generators import BRIEF, SLOW, TINY, every_generator, quick_generators, row_set
 
 from workbench.batch import grid
 from workbench.cli import main
@@ -80,13 +80,13 @@ def assert_kept(synthetic: pd.DataFrame, train: pd.DataFrame = TABLE) -> None:
     assert (ends == ends.dt.normalize()).all()
 
 
-@every_generator
+@quick_generators
 def test_every_generator_keeps_them_in_every_row(name):
     generator = make(name, TINY[name] | BRIEF.get(name, {}))
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
     fitted = generator.fit(TABLE, SCHEMA, np.random.default_rng(1))
-    rows = 100 if name in SLOW else 2000
+    rows = 100 if name in SLOW else 1000
     synthetic = fitted.sample(rows, np.random.default_rng(2))
     assert_kept(synthetic)
     assert table_hash(synthetic) == table_hash(fitted.sample(rows, np.random.default_rng(2)))
