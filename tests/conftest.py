@@ -11,11 +11,17 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from workbench.files import import_nbformat
 
 import_nbformat()  # before jsonschema is imported by anything else
+# Tables that a property is tried on, where its test names no number of its own.
+hypothesis.settings.register_profile("quick", max_examples=25)
+if os.environ.get("WORKBENCH_LONG") != "1":
+    hypothesis.settings.load_profile("quick")
+
 MOST = 25  # tests and files that are named at the end
 # Seconds of the files that take longest, which are begun first: a worker that took one up last would
 # end alone. Written anew by a whole run: `make test PYTEST_OPTIONS=--record-seconds`.

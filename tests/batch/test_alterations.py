@@ -22,7 +22,7 @@ from workbench.errors import InputError
 from workbench.metrics.rows import ROW_COLUMNS, read_rows, write_rows
 from workbench.report import publish
 
-ALTERATIONS = 50
+ALTERATIONS = 30
 
 
 def honest(place: Path, cell: grid.Cell) -> Outcome:

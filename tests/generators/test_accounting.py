@@ -136,7 +136,9 @@ def composed(released: list[tuple[str, float]], delta: float) -> float:
 
 
 @pytest.mark.parametrize("name", CONCENTRATED)
-@pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 1e-5), (8.0, 1e-9)])
+@pytest.mark.parametrize(
+    ("epsilon", "delta"), [pytest.param(0.5, 1e-5, marks=pytest.mark.long), (8.0, 1e-9)]
+)
 def test_loss_distributions_find_no_more_spent_than_was_said(name, epsilon, delta):
     noise = Recorded(0)
     fit = fitted_with(noise, name, table_of(), epsilon=epsilon, delta=delta)

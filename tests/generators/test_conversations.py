@@ -94,6 +94,7 @@ def test_the_grammar_names_speakers_and_outcomes_in_order():
     assert json.loads(json.dumps(FORM.json_schema(2)))["required"] == ["turns", "outcome"]
 
 
+@pytest.mark.long
 def test_the_real_model_keeps_the_form_and_covers_the_scenarios(tmp_path):
     pytest.importorskip("xllamacpp", reason='pip install "synthetic-workbench[language]"')
     try:

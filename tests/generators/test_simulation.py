@@ -650,7 +650,9 @@ def test_priors_are_what_they_say():
             Prior(low, high, "", shape)
 
 
+@pytest.mark.long
 def test_emergency_is_calibrated_from_dates_too():
+    """Quick sibling: test_more_rows_than_are_simulated_do_not_slow_the_clock."""
     world = World("emergency")
     truth = {"arrivals": 5.0, "treatment": 15.0, "doctors": 3.0, "rest": 60.0}
     table = world.run(150, rng(0), truth)

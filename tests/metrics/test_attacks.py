@@ -174,7 +174,7 @@ def test_control_share_by_enumeration():
     )
 
 
-@pytest.mark.parametrize("n_test", [150, 300, 1000])
+@pytest.mark.parametrize("n_test", [150, pytest.param(300, marks=pytest.mark.long), 1000])
 def test_control_of_another_size_is_unbiased(n_test):
     """Fresh synthetic rows: the control must say what train says, whatever its size."""
     rng, gaps = np.random.default_rng(2), []
@@ -264,7 +264,7 @@ def test_a_raw_copy_is_found_by_every_attack():
     )
 
 
-@pytest.mark.parametrize("n_test", [250, 600])
+@pytest.mark.parametrize("n_test", [pytest.param(250, marks=pytest.mark.long), 600])
 def test_fresh_rows_put_nobody_at_risk(n_test):
     rng, runs = np.random.default_rng(5), 200 if LONG else 40
     covered, values = dict.fromkeys(NAMES, 0), []
