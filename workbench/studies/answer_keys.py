@@ -360,13 +360,15 @@ def _balanced_accuracy() -> Key:
 
 
 @exercise("09.2")
-def _as_many_as_there_are(dataset: str, splits: list[int], rows: int, many: list[float]) -> Key:
+def _as_many_as_there_are(
+    dataset: str, splits: list[int], rows: int, many: list[float], others: int
+) -> Key:
     import workbench as wb
     from workbench.studies import edge_cases
 
     right = []
     for split in splits:
-        few = edge_cases.scarce(wb.load(dataset, seed=split), rows, split)
+        few = edge_cases.scarce(wb.load(dataset, seed=split), rows, split, others)
         found = edge_cases.augment(few, "cart", split, rows=rows)
         right += [row.value for row in found if row.group == "over none"]
     slips = ((list(many), "These are the gains of as many rows as balance the labels: rows=20."),)
