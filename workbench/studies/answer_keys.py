@@ -179,7 +179,7 @@ def _rare_label_drawn() -> Key:
 
 @exercise("04.3")
 def _single_judge(play: Callable, fraud: pd.DataFrame, schema: Any) -> Key:
-    drawn = play("ctgan", fraud, schema, epochs=30, batch_size=200, pac=1)
+    drawn = play("ctgan", fraud, schema, epochs=20, batch_size=200, pac=1)
     right = float(drawn["amount"].std() / fraud["amount"].std())
     slips = (
         (1 / right, "Turn the ratio round: the synthetic one over the real one."),
@@ -187,7 +187,7 @@ def _single_judge(play: Callable, fraud: pd.DataFrame, schema: Any) -> Key:
         (float(drawn["amount"].std()), "Divide by the standard deviation of the real rows."),
     )
     hint = (
-        "play('ctgan', fraud, two, epochs=30, batch_size=200, pac=1), then compare the two `std`."
+        "play('ctgan', fraud, two, epochs=20, batch_size=200, pac=1), then compare the two `std`."
     )
     return Key(right, hint, slips, tolerance=0.015)
 
