@@ -167,6 +167,7 @@ def test_scores_agree_with_pgmpy(score):
 @pytest.mark.parametrize("score", ["bic", "bdeu"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_search_ends_where_that_of_pgmpy_ends(score, seed):
+    from pgmpy.base import DAG
     from pgmpy.causal_discovery import HillClimbSearch
     from pgmpy.structure_score import BIC, BDeu
 
@@ -180,7 +181,7 @@ def test_the_search_ends_where_that_of_pgmpy_ends(score, seed):
     data = pd.DataFrame(states)
     search = HillClimbSearch(
         scoring_method=BIC(data) if score == "bic" else BDeu(data, equivalent_sample_size=10),
-        start_dag=_tree(states, generator._codes.sizes, range(9), (), 100_000),
+        start_dag=DAG(_tree(states, generator._codes.sizes, range(9), (), 100_000)),
         max_indegree=3,
         return_type="dag",
         show_progress=False,
