@@ -326,7 +326,7 @@ SLOW = {
         [0, -measured("bias_amp", shuffled()), -0.9],
     ),
     "09.2": lambda: (
-        {"dataset": "x", "splits": [0, 1], "rows": 20, "many": [-0.09, 0.06]},
+        {"dataset": "x", "splits": [0, 1], "rows": 20, "many": [-0.09, 0.06], "others": 500},
         [[-0.04, 0.15], (-0.04, 0.15), np.array([-0.038, 0.151])],
         [[-0.09, 0.06], [-0.04], [0.15, -0.04], 0.15, "gain"],
     ),
@@ -358,7 +358,7 @@ def test_right_answers_pass_and_wrong_ones_never(number, monkeypatch):
 
         gains = {0: -0.04, 1: 0.15}
         monkeypatch.setattr(workbench, "load", lambda name, seed: seed, raising=False)
-        monkeypatch.setattr(edge_cases, "scarce", lambda data, rows, split: data)
+        monkeypatch.setattr(edge_cases, "scarce", lambda data, rows, split, others: data)
         monkeypatch.setattr(
             edge_cases,
             "augment",

@@ -179,7 +179,7 @@ def _rare_label_drawn() -> Key:
 
 @exercise("04.3")
 def _single_judge(play: Callable, fraud: pd.DataFrame, schema: Any) -> Key:
-    drawn = play("ctgan", fraud, schema, epochs=30, batch_size=200, pac=1)
+    drawn = play("ctgan", fraud, schema, epochs=20, batch_size=200, pac=1)
     right = float(drawn["amount"].std() / fraud["amount"].std())
     slips = (
         (1 / right, "Turn the ratio round: the synthetic one over the real one."),
@@ -187,7 +187,7 @@ def _single_judge(play: Callable, fraud: pd.DataFrame, schema: Any) -> Key:
         (float(drawn["amount"].std()), "Divide by the standard deviation of the real rows."),
     )
     hint = (
-        "play('ctgan', fraud, two, epochs=30, batch_size=200, pac=1), then compare the two `std`."
+        "play('ctgan', fraud, two, epochs=20, batch_size=200, pac=1), then compare the two `std`."
     )
     return Key(right, hint, slips, tolerance=0.015)
 
@@ -360,13 +360,15 @@ def _balanced_accuracy() -> Key:
 
 
 @exercise("09.2")
-def _as_many_as_there_are(dataset: str, splits: list[int], rows: int, many: list[float]) -> Key:
+def _as_many_as_there_are(
+    dataset: str, splits: list[int], rows: int, many: list[float], others: int
+) -> Key:
     import workbench as wb
     from workbench.studies import edge_cases
 
     right = []
     for split in splits:
-        few = edge_cases.scarce(wb.load(dataset, seed=split), rows, split)
+        few = edge_cases.scarce(wb.load(dataset, seed=split), rows, split, others)
         found = edge_cases.augment(few, "cart", split, rows=rows)
         right += [row.value for row in found if row.group == "over none"]
     slips = ((list(many), "These are the gains of as many rows as balance the labels: rows=20."),)

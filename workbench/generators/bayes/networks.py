@@ -4,8 +4,8 @@ before children.
 The graph is the best tree (Chow and Liu 1968, "Approximating discrete probability distributions
 with dependence trees"), the best tree beside a target that is everybody's parent (Friedman, Geiger
 and Goldszmidt 1997, "Bayesian network classifiers"), a greedy search for the best score (Heckerman,
-Geiger and Chickering 1995, "Learning Bayesian networks"); or it is given. Trees are pgmpy's; the
-search makes the steps of pgmpy's, but bounds the pairs that it tries where columns are many.
+Geiger and Chickering 1995, "Learning Bayesian networks"); or it is given. Trees and
+steps of the search are those of pgmpy, but the pairs that it tries are bounded where columns are many.
 Numbers are drawn within their bin, so dependence finer than a bin is lost, as is the label of a
 level pooled as rare. Missing is a state like any other.
 """
@@ -13,7 +13,6 @@ level pooled as rare. Missing is a state like any other.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -406,29 +405,33 @@ def _tree(
     given: tuple[int, ...],
     max_cells: int,
 ):
-    """The tree over these column indices of largest mutual information (given others, if any) by
-    pgmpy, away from the column with the most of it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # pgmpy 1.1 warns of its own renamed modules
-        from pgmpy.estimators import TreeSearch
+    """The tree over these column indices of largest mutual information (given others, if any), away
+    from the column with the most of it.
 
+    It is the one that pgmpy's TreeSearch finds. Its import takes longer than most trees, because
+    torch and statsmodels come with it.
+    """
     import networkx as nx
 
+    nodes = list(nodes)
     if len(nodes) < 2:
         graph = nx.DiGraph()
         graph.add_nodes_from(nodes)
         return graph
     largest = max_cells // math.prod(sizes[node] for node in given)  # of a pair, in cells
 
-    def weight(one: pd.Series, other: pd.Series) -> float:
-        # Never zero: pgmpy drops an edge without weight, and with it the columns behind it.
-        if sizes[one.name] * sizes[other.name] > largest:
+    def weight(one: int, other: int) -> float:
+        # Never zero: an edge without weight is dropped, and with it the columns behind it.
+        if sizes[one] * sizes[other] > largest:
             return 1e-12
-        return max(mutual_information(states, sizes, one.name, other.name, given=given), 1e-12)
+        return max(mutual_information(states, sizes, one, other, given=given), 1e-12)
 
-    search = TreeSearch(pd.DataFrame(states)[list(nodes)], n_jobs=1)
-    graph = search.estimate(edge_weights_fn=weight, show_progress=False)
+    weights = np.zeros((len(nodes), len(nodes)))
+    for i, j in combinations(range(len(nodes)), 2):
+        weights[i, j] = weights[j, i] = weight(nodes[i], nodes[j])
+    root = nodes[np.argsort(weights.sum(axis=0))[-1]]
+    complete = nx.from_pandas_adjacency(pd.DataFrame(weights, index=nodes, columns=nodes))
+    graph = nx.bfs_tree(nx.maximum_spanning_tree(complete), root)
     too_large = [(a, b) for a, b in graph.edges if sizes[a] * sizes[b] > largest]
     graph.remove_edges_from(too_large)
     return graph
