@@ -230,6 +230,21 @@ def test_links_and_guesses_are_those_of_a_full_search():
     assert found["linkability", ""].naive / 60 == pytest.approx(np.mean(draws), abs=0.03)
 
 
+def test_a_gap_is_no_farther_from_a_number_than_two_labels_are_apart():
+    columns = [Column("x", "numeric"), *(Column(name, "categorical") for name in "abc")]
+    schema = Schema((*columns, Column("y", "categorical", "target")))
+    # Equal but for the gap, or equal in the gap alone.
+    near = [0.5, "p", "p", "p", "yes"]
+    far = [None, "q", "q", "q", "no"]
+    train = schema.cast(pd.DataFrame([[None, *near[1:]]] * 2, columns=schema.names))
+    test = schema.cast(pd.DataFrame([[0.0, *near[1:]], [1.0, *near[1:]]], columns=schema.names))
+    synthetic = schema.cast(pd.DataFrame([near, far], columns=schema.names))
+    trial = Trial(train, test, synthetic, schema)
+    guessed = attacks.linkability_and_inference(*attacks._coded(trial), trial)[-1]
+    assert (guessed.name, guessed.column) == ("attribute inference", "y")
+    assert guessed.found == 2
+
+
 def test_guesses_of_numbers_have_a_tolerance():
     numbers = np.array([-100.0, 0.0, 97.0, 98.5, 100.0, 105.0])
     guess, secret = np.array([4, 3, 2, 1, -1, -1, 0]), np.array([4, 4, 4, 1, -1, 4, 4])

@@ -31,7 +31,7 @@ from workbench.metrics.utility import (
     utility,
 )
 from workbench.tables.datasets import Dataset
-from workbench.tables.schema import Schema
+from workbench.tables.schema import Column, Schema
 
 
 def binary(n: int, seed: int, signal: float = 2.0) -> pd.DataFrame:
@@ -340,3 +340,15 @@ def test_a_part_of_train_is_ranked_by_rows_that_the_real_arm_does_not_have(share
         assert len(real) == len(synthetic) == len(part) // 2
         shared = len(set(real["x"]) & set(synthetic["x"]))
         assert shared <= 0.05 * len(real)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(120, 5000), (200, 3000)])
+def test_a_wide_table_is_ranked_by_fewer_rows(columns, rows):
+    rng = np.random.default_rng(0)
+    names = [f"x{place}" for place in range(columns)]
+    schema = Schema(tuple(Column(name, "numeric") for name in names))
+    train, synthetic = (
+        pd.DataFrame(rng.normal(size=(10_000, columns)), columns=names) for _ in range(2)
+    )
+    arms = ranked_halves(Trial(train, train, synthetic, schema))
+    assert [len(arm) for arm in arms] == [rows] * 3

@@ -140,19 +140,21 @@ def pair_trends(trial: Trial) -> Iterator[Row]:
     # Cut by train, so that both tables are cut alike and the synthetic one cannot choose its bins.
     codes = Codes(trial.train, schema, bins=BINS, max_levels=MAX_LEVELS)
     a, b = _codes(codes, trial.synthetic), _codes(codes, trial.test)
-    both = np.vstack([a, b])
+    # A row a column: thousands of pairs read them one after the other.
+    both = np.ascontiguousarray(np.vstack([a, b]).T, dtype=np.intp)
     # Positive for synthetic rows, negative for real ones: a sum is a difference of shares.
-    count, weight = np.zeros(len(both)), np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
+    count = np.zeros(len(a) + len(b), dtype=int)
+    weight = np.repeat([1 / len(a), -1 / len(b)], [len(a), len(b)])
     for j, first in enumerate(schema.columns):
         for k in range(j):
             if first.is_discrete or schema.columns[k].is_discrete:
                 width = codes.sizes[k] + 1
-                cell = both[:, j] * width + both[:, k]
+                cell = both[j] * width + both[k]
                 gap = np.bincount(cell, weights=weight, minlength=(codes.sizes[j] + 1) * width)
                 inside = gap > 1e-12  # a set of cells on which the two tables differ most
                 lost[schema.columns[k].name, first.name] = gap[inside].sum()
                 distance += gap[inside].sum()
-                count += inside[cell]
+                count += inside.astype(int)[cell]
     score = float(np.clip(1 - distance / pairs, 0, 1))
     moves = (count[: len(a)] + move_synthetic) / pairs, (count[len(a) :] + move_real) / pairs
     yield Row("pair_trends", score, *from_influence(score, *moves, lowest=0, highest=1))

@@ -261,10 +261,12 @@ def matrices(features: Features, tables: list[pd.DataFrame], learner: str) -> li
     with np.errstate(all="ignore"):
         if learner in ON_ORDINAL:
             return [features.ordinal(table).clip(-1e30, 1e30) for table in tables]
-        return [
-            np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6)
-            for table in tables
-        ]
+        found = []
+        for table in tables:
+            matrix = features.one_hot(table).clip(-1e6, 1e6)
+            matrix[np.isnan(matrix)] = 0
+            found.append(matrix)
+        return found
 
 
 def kth_distance(rows: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:

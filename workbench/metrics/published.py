@@ -81,12 +81,15 @@ def _trends(trial: Trial, own_range: bool) -> list[float]:
         )
         for c in columns
     }
+    # Positive for real rows, negative for synthetic ones: a sum is a difference of shares.
+    n = len(real)
+    weight = np.repeat([1 / n, -1 / len(synthetic)], [n, len(synthetic)])
     trends = []
     for a, b in combinations(trial.schema.names, 2):
         if a in numbers and b in numbers:
             trends.append(abs(r_synthetic.at[a, b] - r_real.at[a, b]) / 2)
         else:
-            trends.append(_variation(codes[a], codes[b], len(real)))
+            trends.append(_variation(codes[a], codes[b], weight))
     return trends
 
 
@@ -129,10 +132,9 @@ def _edges(present: np.ndarray) -> np.ndarray:
         return present[:1]
 
 
-def _variation(first: np.ndarray, second: np.ndarray, n_real: int) -> float:
+def _variation(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
     # One number for the pair of codes.
-    cell = first.astype(np.int64) * (int(second.max()) + 1) + second
+    cell = first * (int(second.max()) + 1) + second
     if cell.max() > 10 * len(cell):  # many levels: number the cells that occur
         cell = pd.factorize(cell)[0]
-    weight = np.where(np.arange(len(cell)) < n_real, 1 / n_real, -1 / (len(cell) - n_real))
     return float(np.abs(np.bincount(cell, weights=weight)).sum() / 2)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.metrics.models import one_thread
+from workbench.metrics.models import matrices, one_thread
 from workbench.tables.encode import Features
 from workbench.tables.schema import Column
 
@@ -92,7 +92,7 @@ class Refits:
 
 def _design(features: Features, table: pd.DataFrame) -> np.ndarray:
     """One-hot columns and a one for the intercept, finite whatever the table holds."""
-    columns = np.nan_to_num(features.one_hot(table), posinf=1e6, neginf=-1e6).clip(-1e6, 1e6)
+    (columns,) = matrices(features, [table], "logistic")
     return np.column_stack([columns, np.ones(len(table))]).astype(float)
 
 

@@ -21,6 +21,11 @@ LABEL_METRICS = ("tstr_auc", "average_precision", "brier", "log_loss", "calibrat
 BINS = 15  # of calibration_error, equal in mass
 NUMBER_METRICS = ("tstr_r2", "tstr_rmse")
 RANKING_ROWS = 5000  # train rows an arm, and test rows, that model ranking reads
+# Of a table of more than 120 columns an arm has fewer rows, at least 1,000. Simulated on 60 columns:
+# with 3,000 rows for 5,000 tau moves by +.05 and -.02 on average of five tables each (half of the
+# columns permuted; half of the cells), where it strays by .10 and .05 from table to table. 2,000
+# rows move the second by -.08, which is more than it strays.
+RANKING_CELLS = 600_000
 MIN_PAIRS = 5
 MIN_LABEL = 10  # test rows of a label, of three or more, that has a part in the macro mean
 REPEATS = 200
@@ -282,12 +287,13 @@ def _squares(trial: Trial, answer: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
 def model_ranking(trial: Trial) -> Iterator[Row]:
     """`kendall_tau`: does the synthetic table put models in the order that real rows put them in?
 
-    Every configuration of PANEL is trained twice, on at most RANKING_ROWS rows of one half of train
-    and on as many synthetic rows, and scored on the same real test rows (ROC AUC, or R2 of
-    numbers). tau is the mean over pairs of configurations of sign(difference after real training) *
-    sign(difference after synthetic training), pairs left out whose paired 95% interval after real
-    training (DeLong; delta method for R2) holds 0 (Kendall 1938, as Somers 1962 treats ties). -1 to
-    1, up; 1 keeps every order that real rows can tell, 0 is unrelated. The interval is 1.96 standard
+    Every configuration of PANEL is trained twice, on at most RANKING_ROWS rows (RANKING_CELLS
+    cells) of one half of train and on as many synthetic rows, and scored on the same real test rows
+    (ROC AUC, or R2 of numbers). tau is the mean over pairs of configurations of sign(difference
+    after real training) * sign(difference after synthetic training), pairs left out whose paired
+    95% interval after real training (DeLong; delta method for R2) holds 0 (Kendall 1938, as Somers
+    1962 treats ties). -1 to 1, up; 1 keeps every order that real rows can tell, 0 is unrelated;
+    fewer rows, which the note counts, tell fewer pairs apart. The interval is 1.96 standard
     deviations of tau where test rows are drawn again (scores moved by their influence values) and
     every configuration is trained again: it then strays by as much as the scores of the other half
     of train differ from those of the first. A copy of train, or of a part of it, is read by its
@@ -355,14 +361,15 @@ def _panel_scores(
 
 
 def ranked_halves(trial: Trial) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Equally many train and synthetic rows, at most half of either and RANKING_ROWS, and as many
-    other train rows.
+    """Equally many train and synthetic rows, at most half of either, RANKING_ROWS and RANKING_CELLS,
+    and as many other train rows.
 
     A row's own values decide on which side it may stand, train's low hashes against synthetic's
     high ones: rows of train that stand in the synthetic table are not in both, however many of
     them there are.
     """
-    m = min(RANKING_ROWS, len(trial.train) // 2, max(len(trial.synthetic) // 2, 1))
+    bound = min(RANKING_ROWS, max(RANKING_CELLS // len(trial.schema.columns), 1000))
+    m = min(bound, len(trial.train) // 2, max(len(trial.synthetic) // 2, 1))
     # Multiplied by an odd number of its own, each seed has another order.
     odd = np.uint64(2 * int(trial.rng("kendall_tau halves").integers(2**62)) + 1)
     sides = []
