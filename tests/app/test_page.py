@@ -130,8 +130,13 @@ def test_the_workers_numbers_have_the_digits_of_the_table(tmp_path, csv):
     pd.testing.assert_series_equal(drawn, expected)
 
 
+def references_of(session: Session) -> list[Path]:
+    return list(Path(session._references.name).glob("*.json"))
+
+
 @pytest.mark.usefixtures("few_metrics")
-def test_a_second_run_does_only_what_is_new(csv):
+def test_a_second_run_does_only_what_is_new(csv, monkeypatch):
+    monkeypatch.delenv("WORKBENCH_REFERENCES", raising=False)
     session = ended(
         Session(
             csv,
@@ -154,7 +159,10 @@ def test_a_second_run_does_only_what_is_new(csv):
     session.choose_generators(
         {"independent": {}, "privbayes": {"epsilon": 2.0}, "bayes-expert": {}}
     )
+    references = {path: path.stat().st_mtime_ns for path in references_of(session)}
     steps = {step.generator: step for step in session.run()}
+    later = {path: path.stat().st_mtime_ns for path in references_of(session)}
+    assert references and references.items() < later.items(), "those of c2st alone are new"
     pd.testing.assert_frame_equal(session.result("independent", 0).synthetic, first.synthetic)
     pd.testing.assert_frame_equal(
         session.card("independent").rows,

@@ -279,7 +279,7 @@ def calibrated() -> Simulation:
     data = load("loans")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return make("simulation", {"simulator": "mortgage", "budget": 128, "most_rows": 600}).fit(
+        return make("simulation", {"simulator": "mortgage", "budget": 64, "most_rows": 400}).fit(
             data.train, data.schema, rng(1)
         )
 

@@ -350,7 +350,10 @@ def small_model() -> float:
     return float(wb.evaluate(LOANS, table, metrics=["pair_trends"]).headlines["value"].iloc[0])
 
 
-@pytest.mark.parametrize("number", sorted({*CASES, *SLOW}))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=pytest.mark.long) if n in SLOW else n for n in sorted({*CASES, *SLOW})],
+)
 def test_right_answers_pass_and_wrong_ones_never(number, monkeypatch):
     if number == "09.2":
         import workbench

@@ -132,6 +132,11 @@ class Session:
         self.watchers: list[Callable[[], None]] = []
         self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
+        # Floors and ceilings, which all generators of a table share: each worker finds those of the
+        # last one. Gone with the session.
+        self._references = tempfile.TemporaryDirectory(
+            prefix="workbench-references-", ignore_cleanup_errors=True
+        )
         # JupyterLab may answer a click in a thread of its own while another looks at the worker.
         self._lock = threading.RLock()
         self.choose_table(table, target, sensitive, declared)
@@ -303,7 +308,9 @@ class Session:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=os.environ | isolated(os.environ),
+                env={"WORKBENCH_REFERENCES": self._references.name}
+                | os.environ
+                | isolated(os.environ),
                 start_new_session=True,
             )
 
