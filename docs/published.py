@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from workbench.batch.results import Results
+from workbench.report import uses
 from workbench.report.batch import Batch
 from workbench.report.headlines import headlines
 from workbench.report.identity import identities, ordered
-from workbench.report.uses import USES
 
 RESULTS = Path(__file__).parent.parent / "results"
 BENCHMARK = "benchmark"
@@ -53,13 +53,13 @@ def verdict_counts(name: str = BENCHMARK) -> pd.DataFrame:
     """On how many tables each label meets each use, leaves it open and fails it: one row for each
     label and use, in the order of a report.
     """
-    batch = Batch.read(RESULTS / name)
+    batch = Batch.read(RESULTS / name, uses.needed())
     done = finished(name)[["dataset", "label"]].drop_duplicates()
     verdicts = batch.verdicts.merge(done, on=["dataset", "label"])
     counts = []
     for label in batch.ordered(verdicts["label"].unique()):
         own = verdicts[verdicts["label"] == label]
-        for use in USES:
+        for use in uses.USES:
             states = own.loc[own["use"] == use, "state"]
             met, failed = int((states == "meets").sum()), int((states == "fails").sum())
             rest = len(states) - met - failed

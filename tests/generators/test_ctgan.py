@@ -260,7 +260,7 @@ def test_a_condition_is_honoured_and_asked_of_the_generator(mixed):
 
     # After some training, the generator itself returns a label of 2% far more often when it is
     # asked for it.
-    model = CTGAN(epochs=80, batch_size=100, pac=10, width=64, noise=16, learning_rate=1e-3).fit(
+    model = CTGAN(epochs=50, batch_size=100, pac=10, width=64, noise=16, learning_rate=1e-3).fit(
         table, schema, seeded(0)
     )
     names, city = sorted({"a", "b", "c"}), schema.names.index("city")

@@ -350,11 +350,15 @@ def unmeasured(readings: pd.DataFrame, labels: pd.DataFrame) -> dict[tuple[str, 
     return found
 
 
+def needed() -> set[str]:
+    """The metrics that verdicts are made from."""
+    gates = [gate for _, gates in USES.values() for gate in gates]
+    return {name for gate in gates for name in (gate.metric, gate.claim, gate.without) if name}
+
+
 def _by_metric(readings: pd.DataFrame) -> dict[tuple, list[dict]]:
     known: dict[tuple, list[dict]] = {}
-    needed = {gate.metric for _, gates in USES.values() for gate in gates}
-    needed |= {gate.claim for _, gates in USES.values() for gate in gates}
-    for row in readings[readings["metric"].isin(needed)].to_dict("records"):
+    for row in readings[readings["metric"].isin(needed())].to_dict("records"):
         known.setdefault((row["dataset"], row["label"], row["metric"]), []).append(row)
     return known
 
