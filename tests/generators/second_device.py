@@ -1,8 +1,8 @@
 """A second device for torch, for a machine that has none: its tensors are ordinary ones in a shell
 that says it lies elsewhere.
 
-It keeps CUDA's rules: an operation takes tensors of one device (a single number, or the indices of a
-lookup, may lie on the CPU), and only `.cpu()` brings values back. So code that forgets to move a
+It keeps CUDA's rules: an operation takes tensors of one device (a single number that it only reads,
+or the indices of a lookup, may lie on the CPU), random numbers come from a generator there, and only `.cpu()` brings values back. So code that forgets to move a
 tensor fails here as it would there, and code that forgets nothing finds the same numbers as on the
 CPU. What it cannot show is speed, memory, and kernels that CUDA lacks.
 """
@@ -80,14 +80,18 @@ def run(operation, arguments: tuple, keywords: dict, products: Counter):
     shells = [tensor for tensor in tensors if isinstance(tensor, Elsewhere)]
     here = [tensor for tensor in tensors if not isinstance(tensor, Elsewhere) and tensor.dim()]
     is_lookup = operation in LOOKUPS and isinstance(arguments[0], Elsewhere)
-    if shells and here and not (is_lookup or operation is COPY):
+    name = operation.overloadpacket.__name__
+    # What an operation writes to lies with the rest, even a single number.
+    is_written_here = name.endswith("_") and not isinstance(arguments[0], Elsewhere)
+    is_mixed = bool(here) or is_written_here
+    if shells and is_mixed and not (is_lookup or operation is COPY):
         raise RuntimeError(f"{operation}: tensors of two devices")
     # A copy stays where it is written to.
     is_elsewhere = isinstance(arguments[0], Elsewhere) if operation is COPY else bool(shells)
     if keywords.get("device") is not None:
         is_elsewhere = torch.device(keywords["device"]) == SECOND
         keywords = keywords | {"device": torch.device("cpu")}
-    if operation.overloadpacket.__name__ in PRODUCTS:
+    if name in PRODUCTS:
         products["second" if is_elsewhere else "cpu"] += 1
     result = operation(*tree_map(_opened, arguments), **tree_map(_opened, keywords))
     # What was changed in place stays the same object.
@@ -108,10 +112,14 @@ def _opened(leaf):
 
 
 class CpuGenerator(torch.Generator):
-    """Random numbers of the CPU, whatever device they are wanted on."""
+    """The random numbers of the CPU, for the device they are wanted on."""
+
+    wanted: torch.device
 
     def __new__(cls, device="cpu"):
-        return super().__new__(cls, "cpu")
+        generator = super().__new__(cls, "cpu")
+        generator.wanted = torch.device(device)
+        return generator
 
 
 @contextmanager
@@ -120,13 +128,19 @@ def second_device(monkeypatch) -> Iterator[SecondDevice]:
     for name, module in list(sys.modules.items()):
         if name.startswith("workbench.") and "DEVICE" in vars(module):
             monkeypatch.setattr(module, "DEVICE", SECOND)
-    tensor = torch.tensor
+    tensor, randn = torch.tensor, torch.randn
 
     def tensor_there(values, *, device=None, **keywords):
         # torch would fill no tensor of this device from a list.
         return tensor(values, **keywords).to(device or "cpu")
 
+    def randn_there(*size, generator, device, **keywords):
+        if generator.wanted != device:
+            raise RuntimeError("randn: a generator of another device")
+        return randn(*size, generator=generator, device=device, **keywords)
+
     monkeypatch.setattr(torch, "tensor", tensor_there)
+    monkeypatch.setattr(torch, "randn", randn_there)
     monkeypatch.setattr(torch, "Generator", CpuGenerator)
     with SecondDevice() as device:
         yield device

@@ -91,6 +91,10 @@ def test_the_second_device_keeps_the_rules_of_cuda(monkeypatch):
             there + torch.ones(3)
         with pytest.raises(RuntimeError, match="two devices"):
             torch.ones(3)[torch.tensor([0, 1], device=SECOND)]
+        with pytest.raises(RuntimeError, match="two devices"):
+            torch.zeros(()).add_(there.sum())
+        with pytest.raises(RuntimeError, match="another device"):
+            torch.randn(3, generator=torch.Generator(), device=SECOND)
         with pytest.raises(RuntimeError, match="numpy"):
             there.numpy()
         assert there[torch.tensor([2])].cpu().numpy().tolist() == [3]
