@@ -182,7 +182,9 @@ def in_own_process(arguments: list[str], seconds: int) -> tuple[list, str]:
     if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
         return found, f"more than {seconds} CPU s, stopped"
     if done.returncode:
-        return found, done.stderr.strip().splitlines()[-1]
+        # A process that was killed says nothing.
+        words = done.stderr.strip() or f"exit code {done.returncode}"
+        return found, words.splitlines()[-1]
     return found, ""
 
 
