@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 
 from workbench.errors import InputError
 from workbench.generators import make
+from workbench.generators.neural.transformer import CausalTransformer
 from workbench.generators.training import Diverged
 from workbench.tables.schema import Column, Schema
 
@@ -219,3 +221,36 @@ def test_a_wide_table_is_trained_in_smaller_steps():
         .sample(600, rng(1))
     )
     assert schema.check(synthetic) == [] and len(synthetic) == 600
+
+
+def test_an_epoch_of_a_large_table_is_a_part_of_it_and_says_so(monkeypatch):
+    table, schema = labels_table(1000)
+    trained: list[np.ndarray] = []
+    losses = CausalTransformer.losses
+
+    def recorded(network, codes, rng=None):
+        if rng is not None:
+            trained.append(codes.numpy())
+        return losses(network, codes, rng)
+
+    monkeypatch.setattr(CausalTransformer, "losses", recorded)
+    settings = {"epochs": 2, "width": 16, "layers": 1}
+    with pytest.warns(UserWarning, match="each epoch trains on 200 of 900 rows") as caught:
+        capped = make("autoregressive", settings | {"epoch_rows": 200}).fit(table, schema, rng(0))
+    assert [str(caught[0].message)] == capped.facts["notes"]
+    rows = np.concatenate(trained)
+    assert len(rows) == 400 and not (rows[:200] == rows[200:]).all(), "other rows in each epoch"
+    assert capped.trained.done == 2
+
+    trained.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tables = [
+            make("autoregressive", settings | {"epoch_rows": most}).fit(table, schema, rng(0))
+            for most in (None, 900)
+        ]
+    assert len(np.concatenate(trained)) == 2 * 2 * 900
+    assert not tables[1].facts
+    assert tables[0].losses == tables[1].losses
+    with pytest.raises(InputError, match="epoch_rows is 0"):
+        make("autoregressive", {"epoch_rows": 0})

@@ -101,7 +101,9 @@ FACT_COLUMNS = {
     "started": "object",  # ISO 8601, UTC
     "synthetic_hash": "object",  # sha256 of synthetic.parquet
     "rows_hash": "object",  # sha256 of rows.parquet
-    "notes": "object",  # of a given table: what was done to bring it to the real one's columns
+    # Of a given table: what was done to bring it to the real one's columns. Of a generator: what its
+    # fit left out
+    "notes": "object",
 }
 PHASES = ("load", "fit", "sample", "evaluate", "save")
 TOKENS = ("input_tokens", "output_tokens", "cost")
@@ -758,7 +760,7 @@ def _state(record: Mapping, home: Path, problem: str) -> State:
         if f"{phase}_cpu" in FACT_COLUMNS:
             facts[f"{phase}_cpu"] = _valid(seconds, "float64", phase)
     facts |= _tokens(record.get("facts", {}))
-    facts |= _of_given(record.get("facts", {}))
+    facts |= _notes(record.get("facts", {}))
     for name, value in record.get("hashes", {}).items():
         if f"{name}_hash" in FACT_COLUMNS:
             facts[f"{name}_hash"] = _valid(value, "object", name)
@@ -777,15 +779,21 @@ def _tokens(reported: Mapping) -> dict[str, object]:
     return found
 
 
-def _of_given(reported: Mapping) -> dict[str, object]:
-    """Of a given table what was done to it, in sentences; of a generator's nothing."""
+def _notes(reported: Mapping) -> dict[str, object]:
+    """Sentences: of a given table on what was done to it, of a generator on what it left out."""
     said = reported.get("given")
     if not isinstance(said, list):
-        return {"notes": ""}
+        return {"notes": _joined(reported.get("notes"))}
     # To read a file is no fit: what the real one took, nobody here knows.
     unknown = [f"{phase}_{what}" for phase in ("fit", "sample") for what in ("seconds", "cpu")]
-    notes = " ".join(map(str, said))[:MOST_NOTES]
-    return {"notes": notes, **dict.fromkeys(unknown)}
+    return {"notes": _joined(said), **dict.fromkeys(unknown)}
+
+
+def _joined(sentences: object) -> str:
+    """Nothing where it is no list: anybody's code wrote it."""
+    if not isinstance(sentences, list):
+        return ""
+    return " ".join(map(str, sentences))[:MOST_NOTES]
 
 
 def _valid(value: object, kind: str, name: str) -> object:

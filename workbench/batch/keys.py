@@ -65,12 +65,18 @@ def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, st
     found, others, todo = {}, set(), [*modules]
     for text in code:
         todo += _imports(text)
+    # A module is imported by many others: to look for its file each time is what planning would take
+    # longest for.
+    known = set()
     while todo:
         name = todo.pop()
+        if name in known:
+            continue
+        known.add(name)
         if name.split(".")[0] != "workbench":
             others.add(name)
         # A package's __init__ runs when one of its modules is imported, so it counts too.
-        elif name not in found and name not in NOT_FOLLOWED and (path := _path(name)):
+        elif name not in NOT_FOLLOWED and (path := _path(name)):
             source_hash, imported = _read_module(name, path)
             found[name] = source_hash
             todo += [*imported, *name.rpartition(".")[:1]]

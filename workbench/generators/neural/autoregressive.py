@@ -17,6 +17,7 @@ a share of one over the number of proposals.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +29,7 @@ import torch
 from workbench.errors import InputError, nearest
 from workbench.generators import check_least
 from workbench.generators.neural.layers import DEVICE, AdamW, gumbel, schedule
-from workbench.generators.neural.transformer import CausalTransformer
+from workbench.generators.neural.transformer import CausalTransformer, logits
 from workbench.generators.training import Epochs, bar
 from workbench.tables.conditions import meets, sample_matching
 from workbench.tables.encode import Codes
@@ -46,7 +47,13 @@ class AutoregressiveTransformer:
     """
 
     epochs: int = 10
-    """Most passes over the table; the learning rate falls to zero over them."""
+    """Most passes over the table, or over `epoch_rows` rows of it; the learning rate falls to zero
+    over them.
+    """
+    epoch_rows: int | None = 100_000
+    """Most rows of one epoch; an epoch of a larger table trains on so many of its rows, drawn anew
+    for each epoch, and a warning says so. None for no limit.
+    """
     seconds: float | None = None
     """Train no longer than this; every step is timed, so training may end within an epoch."""
     patience: int = 5
@@ -89,6 +96,8 @@ class AutoregressiveTransformer:
         check_least(
             self, **least, max_levels=2, validation=0, learning_rate=0, weight_decay=0, dropout=0
         )
+        if self.epoch_rows is not None:
+            check_least(self, epoch_rows=1)
         if self.width % self.heads:
             raise InputError(
                 f"autoregressive: width is {self.width}; it must be a multiple of heads"
@@ -150,12 +159,13 @@ class AutoregressiveTransformer:
     def _train(self, train: torch.Tensor, held: torch.Tensor, rng: np.random.Generator) -> None:
         """Train on codes, and keep the weights that were best for those held out."""
         network = self._network
+        epoch_rows = self._rows_of_an_epoch(len(train))
         parameters = list(network.parameters())
         adam = AdamW(parameters, self.weight_decay)
         # At least 20 steps an epoch on a small table, and a bound on what one step holds in memory
         # on a wide one.
-        size = max(1, min(self.batch_size, len(train) // 20, TOKENS // train.shape[1]))
-        steps = len(train) // size
+        size = max(1, min(self.batch_size, epoch_rows // 20, TOKENS // train.shape[1]))
+        steps = epoch_rows // size
         # A smaller batch has noisier gradients: the rate falls with the root of its size.
         rate = self.learning_rate * min(1.0, size / 256) ** 0.5
 
@@ -164,7 +174,8 @@ class AutoregressiveTransformer:
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for epoch in self.trained:
             total = torch.zeros((), device=DEVICE)
-            # The last, incomplete batch is left out; which rows that is changes with every epoch.
+            # The last, incomplete batch is left out, and so are rows beyond those of an epoch; which
+            # rows that is changes with every epoch.
             order = torch.from_numpy(rng.permutation(len(train))[: size * steps])
             batches = order.view(steps, size)
             for step in self.trained.steps(steps):
@@ -185,6 +196,19 @@ class AutoregressiveTransformer:
             elif len(self.losses) - np.argmin(self.losses) > self.patience:
                 break
         adam.use(best)
+
+    def _rows_of_an_epoch(self, train_rows: int) -> int:
+        """As many as there are, or `epoch_rows` with a warning; the batch keeps the same sentence."""
+        self.facts = {}
+        if self.epoch_rows is None or train_rows <= self.epoch_rows:
+            return train_rows
+        sentence = (
+            f"autoregressive: each epoch trains on {self.epoch_rows:,} of {train_rows:,} rows, drawn"
+            " anew for each; epoch_rows=None trains on all of them."
+        )
+        self.facts["notes"] = [sentence]
+        warnings.warn(sentence, stacklevel=4)
+        return self.epoch_rows
 
     def log_likelihood(self, table: pd.DataFrame) -> np.ndarray:
         """Log probability of each row's codes in nats, shape (rows,); minus infinity where train
@@ -277,7 +301,7 @@ class AutoregressiveTransformer:
         network = self._network
         # Both depend on the weights alone, and are the same for every column and row.
         meaning = network.meaning()
-        likeness = network.likeness()
+        outputs = network.outputs()
         extended, log_chances = [], []
         for codes in rows.split(2 * TOKENS // len(self._order) + 1):
             log_chance = torch.zeros(len(codes), device=DEVICE)
@@ -288,16 +312,16 @@ class AutoregressiveTransformer:
             for position in range(codes.shape[1], end):
                 hidden = network.hidden(meaning, codes, cache=cache, seen=seen)[:, -1]
                 seen = position + 1
-                logits = network.logits(likeness, hidden, position)
+                chances = logits(outputs[position], hidden)
                 if allowed and position in allowed:
                     # The chance that the column meets its condition, before the impossible codes
                     # are taken out.
-                    total = logits.logsumexp(1)
-                    logits = logits.masked_fill(~allowed[position], -torch.inf)
-                    log_chance += logits.logsumexp(1) - total
+                    total = chances.logsumexp(1)
+                    chances = chances.masked_fill(~allowed[position], -torch.inf)
+                    log_chance += chances.logsumexp(1) - total
                 # The largest of logits with Gumbel noise is a draw from their softmax.
-                noise = gumbel(rng, *logits.shape).to(DEVICE)
-                drawn = (logits + noise).argmax(1, keepdim=True)
+                noise = gumbel(rng, *chances.shape).to(DEVICE)
+                drawn = (chances + noise).argmax(1, keepdim=True)
                 codes = torch.cat([codes, drawn], dim=1)
             extended.append(codes)
             log_chances.append(log_chance)

@@ -7,7 +7,6 @@ position of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ class CausalTransformer(nn.Module):
     ):
         super().__init__()
         ends = np.cumsum([0, *sizes])
-        self._spans = [slice(start, end) for start, end in pairwise(ends)]
+        self._sizes = list(sizes)
         # How often train has each code: the start from which the weights only add.
         counts = [
             torch.bincount(column.long(), minlength=size).cpu()
@@ -107,27 +106,36 @@ class CausalTransformer(nn.Module):
         shape = (len(self.blocks), 2, rows, heads, positions, width // heads)
         return torch.empty(shape, device=self.positions.device)
 
-    def logits(self, likeness: torch.Tensor, hidden: torch.Tensor, position: int) -> torch.Tensor:
-        """Of the codes of the column at a position, shape (rows, size).
-
-        likeness: `self.likeness()`. hidden: shape (rows, width).
+    def outputs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What the logits of each column are made of: its codes' vectors, shape (size, width), and
+        their bias, shape (size,); the same for many calls.
         """
-        span = self._spans[position]
         # A code that train lacks has a log share of minus infinity, whatever the weights say.
-        bias = self.bias[span] + self._log_shares[span]
-        return torch.addmm(bias, hidden, likeness[span].T)
+        bias = self.bias + self._log_shares
+        # A slice a column would cost a gradient of all codes each, which is quadratic in columns.
+        vectors = self.likeness().split(self._sizes)
+        return list(zip(vectors, bias.split(self._sizes), strict=True))
 
     def losses(self, codes: torch.Tensor, rng: np.random.Generator | None = None) -> torch.Tensor:
         """Minus the log probability of each row, shape (rows,)."""
         # Kept in 16 bits until here: the table of codes is the largest thing in memory.
         codes = codes.long()
-        likeness = self.likeness()
-        hidden = self.hidden(self.meaning(), codes[:, :-1], rng)
+        outputs = self.outputs()
+        # As above: all positions at once, or each would cost a gradient of all of them.
+        hidden = self.hidden(self.meaning(), codes[:, :-1], rng).unbind(1)
         losses = []
-        for position, column in enumerate(codes.T):
-            logits = self.logits(likeness, hidden[:, position], position)
-            losses.append(F.cross_entropy(logits, column, reduction="none"))
+        for output, before, column in zip(outputs, hidden, codes.T, strict=True):
+            losses.append(F.cross_entropy(logits(output, before), column, reduction="none"))
         return torch.stack(losses).sum(0)
+
+
+def logits(output: tuple[torch.Tensor, torch.Tensor], hidden: torch.Tensor) -> torch.Tensor:
+    """Of the codes of one column, shape (rows, size).
+
+    output: an item of `CausalTransformer.outputs()`. hidden: shape (rows, width).
+    """
+    vectors, bias = output
+    return torch.addmm(bias, hidden, vectors.T)
 
 
 class CodeVectors(nn.Module):

@@ -90,26 +90,29 @@ def _eliminated(sizes: list[int], subsets: Sequence[Subset]) -> list[Subset]:
     """Maximal cliques of a triangulation: columns are taken out one after the other, the one whose
     clique has fewest cells first.
     """
-    graph = nx.Graph()
-    graph.add_nodes_from(range(len(sizes)))
+    neighbours: dict[int, set[int]] = {column: set() for column in range(len(sizes))}
     for subset in subsets:
-        graph.add_edges_from(combinations(subset, 2))
+        for column in subset:
+            neighbours[column].update(subset)
+            neighbours[column].discard(column)
+    cells = {column: _cells(sizes, (column, *near)) for column, near in neighbours.items()}
     found: list[set[int]] = []
     # Greedy by the size of the clique: the best order is too dear to find, and this one is good.
-    while len(graph):
-
-        def cost(node: int) -> tuple[int, int]:
-            return _cells(sizes, (node, *graph[node])), node
-
+    while cells:
         # With the number as a second key, so that the order is the same every time.
-        node = min(graph, key=cost)
-        neighbours = list(graph[node])
-        clique = {node, *neighbours}
+        _, column = min(zip(cells.values(), cells, strict=True))
+        del cells[column]
+        near = neighbours.pop(column)
+        clique = {column, *near}
         # A clique inside another adds nothing.
         if not any(clique <= other for other in found):
             found.append(clique)
-        graph.add_edges_from(combinations(neighbours, 2))
-        graph.remove_node(node)
+        # Only the cliques of neighbours have changed: to count all of them again would make this
+        # quadratic in columns, and it is called for every subset that may be measured.
+        for other in near:
+            neighbours[other] |= near
+            neighbours[other] -= {other, column}
+            cells[other] = _cells(sizes, (other, *neighbours[other]))
     return [tuple(sorted(clique)) for clique in found]
 
 
