@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -31,7 +32,7 @@ from workbench.batch.runner import make_spec
 from workbench.batch.spec import Outcome
 from workbench.batch.trust import check, demands
 from workbench.batch.verify import verify
-from workbench.batch.worker.pool import PREFIX, sweep
+from workbench.batch.worker.pool import PREFIX, Warm, sweep
 from workbench.cli import main
 from workbench.errors import InputError
 from workbench.files import write_text
@@ -650,10 +651,14 @@ def test_a_page_takes_no_template_from_the_working_directory(tmp_path, monkeypat
 
 def test_a_started_interpreter_imports_nothing_from_where_it_starts(monkeypatch):
     monkeypatch.setenv("WORKBENCH_DATA", "tables")
+    monkeypatch.setenv("WORKBENCH_REFERENCES", "references")
     given = os.pathsep.join(["", ".", "relative", "/absolute"])
     found = isolated(os.environ | {"PYTHONPATH": given})
     assert found["PYTHONPATH"].split(os.pathsep) == [str(PACKAGE_ROOT), "/absolute"]
     assert found["PYTHONSAFEPATH"] == "1" and os.path.isabs(found["WORKBENCH_DATA"])
+    # A cell's folder is another one than that of the person who named this.
+    of_cells = Warm._environment(SimpleNamespace(folder=Path("warm")), 1)
+    assert of_cells["WORKBENCH_REFERENCES"] == str(Path("references").absolute())
 
 
 # How a disk that takes nothing looks to a process: no file grows beyond zero bytes, or whatever would

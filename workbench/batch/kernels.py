@@ -14,7 +14,7 @@ from workbench.batch.keys import PACKAGE
 
 PACKAGE_ROOT = PACKAGE.parent
 # Variables that hold a folder, which a user may have given seen from where they are.
-PLACES = ("WORKBENCH_DATA", "WORKBENCH_CACHE", "WORKBENCH_LLM_CACHE")
+PLACES = ("WORKBENCH_DATA", "WORKBENCH_CACHE", "WORKBENCH_LLM_CACHE", "WORKBENCH_REFERENCES")
 
 
 def isolated(environment: Mapping[str, str]) -> dict[str, str]:

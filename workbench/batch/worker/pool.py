@@ -124,7 +124,8 @@ class Warm:
             "LOKY_MAX_CPU_COUNT": str(threads),
             "WORKBENCH_THREADS": str(threads),
             "WORKBENCH_WARM": str(self.folder),
-            "WORKBENCH_REFERENCES": references,
+            # Cells run in folders of their own, where a relative path would name another place.
+            "WORKBENCH_REFERENCES": os.path.abspath(references),
             "PYTHONHASHSEED": "0",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": str(self.folder / "ipython"),
