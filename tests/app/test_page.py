@@ -21,7 +21,7 @@ import pytest
 import workbench as wb
 from workbench.app import views
 from workbench.app.page import SideBySide
-from workbench.app.session import FAST, Session, _do
+from workbench.app.session import FAST, Session, _code, _do
 from workbench.batch import grid
 from workbench.errors import InputError
 from workbench.metrics import METRICS
@@ -131,7 +131,18 @@ def test_the_workers_numbers_have_the_digits_of_the_table(tmp_path, csv):
 
 
 def references_of(session: Session) -> list[Path]:
-    return list(Path(session._references.name).glob("*.json"))
+    return list(Path(session._references.name).rglob("*.json"))
+
+
+def test_references_of_other_code_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / "metrics").mkdir()
+    file = tmp_path / "metrics" / "one.py"
+    file.write_text("old")
+    monkeypatch.setattr("workbench.app.session.PACKAGE", tmp_path)
+    before = _code()
+    assert before == _code()
+    file.write_text("newer")
+    assert _code() != before
 
 
 @pytest.mark.usefixtures("few_metrics")

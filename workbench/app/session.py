@@ -37,6 +37,7 @@ import psutil
 from workbench.batch.cell import check_synthetic, read_data, snapshot
 from workbench.batch.grid import canonical
 from workbench.batch.kernels import isolated
+from workbench.batch.keys import PACKAGE, digest
 from workbench.batch.worker import processes
 from workbench.errors import InputError
 from workbench.files import write_bytes
@@ -133,7 +134,7 @@ class Session:
         self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
         # Floors and ceilings, which all generators of a table share: each worker finds those of the
-        # last one. Gone with the session.
+        # last one of the same code. Gone with the session.
         self._references = tempfile.TemporaryDirectory(
             prefix="workbench-references-", ignore_cleanup_errors=True
         )
@@ -308,7 +309,7 @@ class Session:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={"WORKBENCH_REFERENCES": self._references.name}
+                env={"WORKBENCH_REFERENCES": str(Path(self._references.name, _code()))}
                 | os.environ
                 | isolated(os.environ),
                 start_new_session=True,
@@ -457,6 +458,14 @@ class Session:
         )
         rows.insert(0, "dataset", self.data.name)
         return rows
+
+
+def _code() -> str:
+    """A name for the package's files as they are now: each worker imports them anew, and references
+    that other code has measured are not those of its readings.
+    """
+    files = [(path, path.stat()) for path in sorted(PACKAGE.rglob("*.py"))]
+    return digest(str([(str(path), about.st_mtime_ns, about.st_size) for path, about in files]))
 
 
 def work(folder: Path, first: int) -> None:
