@@ -72,7 +72,8 @@ class Costly:
 
     @property
     def facts(self):
-        return {"model": "m", "input_tokens": 1200, "output_tokens": 300, "cost": 0.25, "note": [1, None, "ü"]}
+        said = {"note": [1, None, "ü"], "notes": ["All rows,", "half of them twice."]}
+        return {"model": "m", "input_tokens": 1200, "output_tokens": 300, "cost": 0.25} | said
 '''
 
 
@@ -110,6 +111,7 @@ def test_a_cell_tells_what_it_cost_and_a_skipped_one_runs_again_when_asked(costl
     assert cell["fit_cpu"] < cell["cpu_seconds"] < cell["fit_cpu"] + 5
     assert 0 <= cell["sample_cpu"] < 0.5 and 0 <= cell["evaluate_cpu"] < 0.5
     assert (cell["input_tokens"], cell["output_tokens"], cell["cost"]) == (1200, 300, 0.25)
+    assert cell["notes"] == "All rows, half of them twice."
     record = Folder(folder).manifest(cell["key"])
     assert record["facts"]["note"] == [1, None, "ü"] and record["facts"]["model"] == "m"
     assert pd.isna(cell["joules"]) == (Energy().read() is None)
@@ -139,10 +141,17 @@ def records_of_older_versions_are_read(folder):
         "cost",
     ]
     assert old[new].isna().all(axis=None) and old["fit_seconds"].item() > 1
-    record["facts"] = {"input_tokens": True, "output_tokens": 1.5, "cost": 1e300}
+    record["facts"] = {
+        "input_tokens": True,
+        "output_tokens": 1.5,
+        "cost": 1e300,
+        "notes": "no list",
+    }
     path.write_text(json.dumps(record))
     seal(path.parent)
-    assert Folder(folder).cells()[["input_tokens", "output_tokens", "cost"]].isna().all(axis=None)
+    unread = Folder(folder).cells()
+    assert unread[["input_tokens", "output_tokens", "cost"]].isna().all(axis=None)
+    assert unread["notes"].tolist() == [""]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ MEANINGS = {
     "ceiling": "the same metric of a fresh real sample",
     "state": "ok, not-applicable, not-informative, insufficient or error",
     "note": "why, in a sentence",
-    "notes": "what was done to a given table, in sentences",
+    "notes": "of a given table what was done to it, of a generator what its fit left out, in sentences",
     "reason": "why a cell has no numbers",
     "cell": "the cell as it was planned, as JSON",
     "inputs": "what the key hashes, as JSON: sources, versions, rows",

@@ -139,7 +139,7 @@ RECORDED = {
     "inputs": dict,
 }
 OPTIONAL = ("limits", "fingerprint", "hashes", "phases_cpu", "facts")
-MOST_NOTES = 4000  # characters of what a cell says of its table
+MOST_NOTES = 4000  # characters of a cell's notes
 CHECKED = "WORKBENCH_CHECKED"  # names the file of `Folder.of_checked`
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A folder where a file should be, or the other way round.
