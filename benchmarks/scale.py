@@ -7,10 +7,10 @@
 
 The first measures generators on one large table, and prints a Markdown table. The next two let one
 size grow at a time: rows, columns, or the levels of labels; a slope of 1 says that twice the size
-costs twice the seconds. Each measurement is kept at once, as a line of `scale.csv`: a run that was
-stopped goes on where it was. Names that are given are measured once more, and the least seconds
-count, since other work on the machine only ever adds some. The last puts both tables of slopes into
-a page.
+costs twice the seconds. Measurements are kept once the process of a name has ended, as lines of
+`scale.csv`: a run that was stopped goes on with the name that it was at. Names that are given are
+measured once more, and the least seconds count, since other work on the machine only ever adds
+some. The last puts both tables of slopes into a page.
 
 Each name runs in a process of its own, so that its peak memory, imports included, is its own. All
 seconds are CPU seconds: of fitting and of sampling as many rows, or of a reading with its floor and
@@ -179,10 +179,10 @@ def in_own_process(arguments: list[str], seconds: int) -> tuple[list, str]:
     command = [sys.executable, __file__, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if done.returncode == -signal.SIGXCPU:
         return found, f"more than {seconds} CPU s, stopped"
     if done.returncode:
-        # A process that was killed says nothing.
+        # A process that was killed, for want of memory say, has no last words.
         words = done.stderr.strip() or f"exit code {done.returncode}"
         return found, words.splitlines()[-1]
     return found, ""
@@ -216,7 +216,7 @@ def measure_slopes(what: str, name: str, wanted: list[str], seconds: int) -> Non
 
 
 def record(what: str, name: str, place: str, cost: str, trouble: str) -> None:
-    """One measurement more in the record, at once, so that a stopped run loses one at most."""
+    """One measurement more in the record, which is whole after each."""
     is_new = not RECORD.exists()
     with RECORD.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

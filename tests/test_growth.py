@@ -50,7 +50,7 @@ def test_what_is_measured_again_counts_where_it_is_less(scale):
 
 
 def test_a_stopped_run_goes_on_where_it_was(scale, tmp_path, monkeypatch):
-    """It measures what is missing, of each axis up to a stop, and keeps each line at once."""
+    """It measures what is missing, of each axis up to a stop."""
     monkeypatch.setattr(scale, "RECORD", tmp_path / "record.csv")
     calls = []
 
