@@ -13,6 +13,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from workbench.errors import InputError
 from workbench.simulators.emergency import erlang_c
@@ -334,9 +336,15 @@ SLOW = {
 
 
 def spent(event, times):
-    from dp_accounting.pld import PLDAccountant
+    """The closed form of Balle and Wang (2018); the lesson has it from an accountant, which is slow."""
+    noise = event.noise_multiplier / np.sqrt(times)
 
-    return PLDAccountant().compose(event, times).get_epsilon(1e-5)
+    def excess(epsilon):
+        reached = norm.cdf(0.5 / noise - epsilon * noise)
+        missed = norm.cdf(-0.5 / noise - epsilon * noise)
+        return reached - np.exp(epsilon) * missed - 1e-5
+
+    return brentq(excess, 0, 100)
 
 
 def small_model() -> float:
@@ -350,9 +358,17 @@ def small_model() -> float:
     return float(wb.evaluate(LOANS, table, metrics=["pair_trends"]).headlines["value"].iloc[0])
 
 
+# Each answer is held against a network that is trained again. No lesson stands for a key: answers
+# are not set there.
+TRAINED = ("05.3",)
+
+
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(n, marks=pytest.mark.long) if n in SLOW else n for n in sorted({*CASES, *SLOW})],
+    [
+        pytest.param(number, marks=pytest.mark.long) if number in TRAINED else number
+        for number in sorted({*CASES, *SLOW})
+    ],
 )
 def test_right_answers_pass_and_wrong_ones_never(number, monkeypatch):
     if number == "09.2":
