@@ -2,9 +2,10 @@
 that says it lies elsewhere.
 
 It keeps CUDA's rules: an operation takes tensors of one device (a single number that it only reads,
-or the indices of a lookup, may lie on the CPU), random numbers come from a generator there, and only `.cpu()` brings values back. So code that forgets to move a
-tensor fails here as it would there, and code that forgets nothing finds the same numbers as on the
-CPU. What it cannot show is speed, memory, and kernels that CUDA lacks.
+or the indices of a lookup, may lie on the CPU), random numbers come from a generator there, and
+only `.cpu()` brings values back. So code that forgets to move a tensor fails here as it would
+there, and code that forgets nothing finds the same numbers as on the CPU. What it cannot show is
+speed, memory, and kernels that CUDA lacks.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ before children.
 The graph is the best tree (Chow and Liu 1968, "Approximating discrete probability distributions
 with dependence trees"), the best tree beside a target that is everybody's parent (Friedman, Geiger
 and Goldszmidt 1997, "Bayesian network classifiers"), a greedy search for the best score (Heckerman,
-Geiger and Chickering 1995, "Learning Bayesian networks"); or it is given. Trees and
-steps of the search are those of pgmpy, but the pairs that it tries are bounded where columns are many.
+Geiger and Chickering 1995, "Learning Bayesian networks"); or it is given. Trees are those that
+pgmpy finds; the search makes the steps of pgmpy's, but tries fewer pairs where columns are many.
 Numbers are drawn within their bin, so dependence finer than a bin is lost, as is the label of a
 level pooled as rare. Missing is a state like any other.
 """
@@ -408,8 +408,8 @@ def _tree(
     """The tree over these column indices of largest mutual information (given others, if any), away
     from the column with the most of it.
 
-    It is the one that pgmpy's TreeSearch finds. Its import takes longer than most trees, because
-    torch and statsmodels come with it.
+    It is the one that pgmpy's TreeSearch finds. To import pgmpy would take longer than most trees
+    do, because torch and statsmodels come with it.
     """
     import networkx as nx
 

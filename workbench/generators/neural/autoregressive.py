@@ -51,8 +51,8 @@ class AutoregressiveTransformer:
     over them.
     """
     epoch_rows: int | None = 100_000
-    """Most rows of one epoch; an epoch of a larger table trains on so many of its rows, drawn anew
-    for each epoch, and a warning says so. None for no limit.
+    """Most rows of one epoch, those held out not counted; an epoch of a larger table trains on so
+    many of its rows, drawn anew for each epoch, and a warning says so. None for no limit.
     """
     seconds: float | None = None
     """Train no longer than this; every step is timed, so training may end within an epoch."""
