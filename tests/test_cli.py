@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from batch_helpers import people
+from batch_helpers import people, stub_notebook
 
 from workbench import cli
 from workbench.batch import grid
@@ -87,7 +87,9 @@ def test_generate_writes_the_same_rows_for_the_same_seed(table, tmp_path, suffix
     assert "50 rows by cart" in capsys.readouterr().out
 
 
-def test_compare_makes_a_grid_and_a_report(table, tmp_path, capsys):
+def test_compare_makes_a_grid_and_a_report(table, tmp_path, capsys, monkeypatch):
+    """Its cells measure one number; the README's command, which is run too, measures all."""
+    monkeypatch.setattr(grid, "NOTEBOOK", stub_notebook(tmp_path))
     out = tmp_path / "report"
     command = [
         "compare",

@@ -131,7 +131,8 @@ def test_a_cell_that_kills_its_workers_fails_alone(tmp_path, cluster):
     assert "worker" in Folder(folder).cells().set_index("label").loc["Stub (how=worker)", "reason"]
 
 
-def test_no_scheduler_is_told(tmp_path):
+def test_no_scheduler_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.batch.backends.PATIENCE", 1)
     folder = report(tmp_path / "report", [stub()])
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         run(folder, progress=False, scheduler="tcp://127.0.0.1:9")

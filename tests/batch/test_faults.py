@@ -132,7 +132,7 @@ def test_half_written_cells_and_temporary_folders_are_swept(tmp_path):
 
 
 def test_a_second_runner_says_who_holds_the_folder_or_waits(tmp_path):
-    folder = report(tmp_path / "report", [stub(sleep=2)], seeds=(0, 1))
+    folder = report(tmp_path / "report", [stub(sleep=1.2)], seeds=(0, 1))
     first = start_run(folder, "workers=1")
     while not (folder / "plan.json").exists():
         assert first.poll() is None, first.stderr.read()

@@ -17,7 +17,7 @@ SETTINGS = {
     "gaussian-copula": {},
     "autoregressive": {"epochs": 8},
     "diffusion": {"epochs": 25, "steps": 15},
-    "ctgan": {"epochs": 60},
+    "ctgan": {"epochs": 25},
 }
 CONDITIONS = {
     "a range": {"x": (0.5, 2)},

@@ -244,7 +244,9 @@ def test_an_answer_without_measure_takes_no_memory(server, mode, tmp_path):
 
 
 def test_control_c_does_not_wait_for_the_server(server, tmp_path):
+    # A shell that starts pytest in the background lets all its children ignore the signal.
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import numpy as np, test_llm_servers as here; from workbench.generators import make\n"
         f"settings = dict(base_url={address(server, 'drip')!r}, model='m', timeout=60)\n"
         "generator = make('llm', settings).fit(here.TABLE, here.SCHEMA, np.random.default_rng(0))\n"

@@ -37,6 +37,9 @@ class Processes:
         self._pool.shutdown(cancel_futures=True)
 
 
+PATIENCE = 10  # seconds in which a scheduler has to answer
+
+
 class Cluster:
     """An existing Dask cluster: its workers need this package, not this file system. Give each
     worker one thread.
@@ -49,7 +52,7 @@ class Cluster:
             raise missing_package(error) from None
         try:
             # Not the default client: the user's own Dask code in this process keeps its cluster.
-            self._client = Client(address, timeout=10, set_as_default=False)
+            self._client = Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no Dask scheduler answers at {address} ({error}); check host and port."
