@@ -1,7 +1,8 @@
 """The folder of references: what depends on real rows alone, kept for all cells of a batch.
 
 The batch names it in WORKBENCH_REFERENCES and gives every run an empty one of its own, unless the
-variable names one already: what is in it must have been made by this very code.
+variable names one already: what is in it must have been made by this very code. So does the
+side-by-side page, for all its runs by the same code.
 """
 
 from __future__ import annotations
