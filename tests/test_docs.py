@@ -7,6 +7,7 @@ import doctest
 import importlib
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +38,10 @@ LOADED = re.compile(
 def site(tmp_path_factory) -> Path:
     pytest.importorskip("furo", reason="the extra `docs` is not installed")
     folder = tmp_path_factory.mktemp("docs")
+    # Without the pages of highlighted sources: a fifth of the time. `make docs` has them.
+    extensions = ["-D", "extensions=myst_nb,sphinx.ext.autodoc,sphinx.ext.napoleon"]
+    if os.environ.get("WORKBENCH_LONG") == "1":
+        extensions = []
     command = [
         sys.executable,
         "-m",
@@ -44,9 +49,7 @@ def site(tmp_path_factory) -> Path:
         "-q",
         "-W",
         "--keep-going",
-        # Without the pages of highlighted sources: a fifth of the time.
-        "-D",
-        "extensions=myst_nb,sphinx.ext.autodoc,sphinx.ext.napoleon",
+        *extensions,
         "-d",
         str(folder / "trees"),
         str(DOCS),
