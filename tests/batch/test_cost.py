@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from batch_helpers import report, seal, stub_notebook
+from markupsafe import escape
 
 import workbench as wb
 from workbench.batch import grid
@@ -407,6 +408,17 @@ def test_the_section_tells_cost_beside_quality(batch):
         "ticks are plain text"
     )
     assert ax.get_xscale() == "log" and points == pytest.approx({2.5: 0.9, 0.4: 0.4, 0.001: 1.0})
+
+
+def test_what_a_fit_left_out_stands_below_its_cost(batch):
+    said = "An epoch trains on 100,000 of <b>450,000</b> rows."
+    cells = batch.cells.assign(notes=[said, "", None])
+    cells = pd.concat([cells, cells.head(1).assign(seed=1)], ignore_index=True)
+    html = str(section(Batch.of(batch.rows, cells, "t")))
+    assert html.count(f"cart: {escape(said)}") == html.count("An epoch") == 1, "once for all seeds"
+    given = Batch.of(batch.rows, cells.assign(generator="given"), "t")
+    assert "An epoch" not in str(section(given)), "the section of given tables has it"
+    assert "An epoch" not in str(section(batch))
 
 
 def test_reports_without_cpu_seconds_say_so(batch):

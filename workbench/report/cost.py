@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
+from workbench.generators import GIVEN
 from workbench.metrics import titled
 from workbench.report import scatter
 from workbench.report.batch import Batch, Part
@@ -46,7 +47,7 @@ def section(batch: Batch) -> Piece:
     for part in batch.each():
         drawn = [metric for metric in QUALITIES if metric in set(part.rows["metric"])]
         cards = [_card(part, metric) for metric in drawn]
-        out += part.title + pieces().cards(cards, True) + _table(part)
+        out += part.title + pieces().cards(cards, True) + _table(part) + _left_out(part)
     return Piece(out)
 
 
@@ -105,6 +106,14 @@ def _spoken(part: Part, metric: str) -> str:
         f"{titled(metric)} against CPU seconds of the fit on {part.name}. Cheapest first:"
         f" {'; '.join(readings)}."
     )
+
+
+def _left_out(part: Part) -> Markup:
+    """What fits say that they left out, such as rows of an epoch; given tables stand elsewhere."""
+    cells = part.cells[(part.cells["generator"] != GIVEN) & part.cells["label"].isin(part.labels)]
+    said = cells.loc[cells["notes"].fillna("") != "", ["label", "notes"]].drop_duplicates()
+    notes = [pieces().note(f"{label}: {words}") for label, words in said.to_numpy()]
+    return Markup("").join(notes)
 
 
 def _table(part: Part) -> Markup:
