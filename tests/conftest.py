@@ -3,6 +3,7 @@ all batches, the longest files first, and CPU seconds beside the wall seconds of
 neighbours on the machine do not stretch.
 """
 
+import gc
 import json
 import os
 import shutil
@@ -79,6 +80,14 @@ def pytest_collection_modifyitems(items):
         return known.get(_file(item), 0)
 
     items.sort(key=seconds, reverse=True)  # which keeps the order of equals
+
+
+def pytest_collection_finish():
+    """What thousands of collected tests hold lives to the end: the garbage collector need not look
+    at it again and again.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -63,12 +63,13 @@ def fitted():
 
 
 # Networks write slowly: what "both" asks for at once is asked for alone by `make test-long`.
-QUICK = ("both", "a rare range")
+QUICK = dict.fromkeys(SETTINGS, ("both", "a rare range"))
+QUICK |= {"gaussian-copula": tuple(CONDITIONS), "diffusion": ("both",)}
 CASES = [
     pytest.param(
         name,
         condition,
-        marks=[] if name == "gaussian-copula" or condition in QUICK else pytest.mark.long,
+        marks=[] if condition in QUICK[name] else pytest.mark.long,
     )
     for name in SETTINGS
     for condition in CONDITIONS

@@ -34,7 +34,7 @@ QUICK = [
 
 @pytest.fixture(scope="module")
 def marks():
-    return sanity.seen(sanity.readings(2000, 12, QUICK))
+    return sanity.seen(sanity.readings(2000, 8, QUICK))
 
 
 @pytest.mark.parametrize("metric", QUICK)
