@@ -53,13 +53,10 @@ pdf: .venv/report-installed
 	"$(CHROMIUM)" --headless --disable-gpu --no-first-run --no-pdf-header-footer --generate-pdf-document-outline $(if $(filter 0,$(shell id -u)),--no-sandbox) \
 		--print-to-pdf="$(REPORT)/report.pdf" "file://$(abspath $(REPORT))/index.html"
 
-# Three for two cores: tests that wait for a batch, a server or a clock leave theirs to another.
-TEST_WORKERS ?= 3
-
 test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not long" --durations=25 \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" --durations=25 \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(PYTEST_OPTIONS) tests notebooks/[0-9]*.ipynb notebooks/start.ipynb
 
 test-long: .venv/test-installed
