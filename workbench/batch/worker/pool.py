@@ -119,13 +119,13 @@ class Warm:
         # order.
         counts = {f"{name}_NUM_THREADS": str(threads) for name in THREAD_VARIABLES}
         # Several batches of the same code (tests, notebooks) may share one folder of references.
-        references = os.environ.get("WORKBENCH_REFERENCES") or str(self.folder / "references")
+        given = isolated(os.environ)
+        references = given.get("WORKBENCH_REFERENCES") or str(self.folder / "references")
         own = {
             "LOKY_MAX_CPU_COUNT": str(threads),
             "WORKBENCH_THREADS": str(threads),
             "WORKBENCH_WARM": str(self.folder),
-            # Cells run in folders of their own, where a relative path would name another place.
-            "WORKBENCH_REFERENCES": os.path.abspath(references),
+            "WORKBENCH_REFERENCES": references,
             "PYTHONHASHSEED": "0",
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "IPYTHONDIR": str(self.folder / "ipython"),
@@ -133,7 +133,7 @@ class Warm:
             # The one thread that an import would start
             "JE_ARROW_MALLOC_CONF": "background_thread:false",
         }
-        return os.environ | isolated(os.environ) | counts | own
+        return os.environ | given | counts | own
 
     def cell_folder(self, spec: Spec) -> Path:
         """A fresh folder with everything the cell reads; its data is written once for all cells of
