@@ -491,8 +491,10 @@ def find_dependencies(table: pd.DataFrame, schema: Schema) -> list[tuple[str, ..
 
 def _decides(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether each code of `one` occurs with a single code of `other`."""
-    pairs = np.unique(one.astype(np.int64) * (other.max() + 1) + other)
-    return len(pairs) == len(np.unique(one))
+    # The last code of `other` that each code of `one` occurs with; one that decides has no second.
+    last = np.zeros(one.max() + 1, dtype=other.dtype)
+    last[one] = other
+    return bool((last[one] == other).all())
 
 
 def _by_chance(one: np.ndarray, other: np.ndarray) -> bool:
