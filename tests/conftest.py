@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import warm_kernels
 
 from workbench.files import import_nbformat
 
@@ -60,6 +61,9 @@ def pytest_configure(config):
     Floors and ceilings depend on the real rows alone: notebooks, blocks of the README and tests
     that evaluate the same table need them once. Tests of the metrics themselves do without.
     """
+    if config.getoption("nbval_lax", False):
+        config.kernel_patch = pytest.MonkeyPatch()
+        warm_kernels.use(config.kernel_patch)
     if "WORKBENCH_REFERENCES" not in os.environ:
         config.shared_references = tempfile.mkdtemp(prefix="workbench-references-")
         os.environ["WORKBENCH_REFERENCES"] = config.shared_references
@@ -67,6 +71,8 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     """Remove the folder where it was made: workers of xdist leave it to whoever started them."""
+    if patch := getattr(config, "kernel_patch", None):
+        patch.undo()
     if folder := getattr(config, "shared_references", None):
         del os.environ["WORKBENCH_REFERENCES"]
         shutil.rmtree(folder, ignore_errors=True)
