@@ -48,16 +48,29 @@ class Ledger:
     def __init__(self, epsilon: float, delta: float):
         self.epsilon, self.delta = epsilon, delta
         self.queries: dict = {}
+        # What was reckoned already: a reckoning may take seconds.
+        self._costs: dict[frozenset, float] = {}
+        self._reserved: dict = {}
 
     def cost(self, query=None, count: int = 0) -> float:
         """The epsilon at this delta of all that was asked, and of `count` times `query` besides."""
-        from dp_accounting import GaussianDpEvent
-        from dp_accounting.pld import PLDAccountant
+        every = self._with(query, count)
+        known = frozenset(every.items())
+        if known not in self._costs:
+            self._costs[known] = self._composed(every)
+        return self._costs[known]
 
+    def _with(self, query, count: int) -> dict:
         # A copy: the question what a query would cost must charge nothing.
         every = dict(self.queries)
         if count:
             every[query] = every.get(query, 0) + count
+        return every
+
+    def _composed(self, every: dict) -> float:
+        from dp_accounting import GaussianDpEvent
+        from dp_accounting.pld import PLDAccountant
+
         if not every:
             return 0.0
         # Gaussian queries together are one of less noise, whose epsilon has a closed form.
@@ -71,7 +84,19 @@ class Ledger:
         return float(accountant.get_epsilon(self.delta))
 
     def affords(self, query, count: int) -> bool:
+        # Part of what can be paid can be paid.
+        if self._reserved:
+            every = self._with(query, count)
+            if all(times <= self._reserved.get(event, 0) for event, times in every.items()):
+                return True
         return self.cost(query, count) <= self.epsilon
+
+    def reserve(self, query, count: int) -> None:
+        """Reckon many queries at once, of which each will be charged in its turn: as long as all of
+        them together can be paid, no charge needs a reckoning of its own.
+        """
+        if self.affords(query, count):
+            self._reserved = self._with(query, count)
 
     def charge(self, query, count: int) -> None:
         """To be called before the rows are looked at. Raises OverBudget, and charges nothing, where
