@@ -212,7 +212,7 @@ def test_rare_class_arms_by_hand():
     assert (
         found[""].value > 0
     )  # fresh real rows of the rare label, as many again as there were, are worth something
-    assert rows(rare_class_gain, PERMUTED)[""].value < 0
+    assert rows(rare_class_gain, PERMUTED.head(600), **SMALL)[""].value < 0
 
 
 def test_none_arm_is_the_learner_itself():
@@ -264,7 +264,7 @@ def test_only_labels_and_only_numbers_are_oversampled_too():
     numbers = TRAIN[["a", "b", "y"]].assign(b=TRAIN["b"].where(TRAIN.index % 7 > 0))
     for table in (labels, numbers):
         schema = Schema.infer(table, target="y")
-        half = [schema.cast(table.iloc[k::2].reset_index(drop=True)) for k in (0, 1)]
+        half = [schema.cast(table.iloc[k:900:2].reset_index(drop=True)) for k in (0, 1)]
         assert np.isfinite(
             value(rare_class_gain, half[1], train=half[0], test=half[1], schema=schema)
         )
