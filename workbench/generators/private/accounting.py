@@ -48,17 +48,11 @@ class Ledger:
     def __init__(self, epsilon: float, delta: float):
         self.epsilon, self.delta = epsilon, delta
         self.queries: dict = {}
-        # What was reckoned already: a reckoning may take seconds.
-        self._costs: dict[frozenset, float] = {}
         self._reserved: dict = {}
 
     def cost(self, query=None, count: int = 0) -> float:
         """The epsilon at this delta of all that was asked, and of `count` times `query` besides."""
-        every = self._with(query, count)
-        known = frozenset(every.items())
-        if known not in self._costs:
-            self._costs[known] = self._composed(every)
-        return self._costs[known]
+        return _composed(tuple(self._with(query, count).items()), self.delta)
 
     def _with(self, query, count: int) -> dict:
         # A copy: the question what a query would cost must charge nothing.
@@ -66,22 +60,6 @@ class Ledger:
         if count:
             every[query] = every.get(query, 0) + count
         return every
-
-    def _composed(self, every: dict) -> float:
-        from dp_accounting import GaussianDpEvent
-        from dp_accounting.pld import PLDAccountant
-
-        if not every:
-            return 0.0
-        # Gaussian queries together are one of less noise, whose epsilon has a closed form.
-        if all(isinstance(event, GaussianDpEvent) for event in every):
-            precision = sum(times / event.noise_multiplier**2 for event, times in every.items())
-            return _gaussian_epsilon(precision**-0.5, self.delta)
-        # Loss distributions are the tightest bound for mixed queries, and take seconds.
-        accountant = PLDAccountant()
-        for event, times in every.items():
-            accountant.compose(event, times)
-        return float(accountant.get_epsilon(self.delta))
 
     def affords(self, query, count: int) -> bool:
         # Part of what can be paid can be paid.
@@ -109,6 +87,27 @@ class Ledger:
                 f"at delta {self.delta:g}."
             )
         self.queries[query] = self.queries.get(query, 0) + count
+
+
+@cache
+def _composed(queries: tuple, delta: float) -> float:
+    """The epsilon of these queries, each an event with its count, in the order in which they were
+    asked.
+    """
+    from dp_accounting import GaussianDpEvent
+    from dp_accounting.pld import PLDAccountant
+
+    if not queries:
+        return 0.0
+    # Gaussian queries together are one of less noise, whose epsilon has a closed form.
+    if all(isinstance(event, GaussianDpEvent) for event, _ in queries):
+        precision = sum(times / event.noise_multiplier**2 for event, times in queries)
+        return _gaussian_epsilon(precision**-0.5, delta)
+    # Loss distributions are the tightest bound for mixed queries, and take seconds.
+    accountant = PLDAccountant()
+    for event, times in queries:
+        accountant.compose(event, times)
+    return float(accountant.get_epsilon(delta))
 
 
 @cache
