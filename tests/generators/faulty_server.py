@@ -59,6 +59,20 @@ def faulty_server(*flags: object, lifetime: float = 3600) -> Iterator[str]:
             process.kill()
 
 
+@contextmanager
+def server_in_a_thread(*flags: object) -> Iterator[str]:
+    """The same server in this process, which has imported what its model needs already."""
+    server = _server(_options(list(map(str, flags))))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield _address(server)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 class RandomBytes:
     """A recurrent language model over bytes (Elman 1990) with random weights, small enough for
     thousands of bytes a second.
@@ -93,7 +107,6 @@ class Checkpoint:
         from llguidance.hf import from_tokenizer
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        torch.set_num_threads(1)
         self.torch = torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = AutoModelForCausalLM.from_pretrained(folder).to(self.device).eval()
@@ -304,7 +317,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def main() -> None:
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -330,7 +343,10 @@ def main() -> None:
     parser.add_argument(
         "--lifetime", type=float, help="seconds after which the server ends by itself"
     )
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def _server(options: argparse.Namespace) -> ThreadingHTTPServer:
     try:
         import llguidance  # noqa: F401 (not needed by anything else, so it may be missing)
     except ModuleNotFoundError as error:
@@ -346,11 +362,25 @@ def main() -> None:
     server.engine = (
         Checkpoint(options.checkpoint) if options.checkpoint else RandomBytes(options.seed)
     )
+    return server
+
+
+def _address(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}/v1"
+
+
+def main() -> None:
+    options = _options(sys.argv[1:])
+    server = _server(options)
+    if options.checkpoint:
+        import torch
+
+        torch.set_num_threads(1)
     if options.lifetime:
         ending = threading.Timer(options.lifetime, os._exit, [0])
         ending.daemon = True
         ending.start()
-    print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)
+    print(_address(server), flush=True)
     server.serve_forever()
 
 

@@ -118,6 +118,8 @@ def mechanisms(noise: Recorded) -> list[tuple[str, float]]:
 def composed(released: list[tuple[str, float]], delta: float) -> float:
     """The epsilon of these mechanisms by loss distributions, where every choice is between two
     subsets whose scores move apart: a fit that the mechanisms allow.
+
+    Losses are rounded up to the grid, so that a coarse one finds a little more than there is.
     """
     from dp_accounting.pld.privacy_loss_distribution import (
         from_gaussian_mechanism,
@@ -125,20 +127,21 @@ def composed(released: list[tuple[str, float]], delta: float) -> float:
         identity,
     )
 
-    losses = identity()
+    grid = 1e-3
+    losses = identity(grid)
     for (kind, scale), times in Counter(released).items():
         if kind == "choice":
-            one = from_randomized_response(2 / (np.exp(scale / 2) + 1), 2)
+            one = from_randomized_response(
+                2 / (np.exp(scale / 2) + 1), 2, value_discretization_interval=grid
+            )
         else:
-            one = from_gaussian_mechanism(scale)
+            one = from_gaussian_mechanism(scale, value_discretization_interval=grid)
         losses = losses.compose(one.self_compose(times))
     return float(losses.get_epsilon_for_delta(delta))
 
 
 @pytest.mark.parametrize("name", CONCENTRATED)
-@pytest.mark.parametrize(
-    ("epsilon", "delta"), [pytest.param(0.5, 1e-5, marks=pytest.mark.long), (8.0, 1e-9)]
-)
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.5, 1e-5), (8.0, 1e-9)])
 def test_loss_distributions_find_no_more_spent_than_was_said(name, epsilon, delta):
     noise = Recorded(0)
     fit = fitted_with(noise, name, table_of(), epsilon=epsilon, delta=delta)

@@ -58,19 +58,17 @@ def test_bounds_hold_for_any_numbers(values):
 
 
 def test_it_learns_shares_and_a_dependence(mixed):
-    """A plain GAN wobbles: over seeds a share is off by 0.11 to 0.26, and a processor's last bits
-    decide by how much. On average it must know more than that there are three cities.
+    """A plain GAN wobbles: in larger steps than by default a share is off by 0.01 to 0.03 over
+    seeds, and by 0.25 where all that is known is that there are three cities.
     """
     table, schema = mixed
     real = table["city"].value_counts(normalize=True)
-    shifts = []
-    for seed in (1, 2, 3):
-        model = GAN(epochs=200, batch_size=250, width=64, noise=16)
+    for seed in (1, 2):
+        model = GAN(epochs=80, batch_size=250, width=64, noise=16, learning_rate=5e-4)
         drawn = model.fit(table, schema, seeded(seed)).sample(3000, seeded(seed + 50))
-        shifts.append((real - drawn["city"].value_counts(normalize=True)).abs().max())
+        assert (real - drawn["city"].value_counts(normalize=True)).abs().max() < 0.1
         means = drawn.groupby(drawn["city"] == "a")["price"].mean()
         assert means[True] < 32 and means[False] > 48
-    assert np.mean(shifts) < (real - 1 / 3).abs().max()
 
 
 def test_start_from_draws_codes_as_often_as_the_table(mixed):

@@ -60,10 +60,11 @@ TINY = {
         "noise": 8,
         "noise_seed": 0,
     },
+    # All rows in each step: what sampling them saves takes seconds to reckon; see test_dp_gan.py.
     "dp-gan": {
         "epochs": 2,
         "steps": 2,
-        "batch_size": 400,
+        "batch_size": 600,
         "width": 16,
         "noise": 8,
         "noise_seed": 0,
@@ -282,7 +283,6 @@ def test_a_column_of_many_levels(name):
             }
         )
     )
-    # All rows in each step: what sampling them saves takes seconds to reckon; see test_dp_gan.py.
     settings = {"batch_size": len(table)} if name == "dp-gan" else {}
     synthetic = fitted(name, table, schema, **settings).sample(4000, rng(2))
     assert schema.check(synthetic) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from faulty_server import faulty_server
+from faulty_server import server_in_a_thread
 from test_generators import SCHEMA, TABLE, TINY, rng
 
 pytest.importorskip("transformers")
@@ -104,9 +104,7 @@ def test_a_checkpoint_goes_in_and_out_and_is_served(tmp_path, monkeypatch):
         again.losses[0] < one.losses[0] and again.facts["start_sha256"] != one.facts["start_sha256"]
     )
     monkeypatch.setenv("WORKBENCH_LLM_CACHE", str(tmp_path / "cache"))
-    with faulty_server(
-        "--checkpoint", tmp_path / "tuned", "--name", "tuned", lifetime=120
-    ) as address:
+    with server_in_a_thread("--checkpoint", tmp_path / "tuned", "--name", "tuned") as address:
         served = make("llm", {"base_url": address, "model": "tuned", "batch_rows": 3}).fit(
             pair_table(), PAIR, rng(1)
         )

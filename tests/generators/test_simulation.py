@@ -264,7 +264,7 @@ def test_the_posterior_is_as_wide_as_theory_says(tmp_path):
     world = World(where)
     table = world.run(400, rng(0), {"center": 1.0, "spread": 2.0})
     row = (
-        Simulation(where, budget=256)
+        Simulation(where, budget=128)
         .fit(table, world.schema, rng(1))
         .posterior.set_index("parameter")
         .loc["center"]
@@ -397,13 +397,13 @@ def test_a_prior_that_excludes_the_data_is_named(tmp_path):
         InputError,
         match=r"the prior of '(income|price_ratio)' .* excludes the data: the .* of price",
     ):
-        make("simulation", {"simulator": "mortgage", "budget": 256, "most_rows": 200}).fit(
+        make("simulation", {"simulator": "mortgage", "budget": 128, "most_rows": 200}).fit(
             dollars, data.schema, rng(0)
         )
     where = write(tmp_path, TOY)
     table = World(where).run(100, rng(0), {"center": 4.0}).assign(x=lambda t: t["x"] * 1000)
     with pytest.warns(UserWarning, match="the prior of 'center' .* excludes the data: the .* of x"):
-        Simulation(where, budget=256, excluded="warning").fit(table, World(where).schema, rng(0))
+        Simulation(where, budget=128, excluded="warning").fit(table, World(where).schema, rng(0))
 
 
 def test_what_nothing_tells_stays_wide_with_few_tables_too():

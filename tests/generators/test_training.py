@@ -53,7 +53,7 @@ def test_a_generator_ends_within_an_epoch(name):
     columns = {"x": draw.normal(size=100_000), "c": draw.choice(["a", "b"], 100_000)}
     table = schema.cast(pd.DataFrame(columns))
     done = []
-    for seconds in (0.1, 0.8):
+    for seconds in (0.1, 0.4):
         parameters = {"epochs": 1, "seconds": seconds, "batch_size": 20}
         generator = make(name, parameters).fit(table, schema, np.random.default_rng(1))
         done.append(generator.trained.done)

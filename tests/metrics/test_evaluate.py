@@ -22,7 +22,7 @@ from workbench.report.headlines import headlines
 from workbench.report.uses import USES, verdicts
 
 OWN = [name for name, metric in METRICS.items() if metric.family in ("fidelity", "utility")]
-FEW = ["marginals", "c2st", "tstr_auc", "bias_amp", "dcr_share"]
+FEW = ["marginals", "coverage", "tstr_auc", "bias_amp", "dcr_share"]
 KEEP = ["approve", "race", "male", "loanamt", "hrat", "obrat", "pubrec", "sch"]
 
 

@@ -212,7 +212,7 @@ def test_rare_class_arms_by_hand():
     assert (
         found[""].value > 0
     )  # fresh real rows of the rare label, as many again as there were, are worth something
-    assert rows(rare_class_gain, PERMUTED)[""].value < 0
+    assert rows(rare_class_gain, PERMUTED.head(600), **SMALL)[""].value < 0
 
 
 def test_none_arm_is_the_learner_itself():
@@ -264,7 +264,7 @@ def test_only_labels_and_only_numbers_are_oversampled_too():
     numbers = TRAIN[["a", "b", "y"]].assign(b=TRAIN["b"].where(TRAIN.index % 7 > 0))
     for table in (labels, numbers):
         schema = Schema.infer(table, target="y")
-        half = [schema.cast(table.iloc[k::2].reset_index(drop=True)) for k in (0, 1)]
+        half = [schema.cast(table.iloc[k:900:2].reset_index(drop=True)) for k in (0, 1)]
         assert np.isfinite(
             value(rare_class_gain, half[1], train=half[0], test=half[1], schema=schema)
         )
@@ -320,12 +320,9 @@ def test_without_a_target_or_with_one_column():
 
 @pytest.mark.parametrize("name", OWN)
 def test_row_order_does_not_matter(name):
-    turned = [t.iloc[::-1].reset_index(drop=True) for t in (FRESH, TRAIN, TEST)]
-    straight, other = (
-        value(OWN[name], FRESH),
-        value(OWN[name], turned[0], train=turned[1], test=turned[2]),
-    )
-    assert other == pytest.approx(straight, abs=1e-9)
+    turned = [t.iloc[::-1].reset_index(drop=True) for t in (FRESH.head(600), *SMALL.values())]
+    other = value(OWN[name], turned[0], train=turned[1], test=turned[2])
+    assert other == pytest.approx(of_fresh_rows(name).value, abs=1e-9)
 
 
 def test_all_are_registered_with_a_ceiling_that_is_no_copy():

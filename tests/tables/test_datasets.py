@@ -648,12 +648,15 @@ def test_a_changed_openml_table_is_refused(point_at):
         load("german_credit")
 
 
-def test_no_network_says_what_to_do_instead(point_at):
+def test_no_network_says_what_to_do_instead(point_at, monkeypatch):
     point_at("http://127.0.0.1:9")  # the discard port: nobody listens
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
     with pytest.raises(
         InputError, match=r"'adult' could not be fetched.*adult\.csv.*WORKBENCH_DATA"
     ):
         load("adult")
+    assert waits, "it is tried again after a while"
 
 
 # How a dataset shows itself

@@ -5,7 +5,7 @@ kept by every generator that models more than single columns.
 import numpy as np
 import pandas as pd
 import pytest
-from test_generators import TINY, quick_generators
+from test_generators import BRIEF, TINY, quick_generators
 
 from workbench.errors import InputError
 from workbench.generators import GENERATORS, make
@@ -69,7 +69,7 @@ TABLE = SCHEMA.cast(nested_table())
 
 @quick_generators
 def test_generators_keep_nested_skip_patterns(name):
-    generator = make(name, TINY[name])
+    generator = make(name, TINY[name] | BRIEF.get(name, {}))
     if reason := generator.supports(SCHEMA):
         pytest.skip(reason)
     synthetic = generator.fit(TABLE, SCHEMA, np.random.default_rng(1)).sample(
@@ -220,7 +220,7 @@ def test_a_copy_is_no_sum():
 
 @quick_generators
 def test_generators_keep_sums_and_products(name):
-    generator = make(name, TINY[name])
+    generator = make(name, TINY[name] | BRIEF.get(name, {}))
     if reason := generator.supports(FORMULA_SCHEMA):
         pytest.skip(reason)
     synthetic = generator.fit(FORMULA_TABLE, FORMULA_SCHEMA, np.random.default_rng(1))

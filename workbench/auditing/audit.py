@@ -365,6 +365,9 @@ def publish(out: str | Path, **parameters) -> Audit:
 
     Raises InputError where `audit` does, and where the folder cannot be written.
     """
+    # A record that is none is known before a notebook starts.
+    if isinstance(parameters.get("against"), str | Path):
+        Audit.read(parameters["against"])
     folder = Path(out).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import json
 import os
 import socket
 import warnings
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +115,26 @@ def true_network(name: str) -> DiscreteBayesianNetwork:
                 f"pgmpy carries no network {name!r}; put it into WORKBENCH_DATA as bif/{name}.bif."
             )
         text = local.read_text()
-    return BIFReader(string=text).get_model()
+
+    class Reader(BIFReader):
+        def get_variable_grammar(self):
+            return _grammars()[0]
+
+        def get_probability_grammar(self):
+            return _grammars()[1]
+
+    return Reader(string=text).get_model()
+
+
+@cache
+def _grammars() -> tuple:
+    """What pgmpy reads networks by. It builds them anew for each, which takes longer than to read
+    one.
+    """
+    from pgmpy.readwrite import BIFReader
+
+    reader = BIFReader.__new__(BIFReader)
+    return reader.get_variable_grammar(), reader.get_probability_grammar()
 
 
 def sample_network(

@@ -48,30 +48,33 @@ class Ledger:
     def __init__(self, epsilon: float, delta: float):
         self.epsilon, self.delta = epsilon, delta
         self.queries: dict = {}
+        self._reserved: dict = {}
 
     def cost(self, query=None, count: int = 0) -> float:
         """The epsilon at this delta of all that was asked, and of `count` times `query` besides."""
-        from dp_accounting import GaussianDpEvent
-        from dp_accounting.pld import PLDAccountant
+        return _composed(tuple(self._with(query, count).items()), self.delta)
 
+    def _with(self, query, count: int) -> dict:
         # A copy: the question what a query would cost must charge nothing.
         every = dict(self.queries)
         if count:
             every[query] = every.get(query, 0) + count
-        if not every:
-            return 0.0
-        # Gaussian queries together are one of less noise, whose epsilon has a closed form.
-        if all(isinstance(event, GaussianDpEvent) for event in every):
-            precision = sum(times / event.noise_multiplier**2 for event, times in every.items())
-            return _gaussian_epsilon(precision**-0.5, self.delta)
-        # Loss distributions are the tightest bound for mixed queries, and take seconds.
-        accountant = PLDAccountant()
-        for event, times in every.items():
-            accountant.compose(event, times)
-        return float(accountant.get_epsilon(self.delta))
+        return every
 
     def affords(self, query, count: int) -> bool:
+        # Part of what can be paid can be paid.
+        if self._reserved:
+            every = self._with(query, count)
+            if all(times <= self._reserved.get(event, 0) for event, times in every.items()):
+                return True
         return self.cost(query, count) <= self.epsilon
+
+    def reserve(self, query, count: int) -> None:
+        """Reckon many queries at once, of which each will be charged in its turn: as long as all of
+        them together can be paid, no charge needs a reckoning of its own.
+        """
+        if self.affords(query, count):
+            self._reserved = self._with(query, count)
 
     def charge(self, query, count: int) -> None:
         """To be called before the rows are looked at. Raises OverBudget, and charges nothing, where
@@ -84,6 +87,27 @@ class Ledger:
                 f"at delta {self.delta:g}."
             )
         self.queries[query] = self.queries.get(query, 0) + count
+
+
+@cache
+def _composed(queries: tuple, delta: float) -> float:
+    """The epsilon of these queries, each an event with its count, in the order in which they were
+    asked.
+    """
+    from dp_accounting import GaussianDpEvent
+    from dp_accounting.pld import PLDAccountant
+
+    if not queries:
+        return 0.0
+    # Gaussian queries together are one of less noise, whose epsilon has a closed form.
+    if all(isinstance(event, GaussianDpEvent) for event, _ in queries):
+        precision = sum(times / event.noise_multiplier**2 for event, times in queries)
+        return _gaussian_epsilon(precision**-0.5, delta)
+    # Loss distributions are the tightest bound for mixed queries, and take seconds.
+    accountant = PLDAccountant()
+    for event, times in queries:
+        accountant.compose(event, times)
+    return float(accountant.get_epsilon(delta))
 
 
 @cache
@@ -134,7 +158,14 @@ def spent(rho: float, delta: float) -> float:
 
     # Fine near 1, where small epsilons are decided, and far out for tiny deltas.
     orders = np.concatenate([1 + np.logspace(-3, 0, 200), np.logspace(np.log10(2.01), 5, 2000)])
-    return float(compute_epsilon(orders, orders * rho, delta)[0])
+    losses = orders * rho
+    # It goes through the orders one by one. The least bound is found among those that are least
+    # up to rounding by the same formula (Canonne et al. 2020, proposition 12) for all at once.
+    bounds = losses + np.log1p(-1 / orders) - np.log(delta * orders) / (orders - 1)
+    bounds[orders <= 1.01] = np.inf
+    bounds[delta**2 + np.expm1(-losses) > 0] = 0.0
+    near = bounds <= bounds.min() + 1e-9 * (1 + abs(bounds.min()))
+    return float(compute_epsilon(orders[near], losses[near], delta)[0])
 
 
 @cache

@@ -117,10 +117,12 @@ class DPGAN(Private, SampledByRejection):
         self.noise_multiplier = least_noise(
             left, self.delta, lambda noise: _step(noise, chance), self.epochs * self.steps
         )
+        step = _step(self.noise_multiplier, chance)
+        self.ledger.reserve(step, self.epochs * self.steps)
         self.trained = Epochs(self.epochs, self.seconds, self.progress)
         for _ in self.trained:
             # Paid before the rows are looked at: a fit that is stopped has never seen more than it paid.
-            self.ledger.charge(_step(self.noise_multiplier, chance), self.steps)
+            self.ledger.charge(step, self.steps)
             losses = torch.zeros(())
             for _ in range(self.steps):
                 # Only the critic meets real rows, and only in clipped sums with noise; what the generator

@@ -18,6 +18,7 @@ import numpy as np
 # Whole numbers up to here are handled by numpy; larger ones by Python, slowly and as exactly.
 _LARGEST = 2**55
 _LARGEST_DEVIATION = 4096.0
+_HIGHEST = np.uint64(2**64 - 1)
 
 
 class Noise:
@@ -38,8 +39,9 @@ class Noise:
     def words(self, count: int) -> np.ndarray:
         """Independent uniform 64-bit whole numbers, uint64, shape (count,)."""
         if self._stream is None:
-            return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
-        return self._stream.integers(2**64 - 1, size=count, dtype=np.uint64, endpoint=True)
+            # Through a bytearray, so that single words may be drawn again in place.
+            return np.frombuffer(bytearray(os.urandom(8 * count)), dtype=np.uint64)
+        return self._stream.bit_generator.random_raw(count)
 
     # Exact noise, for counts and for choices
 
@@ -124,16 +126,17 @@ class Noise:
         """Uniform whole numbers from 0 to each limit less one."""
         if limits.dtype == object:
             return np.array([self._long_below(int(limit)) for limit in limits], dtype=object)
-        drawn, left = np.zeros(len(limits), dtype=np.int64), np.arange(len(limits))
-        while len(left):
-            most = limits[left].astype(np.uint64)
-            words = self.words(len(left))
-            # 2^64 is no multiple of most limits: the last, incomplete multiple is drawn again.
-            surplus = (~most + np.uint64(1)) % most
-            fair = words <= np.uint64(2**64 - 1) - surplus
-            drawn[left[fair]] = (words % most)[fair].astype(np.int64)
-            left = left[~fair]
-        return drawn
+        most = limits.astype(np.uint64)
+        words = self.words(len(most))
+        # 2^64 is no multiple of most limits: the last, incomplete multiple is drawn again. It is
+        # shorter than the limit, so for small limits next to no word can lie in it.
+        if np.count_nonzero(words > ~most):
+            last = ~((~most + np.uint64(1)) % most)
+            unfair = words > last
+            while unfair.any():
+                words[unfair] = self.words(int(unfair.sum()))
+                unfair = words > last
+        return (words % most).astype(np.int64)
 
     # Noise in floating point, for what is no count
 
@@ -160,16 +163,16 @@ class Noise:
 
     def _exp_of_a_fraction(self, tops: np.ndarray, bottoms: np.ndarray) -> np.ndarray:
         """Events of chance exp(-top / bottom) for 0 <= top <= bottom: algorithm 1 of the paper."""
-        stopped_in = np.zeros(len(tops), dtype=np.int64)
-        left, turn = np.arange(len(tops)), 1
+        happened, left, turn = np.ones(len(tops), dtype=bool), np.arange(len(tops)), 1
         while len(left):
             # The chance to go on in turn k is top / (k bottom): the terms of the exponential's
             # series.
-            goes_on = np.asarray(self.below(bottoms[left] * turn) < tops[left], dtype=bool)
-            stopped_in[left[~goes_on]] = turn
-            left = left[goes_on]
+            goes_on = np.asarray(self.below(bottoms * turn) < tops, dtype=bool)
+            left, tops, bottoms = left[goes_on], tops[goes_on], bottoms[goes_on]
+            # It happens where the last turn was an odd one.
+            happened[left] = turn % 2 == 0
             turn += 1
-        return stopped_in % 2 == 1
+        return happened
 
     def _two_sided(self, top: int, bottom: int, count: int) -> np.ndarray:
         """Whole numbers x with a chance proportional to exp(-|x| bottom / top): algorithm 2."""
