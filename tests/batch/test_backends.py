@@ -7,12 +7,19 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
 import pytest
-from batch_helpers import orphans, report, statuses, stub, stub_notebook, table_hashes
+from batch_helpers import (
+    in_thread,
+    orphans,
+    report,
+    statuses,
+    stub,
+    stub_notebook,
+    table_hashes,
+)
 
 from workbench.batch import grid
 from workbench.batch.folder import Folder
@@ -83,27 +90,13 @@ def cluster(tmp_path):
     assert not orphans()
 
 
-def in_thread(folder, address=None) -> tuple[threading.Thread, list]:
-    out = []
-
-    def call():
-        try:
-            out.append(run(folder, progress=False, scheduler=address))
-        except Exception as error:
-            out.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread, out
-
-
 def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, cluster):
     address, (_, *workers) = cluster
-    rows = [stub(sleep=1.5), "'independent'"]
+    rows = [stub(sleep=0.7), "'independent'"]
     local = report(tmp_path / "local", rows, seeds=(0, 1))
     run(local, progress=False)
     remote = report(tmp_path / "remote", rows, seeds=(0, 1))
-    thread, out = in_thread(remote, address)
+    thread, out = in_thread(remote, scheduler=address)
     victim, phases, until = None, set(), time.monotonic() + 120
     while thread.is_alive() and time.monotonic() < until:
         if (remote / "plan.json").exists():
@@ -123,7 +116,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, cluster):
 def test_a_cell_that_kills_its_workers_fails_alone(tmp_path, cluster):
     address, _ = cluster
     folder = report(tmp_path / "poison", [stub(how="worker"), stub()], seeds=(0,))
-    thread, out = in_thread(folder, address)
+    thread, out = in_thread(folder, scheduler=address)
     thread.join(150)
     assert out and not isinstance(out[0], Exception), out
     assert out[0].counts == {"ok": 1, "error": 1}
