@@ -400,7 +400,6 @@ def clicked(page: SideBySide, seconds: float = 60) -> None:
     asyncio.run(press())
 
 
-@pytest.mark.usefixtures("few_metrics")
 def test_the_page_by_its_controls(csv, tmp_path):
     page = SideBySide(Session("loans", root=tmp_path))
     page.table.value = str(csv)
