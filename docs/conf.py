@@ -9,7 +9,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 # Nodes of documents point at each other and live to the end: looking for rubbish among them took a
-# third of a build. A whole one takes 1 GB without it.
+# sixth of a build. Without it a build needs 1.2 GB of memory instead of 0.9.
 gc.disable()
 
 HERE = Path(__file__).parent
