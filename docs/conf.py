@@ -2,10 +2,15 @@
 is executed or fetched.
 """
 
+import gc
 import re
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
+
+# Nodes of documents point at each other and live to the end: looking for rubbish among them took a
+# sixth of a build. Without it a build needs 1.2 GB of memory instead of 0.9.
+gc.disable()
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -75,15 +75,17 @@ def labels(ran: pd.DataFrame) -> dict[str, str]:
 
 def of_line(frame: pd.DataFrame, dataset: str, label: str) -> pd.DataFrame:
     """Of cells or readings those of one label on one table: what a line of a page is made from."""
-    return frame[(frame["dataset"] == dataset) & (frame["label"] == label)]
+    datasets, names = frame["dataset"].to_numpy(), frame["label"].to_numpy()
+    return frame[(datasets == dataset) & (names == label)]
 
 
 def one(own: pd.DataFrame, metrics: tuple[str, ...]) -> pd.Series | None:
     """The reading of the first of these metrics that a line's rows hold."""
+    names = own["metric"].to_numpy()
     for metric in metrics:
-        found = own[own["metric"] == metric]
-        if len(found):
-            return found.iloc[0]
+        places = np.flatnonzero(names == metric)
+        if len(places):
+            return own.iloc[places[0]]
     return None
 
 

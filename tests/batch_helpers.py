@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pandas as pd
 import psutil
 from nbformat.v4 import new_code_cell, new_notebook
 
-from workbench.batch import grid
+from workbench.batch import grid, runner
 from workbench.batch.folder import Folder
 from workbench.batch.worker.pool import PREFIX, _owner_lives
 
@@ -199,6 +200,21 @@ except InputError as error:
         text=True,
         env=env,
     )
+
+
+def in_thread(folder: Path, **arguments) -> tuple[threading.Thread, list]:
+    """`run` beside the test, and a list that gets its summary or its error."""
+    out = []
+
+    def call():
+        try:
+            out.append(runner.run(folder, progress=False, **arguments))
+        except Exception as error:
+            out.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread, out
 
 
 def table_hashes(folder: Path) -> dict[str, str]:

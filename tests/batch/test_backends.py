@@ -7,12 +7,19 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
 import pytest
-from batch_helpers import orphans, report, statuses, stub, stub_notebook, table_hashes
+from batch_helpers import (
+    in_thread,
+    orphans,
+    report,
+    statuses,
+    stub,
+    stub_notebook,
+    table_hashes,
+)
 
 from workbench.batch import grid
 from workbench.batch.folder import Folder
@@ -83,27 +90,13 @@ def cluster(tmp_path):
     assert not orphans()
 
 
-def in_thread(folder, address) -> tuple[threading.Thread, list]:
-    out = []
-
-    def call():
-        try:
-            out.append(run(folder, progress=False, scheduler=address))
-        except Exception as error:
-            out.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread, out
-
-
 def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, cluster):
     address, (_, *workers) = cluster
-    rows = [stub(sleep=1.5), "'independent'"]
+    rows = [stub(sleep=0.7), "'independent'"]
     local = report(tmp_path / "local", rows, seeds=(0, 1))
     run(local, progress=False)
     remote = report(tmp_path / "remote", rows, seeds=(0, 1))
-    thread, out = in_thread(remote, address)
+    thread, out = in_thread(remote, scheduler=address)
     victim, phases, until = None, set(), time.monotonic() + 120
     while thread.is_alive() and time.monotonic() < until:
         if (remote / "plan.json").exists():
@@ -123,7 +116,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, cluster):
 def test_a_cell_that_kills_its_workers_fails_alone(tmp_path, cluster):
     address, _ = cluster
     folder = report(tmp_path / "poison", [stub(how="worker"), stub()], seeds=(0,))
-    thread, out = in_thread(folder, address)
+    thread, out = in_thread(folder, scheduler=address)
     thread.join(150)
     assert out and not isinstance(out[0], Exception), out
     assert out[0].counts == {"ok": 1, "error": 1}
@@ -155,22 +148,27 @@ def test_a_generator_in_another_kernel_is_scored_by_ours(tmp_path, peer_kernel):
     """The plug-in works only where PEER_MARK is set; its cell is limited and cleaned up like any
     other.
     """
-    folder = report(tmp_path / "report", [], seeds=(0,), limits="seconds = 20\nwall_seconds = 20")
     row = "{{name = './stub.py:Stub', kernel = 'peer', params = {{how = '{}'}}}}"
-    rows = ", ".join([row.format(""), row.format("gil"), row.format("error"), "'./stub.py:Stub'"])
-    (folder / "grid.toml").write_text((folder / "grid.toml").read_text().replace("[]", f"[{rows}]"))
+    # Stopped by the clock while others run: a batch of its own, whose short limit meets no other.
+    limits = "seconds = 40\nwall_seconds = 8"
+    stuck = report(tmp_path / "stuck", [row.format("gil")], limits=limits)
+    thread, out = in_thread(stuck)
+    folder = report(tmp_path / "report", [row.format(""), row.format("error"), "'./stub.py:Stub'"])
     code = (folder / "stub.py").read_text()
     check = (
         'assert os.environ.get("PEER_MARK") == "yes", "not in the peer"\n'
         '        assert os.listdir(".") == [], "not started in an empty folder"\n        return "stubs'
     )
     (folder / "stub.py").write_text(code.replace('return "stubs', check))
-    run(folder, progress=False)
+    run(folder, workers=1, progress=False)
     cells = Folder(folder).cells()
-    assert list(cells["status"]) == ["ok", "timeout", "error", "error"]
-    assert list(cells["kernel"]) == ["peer", "peer", "peer", ""]
-    assert (
-        "in kernel 'peer': ValueError: a stub broke" in cells["reason"][2]
-        and "not in the peer" in cells["reason"][3]
-    )
+    assert list(cells["status"]) == ["ok", "error", "error"]
+    assert list(cells["kernel"]) == ["peer", "peer", ""]
+    assert "in kernel 'peer': ValueError: a stub broke" in cells["reason"][1]
+    assert "not in the peer" in cells["reason"][2]
+    thread.join(60)
+    assert out and not isinstance(out[0], Exception), out
+    (cell,) = Folder(stuck).cells().itertuples()
+    assert (cell.kernel, cell.status) == ("peer", "timeout")
+    assert cell.reason == "longer than 8 seconds"
     assert not orphans()

@@ -244,6 +244,7 @@ def plan(grid: Grid) -> Plan:
     # The cell's notebook is code of every cell, and part of its key.
     code = notebook_code()
     used: dict[str, tuple[dict, list[str]]] = {}
+    read: dict = {}  # the package's modules, each read once for all generators
     for dataset, split in product(grid.datasets, grid.splits):
         # Once for all generators: reading and hashing a table is what takes time here.
         whole = _load(grid, dataset, split)
@@ -255,7 +256,7 @@ def plan(grid: Grid) -> Plan:
             # What is the same for all datasets is found out once.
             name = canonical([row["label"], row["params"]])
             if name not in used:
-                used[name] = _generator_inputs(grid, row, code)
+                used[name] = _generator_inputs(grid, row, code, read)
             about, modules = used[name]
             known = planned.modules.get(row["label"], [])
             planned.modules[row["label"]] = sorted({*known, *modules})
@@ -543,7 +544,7 @@ def plugins(folder: Path, params: Mapping) -> dict[str, tuple[Path, str]]:
     return {key: place for key, place in named.items() if place}
 
 
-def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, list[str]]:
+def _generator_inputs(grid: Grid, row: dict, code: list[str], read: dict) -> tuple[dict, list[str]]:
     """What the keys of one generator's cells hash besides the data, and the modules it imports from
     other packages.
     """
@@ -561,12 +562,13 @@ def _generator_inputs(grid: Grid, row: dict, code: list[str]) -> tuple[dict, lis
     if place:
         text = read_given(place[0])
         about["plugin"] = keys.digest(text)
-        sources, modules = keys.uses([*code, *texts.values(), text])
+        sources, modules = keys.uses([*code, *texts.values(), text], read=read)
     else:
         # A registered generator's sources are found by following its imports.
         entry = find(row["name"])
         about["entry"] = [entry.where, entry.fits_on]
-        sources, modules = keys.uses([*code, *texts.values()], [entry.where.split(":")[0]])
+        own = [entry.where.split(":")[0]]
+        sources, modules = keys.uses([*code, *texts.values()], own, read)
     if row["kernel"]:
         about["kernel_spec"] = kernel_spec(row["kernel"])
     return about | {"sources": sources, "versions": keys.versions(modules)}, modules

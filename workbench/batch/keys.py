@@ -54,9 +54,16 @@ def digest(data: bytes | str) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 
-def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, str], list[str]]:
+def uses(
+    code: Iterable[str],
+    modules: Iterable[str] = (),
+    read: dict[str, tuple[str, list[str]] | None] | None = None,
+) -> tuple[dict[str, str], list[str]]:
     """What `code` (Python texts) and `modules` import, over any number of steps inside this
     package.
+
+    read: keeps the modules that were read from one call to the next, of one plan say, whose
+    generators import much the same.
 
     Returns the package's modules with the sha256 of their sources, and the other packages' modules
     by dotted name.
@@ -68,6 +75,7 @@ def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, st
     # A module is imported by many others: to look for its file each time is what planning would take
     # longest for.
     known = set()
+    read = {} if read is None else read
     while todo:
         name = todo.pop()
         if name in known:
@@ -76,10 +84,13 @@ def uses(code: Iterable[str], modules: Iterable[str] = ()) -> tuple[dict[str, st
         if name.split(".")[0] != "workbench":
             others.add(name)
         # A package's __init__ runs when one of its modules is imported, so it counts too.
-        elif name not in NOT_FOLLOWED and (path := _path(name)):
-            source_hash, imported = _read_module(name, path)
-            found[name] = source_hash
-            todo += [*imported, *name.rpartition(".")[:1]]
+        elif name not in NOT_FOLLOWED:
+            if name not in read:
+                path = _path(name)
+                read[name] = _read_module(name, path) if path else None
+            if module := read[name]:
+                found[name], imported = module
+                todo += [*imported, *name.rpartition(".")[:1]]
     outside = {name for name in others if name.split(".")[0] not in sys.stdlib_module_names}
     return dict(sorted(found.items())), sorted(outside)
 
@@ -163,7 +174,7 @@ def _path(name: str) -> Path | None:
 def _read_module(name: str, path: Path) -> tuple[str, list[str]]:
     # The registry's own table is left out: a new entry must not make all cells old.
     text = path.read_text(encoding="utf-8")
-    imported = _imports(text)
+    imported = [*_imports(text)]
     if name in TABLES:
         text = _without(text, TABLES[name])
     # Their modules are imported by the names in their tables.
@@ -180,6 +191,7 @@ def _parse(text: str) -> ast.Module:
         return ast.parse(text)
 
 
+@cache
 def _without(text: str, table: str) -> str:
     for node in _parse(text).body:
         targets = (
