@@ -392,9 +392,11 @@ def _drawn(gate: str, about: str, draws: np.ndarray, step: float, two_sided: boo
         return Check(gate, about, np.nan, note="insufficient: too few rows in every group")
     spread = max(float(null.std()), step)
     z, skew = (value - null.mean()) / spread, float(np.mean((null - null.mean()) ** 3)) / spread**3
-    upper, lower = float(pearson3.sf(z, skew)), float(pearson3.cdf(z, skew))
-    low, high = np.quantile(null, [0.025, 0.975]) if two_sided else (0.0, np.quantile(null, 0.95))
-    p = 2 * min(upper, lower) if two_sided else upper
+    p = float(pearson3.sf(z, skew))
+    low, high = 0.0, np.quantile(null, 0.95)
+    if two_sided:
+        p = 2 * min(p, float(pearson3.cdf(z, skew)))
+        low, high = np.quantile(null, [0.025, 0.975])
     return Check(gate, about, value, float(low), float(high), float(np.clip(p, 0, 1)))
 
 
