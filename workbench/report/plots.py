@@ -189,7 +189,10 @@ def strips(
     headlines of these rows where they are known already.
     """
     rows = prepared(rows)
-    heads = headlines(rows) if heads is None else heads
+    if heads is None:
+        # Which of the groups vanished decides what some metrics speak of.
+        spoken = rows["metric"].isin([*(metrics or rows["metric"].unique()), "vanished_groups"])
+        heads = headlines(rows[spoken])
     metrics = [m for m in metrics or heads["metric"].unique() if m in set(heads["metric"])]
     if not metrics:
         raise InputError(
@@ -249,7 +252,8 @@ def bias_by_group(
         )
     known, limit = identities(rows), limit or reach(table, keys)
     with mpl.rc_context(STYLE):
-        figure, axes = _panels(len(keys), columns, 0.21 * len(known) + 0.75)
+        figure, axes = _panels(len(keys), columns, 0.21 * len(known) + 0.75, layout="none")
+        _fix_margins(figure, axes, list(known), titles=len(keys) > 1)
         for ax, (column, group) in zip(axes, keys, strict=False):
             head, part = (t[(t["column"] == column) & (t["group"] == group)] for t in (table, rows))
             head = head.groupby("label", sort=False).first()
