@@ -25,6 +25,7 @@ from workbench.app.session import FAST, Session, _code, _do
 from workbench.batch import grid
 from workbench.errors import InputError
 from workbench.metrics import METRICS
+from workbench.report.html import Drawing
 
 SCRIPT, LONG, HEBREW, SMILE, FORMULA = (
     "<script>alert(1)</script>",
@@ -208,12 +209,11 @@ def started(session: Session, phase: str, seconds: float = 60) -> psutil.Process
 
 
 @pytest.mark.usefixtures("few_metrics")
-def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
-    session = Session(
-        csv, {"independent": {}, "gan": {"epochs": 100_000}}, seeds=[3], target="outcome"
-    )
+def test_cancel_stops_a_fit_under_way_and_keeps_what_is_finished(csv):
+    """Of a network in its epoch too: the long test of the page in JupyterLab cancels one."""
+    session = Session(csv, {"independent": {}, "arf": ENDLESS}, seeds=[3], target="outcome")
     session.start()
-    while session.progress["gan", 3].phase != "fit":
+    while session.progress["arf", 3].phase != "fit":
         assert session.poll()
         time.sleep(0.05)
     worker, folder = psutil.Process(session._worker.pid), session._folder
@@ -225,7 +225,7 @@ def test_cancel_stops_a_network_in_its_epoch_and_keeps_what_is_finished(csv):
     assert not worker.is_running() and not folder.exists() and not session.busy
     assert (
         list(session.finished) == [("independent", 3)]
-        and session.progress["gan", 3].phase == "cancelled"
+        and session.progress["arf", 3].phase == "cancelled"
     )
     assert session.card("independent", 3).headlines["value"].notna().any()
 
@@ -374,8 +374,13 @@ def inert(text: str) -> None:
     assert not re.search(r"<script>alert|<img src=x|<b>yes|</script></pre>", text), text[:500]
 
 
-def test_hostile_values_stay_text_in_every_view(session):
+def test_hostile_values_stay_text_in_every_view(session, exported, monkeypatch):
     columns = [SCRIPT, FORMULA, LONG, HEBREW, SMILE, "outcome"]
+    for view in views.drawable(session):
+        inert(exported[f"{view}.svg"].read_text())
+    inert(views.picture(session, "marginals", "cart", 0, columns))
+    # The words of the others. What they draw is in the files above, and takes seconds.
+    monkeypatch.setattr(views, "figure", lambda *looked: Drawing("<svg/>", 1, 1))
     for view in views.drawable(session):
         inert(views.picture(session, view, "cart", 0, columns))
     inert(session.card("cart")._repr_html_())
@@ -400,7 +405,10 @@ def clicked(page: SideBySide, seconds: float = 60) -> None:
     asyncio.run(press())
 
 
-def test_the_page_by_its_controls(csv, tmp_path):
+@pytest.mark.usefixtures("few_metrics")
+def test_the_page_by_its_controls(csv, tmp_path, monkeypatch):
+    # One figure in the script and among the files: `exported` has all.
+    monkeypatch.setattr(views, "drawable", lambda session: ["marginals"])
     page = SideBySide(Session("loans", root=tmp_path))
     page.table.value = str(csv)
     assert page.target.value == "(none)" and page.target.options == ("(none)", *hostile().columns)
@@ -422,6 +430,7 @@ def test_the_page_by_its_controls(csv, tmp_path):
     assert (
         tmp_path / "export" / "grid.toml"
     ).is_file() and "side_by_side.py" in page.exported.value
+    assert (tmp_path / "export" / "marginals.svg").is_file()
 
 
 def test_mistakes_on_the_page_are_one_sentence(tmp_path):

@@ -477,9 +477,8 @@ def test_what_changed_is_paired_and_sorted_by_noise(tmp_path):
         tmp_path / "before", seeds=3, failed={("copy", 2): ("error", "fit", "boom")}
     )
     after = write_report(tmp_path / "after", generators=(*GENERATORS, "arf"), seeds=3)
-    assert changes.compare(before, before).identical and "identical: 9 cells" in str(
-        changes.compare(before, before)
-    )
+    same = changes.compare(before, before)
+    assert same.identical and "identical: 9 cells" in str(same)
     by = [0.01, 0.03, 0.02]
     changed(after, "cart", "utility_ratio", by)
     changed(after, "independent", "utility_ratio", [0.5, -0.5, 0.3])

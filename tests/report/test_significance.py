@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 
 from workbench.report.plots import critical_difference
 from workbench.report.significance import (
@@ -17,6 +18,7 @@ from workbench.report.significance import (
     holm,
     per_cell,
     power,
+    signed_rank_p,
     signs,
     variance_components,
 )
@@ -73,6 +75,16 @@ def test_demsars_wilcoxon():
     _, _, pairs = compare(WIDE[["C4.5", "C4.5+m"]])
     assert pairs[0]["wilcoxon_p"] < 0.02 and pairs[0]["difference"] < 0
     assert pairs[0]["holm_p"] == pairs[0]["wilcoxon_p"]
+
+
+def test_a_signed_rank_with_equal_differences_and_zeros_is_scipys():
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 5, 8, 14):
+        for _ in range(3):
+            differences = rng.integers(-3, 4, n) / 10
+            differences[0] = differences[1] = 0.2
+            expected = wilcoxon(differences, zero_method="zsplit").pvalue
+            assert signed_rank_p(differences) == expected
 
 
 def test_holm_by_hand():

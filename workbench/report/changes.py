@@ -225,8 +225,9 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     rows["dataset"] = [place_of[about] for about in pairs]
     rows["label"] = rows["side"]
 
-    own_noise = _own_noise(rows)
-    cells = significance.per_cell(rows).dropna(subset="value")
+    own = summary.headlines(rows)
+    own_noise = _own_noise(own)
+    cells = significance.per_cell(rows, heads=own).dropna(subset="value")
     # What only one of the runs measured has no partner.
     cells = cells[cells.duplicated(["dataset", "metric", *FACTORS], keep=False)]
     cells = cells.assign(score=cells["value"])
@@ -246,11 +247,10 @@ def _headlines(rows: pd.DataFrame, ok: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order].reset_index(drop=True)
 
 
-def _own_noise(rows: pd.DataFrame) -> pd.Series:
+def _own_noise(own: pd.DataFrame) -> pd.Series:
     """The half width of the difference of two independent readings, by dataset and metric; NaN
-    where one of them has no interval.
+    where one of them has no interval. own: the headlines of both runs.
     """
-    own = summary.headlines(rows)
     own = own.assign(squared=((own["high"] - own["low"]) / 2) ** 2)
     return own.groupby(["dataset", "metric"])["squared"].sum(min_count=2) ** 0.5
 
