@@ -151,9 +151,7 @@ def test_references_are_what_they_say(data):
     )
 
 
-def test_same_tables_and_seed_give_the_same_numbers(
-    data, synthetic, card, references, monkeypatch
-):
+def test_same_tables_and_seed_give_the_same_numbers(data, synthetic, card, references, monkeypatch):
     """Every reading, and of a few metrics, which have floors and ceilings of every kind, those too."""
     monkeypatch.setattr("workbench.metrics.models._memory", OrderedDict())  # fitted anew
     few = evaluate(data, synthetic, metrics=FEW).rows
