@@ -120,8 +120,9 @@ def test_references_read_their_own_scores(data, kept_references):
     same = train["score"].notna()
     assert (train.loc[same, "value"] == train.loc[same, "ceiling"]).all()
     full = wb.load("loans")
+    half = wb.Dataset("loans", full.train.head(700), full.test.head(400), full.schema)
     permuted = evaluate(
-        full, wb.generate("permuted", full, seed=5), metrics=["pair_trends", "c2st"]
+        half, wb.generate("permuted", half, seed=5), metrics=["pair_trends", "c2st"]
     ).headlines
     assert (permuted["score"].abs() < 0.25).all()
 
