@@ -329,7 +329,7 @@ def test_a_published_domain_that_does_not_exist_is_refused():
 # One row, attacked
 
 
-def audit_dp_gan(monkeypatch, epsilon: float, share: float, fits: int = 20) -> float:
+def audit_dp_gan(monkeypatch, epsilon: float, share: float, fits: int = 14) -> float:
     """What an attacker proves who sees made rows, and knows all rows but whether one is there."""
     schema = Schema((Column("x", "numeric"),))
     settings = {"bounds": {"x": (0, 1)}, "missing": [], "epsilon": epsilon, "epochs": 1}

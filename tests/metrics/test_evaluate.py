@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def test_headlines_stand_between_floor_and_ceiling(card):
     assert heads.loc["marginals", "score"] == pytest.approx(by_hand["marginals"])
 
 
-def test_references_read_their_own_scores(data):
+def test_references_read_their_own_scores(data, kept_references):
     """A fresh real sample scores 1 and permuted columns 0, within noise; train itself is the
     ceiling to the last bit.
     """
@@ -119,8 +120,9 @@ def test_references_read_their_own_scores(data):
     same = train["score"].notna()
     assert (train.loc[same, "value"] == train.loc[same, "ceiling"]).all()
     full = wb.load("loans")
+    half = wb.Dataset("loans", full.train.head(700), full.test.head(400), full.schema)
     permuted = evaluate(
-        full, wb.generate("permuted", full, seed=5), metrics=["pair_trends", "c2st"]
+        half, wb.generate("permuted", half, seed=5), metrics=["pair_trends", "c2st"]
     ).headlines
     assert (permuted["score"].abs() < 0.25).all()
 
@@ -150,7 +152,13 @@ def test_references_are_what_they_say(data):
     )
 
 
-def test_same_tables_and_seed_give_the_same_numbers(data, synthetic, card):
+def test_same_tables_and_seed_give_the_same_numbers(data, synthetic, card, references, monkeypatch):
+    """Every reading, and of a few metrics, which have floors and ceilings of every kind, those too."""
+    monkeypatch.setattr("workbench.metrics.models._memory", OrderedDict())  # fitted anew
+    few = evaluate(data, synthetic, metrics=FEW).rows
+    before = card.rows[card.rows["metric"].isin(FEW)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(few, before, check_exact=True)
+    monkeypatch.setenv("WORKBENCH_REFERENCES", str(references))
     pd.testing.assert_frame_equal(evaluate(data, synthetic).rows, card.rows, check_exact=True)
     other = evaluate(data, synthetic, seed=1, metrics=["c2st"])
     assert (
@@ -433,56 +441,71 @@ def test_wb_evaluate_is_the_function():
 
 
 @pytest.fixture(scope="module")
-def tables(data) -> list[pd.DataFrame]:
-    """Two tables of the same length: what is measured for one holds for the other."""
-    return [data.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)]
+def small(data) -> wb.Dataset:
+    """Few rows are enough where the same bytes are looked for."""
+    return wb.Dataset("small", data.train.head(100), data.test.head(80), data.schema)
 
 
 @pytest.fixture(scope="module")
-def plain(data, tables) -> list[pd.DataFrame]:
+def tables(small) -> list[pd.DataFrame]:
+    """Two tables of the same length: what is measured for one holds for the other."""
+    return [small.train.sample(frac=1, random_state=seed).reset_index(drop=True) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def plain(small, tables) -> list[pd.DataFrame]:
     """Their rows where nothing is kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("WORKBENCH_REFERENCES", raising=False)
-        return [evaluate(data, table, metrics=FEW).rows for table in tables]
+        return [evaluate(small, table, metrics=FEW).rows for table in tables]
 
 
-def test_references_are_remembered_and_change_no_byte(data, tables, plain, tmp_path, monkeypatch):
+def test_references_are_remembered_and_change_no_byte(small, tables, plain, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path))
-    first = evaluate(data, tables[0], metrics=FEW).rows
+    first = evaluate(small, tables[0], metrics=FEW).rows
     written = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert written and {path.suffix for path in written} == {".json", ".begun"}
     pd.testing.assert_frame_equal(first, plain[0], check_exact=True)
     pd.testing.assert_frame_equal(
-        evaluate(data, tables[1], metrics=FEW).rows, plain[1], check_exact=True
+        evaluate(small, tables[1], metrics=FEW).rows, plain[1], check_exact=True
     )
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == written, (
         "the second table needs nothing new"
     )
-    evaluate(data, tables[1].head(50), metrics=FEW)
+    evaluate(small, tables[1].head(50), metrics=FEW)
     assert len(list(tmp_path.iterdir())) > len(written), "another length is another reference"
 
 
-def test_a_folder_of_references_is_made_where_there_is_none(data, tables, tmp_path, monkeypatch):
+def test_a_folder_of_references_is_made_where_there_is_none(small, tables, tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path / "new" / "folder"))
-    evaluate(data, tables[0], metrics=["marginals"])
+    evaluate(small, tables[0], metrics=["marginals"])
     assert list((tmp_path / "new" / "folder").glob("*.json"))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WORKBENCH_REFERENCES", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"WORKBENCH_REFERENCES names the folder .*file"):
-        evaluate(data, tables[0], metrics=["marginals"])
+        evaluate(small, tables[0], metrics=["marginals"])
 
 
-def test_a_notebook_measures_the_references_of_a_table_once(data, tables, plain, monkeypatch):
+def test_a_notebook_measures_the_references_of_a_table_once(small, tables, plain, monkeypatch):
     module = importlib.import_module("workbench.metrics.evaluate")
     monkeypatch.setattr(module, "MOST_REFERENCES", 1000)
     monkeypatch.setattr(module, "_references", {})
-    first = evaluate(data, tables[0], metrics=FEW).rows
+    first = evaluate(small, tables[0], metrics=FEW).rows
     monkeypatch.setattr(module, "reference_table", None)
-    second = evaluate(data, tables[1], metrics=FEW).rows
+    second = evaluate(small, tables[1], metrics=FEW).rows
     for kept, whole in zip((first, second), plain, strict=True):
         pd.testing.assert_frame_equal(kept, whole, check_exact=True)
+    shorter = tables[1].head(50)
     with pytest.raises(TypeError):
-        evaluate(data, tables[1].head(50), metrics=FEW)  # another length is another reference
+        evaluate(small, shorter, metrics=FEW)  # another length is another reference
+    monkeypatch.undo()
+    alone = evaluate(small, shorter, metrics=["dcr_share"]).rows
+    monkeypatch.setattr(module, "_references", {})
+    monkeypatch.setattr(module, "MOST_REFERENCES", 1000)
+    evaluate(small, tables[0], metrics=["dcr_share"])
+    monkeypatch.setattr(module, "_fresh", None)
+    again = evaluate(small, shorter, metrics=["dcr_share"]).rows
+    pd.testing.assert_frame_equal(again, alone, check_exact=True)  # fresh rows have no length
 
 
 BOUNDED = """

@@ -129,6 +129,7 @@ def evaluate(
     # One trial for all metrics: they share what they compute of it.
     trial = Trial(data.train, data.test, table, data.schema, seed, claim, shares)
     common = _common(trial)
+    shared = [common, _length(trial)]
     # A function that measures several metrics runs once.
     groups = _by_function(chosen)
     frames = []
@@ -139,9 +140,9 @@ def evaluate(
     ):
         waiting = list(groups)
         for _ in progress(groups) if progress else groups:
-            group = _next(waiting, common)
+            group = _next(waiting, shared)
             frames.append(_with_references(group, trial, common))
-            end([common, list(group)])
+            end([*shared, list(group)])
     rows = pd.concat(frames, ignore_index=True) if frames else to_table([])
     rows = _noted_groups(rows, group_column)
     notes = [*notes, *identity_notes]
@@ -272,14 +273,14 @@ def _with_references(group: dict[str, Metric], trial: Trial, common: str) -> pd.
     )
 
 
-def _next(waiting: list[dict[str, Metric]], common: str) -> dict[str, Metric]:
+def _next(waiting: list[dict[str, Metric]], shared: list) -> dict[str, Metric]:
     """Take the next group of metrics: the first whose references no other cell is measuring just now.
 
     Cells that begin together share the work so, instead of measuring the same references twice.
     Which comes first changes no number.
     """
     for place, group in enumerate(waiting):
-        if begin([common, list(group)]):
+        if begin([*shared, list(group)]):
             return waiting.pop(place)
     # Others are at all that is left: sooner done once more than waited for, and they may be gone.
     return waiting.pop(0)
@@ -315,10 +316,16 @@ def _common(trial: Trial) -> str:
         hashed(trial, trial.test),
         trial.schema.to_json(),
         trial.seed,
-        len(trial.synthetic),
         trial.shares,
     ]
     return json.dumps(about)
+
+
+def _length(trial: Trial) -> int:
+    """How long its reference tables are, where they can be: many readings depend on the number of
+    rows. A table without any is compared with what a whole one could be.
+    """
+    return len(trial.synthetic) or len(trial.train)
 
 
 def _reference_rows(
@@ -328,11 +335,13 @@ def _reference_rows(
     else in this process.
 
     They depend on the synthetic table's length alone, so the cells of a batch that share data, seed
-    and length need them once, and so does a notebook that scores one table after the other.
+    and length need them once, and so does a notebook that scores one table after the other. Fresh
+    rows are half of test however long that table is.
     """
     # All metrics of a group share it.
     function = next(iter(group.values())).function
-    about = [common, function, list(group), kind, draw]
+    length = None if kind == "fresh" else _length(trial)
+    about = [common, length, function, list(group), kind, draw]
     path = kept_at(about, ".json")
     if path is not None and path.exists():
         return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
@@ -477,8 +486,7 @@ def reference_table(kind: str, trial: Trial, draw: int = 0) -> pd.DataFrame:
                rows without replacement
     """
     rng = trial.rng(f"{kind} {draw}")
-    # As long as the synthetic table: many readings depend on the number of rows.
-    n = len(trial.synthetic) or len(trial.train)
+    n = _length(trial)
     if kind == "permuted test":
         # Test is shorter than the synthetic table as a rule. Its columns are drawn apart, so they
         # can be drawn with replacement up to the same length.
