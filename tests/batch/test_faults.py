@@ -158,6 +158,11 @@ def test_a_second_runner_says_who_holds_the_folder_or_waits(tmp_path):
 
 
 def test_status_tells_what_each_worker_does(tmp_path):
+    # Before its first phase the cell waits, long enough to be seen there.
+    notebook = tmp_path / "stub.ipynb"
+    begin = "record = Record(out)"
+    waiting = notebook.read_text().replace(begin, f"import time; time.sleep(0.5); {begin}")
+    notebook.write_text(waiting)
     folder = report(tmp_path / "report", [stub(sleep=1)])
     thread, out = in_thread(folder)
     seen = set()
