@@ -92,7 +92,7 @@ def cluster(tmp_path):
 
 def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, cluster):
     address, (_, *workers) = cluster
-    rows = [stub(sleep=0.7), "'independent'"]
+    rows = [stub(sleep=1.5), "'independent'"]
     local = report(tmp_path / "local", rows, seeds=(0, 1))
     run(local, progress=False)
     remote = report(tmp_path / "remote", rows, seeds=(0, 1))
