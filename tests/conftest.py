@@ -29,23 +29,6 @@ MOST = 25  # tests and files that are named at the end
 # end alone. Written anew by a whole run: `make test PYTEST_OPTIONS=--record-seconds`.
 RECORD = Path(__file__).with_name("seconds.json")
 LONG_ENOUGH = 10  # seconds from which a file is recorded
-# What cells of most batches import: it takes as long as five small cells.
-IMPORTS = (
-    "imblearn.over_sampling",
-    "matplotlib.pyplot",
-    "pyarrow.parquet",
-    "scipy.optimize",
-    "scipy.stats",
-    "seaborn",
-    "sklearn.ensemble",
-    "sklearn.feature_extraction.text",
-    "sklearn.linear_model",
-    "sklearn.model_selection",
-    "sklearn.naive_bayes",
-    "sklearn.neighbors",
-    "statsmodels.discrete.discrete_model",
-    "statsmodels.regression.linear_model",
-)
 # Changed by pytest for every test, and read by the runner alone.
 NOT_FOR_CELLS = ("PYTEST_CURRENT_TEST", "XDG_STATE_HOME")
 
@@ -120,7 +103,7 @@ def shared_warm_process():
                 kept.pop(known).close()
             if key not in kept:
                 # What the plan says is enough for the few cells of a changed environment.
-                kept[key] = Warm(threads, imports if kept else list(IMPORTS))
+                kept[key] = Warm(threads, imports if kept else list(warm_kernels.COMMON))
             return kept[key]
 
     def wait_for_cells(backend):

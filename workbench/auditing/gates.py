@@ -392,11 +392,13 @@ def _drawn(gate: str, about: str, draws: np.ndarray, step: float, two_sided: boo
         return Check(gate, about, np.nan, note="insufficient: too few rows in every group")
     spread = max(float(null.std()), step)
     z, skew = (value - null.mean()) / spread, float(np.mean((null - null.mean()) ** 3)) / spread**3
-    p = float(pearson3.sf(z, skew))
-    low, high = 0.0, np.quantile(null, 0.95)
+    upper = float(pearson3.sf(z, skew))
     if two_sided:
-        p = 2 * min(p, float(pearson3.cdf(z, skew)))
+        p = 2 * min(upper, float(pearson3.cdf(z, skew)))
         low, high = np.quantile(null, [0.025, 0.975])
+    else:
+        p = upper
+        low, high = 0.0, np.quantile(null, 0.95)
     return Check(gate, about, value, float(low), float(high), float(np.clip(p, 0, 1)))
 
 

@@ -18,7 +18,6 @@ import numpy as np
 # Whole numbers up to here are handled by numpy; larger ones by Python, slowly and as exactly.
 _LARGEST = 2**55
 _LARGEST_DEVIATION = 4096.0
-_HIGHEST = np.uint64(2**64 - 1)
 
 
 class Noise:
