@@ -24,6 +24,7 @@ from workbench.app.page import SideBySide
 from workbench.app.session import FAST, Session, _code, _do
 from workbench.batch import grid
 from workbench.errors import InputError
+from workbench.generators.statistical.independent import Independent
 from workbench.metrics import METRICS
 from workbench.report.html import Drawing
 
@@ -131,6 +132,29 @@ def test_the_workers_numbers_have_the_digits_of_the_table(tmp_path, csv):
     pd.testing.assert_series_equal(drawn, expected)
 
 
+def test_what_a_fit_left_out_stays_with_a_table_whose_metrics_come_later(
+    tmp_path, csv, monkeypatch
+):
+    class Half(Independent):
+        def fit(self, table, schema, rng):
+            self.facts = {"notes": ["independent: read half of the rows."]}
+            return super().fit(table, schema, rng)
+
+    monkeypatch.setattr("workbench.app.session.make", lambda name, params: Half())
+    messages = []
+    task = {"name": "independent", "seed": 0, "params": {}, "metrics": ["marginals"]}
+    _do(
+        tmp_path / "0",
+        task | {"has_rows": False},
+        wb.load(csv),
+        lambda **said: messages.append(said),
+    )
+    again = {"has_rows": True, "claim": messages[-1]["outcome"]["claim"]}
+    _do(tmp_path / "0", task | again, wb.load(csv), lambda **said: messages.append(said))
+    ends = [message["outcome"] for message in messages if "outcome" in message]
+    assert [end["notes"][-1] for end in ends] == ["independent: read half of the rows."] * 2
+
+
 def references_of(session: Session) -> list[Path]:
     return list(Path(session._references.name).rglob("*.json"))
 
@@ -148,7 +172,7 @@ def test_references_of_other_code_are_not_read(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("few_metrics")
 def test_a_second_run_does_only_what_is_new(csv, monkeypatch):
-    monkeypatch.delenv("WORKBENCH_REFERENCES", raising=False)
+    monkeypatch.setenv("WORKBENCH_REFERENCES", "")  # an empty name is none
     session = ended(
         Session(
             csv,

@@ -765,6 +765,21 @@ def test_small_groups_share_a_generator_and_many_are_few():
     assert sampled["group"].nunique() > 1500
 
 
+def test_mitigation_says_once_what_its_inner_generators_left_out(tmp_path):
+    plugin = tmp_path / "half.py"
+    plugin.write_text(
+        "from workbench.generators.statistical.independent import Independent\n"
+        "class Half(Independent):\n"
+        "    def fit(self, table, schema, rng):\n"
+        "        self.facts = {'notes': ['half of the rows.'], 'epsilon': 1}\n"
+        "        return super().fit(table, schema, rng)\n"
+    )
+    for name in ("reweighed", "per-group"):
+        model = make(name, {"inner": f"{plugin}:Half"}).fit(biased(300), BIASED, rng(1))
+        assert model.facts == {"notes": ["half of the rows."]}
+        assert make(name, {"inner": "independent"}).fit(biased(300), BIASED, rng(1)).facts == {}
+
+
 def test_mitigation_needs_roles_and_a_known_inner_generator():
     bare = BIASED.with_roles()
     assert "needs a sensitive column and a target" in make("reweighed").supports(bare)

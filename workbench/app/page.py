@@ -14,6 +14,7 @@ import asyncio
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -360,7 +361,10 @@ class SideBySide(ipw.VBox):
         if self.view.value == "columns":
             self._set_view("card")
         self._follow()
-        self._task = asyncio.get_running_loop().create_task(self._attend())
+        loop = asyncio.get_running_loop()
+        # Imported while the worker is at work, so that no view waits for it.
+        loop.run_in_executor(None, import_module, "seaborn")
+        self._task = loop.create_task(self._attend())
 
     async def _attend(self) -> None:
         while self.session.poll():

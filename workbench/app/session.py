@@ -41,7 +41,7 @@ from workbench.batch.keys import PACKAGE, digest
 from workbench.batch.worker import processes
 from workbench.errors import InputError
 from workbench.files import write_bytes
-from workbench.generators import find, make, sampled, views
+from workbench.generators import find, fit_notes, make, sampled, views
 from workbench.metrics import METRICS, Guarantee, in_order
 from workbench.metrics.card import Card
 from workbench.metrics.evaluate import evaluate
@@ -303,15 +303,17 @@ class Session:
             # Without the working directory on its path: a file there named like a module would be run.
             module = ["-P", "-m", "workbench.app.session"]
             command = [sys.executable, *module, str(self._folder), str(first)]
+            given = isolated(os.environ)
+            # An empty name is none, as in a batch.
+            own = str(Path(self._references.name, _code()))
+            references = given.get("WORKBENCH_REFERENCES") or own
             # In a session of its own: an interrupt of the kernel is not meant for the worker.
             self._worker = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env={"WORKBENCH_REFERENCES": str(Path(self._references.name, _code()))}
-                | os.environ
-                | isolated(os.environ),
+                env=os.environ | given | {"WORKBENCH_REFERENCES": references},
                 start_new_session=True,
             )
 
@@ -527,7 +529,10 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
         if given
         else {}
     )
-    outcome = {"notes": card.notes, "claim": claim, "fit_seconds": fit_seconds}
+    # In the claim, so that they stay with a table whose other metrics are measured later.
+    notes = fit_notes(generator)
+    claim |= {"facts": {"notes": notes}} if notes else {}
+    outcome = {"notes": [*card.notes, *notes], "claim": claim, "fit_seconds": fit_seconds}
     tell(phase="done", detail="", rows=len(synthetic), outcome=outcome)
 
 

@@ -375,6 +375,14 @@ def is_private(generator: Generator) -> bool:
     return isinstance(inner, str) and "epsilon" in find(inner).supports
 
 
+def fit_notes(generator: object) -> list[str]:
+    """Sentences in which a fitted generator says what it left out: `facts["notes"]`, or of a table
+    that was given `facts["given"]`. None where it says nothing, or not in a list."""
+    facts = getattr(generator, "facts", None)
+    found = facts.get("given", facts.get("notes")) if isinstance(facts, Mapping) else None
+    return [str(sentence) for sentence in found] if isinstance(found, list) else []
+
+
 def check_rows_and_seed(rows: object, seed: object) -> None:
     """Raises InputError where rows is no whole number from 1, or seed none from 0."""
     for name, value, least in (("rows", rows, 1), ("seed", seed, 0)):

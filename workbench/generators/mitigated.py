@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.generators import check_least, make
+from workbench.generators import Generator, check_least, fit_notes, make
 from workbench.generators.rejection import SampledByRejection
 from workbench.tables.encode import Codes
 from workbench.tables.schema import Column, Schema
@@ -53,6 +53,11 @@ class Reweighed:
         drawn = np.minimum(np.searchsorted(np.cumsum(weight), comb, side="right"), len(table) - 1)
         self._fitted = make(self.inner).fit(table.iloc[drawn].reset_index(drop=True), schema, rng)
         return self
+
+    @property
+    def facts(self) -> dict[str, list[str]]:
+        """What the inner generator left out when it was fitted, in sentences."""
+        return _facts([self._fitted])
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
@@ -94,6 +99,11 @@ class PerGroup(SampledByRejection):
         self._fitted = [make(self.inner).fit(part, schema, rng) for part in parts]
         return self
 
+    @property
+    def facts(self) -> dict[str, list[str]]:
+        """What the groups' generators left out when they were fitted, in sentences."""
+        return _facts(self._fitted)
+
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         # Group sizes are drawn as they would be among fresh people.
         counts = rng.multinomial(n, self._shares)
@@ -118,6 +128,13 @@ def independence_weights(group: np.ndarray, label: np.ndarray) -> np.ndarray:
     return (cells.sum(axis=1)[group] * cells.sum(axis=0)[label]) / (
         len(group) * cells[group, label]
     )
+
+
+def _facts(fitted: list[Generator]) -> dict[str, list[str]]:
+    """Notes alone: what an inner generator says of its privacy no longer holds for drawn rows."""
+    # Many groups may say the same.
+    notes = list(dict.fromkeys(note for generator in fitted for note in fit_notes(generator)))
+    return {"notes": notes} if notes else {}
 
 
 def _cells(table: pd.DataFrame, columns: tuple[Column, ...], bins: int) -> np.ndarray:
