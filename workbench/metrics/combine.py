@@ -71,7 +71,9 @@ def combine(
     With q the mean estimate, v the mean variance, b the variance between tables, k synthetic and n
     real rows: T_s = v (k/n + 1/m); T_f = (1 + 1/m) b - v, or v k/n where that is negative;
     T_p = v + b/m. All suppose that the generator's model is right: what it gets wrong is in no
-    interval.
+    interval. The published interval of T_f is wide where few tables have as few rows as the real
+    one: simulated with k = n it held the truth in 98% and 99% of 4,000 cases for m = 5 and 20, and
+    in 93% for m = 2; in 95% for m = 100, or for m = 20 and k = 5 n.
 
     Examples
     --------
