@@ -11,7 +11,9 @@ import pytest
 
 LESSONS = Path(__file__).parents[1] / "notebooks"
 # Lessons 10 and 14 number their repetitions themselves.
-SEEDED = sorted(path.name for path in LESSONS.glob("[0-9]*.ipynb") if path.name[:2] not in ("10", "14"))
+SEEDED = sorted(
+    path.name for path in LESSONS.glob("[0-9]*.ipynb") if path.name[:2] not in ("10", "14")
+)
 LISTS = {"06": ("seeds", [10, 11]), "08": ("seeds", [3, 4, 5]), "09": ("splits", [2, 3])}
 
 
