@@ -4,11 +4,13 @@ gone, text stays text.
 
 import asyncio
 import html
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,6 +25,7 @@ from workbench.app import views
 from workbench.app.page import SideBySide
 from workbench.app.session import FAST, Session, _code, _do
 from workbench.batch import grid
+from workbench.batch.worker.pool import own_prefix
 from workbench.errors import InputError
 from workbench.generators.statistical.independent import Independent
 from workbench.metrics import METRICS
@@ -157,6 +160,17 @@ def test_what_a_fit_left_out_stays_with_a_table_whose_metrics_come_later(
 
 def references_of(session: Session) -> list[Path]:
     return list(Path(session._references.name).rglob("*.json"))
+
+
+def test_references_of_a_killed_kernel_go_with_the_next_session(csv):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    mine = own_prefix()
+    theirs = mine.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
+    left = Path(tempfile.mkdtemp(prefix=theirs))
+    session = Session(csv, ["independent"])
+    assert not left.exists()
+    assert Path(session._references.name).name.startswith(mine)
 
 
 def test_references_of_other_code_are_not_read(tmp_path, monkeypatch):

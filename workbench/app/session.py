@@ -39,6 +39,7 @@ from workbench.batch.grid import canonical
 from workbench.batch.kernels import isolated
 from workbench.batch.keys import PACKAGE, digest
 from workbench.batch.worker import processes
+from workbench.batch.worker.pool import own_prefix, sweep
 from workbench.errors import InputError
 from workbench.files import write_bytes
 from workbench.generators import find, fit_notes, make, sampled, views
@@ -134,9 +135,11 @@ class Session:
         self._worker: subprocess.Popen | None
         self._worker, self._folder, self._tasks, self._read = None, Path(), [], 0
         # Floors and ceilings, which all generators of a table share: each worker finds those of the
-        # last one of the same code. Gone with the session.
+        # last one of the same code. Gone with the session, or with the next one where this process
+        # is killed.
+        sweep()
         self._references = tempfile.TemporaryDirectory(
-            prefix="workbench-references-", ignore_cleanup_errors=True
+            prefix=own_prefix(), ignore_cleanup_errors=True
         )
         # JupyterLab may answer a click in a thread of its own while another looks at the worker.
         self._lock = threading.RLock()

@@ -84,8 +84,7 @@ class Warm:
 
     def __init__(self, threads: int, imports: list[str]):
         sweep()
-        me = psutil.Process()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-{me.pid}-{int(me.create_time())}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=own_prefix()))
         (self.folder / "imports.json").write_text(json.dumps(imports))
         (self.folder / "references").mkdir()
         # A socket in a private folder: no port that others could take or hear.
@@ -201,6 +200,12 @@ class Warm:
             self.process.kill()
             self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def own_prefix() -> str:
+    """How the name of a folder begins that `sweep` removes once this process is gone."""
+    me = psutil.Process()
+    return f"{PREFIX}-{me.pid}-{int(me.create_time())}-"
 
 
 def sweep() -> None:
