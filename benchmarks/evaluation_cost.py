@@ -11,14 +11,13 @@ later cell of a batch does. loans and adult are scored with the rows of a Gaussi
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 
 import pandas as pd
-from scale import large_table
+from scale import large_table, peak_mb
 
 from workbench.generators import generate
 from workbench.metrics.evaluate import evaluate
@@ -59,8 +58,7 @@ def measure(name: str) -> None:
     few = tables[0].head(300)
     evaluate(Dataset("few", few, few, data.schema), few)
     seconds = [seconds_of_each(data, table) for table in tables]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "peak": peak_mb()}))
 
 
 def tables_of(name: str) -> tuple[Dataset, list[pd.DataFrame]]:

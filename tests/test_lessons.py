@@ -57,11 +57,10 @@ def test_twelve_seeds_of_detectors_read_what_lesson_11_says():
     lesson, gains = "11-simulation.ipynb", []
     for seed in range(12):
         sizes = {"seed": seed, "worlds": 24, "payments": 1000}
-        many = run_cells(lesson, ("sim01", "sim15", "sim17", "sim18"), dict(sizes))
-        six = run_cells(lesson, ("sim01", "sim15"), sizes | {"worlds": 6, "payments": 4000})
-        six = run_cells(lesson, ("sim17",), six)
-        several = {**many, "fixed": six["randomized"]}
-        several = run_cells(lesson, ("sim18",), several)
+        many = run_cells(lesson, ("sim01", "sim15", "sim17", "sim18"), sizes)
+        six = run_cells(lesson, ("sim17",), many | {"worlds": 6, "payments": 4000})
+        # Six worlds in place of the one, scored in the same unseen worlds.
+        several = run_cells(lesson, ("sim18",), many | {"fixed": six["randomized"]})
         one, all_worlds, six_worlds = (
             found["scores"][column].mean()
             for found, column in ((many, "one world"), (many, "randomized"), (several, "one world"))

@@ -533,7 +533,7 @@ def _do(place: Path, task: dict, data: Dataset, tell: Callable) -> None:
         else {}
     )
     # In the claim, so that they stay with a table whose other metrics are measured later.
-    notes = fit_notes(generator)
+    notes = fit_notes(getattr(generator, "facts", None))
     claim |= {"facts": {"notes": notes}} if notes else {}
     outcome = {"notes": [*card.notes, *notes], "claim": claim, "fit_seconds": fit_seconds}
     tell(phase="done", detail="", rows=len(synthetic), outcome=outcome)

@@ -43,6 +43,7 @@ from workbench.batch.keys import digest
 from workbench.batch.spec import FINAL, STATUSES, Outcome
 from workbench.errors import InputError
 from workbench.files import Damaged, open_own, parse_own_json, read_own, read_own_json, write_text
+from workbench.generators import fit_notes
 from workbench.metrics import ERROR
 from workbench.metrics.rows import ROW_COLUMNS
 from workbench.tables.files import MOST_TIMES, most_unfolded, parquet_table
@@ -781,19 +782,12 @@ def _tokens(reported: Mapping) -> dict[str, object]:
 
 def _notes(reported: Mapping) -> dict[str, object]:
     """Sentences: of a given table on what was done to it, of a generator on what it left out."""
-    said = reported.get("given")
-    if not isinstance(said, list):
-        return {"notes": _joined(reported.get("notes"))}
+    notes: dict[str, object] = {"notes": " ".join(fit_notes(reported))[:MOST_NOTES]}
+    if not isinstance(reported.get("given"), list):
+        return notes
     # To read a file is no fit: what the real one took, nobody here knows.
     unknown = [f"{phase}_{what}" for phase in ("fit", "sample") for what in ("seconds", "cpu")]
-    return {"notes": _joined(said), **dict.fromkeys(unknown)}
-
-
-def _joined(sentences: object) -> str:
-    """Nothing where it is no list: anybody's code wrote it."""
-    if not isinstance(sentences, list):
-        return ""
-    return " ".join(map(str, sentences))[:MOST_NOTES]
+    return notes | dict.fromkeys(unknown)
 
 
 def _valid(value: object, kind: str, name: str) -> object:

@@ -375,11 +375,14 @@ def is_private(generator: Generator) -> bool:
     return isinstance(inner, str) and "epsilon" in find(inner).supports
 
 
-def fit_notes(generator: object) -> list[str]:
-    """Sentences in which a fitted generator says what it left out: `facts["notes"]`, or of a table
-    that was given `facts["given"]`. None where it says nothing, or not in a list."""
-    facts = getattr(generator, "facts", None)
-    found = facts.get("given", facts.get("notes")) if isinstance(facts, Mapping) else None
+def fit_notes(facts: object) -> list[str]:
+    """Sentences in which a fitted generator's `facts` say what it left out: "notes", or of a table
+    that was given "given". Nothing where they are no list: anybody's code wrote them.
+    """
+    if not isinstance(facts, Mapping):
+        return []
+    given = facts.get("given")
+    found = given if isinstance(given, list) else facts.get("notes")
     return [str(sentence) for sentence in found] if isinstance(found, list) else []
 
 

@@ -57,7 +57,7 @@ class Reweighed:
     @property
     def facts(self) -> dict[str, list[str]]:
         """What the inner generator left out when it was fitted, in sentences."""
-        return _facts([self._fitted])
+        return _notes([self._fitted])
 
     def sample(
         self, n: int, rng: np.random.Generator, where: Mapping | None = None
@@ -102,7 +102,7 @@ class PerGroup(SampledByRejection):
     @property
     def facts(self) -> dict[str, list[str]]:
         """What the groups' generators left out when they were fitted, in sentences."""
-        return _facts(self._fitted)
+        return _notes(self._fitted)
 
     def _draw(self, n: int, rng: np.random.Generator) -> pd.DataFrame:
         # Group sizes are drawn as they would be among fresh people.
@@ -130,10 +130,11 @@ def independence_weights(group: np.ndarray, label: np.ndarray) -> np.ndarray:
     )
 
 
-def _facts(fitted: list[Generator]) -> dict[str, list[str]]:
+def _notes(fitted: list[Generator]) -> dict[str, list[str]]:
     """Notes alone: what an inner generator says of its privacy no longer holds for drawn rows."""
+    said = [note for inner in fitted for note in fit_notes(getattr(inner, "facts", None))]
     # Many groups may say the same.
-    notes = list(dict.fromkeys(note for generator in fitted for note in fit_notes(generator)))
+    notes = list(dict.fromkeys(said))
     return {"notes": notes} if notes else {}
 
 
